@@ -1,0 +1,1 @@
+"""The contracts that all parts of the suite share."""

@@ -1,0 +1,203 @@
+"""
+The contract between a robot and everything that was learned for it.
+
+One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass, whose canonical JSON is
+hashed; the hash stands in every bag, checkpoint, ONNX file and message.
+"""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, is_dataclass
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import yaml
+
+from efm_core.specs import ArraySpec, image_spec
+
+
+@dataclass(frozen=True)
+class Camera:
+    """
+    One camera and what the policy sees of it.
+
+    :param crop: left, top, width, height [px]; zero width keeps the whole picture.
+    """
+
+    name: str
+    topic: str
+    height: int
+    width: int
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """
+    What an action is and how it becomes tokens.
+
+    :param names: one word per dimension.
+    :param low: smallest value per dimension, in ``unit``.
+    :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as the paper's LanguageTable).
+    :param bins: levels per dimension; odd, so that zero is one of them.
+    """
+
+    names: tuple[str, ...]
+    unit: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    tokeniser: str = 'uniform'
+    bins: int = 11
+
+    def __post_init__(self):
+        """:raises ValueError: when the lengths disagree, a range is empty or the tokeniser is unknown."""
+        if not len(self.names) == len(self.low) == len(self.high):
+            raise ValueError(f'action: expected as many low and high as names ({len(self.names)}), '
+                             f'got {len(self.low)} and {len(self.high)}')
+        if any(low >= high for low, high in zip(self.low, self.high)):
+            raise ValueError(f'action: expected low < high, got {self.low} and {self.high}')
+        if self.tokeniser not in ('uniform', 'sign_magnitude'):
+            raise ValueError(f'action.tokeniser: expected uniform or sign_magnitude, got {self.tokeniser!r}')
+        if self.bins < 3 or self.bins % 2 == 0:
+            raise ValueError(f'action.bins: expected an odd number of at least 3, got {self.bins}')
+
+    @property
+    def spec(self) -> ArraySpec:
+        """The action's array spec, ``(A,)`` float32."""
+        return ArraySpec('action', (len(self.names),), np.float32, self.unit,
+                         float(np.float32(min(self.low))), float(np.float32(max(self.high))))
+
+
+@dataclass(frozen=True)
+class Command:
+    """What goes to the robot's driver: an action becomes a ``type`` message in ``frame``."""
+
+    type: str = 'geometry_msgs/msg/TwistStamped'
+    frame: str = 'table'
+
+
+@dataclass(frozen=True)
+class StepsToGoRange:
+    """
+    The categorical distribution over steps-to-go: ``bins`` bins, evenly over 0 to ``max_steps``.
+
+    :param max_steps: value of the last bin, which also takes all that is larger [steps].
+    """
+
+    max_steps: int = 60
+    bins: int = 61
+
+    @property
+    def values(self) -> np.ndarray:
+        """The number of steps that each bin stands for, ``(bins,)`` float32 [steps]."""
+        return np.linspace(0, self.max_steps, self.bins, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class EpisodeRules:
+    """
+    What ends an episode.
+
+    :param max_steps: actions before timeout.
+    :param success_threshold: s, the episode has succeeded when d <= s [steps].
+    :param success_dwell: consecutive observations on which d <= s must hold.
+    """
+
+    max_steps: int = 40
+    success_threshold: float = 2.0
+    success_dwell: int = 2
+
+
+@dataclass(frozen=True)
+class Reset:
+    """How the scene comes back to a start state: ``service`` calls ``reset_world``."""
+
+    strategy: str = 'service'
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """
+    The whole contract of one robot.
+
+    :param observation_size: height and width of the policy's input [px].
+    :param proprioception: joint names that the policy sees, in order; empty for none.
+    :param control_rate_hz: actions a second of robot time.
+    :param action_lifetime_s: an action older than this is stale and is not executed.
+    """
+
+    name: str
+    cameras: tuple[Camera, ...]
+    observation_size: tuple[int, int]
+    action: ActionSpace
+    instruction_language: str = 'en'
+    proprioception: tuple[str, ...] = ()
+    command: Command = Command()
+    control_rate_hz: float = 10.0
+    action_lifetime_s: float = 0.3
+    steps_to_go: StepsToGoRange = StepsToGoRange()
+    episode: EpisodeRules = EpisodeRules()
+    reset: Reset = Reset()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON, first 16 hexadecimal digits."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(',', ':'))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def observation_spec(self) -> ArraySpec:
+        """Spec of the policy's own input, ``(H, W, 3)`` uint8 RGB."""
+        return image_spec('observation', *self.observation_size)
+
+    def check_same(self, other_hash: str, where: str) -> None:
+        """
+        Refuse anything made for another embodiment.
+
+        :raises ValueError: with both hashes, and where the other one came from.
+        """
+        if other_hash != self.hash:
+            raise ValueError(f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
+                             'it was made for another robot or an older contract')
+
+
+def load_embodiment(path: str | Path) -> Embodiment:
+    """
+    Read an embodiment from a YAML file.
+
+    :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: on an unknown or missing key, with the closest known one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
+    return _build(Embodiment, yaml.safe_load(path.read_text()), path.name)
+
+
+def _build(cls: type, data: Any, where: str) -> Any:
+    """Return a ``cls`` from plain data, turning lists into tuples and nested mappings into dataclasses."""
+    if not isinstance(data, dict):
+        raise ValueError(f'{where}: expected a mapping for {cls.__name__}, got {data!r}')
+    known = {field.name for field in fields(cls)}
+    for key in set(data) - known:
+        closest = difflib.get_close_matches(key, known, 1)
+        raise ValueError(f'{where}: unknown key {key!r}' + (f', did you mean {closest[0]!r}?' if closest else ''))
+    types = get_type_hints(cls)
+    try:
+        return cls(**{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()})
+    except TypeError as error:
+        raise ValueError(f'{where}: {error}') from error
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as ``kind``: a dataclass, a tuple (of dataclasses) or a plain value."""
+    if is_dataclass(kind):
+        return _build(kind, value, where)
+    if isinstance(value, list):
+        inner = kind.__args__[0]
+        return tuple(_convert(inner, item, where) for item in value)
+    return kind(value) if kind in (float, int) and not isinstance(value, bool) else value

@@ -1,0 +1,69 @@
+"""
+From messages to arrays, the same for live messages and for bags.
+
+Works on anything that has a message's fields, so that rclpy's classes and those of a bag reader go through one code.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from efm_core.observation import decode_image
+
+CHANNEL_ORDER = {'rgb8': (0, 1, 2), 'bgr8': (2, 1, 0), 'rgba8': (0, 1, 2), 'bgra8': (2, 1, 0)}
+
+
+def to_ns(stamp: Any) -> int:
+    """Return a ``builtin_interfaces/Time`` as nanoseconds."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def to_stamp(message: Any) -> int:
+    """Return the header's stamp [ns]: the observation that caused the message."""
+    return to_ns(message.header.stamp)
+
+
+def to_image(message: Any) -> np.ndarray:
+    """
+    Return a ``sensor_msgs/Image`` or ``CompressedImage`` as ``(H, W, 3)`` uint8 RGB.
+
+    :raises ValueError: on an encoding that is not colour, or data of the wrong length.
+    """
+    if hasattr(message, 'format'):
+        return decode_image(bytes(message.data))
+    if message.encoding not in CHANNEL_ORDER:
+        raise ValueError(f'image: expected encoding {", ".join(CHANNEL_ORDER)}, got {message.encoding!r}')
+    channels = 4 if 'a' in message.encoding else 3
+    rows = np.frombuffer(message.data, np.uint8)
+    if rows.size != message.height * message.step or message.step < message.width * channels:
+        raise ValueError(f'image: expected {message.height} x {message.step} bytes for {message.width} px rows, '
+                         f'got {rows.size}')
+    rows = rows.reshape(message.height, message.step)[:, :message.width * channels]
+    pixels = rows.reshape(message.height, message.width, channels)
+    return np.ascontiguousarray(pixels[..., CHANNEL_ORDER[message.encoding]])
+
+
+def to_tokens(message: Any) -> np.ndarray:
+    """Return the tokens of an ``Action``, ``(K,)`` int64."""
+    return np.asarray(message.tokens, np.int64)
+
+
+def to_values(message: Any) -> np.ndarray:
+    """Return the decoded values of an ``Action``, ``(A,)`` float32, units of the embodiment."""
+    return np.asarray(message.values, np.float32)
+
+
+def to_probabilities(message: Any) -> np.ndarray:
+    """Return the distribution of a ``StepsToGo``, ``(bins,)`` float32."""
+    return np.asarray(message.probabilities, np.float32)
+
+
+def to_positions(message: Any) -> dict[str, np.ndarray]:
+    """Return a ``WorldState`` as name to ``(3,)`` float64 position [m], in the message's order."""
+    return {name: np.array([p.x, p.y, p.z]) for name, p in zip(message.names, message.positions)}
+
+
+def to_displacement(message: Any, rate_hz: float) -> np.ndarray:
+    """Return a planar ``TwistStamped`` as displacement per control step, ``(2,)`` float32 [m]."""
+    return np.array([message.twist.linear.x, message.twist.linear.y], np.float32) / np.float32(rate_hz)

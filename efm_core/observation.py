@@ -1,0 +1,50 @@
+"""From a camera picture to the policy's own input, and its lossless code in bags."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from efm_core.embodiment import Camera, Embodiment
+from efm_core.specs import image_spec
+
+
+def preprocess(image: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.ndarray:
+    """
+    Return the policy's input: ``image`` cropped and resized.
+
+    :param image: ``(camera.height, camera.width, 3)`` uint8 RGB.
+    :param size: height and width of the result [px].
+    :raises ValueError: when the picture is not of the camera's size and type.
+    """
+    image_spec(camera.name, camera.height, camera.width).check(image)
+    left, top, width, height = camera.crop
+    if width:
+        image = image[top:top + height, left:left + width]
+    if image.shape[:2] == tuple(size):
+        return np.ascontiguousarray(image)
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+
+
+def observe(image: np.ndarray, embodiment: Embodiment) -> np.ndarray:
+    """Return the observation, ``(H, W, 3)`` uint8 RGB, that ``embodiment`` makes of its camera's picture."""
+    return preprocess(image, embodiment.cameras[0], embodiment.observation_size)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Return ``(H, W, 3)`` uint8 RGB as PNG."""
+    ok, data = cv2.imencode('.png', image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not ok:
+        raise ValueError(f'image: expected a picture that PNG can hold, got shape {image.shape}')
+    return data.tobytes()
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """
+    Return PNG or JPEG data as ``(H, W, 3)`` uint8 RGB.
+
+    :raises ValueError: when the data is no picture.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'image: expected PNG or JPEG data, got {len(data)} bytes that are neither')
+    return np.ascontiguousarray(image[..., ::-1])

@@ -1,0 +1,50 @@
+"""What an array must look like, checked at the doors where data enters."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """
+    What one array must look like; ``None`` in ``shape`` means any length.
+
+    :param unit: unit of every element, for people and for error messages.
+    :param low: smallest value allowed; with ``high``, also refuses NaN.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: type
+    unit: str
+    low: float = -math.inf
+    high: float = math.inf
+
+    def check(self, value: np.ndarray) -> np.ndarray:
+        """
+        Return ``value`` unchanged if it obeys the spec.
+
+        :raises ValueError: naming the array, what was expected and what came.
+        """
+        if value.dtype != self.dtype:
+            raise ValueError(f'{self.name}: expected dtype {np.dtype(self.dtype)}, got {value.dtype}')
+        if not self._fits(value.shape):
+            raise ValueError(f'{self.name}: expected shape {self.shape}, got {value.shape}')
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise ValueError(f'{self.name}: expected finite numbers [{self.unit}], got {value}')
+        if value.size and not (value.min() >= self.low and value.max() <= self.high):
+            raise ValueError(f'{self.name}: expected values in [{self.low}, {self.high}] {self.unit}, '
+                             f'got [{value.min()}, {value.max()}]')
+        return value
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.shape) and all(
+            want is None or want == have for want, have in zip(self.shape, shape))
+
+
+def image_spec(name: str, height: int, width: int) -> ArraySpec:
+    """Return the spec of one camera picture, ``(height, width, 3)`` uint8 RGB."""
+    return ArraySpec(name, (height, width, 3), np.uint8, 'RGB')

@@ -1,0 +1,74 @@
+"""A checkpoint is a directory: weights.safetensors and config.json, written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+import json
+import os
+from pathlib import Path
+import shutil
+import tempfile
+from typing import Any
+
+from efm_core.embodiment import Embodiment
+from efm_model.config import ModelConfig
+from efm_model.network import CompactModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+WEIGHTS, CARD = 'weights.safetensors', 'config.json'
+
+
+def save_checkpoint(directory: str | Path, model: CompactModel, embodiment: Embodiment, kind: str, version: int,
+                    **notes: Any) -> Path:
+    """
+    Write ``model`` into the new ``directory``.
+
+    :param kind: ``policy`` or ``reward``.
+    :param notes: anything that JSON holds and a reader may want to know, such as losses and seeds.
+    :raises FileExistsError: when the directory is there already; a checkpoint never changes.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise FileExistsError(f'checkpoint: expected a new directory, got {directory}')
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f'.{directory.name}-', dir=directory.parent))
+    try:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, unfinished / WEIGHTS)
+        card = {'kind': kind, 'version': version, 'model': asdict(model.config), **identify(embodiment), **notes}
+        (unfinished / CARD).write_text(json.dumps(card, indent=1))
+        unfinished.chmod(0o755)
+        os.rename(unfinished, directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return directory
+
+
+def load_checkpoint(directory: str | Path, embodiment: Embodiment) -> tuple[CompactModel, dict[str, Any]]:
+    """
+    Return the model in ``directory``, ready for inference, and its card.
+
+    :raises FileNotFoundError: when there is no checkpoint.
+    :raises ValueError: when it was made for another embodiment, or is torn.
+    """
+    directory = Path(directory)
+    if not (directory / CARD).is_file():
+        raise FileNotFoundError(f'checkpoint: expected {directory / CARD}, got no such file')
+    try:
+        card = json.loads((directory / CARD).read_text())
+        embodiment.check_same(card['embodiment_hash'], str(directory))
+        model = CompactModel(_to_config(card['model']))
+        model.load_state_dict(load_file(directory / WEIGHTS))
+    except (json.JSONDecodeError, KeyError, SafetensorError, FileNotFoundError, RuntimeError) as error:
+        raise ValueError(f'checkpoint: expected a whole one, got {directory} ({error})') from error
+    return model.eval(), card
+
+
+def identify(embodiment: Embodiment) -> dict[str, Any]:
+    """Return the lines of a card that say for which embodiment something was made."""
+    return {'embodiment_hash': embodiment.hash, 'embodiment': asdict(embodiment)}
+
+
+def _to_config(plain: dict[str, Any]) -> ModelConfig:
+    """Return the config that ``asdict`` and JSON made lists of."""
+    return ModelConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})

@@ -1,0 +1,56 @@
+"""Sizes of the compact model, and how its tower is pretrained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efm_core.config import check, parameter
+from efm_core.embodiment import Embodiment
+from efm_model.tokeniser import ActionTokeniser
+
+TOWERS = ('joint', 'vision', 'scratch')
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """
+    Everything that fixes the shapes of one compact model.
+
+    :param observation_size: height and width of the policy's input [px].
+    :param vocabulary: number of action tokens at each of the ``K`` positions.
+    :param steps_to_go_bins: classes of the steps-to-go distribution.
+    :param pieces: word pieces that the instruction head knows; empty for a model without that head.
+    """
+
+    observation_size: tuple[int, int]
+    vocabulary: tuple[int, ...]
+    steps_to_go_bins: int
+    pieces: tuple[str, ...] = ()
+    tower: str = parameter(
+        'joint', 'What the tower knows before fine-tuning: joint, vision only, nothing', choices=TOWERS
+    )
+    hidden: int = parameter(128, 'Width of the heads', low=8, high=4096)
+    dropout: float = parameter(0.1, 'Dropout of the heads', low=0.0, high=0.9)
+
+    def __post_init__(self):
+        """
+        Check the values.
+
+        :raises ValueError: when a number is out of range.
+        """
+        check(self)
+
+    @property
+    def tower_is_frozen(self) -> bool:
+        """Whether fine-tuning leaves the whole tower alone, so that its features may be cached."""
+        return self.tower == 'joint'
+
+    @classmethod
+    def for_embodiment(cls, embodiment: Embodiment, **changes) -> ModelConfig:
+        """Return the config whose observations, action tokens and steps-to-go bins are the embodiment's."""
+        return cls(
+            observation_size=tuple(embodiment.observation_size),
+            vocabulary=ActionTokeniser(embodiment.action).vocabulary,
+            steps_to_go_bins=embodiment.steps_to_go.bins,
+            **changes,
+        )

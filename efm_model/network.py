@@ -1,0 +1,202 @@
+"""
+The compact model: frames and a sentence in, action tokens and steps-to-go out.
+
+Letters: ``B`` batch, ``F`` features, ``K`` action tokens, ``V`` largest action vocabulary, ``P`` word pieces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment
+from efm_model.config import ModelConfig
+from efm_model.tower import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
+from safetensors.torch import load_file
+import torch
+from torch import nn
+import torch._dynamo  # before anyone makes a GL context: Triton's LLVM after Mesa's ends in a segmentation fault
+
+TOWER_WEIGHTS = Path(__file__).parent / 'weights' / 'tower.safetensors'
+FEATURES = 48
+SCENE_GRID = 4
+BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before the word pieces
+
+
+class PolicyHead(nn.Module):
+    """Action tokens one after another, each with those before it in view: p(a_k | o, g, a_1 .. a_k-1)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.vocabulary = config.vocabulary
+        self.width = max(config.vocabulary)
+        hidden = config.hidden
+        self.seen = nn.ModuleList(nn.Embedding(size, hidden) for size in config.vocabulary[:-1])
+        self.mix = nn.ModuleList(nn.Linear(hidden, hidden) for _ in config.vocabulary)
+        self.out = nn.ModuleList(nn.Linear(hidden, size) for size in config.vocabulary)
+
+    def logits(self, state: torch.Tensor, k: int) -> torch.Tensor:
+        """Return the logits of token ``k``, ``(B, V)``; those beyond its own vocabulary can never be drawn."""
+        logits = self.out[k](torch.relu(self.mix[k](state)))
+        return nn.functional.pad(logits, (0, self.width - self.vocabulary[k]), value=NEVER)
+
+    def after(self, state: torch.Tensor, k: int, token: torch.Tensor) -> torch.Tensor:
+        """Return the state, ``(B, hidden)``, that has also seen ``token``, ``(B,)``, at position ``k``."""
+        return state + self.seen[k](token) if k < len(self.seen) else state
+
+    def forward(self, state: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits of all positions given the true tokens before each, ``(B, K, V)``."""
+        logits = []
+        for k in range(len(self.vocabulary)):
+            logits.append(self.logits(state, k))
+            state = self.after(state, k, tokens[:, k])
+        return torch.stack(logits, dim=1)
+
+    def sample(self, state: torch.Tensor, gumbel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens, ``(B, K)``, and logits, ``(B, K, V)``: the maximum of logits and noise is a sample."""
+        tokens, logits = [], []
+        for k in range(len(self.vocabulary)):
+            logits.append(self.logits(state, k))
+            tokens.append((logits[k] + gumbel[:, k]).argmax(dim=-1))
+            state = self.after(state, k, tokens[k])
+        return torch.stack(tokens, dim=1), torch.stack(logits, dim=1)
+
+
+class InstructionHead(nn.Module):
+    """
+    The instruction's word pieces from the first and the last frame of an episode; the paper's auxiliary objective.
+
+    With a frozen tower it trains nothing but itself, and so cannot help the policy; with a tower that is trained
+    along it can.
+    """
+
+    def __init__(self, config: ModelConfig, scene_size: int):
+        super().__init__()
+        self.scenes = nn.Linear(2 * scene_size, config.hidden)
+        self.embedding = nn.Embedding(len(config.pieces) + 3, 32)
+        self.recurrent = nn.GRU(32, config.hidden, batch_first=True)
+        self.out = nn.Linear(config.hidden, len(config.pieces) + 3)
+
+    def forward(self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+        """
+        Return the logits of the next word piece at each position, ``(B, P, pieces + 3)``.
+
+        :param first: scene of the first frame, ``(B, S)``; ``last`` that of the last.
+        :param pieces: the instruction so far, ``(B, P)`` int64, from ``BEGIN`` on.
+        """
+        state = torch.tanh(self.scenes(torch.cat([first, last], dim=-1)))
+        return self.out(self.recurrent(self.embedding(pieces), state[None].contiguous())[0])
+
+
+class CompactModel(nn.Module):
+    """A tower that finds what the sentence names, and heads that act on it and tell how far the goal is."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.tower = Tower(config.observation_size)
+        hidden = config.hidden
+        self.trunk = nn.Sequential(
+            nn.Linear(FEATURES, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden), nn.ReLU())
+        self.policy = PolicyHead(config)
+        self.steps_to_go = nn.Linear(hidden, config.steps_to_go_bins)
+        if config.pieces:
+            self.instruction = InstructionHead(config, SCENE_GRID**2 * (self.tower.image.keys.out_channels))
+        self.tower.requires_grad_(not config.tower_is_frozen)
+
+    def train(self, mode: bool = True) -> CompactModel:
+        """Switch dropout on or off; a frozen tower stays as it is at inference."""
+        super().train(mode)
+        if self.config.tower_is_frozen:
+            self.tower.eval()
+        return self
+
+    def features(self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Return what the heads need of the frames and the sentence, ``(B, F)``.
+
+        :param observations: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
+        :param text: token states, ``(B, L, 384)``, with their ``mask``, ``(B, L)``.
+        """
+        keys, occupancy = self.tower.image(observations.flatten(0, 1))
+        heat = self.tower.heat(self.tower.text(text, mask)[:, None], keys.unflatten(0, (-1, 2)))
+        points = self.tower.points(heat)  # (B, 2, Q, 2)
+        before, now = points[:, 0], points[:, 1]
+        peaks = torch.softmax(heat[:, 1], dim=-1).amax(dim=-1)
+        image = self.tower.image
+        around = sample_around(
+            torch.sigmoid(occupancy.unflatten(0, (-1, 2))[:, 1]), now[:, EFFECTOR], image.rows, image.columns)
+        return torch.cat([*geometry(now), (now - before).flatten(1), peaks, around], dim=1)
+
+    def scenes(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return a coarse map of what is where, without any sentence, ``(B, S)``, of ``(B, H, W, 3)`` uint8."""
+        keys, occupancy = self.tower.image(frames)
+        maps = torch.cat([keys, occupancy[:, None]], dim=1)
+        maps = maps.unflatten(2, (self.tower.image.rows, self.tower.image.columns))
+        return nn.functional.adaptive_avg_pool2d(maps, SCENE_GRID).flatten(1)
+
+    def policy_logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits of each action token given those before it, ``(B, K, V)``."""
+        return self.policy(self.trunk(features), tokens)
+
+    def sample(self, features: torch.Tensor, gumbel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return sampled tokens ``(B, K)``, their log-probability ``(B,)`` and the logits ``(B, K, V)``."""
+        tokens, logits = self.policy.sample(self.trunk(features), gumbel)
+        return tokens, log_probability(logits, tokens), logits
+
+    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the steps-to-go bins, ``(B, bins)``."""
+        return self.steps_to_go(self.trunk(features))
+
+    def instruction_logits(self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+        """Return the instruction head's logits; arguments as there."""
+        return self.instruction(first, last, pieces)
+
+    def encode_pieces(self, pieces: list[str]) -> list[int]:
+        """Return the instruction head's numbers of an instruction's word pieces, from ``BEGIN`` to ``END``."""
+        known = {piece: number for number, piece in enumerate(self.config.pieces, start=3)}
+        return [BEGIN, *(known.get(piece, UNKNOWN) for piece in pieces), END]
+
+
+def geometry(points: torch.Tensor) -> list[torch.Tensor]:
+    """Return points ``(B, Q, 2)``, the ways from effector to source to target, and their directions."""
+    ways = torch.stack([points[:, SOURCE] - points[:, EFFECTOR], points[:, TARGET] - points[:, SOURCE]], dim=1)
+    directions = ways / (ways.square().sum(dim=-1, keepdim=True) + 1e-4).sqrt()
+    return [points.flatten(1), ways.flatten(1), directions.flatten(1)]
+
+
+def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return log p(tokens), ``(B,)``, the sum over the positions, of ``logits`` ``(B, K, V)``."""
+    return torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
+
+
+def new_model(embodiment: Embodiment, seed: int = 0, tower: str = 'joint', pieces: tuple[str, ...] = (),
+              weights: Path = TOWER_WEIGHTS) -> CompactModel:
+    """
+    Return a model with fresh heads and the tower that is asked for.
+
+    :param tower: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the text adapter;
+        ``scratch`` starts from nothing.
+    :raises FileNotFoundError: when there are no weights to start from.
+    """
+    config = ModelConfig.for_embodiment(embodiment, tower=tower, pieces=tuple(pieces))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CompactModel(config)
+    if tower != 'scratch':
+        load_tower(model.tower, weights, only='image.' if tower == 'vision' else '')
+    return model.eval()
+
+
+def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> None:
+    """
+    Load pretrained weights whose names begin with ``only`` into ``tower``.
+
+    :raises FileNotFoundError: when there is no such file.
+    """
+    if not Path(weights).is_file():
+        raise FileNotFoundError(
+            f'tower: expected {weights}, got no such file; make it with `python -m efm_model.pretraining`')
+    found = {name: value for name, value in load_file(str(weights)).items() if name.startswith(only)}
+    tower.load_state_dict({**tower.state_dict(), **found})

@@ -1,0 +1,145 @@
+"""
+Where is what this sentence names? The image tower and the text adapter that answer it.
+
+Letters: ``B`` batch, ``N`` frames, ``L`` word pieces, ``Q`` queries, ``D`` key size, ``C`` cells of the feature map.
+Points are in the image plane, x to the right and y down, each from -1 to 1 over the picture; no camera calibration.
+"""
+
+from __future__ import annotations
+
+from efm_model.text import STATE_SIZE
+import torch
+from torch import nn
+from torch.nn import functional
+
+EFFECTOR, SOURCE, TARGET = range(3)
+QUERIES = 3
+KEY_SIZE = 32
+STRIDE = 4
+WINDOW = 2  # cells on each side of a heat map's maximum that count for the position
+NEVER = -1e9  # a logit that no softmax notices; finite, so that NaN and infinity always mean a fault
+
+
+class ImageTower(nn.Module):
+    """Turn frames into a map of keys and of occupancy, one cell for every 4 x 4 pixels."""
+
+    def __init__(self, size: tuple[int, int]):
+        super().__init__()
+        self.rows, self.columns = size[0] // STRIDE, size[1] // STRIDE
+        self.first = nn.Conv2d(3, 16, 5, stride=2, padding=2)
+        self.second = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(32, 32, 3, padding=1)
+        self.mix = nn.Conv2d(32 + 6, 64, 1)
+        self.keys = nn.Conv2d(64, KEY_SIZE + 1, 1)
+        self.register_buffer('cells', cell_centres(self.rows, self.columns), persistent=False)
+        self.register_buffer('where', self._positions(), persistent=False)
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Return keys, ``(B, D, C)``, and occupancy logits, ``(B, C)``.
+
+        :param frames: ``(B, H, W, 3)`` uint8 RGB.
+        """
+        x = frames.permute(0, 3, 1, 2).to(torch.float32) / 255 - 0.5
+        x = functional.relu(self.first(x))
+        x = functional.relu(self.second(x))
+        x = x + functional.relu(self.third(x))
+        x = torch.cat([x, self.where.expand(x.shape[0], -1, -1, -1)], dim=1)
+        x = self.keys(functional.relu(self.mix(x))).flatten(2)
+        return x[:, :KEY_SIZE], x[:, KEY_SIZE]
+
+    def _positions(self) -> torch.Tensor:
+        """Return the channels that tell a cell where it is, ``(1, 6, rows, columns)``, so that places can be found."""
+        xy = self.cells.T.reshape(1, 2, self.rows, self.columns)
+        return torch.cat([xy, xy.square(), torch.sin(torch.pi * xy)], dim=1)
+
+
+class TextAdapter(nn.Module):
+    """
+    Turn a sentence's token states into queries for effector, source and target.
+
+    No position embedding of its own: the token states carry the order already, and a second one overfits to the
+    trained phrasings.
+    """
+
+    def __init__(self, width: int = 64, heads: int = 2):
+        super().__init__()
+        self.heads = heads
+        self.states = nn.Linear(STATE_SIZE, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.learned = nn.Parameter(0.5 * torch.randn(QUERIES, width))
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, KEY_SIZE))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Return the queries, ``(B, Q, D)``.
+
+        :param text: token states, ``(B, L, 384)``.
+        :param mask: 1 for a word piece, 0 for padding, ``(B, L)`` float.
+        """
+        states = self.dropout(self.states(text))
+        key, value = self.key_value(states).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
+        query = self.learned.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (heads, Q, width / heads)
+        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5  # (B, heads, Q, L)
+        attention = torch.softmax(scores + (1 - mask[:, None, None]) * NEVER, dim=-1)
+        found = self.out((attention @ value).transpose(1, 2).flatten(2))
+        return self.mlp(self.norm(found + self.learned))
+
+
+class Tower(nn.Module):
+    """Image tower and text adapter together: a heat map over the picture for each query."""
+
+    def __init__(self, size: tuple[int, int]):
+        super().__init__()
+        self.image = ImageTower(size)
+        self.text = TextAdapter()
+        self.correction = nn.Linear(2, 2)
+        with torch.no_grad():
+            self.correction.weight.copy_(torch.eye(2))
+            self.correction.bias.zero_()
+
+    def heat(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Return the heat maps' logits, ``(..., Q, C)``, of queries ``(..., Q, D)`` over keys ``(..., D, C)``."""
+        return queries @ keys / KEY_SIZE**0.5
+
+    def points(self, heat: torch.Tensor) -> torch.Tensor:
+        """Return the point that each heat map means, ``(..., Q, 2)``: its mean in a window around its maximum."""
+        return self.correction(torch.softmax(self._window(heat), dim=-1) @ self.image.cells)
+
+    def _window(self, heat: torch.Tensor) -> torch.Tensor:
+        """
+        Return ``heat`` with everything but the surroundings of its maximum suppressed.
+
+        Without it the mean of two candidate blocks is a point between them, where there is nothing.
+        """
+        best = heat.argmax(dim=-1, keepdim=True)
+        cells = torch.arange(heat.shape[-1], device=heat.device)
+        columns = self.image.columns
+        near_row = (cells // columns - best // columns).abs() <= WINDOW
+        near_column = (cells % columns - best % columns).abs() <= WINDOW
+        return torch.where(near_row & near_column, heat, NEVER)
+
+
+def cell_centres(rows: int, columns: int) -> torch.Tensor:
+    """Return the centre of each cell in the image plane, ``(C, 2)`` as x, y."""
+    y, x = ((2 * torch.arange(count, dtype=torch.float32) + 1) / count - 1 for count in (rows, columns))
+    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
+
+
+def sample_around(values: torch.Tensor, point: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """
+    Return a map's values at 5 x 5 places, one cell apart, around a point, ``(B, 25)``.
+
+    :param values: ``(B, C)``; read by linear interpolation, zero outside the picture.
+    :param point: centre of the places in the image plane, ``(B, 2)``.
+    """
+    steps = torch.arange(-2, 3, device=values.device)
+    across, down = (
+        functional.relu(1 - ((at[:, None] + 1) * count / 2 - 0.5 + steps)[..., None].sub(
+            torch.arange(count, device=values.device)).abs())
+        for at, count in ((point[:, 0], columns), (point[:, 1], rows))
+    )  # (B, 5, columns), (B, 5, rows)
+    return (down @ values.unflatten(1, (rows, columns)) @ across.transpose(1, 2)).flatten(1)

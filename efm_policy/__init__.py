@@ -1,0 +1,1 @@
+"""From camera to action: observation and instruction in, action tokens out."""

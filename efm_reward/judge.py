@@ -1,0 +1,101 @@
+"""The judge on a robot: how many steps to go, and is it done; onnxruntime only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment
+from efm_model.runtime import Eye, glimpses, Runtime
+from efm_model.text import TextEncoder
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    What the judge thinks of one observation.
+
+    :param probabilities: the distribution over the embodiment's steps-to-go bins, ``(bins,)`` float32.
+    :param steps_to_go: d(o, g), its mean [steps].
+    :param success: whether d <= s on this and enough observations before it.
+    """
+
+    probabilities: np.ndarray
+    steps_to_go: float
+    success: bool
+
+
+@dataclass
+class JudgeEpisode:
+    """What the judge remembers of one episode; ``dwell`` counts the newest observations on which d <= s."""
+
+    eye: Eye
+    dwell: int = 0
+
+
+class Judge:
+    """
+    Turn observations into steps-to-go and success.
+
+    Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
+
+        d(o, g)       = E[steps-to-go | o, g]
+        success(o, g) = d(o, g) <= s
+
+    Here success must hold on ``success_dwell`` observations in a row: on a single one the detector fires at the
+    border of success. One episode at a time with ``begin`` and ``judge``; many at once with ``start`` and
+    ``judge_batch``.
+    """
+
+    def __init__(self, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment):
+        """
+        Open an exported reward model.
+
+        :raises ValueError: when the file was made for another embodiment, or the language is not the encoder's.
+        """
+        text_encoder.check_language(embodiment.instruction_language)
+        self._runtime = Runtime(path, 'reward', embodiment)
+        self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
+        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
+        self._episode: JudgeEpisode | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that the exported file names."""
+        return self._runtime.version
+
+    def begin(self, instruction: str) -> None:
+        """
+        Begin an episode.
+
+        :raises ValueError: when the instruction is empty, too long or in another language.
+        """
+        self._episode = self.start(instruction)
+
+    def judge(self, observation: np.ndarray) -> Judgement:
+        """
+        Return what to think of the next observation of the episode that ``begin`` began.
+
+        :param observation: ``(H, W, 3)`` uint8 RGB.
+        :raises ValueError: when the observation breaks its spec or the model's output is not finite.
+        :raises RuntimeError: when no episode has begun.
+        """
+        if self._episode is None:
+            raise RuntimeError('judge: expected begin() before judge(), got none')
+        return self.judge_batch([self._episode], [observation])[0]
+
+    def start(self, instruction: str) -> JudgeEpisode:
+        """Return a new episode for ``judge_batch``; raises as ``begin``."""
+        return JudgeEpisode(Eye(self._text_encoder.encode(instruction)))
+
+    def judge_batch(self, episodes: list[JudgeEpisode], observations: list[np.ndarray]) -> list[Judgement]:
+        """Return the judgement of each of ``episodes``, given its next observation; raises as ``judge``."""
+        frames = np.stack([self._spec.check(observation) for observation in observations])
+        found = self._runtime.run(**glimpses([episode.eye for episode in episodes], frames))['probabilities']
+        return [self._conclude(episode, probabilities) for episode, probabilities in zip(episodes, found, strict=True)]
+
+    def _conclude(self, episode: JudgeEpisode, probabilities: np.ndarray) -> Judgement:
+        d = float(probabilities @ self._values)
+        episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
+        return Judgement(probabilities, d, episode.dwell >= self._rules.success_dwell)

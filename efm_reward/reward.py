@@ -1,0 +1,33 @@
+"""
+The one place where reward and return are defined.
+
+Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
+
+    r(o_t, o_t+1, g) = d(o_t, g) - d(o_t+1, g)
+    R_t              = sum over i from t to T of gamma^(i - t) r_i
+"""
+from __future__ import annotations
+
+import numpy as np
+
+
+def rewards(steps_to_go: np.ndarray) -> np.ndarray:
+    """
+    Return the decrease of steps-to-go that each action brought, ``(T,)`` float32 [steps].
+
+    :param steps_to_go: d(o, g) of every observation, the one after the last action too, ``(T + 1,)`` [steps].
+    :raises ValueError: when it is empty or not finite.
+    """
+    d = np.asarray(steps_to_go, np.float32)
+    if d.ndim != 1 or len(d) == 0 or not np.isfinite(d).all():
+        raise ValueError(f'steps_to_go: expected T + 1 finite numbers [steps], got {d}')
+    return d[:-1] - d[1:]
+
+
+def returns(rewards: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the discounted sum of ``rewards``, ``(T,)``, from each action to the end, ``(T,)`` float32 [steps]."""
+    total, result = 0.0, np.zeros(len(rewards), np.float32)
+    for t in reversed(range(len(rewards))):
+        total = float(rewards[t]) + gamma * total
+        result[t] = total
+    return result

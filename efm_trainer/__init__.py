@@ -1,0 +1,1 @@
+"""From bags to releases: supervised fine-tuning, then practice."""

@@ -1,0 +1,178 @@
+"""Bags for tests: an Episode written as the recorder writes it, without ROS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from efm_core.embodiment import Embodiment
+from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.observation import encode_png
+from efm_core.topics import TABLE
+from efm_trainer.message_types import typestore_for
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+START, END = 1, 2
+TYPES = {topic.name: topic.type for topic in TABLE}
+PERIOD_NS = 100_000_000
+
+
+def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **fields: Any) -> Episode:
+    """Return an episode of noise, repeatable from its index."""
+    rng = np.random.default_rng(index)
+    tokens = rng.integers(0, embodiment.action.bins, (steps, len(embodiment.action.names)))
+    low, high = np.array(embodiment.action.low), np.array(embodiment.action.high)
+    size = (steps + 1, *embodiment.observation_size, 3)
+    episode = Episode(
+        episode_id=f'episode-{index}',
+        index=index,
+        kind=Kind.PRACTICE,
+        instruction='push the red cube to the blue cylinder',
+        seed=100 + index,
+        observations=rng.integers(0, 256, size, np.uint8),
+        stamps=(1 + np.arange(steps + 1, dtype=np.int64)) * PERIOD_NS,
+        tokens=tokens.astype(np.int64),
+        actions=(low + (high - low) * tokens / (embodiment.action.bins - 1)).astype(np.float32),
+        log_probs=rng.uniform(-5, -1, steps).astype(np.float32),
+        steps_to_go=np.linspace(steps, 0, steps + 1, dtype=np.float32),
+        outcome=Outcome.SUCCESS,
+        termination=Termination.SUCCESS_DETECTED,
+        policy_version=1,
+        reward_version=1,
+        embodiment_hash=embodiment.hash,
+        true_success=True,
+        true_success_per_step=np.arange(steps + 1) == steps,
+    )
+    return replace(episode, **fields)
+
+
+class BagWriter:
+    """Writes messages given as nested dictionaries of their fields."""
+
+    def __init__(self, path: Path, namespace: str = '/robot_0', plugin: str = 'mcap'):
+        self._types = typestore_for(frozenset())
+        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin[plugin.upper()])
+        self._namespace, self._connections = namespace, {}
+
+    def __enter__(self) -> BagWriter:
+        self._writer.open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def write(self, topic: str, stamp: int, **fields: Any) -> None:
+        """Write one message of the topic table; ``stamp`` [ns] goes into its header."""
+        kind, stamp = TYPES[topic], int(stamp)
+        if topic not in self._connections:
+            name = f'{self._namespace}/{topic}'
+            self._connections[topic] = self._writer.add_connection(
+                name, kind, typestore=self._types
+            )
+        if kind != 'std_msgs/msg/String':
+            fields['header'] = {'stamp': self.time(stamp), 'frame_id': ''}
+        data = self._types.serialize_cdr(self._message(kind, fields), kind)
+        self._writer.write(self._connections[topic], stamp, data)
+
+    def time(self, stamp: int) -> dict[str, int]:
+        return {'sec': stamp // 1_000_000_000, 'nanosec': stamp % 1_000_000_000}
+
+    def _message(self, kind: str, fields: dict[str, Any]) -> Any:
+        """Return a message of ``kind``, with zeros for the fields that are not given."""
+        values = {}
+        for name, (node, rest) in self._types.fielddefs[kind][1]:
+            values[name] = self._value(int(node), rest, fields.get(name))
+        return self._types.types[kind](**values)
+
+    def _value(self, node: int, rest: Any, value: Any) -> Any:
+        if node == 1:  # a primitive type
+            default = {'string': '', 'bool': False, 'float32': 0.0, 'float64': 0.0}
+            return value if value is not None else default.get(rest[0], 0)
+        if node == 2:  # another message
+            return self._message(rest, value or {})
+        (_, inner), _ = rest
+        if value is None:
+            value = [0] * rest[1] if node == 3 else []
+        if inner[0] == 'string' or isinstance(inner, str):
+            return (
+                [self._message(inner, item) for item in value]
+                if value and inner[0] != 'string'
+                else list(value)
+            )
+        return np.asarray(value, inner[0])
+
+
+def write_bag(
+    episode: Episode,
+    path: Path,
+    namespace: str = '/robot_0',
+    plugin: str = 'mcap',
+    without: tuple[str, ...] = (),
+) -> Path:
+    """
+    Write ``episode`` as a bag in the folder ``path``.
+
+    :param plugin: ``mcap`` or ``sqlite3``.
+    :param without: topics to leave out; ``observation`` is then written as ``image``.
+    """
+    with BagWriter(path, namespace, plugin) as bag:
+        about = {
+            'episode_id': episode.episode_id,
+            'index': episode.index,
+            'kind': episode.kind.value,
+            'instruction': episode.instruction,
+        }
+        event = {**about, 'seed': episode.seed, 'embodiment_hash': episode.embodiment_hash}
+
+        def write(topic: str, stamp: int, **fields: Any) -> None:
+            if topic not in without:
+                bag.write(topic, stamp, **fields)
+
+        first, last = episode.stamps[0], episode.stamps[-1]
+        write('episode_event', first, event=START, **event)
+        for t, stamp in enumerate(episode.stamps):
+            _write_step(write, episode, t, stamp, 'observation' in without)
+        write('episode_event', last, event=END, **event)
+        write(
+            'outcome',
+            last,
+            outcome=episode.outcome.value,
+            termination=episode.termination.value,
+            steps=len(episode),
+            policy_version=episode.policy_version,
+            reward_version=episode.reward_version,
+            **about,
+        )
+    return path
+
+
+def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:
+    """Write all messages of one observation, as they appear on the wire."""
+    image = episode.observations[t]
+    if raw:
+        height, width = image.shape[:2]
+        picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
+        write('image', stamp, data=image.ravel(), **picture)
+    data = np.frombuffer(encode_png(image), np.uint8)
+    write('observation', stamp, format='rgb8; png compressed', data=data)
+    about = {'episode_id': episode.episode_id, 'step': t}
+    if not np.isnan(episode.steps_to_go[t]):
+        write('steps_to_go', stamp, steps_to_go=float(episode.steps_to_go[t]), **about)
+    if episode.true_success_per_step is not None:
+        write('world_state', stamp, success=bool(episode.true_success_per_step[t]))
+    k = min(t, len(episode) - 1)  # the policy answers the last observation too; nobody executes it
+    write(
+        'action',
+        stamp,
+        source='policy',
+        policy_version=episode.policy_version,
+        embodiment_hash=episode.embodiment_hash,
+        tokens=episode.tokens[k],
+        values=episode.actions[k],
+        log_probability=float(episode.log_probs[k]),
+        **about,
+    )
+    if t < len(episode):
+        write('command', stamp)

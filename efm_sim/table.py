@@ -1,0 +1,263 @@
+"""One simulated table: six coloured blocks, a tool to push them with, a camera and an instruction."""
+from __future__ import annotations
+
+import math
+
+from efm_sim.config import TableConfig
+from efm_sim.graphics import make_renderer, mujoco
+from efm_sim.language import COLOURS, phrase, SHAPES, Task, tasks, TYPES, types_in
+from efm_sim.scene import ARM_JOINTS, ARM_PREFIX, ARM_SERVO, build_scene, RGBA, SLOTS, TOOL_LIMIT, TOOL_SERVO
+import numpy as np
+
+START_LIMIT = 0.13          # largest |x| and |y| of a block or the tool at a reset [m]
+BLOCK_SPACING = 0.072       # smallest distance of two blocks at a reset [m]
+TOOL_SPACING = 0.045        # smallest distance of the tool from a block at a reset [m]
+PLACE_OFFSET = 0.115        # distance of the outer places from the middle, per axis [m]
+DEFAULT = TableConfig()
+
+
+def place_position(place: str) -> np.ndarray:
+    """Return the middle of a named place on the table, (3,) float64 [m]."""
+    x = PLACE_OFFSET * (('right' in place) - ('left' in place))
+    y = PLACE_OFFSET * (('top' in place) - ('bottom' in place))
+    return np.array([x, y, 0.0])
+
+
+class Table:
+    """
+    The world as a robot meets it; everything follows from the seed, bit for bit.
+
+    The table frame: x to the right of the picture, y away from the camera, z up; the origin is the table's middle.
+    """
+
+    def __init__(self, config: TableConfig = DEFAULT):
+        """
+        Build the scene; ``reset`` before anything else.
+
+        :raises RuntimeError: when there is no headless OpenGL, at the first picture.
+        """
+        self.config = config
+        self.model = build_scene(config.body, config.control_period_s / config.substeps)
+        self.data = mujoco.MjData(self.model)
+        self.task, self.instruction = None, ''
+        self._kinematics = _load_kinematics() if config.body == 'arm' else None
+        self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
+        self.joint_names = ARM_JOINTS if config.body == 'arm' else ('tool_x', 'tool_y')
+        prefix = ARM_PREFIX if config.body == 'arm' else ''
+        self._joints = np.array([self.model.joint(prefix + name).qposadr[0] for name in self.joint_names])
+        self._blocks = np.array([self.model.joint(f'{slot}_x').qposadr[0] for slot in SLOTS])
+        self._slots = {}
+        self._renderers = {}
+
+    def reset(self, seed: int, task: Task | None = None, instruction: str | None = None) -> None:
+        """
+        Start an episode: a new scene with a task in it; nothing of the former one remains.
+
+        :param task: drawn if not given, as the config says.
+        :param instruction: made from the task if not given.
+        """
+        rng = np.random.default_rng([seed, 0])
+        options = tasks(self.config.task, self.config.split)
+        self.task = task or _draw_task(options, rng)
+        self.instruction = instruction or phrase(self.task, np.random.default_rng([seed, 1]), self.config.split)
+        types = draw_types(rng, types_in(self.task))
+        blocks, tool = self._draw_start(types, rng)
+        self.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), tool)
+
+    def arrange(self, types: tuple[str, ...], blocks: np.ndarray, yaws: np.ndarray, tool: np.ndarray) -> None:
+        """
+        Put everything where it is said to be, at rest.
+
+        :param types: of the six slots: three cubes, then three cylinders.
+        :param blocks: positions, (6, 2) float64 [m].
+        :param yaws: (6,) float64 [rad].
+        :param tool: position, (2,) float64 [m].
+        """
+        mujoco.mj_resetData(self.model, self.data)
+        self._slots = {name: index for index, name in enumerate(types)}
+        for index, (slot, name) in enumerate(zip(SLOTS, types, strict=True)):
+            self.model.geom(slot).rgba = RGBA[name.split('_')[0]]
+            self.data.qpos[self._blocks[index]:self._blocks[index] + 3] = (*blocks[index], yaws[index])
+        self._command = np.array(tool, dtype=np.float64)
+        self._setpoint = self._kinematics.reset(self._command) if self._kinematics else self._command.copy()
+        self.data.qpos[self._joints] = self._setpoint
+        self.data.ctrl[:] = self._setpoint
+        mujoco.mj_forward(self.model, self.data)
+
+    def step(self, action: np.ndarray) -> None:
+        """
+        Move the tool for one control step; what it meets is pushed.
+
+        :param action: displacement in x and y, (2,) float32 [m]; clipped to the largest action and the workspace.
+        :raises ValueError: on another shape or a number that is not finite.
+        """
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (2,) or not np.isfinite(action).all():
+            raise ValueError(f'action: expected 2 finite numbers [m], got {action}')
+        limit = self.config.max_action_m
+        self._command = np.clip(self._command + np.clip(action, -limit, limit), -TOOL_LIMIT, TOOL_LIMIT)
+        start, self._setpoint = self._setpoint, self._solve(self._command)
+        change = (self._setpoint - start) / self.config.substeps
+        lead = self._servo.lead_s / self.model.opt.timestep
+        for substep in range(1, self.config.substeps + 1):
+            self.data.ctrl[:] = start + change * (substep + lead)
+            mujoco.mj_step(self.model, self.data)
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def render(self) -> np.ndarray:
+        """Return what the policy camera sees, (H, W, 3) uint8 RGB."""
+        size = self.config.image_size
+        return self._draw('policy', size, size, pretty=False)
+
+    def render_pretty(self, height: int = 480, width: int = 640) -> np.ndarray:
+        """Return a picture for people, from the side and with shadows, (height, width, 3) uint8 RGB."""
+        return self._draw('pretty', height, width, pretty=True)
+
+    def positions(self) -> dict[str, np.ndarray]:
+        """Return where things are, (3,) float64 [m] each, in this order: tool, source, target, the other blocks."""
+        others = [name for name in self._slots if name not in types_in(self.task)]
+        names = [self.task.source, self.task.target, *others]
+        return {'tool': self.tool_position(), **{name: self._position(name) for name in names}}
+
+    def block_positions(self) -> dict[str, np.ndarray]:
+        """Return where the six blocks are, (3,) float64 [m] each."""
+        return {name: self._position(name) for name in self._slots}
+
+    def tool_position(self) -> np.ndarray:
+        """Return where the tool's tip is, (3,) float64 [m]."""
+        return self.data.geom('tip').xpos.copy()
+
+    def distance(self) -> float:
+        """Return the distance of the source's middle from the target's in the table plane [m]."""
+        return float(np.linalg.norm((self._position(self.task.source) - self._position(self.task.target))[:2]))
+
+    def success(self) -> bool:
+        """Return whether the task is done; the truth, for reports only: nothing may learn from it."""
+        return self.distance() < self.config.success_distance_m
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Positions of ``joint_names``, float64 [rad] ([m] for the floating tool)."""
+        return self.data.qpos[self._joints].copy()
+
+    def camera_matrix(self) -> np.ndarray:
+        """Return the policy camera's intrinsic matrix, (3, 3) float64 [px]."""
+        size = self.config.image_size
+        focal = size / 2 / math.tan(math.radians(self.model.camera('policy').fovy[0]) / 2)
+        return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """
+        Return where points are in the policy camera's picture: u to the right, v down, [-1, 1] from edge to edge.
+
+        :param points: (..., 3) float64 [m], in the table frame.
+        """
+        camera = self.model.camera('policy')
+        rotation = np.empty(9)
+        mujoco.mju_quat2Mat(rotation, camera.quat)
+        local = (np.asarray(points) - camera.pos) @ rotation.reshape(3, 3)
+        scale = math.tan(math.radians(camera.fovy[0]) / 2)
+        return local[..., :2] * (1, -1) / (-local[..., 2:] * scale)
+
+    def close(self) -> None:
+        """Free the graphics memory; the table can still be stepped."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers = {}
+
+    def _draw(self, camera: str, height: int, width: int, pretty: bool) -> np.ndarray:
+        key = (camera, height, width)
+        if key not in self._renderers:
+            self._renderers[key] = make_renderer(self.model, height, width, pretty)
+        renderer = self._renderers[key]
+        renderer.update_scene(self.data, camera)
+        return renderer.render()
+
+    def _solve(self, tool: np.ndarray) -> np.ndarray:
+        return self._kinematics.move(tool, self.config.ik_iterations) if self._kinematics else tool.copy()
+
+    def _position(self, name: str) -> np.ndarray:
+        if name not in TYPES:
+            return place_position(name)
+        index = self._slots[name]
+        return self.data.body(SLOTS[index]).xpos.copy()
+
+    def _draw_start(self, types: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return start positions of the blocks, (6, 2), and of the tool, (2,) [m], where nothing is done or touches."""
+        while True:
+            points = draw_apart(rng, [BLOCK_SPACING] * len(SLOTS) + [TOOL_SPACING])
+            source = points[types.index(self.task.source)]
+            target = self.task.target
+            goal = points[types.index(target)] if target in types else place_position(target)[:2]
+            if np.linalg.norm(source - goal) >= self.config.start_distance_m:
+                return points[:-1], points[-1]
+
+
+def draw_types(rng: np.random.Generator, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return six block types, three cubes and then three cylinders, with the wanted ones among them."""
+    drawn = []
+    for shape in SHAPES:
+        fixed = [name for name in wanted if name.endswith(shape)]
+        others = [f'{COLOURS[index]}_{shape}' for index in rng.permutation(len(COLOURS))]
+        chosen = fixed + [name for name in others if name not in fixed]
+        drawn += [chosen[index] for index in rng.permutation(3)]
+    return tuple(drawn)
+
+
+def draw_apart(rng: np.random.Generator, spacings: list[float], limit: float = START_LIMIT) -> np.ndarray:
+    """
+    Return random points in the start area that keep their distance, (N, 2) float64 [m].
+
+    :param spacings: smallest distance of each point from all points before it [m].
+    """
+    while True:
+        points = np.empty((0, 2))
+        for spacing in spacings:
+            candidates = rng.uniform(-limit, limit, (30, 2))
+            gaps = np.linalg.norm(candidates[:, None] - points, axis=-1).min(axis=1, initial=math.inf)
+            if gaps.max() < spacing:
+                break
+            points = np.concatenate([points, candidates[np.argmax(gaps >= spacing)][None]])
+        else:
+            return points
+
+
+def random_scene(table: Table, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """
+    Arrange a random scene for pretraining; return where everything is: tool and six blocks, (3,) float64 [m] each.
+
+    Blocks may touch; in half of the scenes the tool is at a block. The table's task and instruction mean nothing.
+    """
+    types = draw_types(rng)
+    limit = rng.uniform(START_LIMIT, 0.165)
+    blocks = draw_apart(rng, [rng.choice([0.046, 0.072])] * len(SLOTS), limit)
+    if rng.random() < 0.5:
+        angle, gap = rng.uniform(-math.pi, math.pi), rng.uniform(0.031, 0.06)
+        tool = blocks[rng.integers(len(SLOTS))] + gap * np.array([math.cos(angle), math.sin(angle)])
+    else:
+        tool = rng.uniform(-TOOL_LIMIT, TOOL_LIMIT, 2)
+    table.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), _clear(tool, blocks))
+    return {'tool': table.tool_position(), **table.block_positions()}
+
+
+def _clear(tool: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Return the tool's position moved out of any block, and into its workspace, (2,) [m]."""
+    for block in blocks:
+        offset = tool - block
+        distance = np.linalg.norm(offset)
+        if distance < 0.03:
+            tool = block + offset * 0.031 / max(distance, 1e-9)
+    return np.clip(tool, -TOOL_LIMIT, TOOL_LIMIT)
+
+
+def _draw_task(options: tuple[Task, ...], rng: np.random.Generator) -> Task:
+    """Return a task: first which kind, then which one, so that both kinds are as frequent."""
+    kinds = sorted({task.kind for task in options})
+    kind = kinds[rng.integers(len(kinds))]
+    same = [task for task in options if task.kind == kind]
+    return same[rng.integers(len(same))]
+
+
+def _load_kinematics():
+    from efm_sim.arm import ArmKinematics  # the floating tool needs no IK library
+    return ArmKinematics()

@@ -21,9 +21,9 @@ def make_renderer(model: mujoco.MjModel, height: int, width: int, pretty: bool =
 
     :raises RuntimeError: when OpenGL does not start, naming the Debian packages.
     """
-    model.vis.quality.shadowsize = 4096 if pretty else 0
-    model.vis.quality.offsamples = 8 if pretty else 4
-    model.vis.quality.numslices, model.vis.quality.numstacks = (48, 24) if pretty else (16, 8)
+    quality = model.vis.quality
+    quality.shadowsize, quality.offsamples = (4096, 4) if pretty else (0, 0)
+    quality.numslices, quality.numstacks = (48, 24) if pretty else (12, 6)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     try:
         renderer = mujoco.Renderer(model, height, width)
@@ -31,4 +31,5 @@ def make_renderer(model: mujoco.MjModel, height: int, width: int, pretty: bool =
         raise RuntimeError(MISSING.format(error=error)) from error
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = pretty
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = pretty
     return renderer

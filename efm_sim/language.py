@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import functools
 import itertools
 
 import numpy as np
@@ -111,6 +112,7 @@ HELD_OUT_PAIRS = tuple(Task(*pair) for pair in (
     ('red_cube', 'green_cylinder')))
 
 
+@functools.lru_cache(maxsize=None)
 def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
     """
     Return every task of a kind (``block_to_block``, ``block_to_place`` or ``both``) in a split.

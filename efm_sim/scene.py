@@ -66,6 +66,7 @@ def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
     spec.stat.extent, spec.stat.center = 0.8, (0, 0.1, 0.1)
     spec.add_texture(type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
                      rgb1=[0.75, 0.80, 0.86], rgb2=[0.42, 0.44, 0.47], width=64, height=384)
+    spec.visual.map.shadowclip = 2.5
     _add_surroundings(spec.worldbody)
     tip = _add_arm(spec) if body == 'arm' else _add_tool(spec)
     blocks = [_add_block(spec.worldbody, slot) for slot in SLOTS]

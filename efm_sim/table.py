@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 from efm_sim.config import TableConfig
 from efm_sim.graphics import make_renderer, mujoco
 from efm_sim.language import COLOURS, phrase, SHAPES, Task, tasks, TYPES, types_in
@@ -107,7 +108,9 @@ class Table:
     def render(self) -> np.ndarray:
         """Return what the policy camera sees, (H, W, 3) uint8 RGB."""
         size = self.config.image_size
-        return self._draw('policy', size, size, pretty=False)
+        large = self._draw('policy', 2 * size, 2 * size, pretty=False)
+        # In software, smooth edges are made twice as fast this way as by OpenGL's multisampling.
+        return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
     def render_pretty(self, height: int = 480, width: int = 640) -> np.ndarray:
         """Return a picture for people, from the side and with shadows, (height, width, 3) uint8 RGB."""

@@ -1,0 +1,96 @@
+"""What a robot loads: a directory of exported models, with the hash of every file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+MANIFEST = 'manifest.json'
+FILES = ('policy.onnx', 'reward.onnx')
+
+
+@dataclass(frozen=True)
+class Release:
+    """
+    One published set of weights, as ``PolicyRelease.msg`` names it.
+
+    :param uri: directory that holds ``manifest.json``.
+    :param sha256: of ``manifest.json``, which holds those of all other files.
+    """
+
+    version: int
+    stage: str
+    uri: str
+    sha256: str
+    embodiment_hash: str
+
+
+@dataclass(frozen=True)
+class ReleaseFiles:
+    """The verified files of a release."""
+
+    policy: Path
+    reward: Path
+    manifest: dict[str, Any]
+
+
+def load_release(uri: str, sha256: str, embodiment_hash: str = '') -> ReleaseFiles:
+    """
+    Return the files of a release after checking every hash.
+
+    :param sha256: expected of the manifest; empty to trust the directory.
+    :param embodiment_hash: contract of this robot; empty to accept any.
+    :raises FileNotFoundError: when a file is missing.
+    :raises ValueError: when a hash is not as expected, or the release is for another embodiment.
+    """
+    directory = to_directory(uri)
+    manifest_path = directory / MANIFEST
+    check_hash(manifest_path, sha256 or hash_file(manifest_path))
+    manifest = json.loads(manifest_path.read_text())
+    for name in FILES:
+        check_hash(directory / name, manifest['sha256'][name])
+    if embodiment_hash and manifest['embodiment_hash'] != embodiment_hash:
+        raise ValueError(
+            f'{directory}: expected a release for embodiment {embodiment_hash}, '
+            f'got one for {manifest["embodiment_hash"]}'
+        )
+    return ReleaseFiles(directory / FILES[0], directory / FILES[1], manifest)
+
+
+def to_directory(uri: str) -> Path:
+    """
+    Return the directory that a path or a ``file://`` URI names.
+
+    :raises ValueError: for any other kind of URI.
+    """
+    parts = urlparse(uri)
+    if parts.scheme not in ('', 'file'):
+        raise ValueError(f'uri: expected a path or file://, got {uri!r}')
+    return Path(unquote(parts.path) if parts.scheme else uri)
+
+
+def hash_file(path: Path) -> str:
+    """
+    Return the SHA-256 of a file in hexadecimal.
+
+    :raises FileNotFoundError: when there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'release: expected {path}, got no such file')
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_hash(path: Path, expected: str) -> None:
+    """
+    Refuse a file that is not what was published.
+
+    :raises FileNotFoundError: when there is none.
+    :raises ValueError: with both hashes.
+    """
+    found = hash_file(path)
+    if found != expected:
+        raise ValueError(f'{path}: expected SHA-256 {expected}, got {found}')

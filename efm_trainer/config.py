@@ -1,0 +1,87 @@
+"""Numbers of both stages of learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efm_core.config import check, parameter
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Stage 1: supervised fine-tuning on demonstrations."""
+
+    iterations: int = parameter(6000, 'Optimiser steps', low=1, high=10_000_000)
+    batch: int = parameter(128, 'Samples per step, split evenly over the objectives', '', 3, 65536)
+    learning_rate: float = parameter(1e-3, 'Peak of the one-cycle schedule', '', 1e-7, 1.0)
+    weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
+    gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
+    smoothing: float = parameter(
+        1.0, 'Width of the Gaussian around the true steps-to-go; 0 for none', 'bins', 0.0, 20.0
+    )
+    validation: float = parameter(0.1, 'Share of the episodes held out', '', 0.0, 0.5)
+    validate_every: int = parameter(200, 'Steps between two validations', '', 1, 1_000_000)
+    policy_checkpoint: str = parameter(
+        'last',
+        'Which step becomes the policy: behaviour cloning gets better beyond its best loss',
+        choices=('last', 'best'),
+    )
+    tower: str = parameter(
+        'joint',
+        'What the tower knows beforehand; joint is frozen, so that its features are cached',
+        choices=('joint', 'vision', 'scratch'),
+    )
+    seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
+
+    def __post_init__(self):
+        """
+        Check the values.
+
+        :raises ValueError: when one is out of range.
+        """
+        check(self)
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """Stage 2: REINFORCE on the robot's own steps-to-go."""
+
+    gamma: float = parameter(0.9, 'Discount of the returns', '', 0.0, 1.0)
+    return_scale: float = parameter(0.1, 'c, the weight of a return in the loss', '', 0.0, 100.0)
+    learning_rate: float = parameter(1e-3, 'Of the optimiser', '', 0.0, 1.0)
+    weight_decay: float = parameter(0.0, 'Of the optimiser', '', 0.0, 1.0)
+    gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
+    update: str = parameter(
+        'episodes',
+        'episodes: one pass over whole episodes; samples: updates x batch samples, the rest is '
+        'thrown away, as in the paper',
+        choices=('episodes', 'samples'),
+    )
+    episodes_per_update: int = parameter(8, 'Episodes that one update waits for', '', 1, 100_000)
+    batch: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
+    updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10_000)
+    max_staleness: int = parameter(
+        0, 'Learn from episodes of a policy at most this much older', 'versions', 0, 1000
+    )
+    seed: int = parameter(0, 'Of the order of the samples', '', 0, 2**31 - 1)
+
+    def __post_init__(self):
+        """
+        Check the values.
+
+        :raises ValueError: when one is out of range.
+        """
+        check(self)
+
+
+PRESETS = {
+    'default': PracticeConfig(),
+    'paper': PracticeConfig(
+        return_scale=0.05,
+        learning_rate=3e-4,
+        weight_decay=1e-2,
+        gradient_clip=1e6,
+        update='samples',
+        batch=64,
+    ),
+}

@@ -1,0 +1,145 @@
+"""
+Episodes as training arrays.
+
+Letters: ``N`` observations of all episodes, ``E`` episodes, ``T`` actions of one, ``K`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from efm_core.embodiment import StepsToGoRange
+from efm_core.episode import Episode, Outcome
+from efm_model.network import CompactModel
+from efm_model.text import TextEncoder
+from efm_model.tokeniser import ActionTokeniser
+import numpy as np
+import torch
+
+CHUNK = 256  # observations whose features are computed at once
+Features = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """
+    Observations with everything that may be learned from them.
+
+    :param frames: ``(N, H, W, 3)`` uint8 RGB.
+    :param previous: ``(N,)`` int64, row of the frame before; a first frame is its own.
+    :param tokens: ``(N, K)`` int64; zeros where ``has_action`` is false.
+    :param has_action: ``(N,)`` bool; the last observation of an episode has none.
+    :param steps_to_go: ``(N,)`` float32, t' - t [steps], where ``has_goal``.
+    :param has_goal: ``(N,)`` bool, the episode is known to reach its goal at its last observation.
+    :param episode: ``(N,)`` int64, which episode an observation belongs to.
+    :param sentence: ``(E,)`` int64, row of ``text`` that holds the episode's instruction.
+    :param first: ``(E,)`` int64, rows of the first observations; ``last`` of the last ones.
+    :param text: token states of the different sentences, ``(S, L, 384)``; ``mask`` 1 where valid.
+    """
+
+    frames: torch.Tensor
+    previous: torch.Tensor
+    tokens: torch.Tensor
+    has_action: torch.Tensor
+    steps_to_go: torch.Tensor
+    has_goal: torch.Tensor
+    episode: torch.Tensor
+    sentence: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+    text: torch.Tensor
+    mask: torch.Tensor
+    sentences: tuple[str, ...]
+
+    def glimpses(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what ``CompactModel.features`` takes, for the observations ``rows``, ``(B,)``."""
+        pairs = torch.stack([self.frames[self.previous[rows]], self.frames[rows]], dim=1)
+        sentence = self.sentence[self.episode[rows]]
+        return pairs, self.text[sentence], self.mask[sentence]
+
+
+def to_samples(
+    episodes: Iterable[Episode], encoder: TextEncoder, tokeniser: ActionTokeniser | None = None
+) -> Samples:
+    """
+    Return ``episodes`` as arrays.
+
+    :param tokeniser: encodes the actions of demonstrations; without it the tokens that the policy
+        sampled are taken as they are.
+    :raises ValueError: when there is no episode.
+    """
+    episodes = [episode for episode in episodes if len(episode)]
+    if not episodes:
+        raise ValueError('episodes: expected at least one with an action, got none')
+    lengths = np.array([len(episode) for episode in episodes])
+    last = np.cumsum(lengths + 1) - 1
+    first = last - lengths
+    owner = np.repeat(np.arange(len(episodes)), lengths + 1)
+    row = np.arange(len(owner))
+    sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
+    text, mask = to_text(sentences, encoder)
+    return Samples(
+        frames=torch.from_numpy(np.concatenate([e.observations for e in episodes])),
+        previous=torch.from_numpy(np.maximum(row - 1, first[owner])),
+        tokens=torch.from_numpy(np.concatenate([_tokens(e, tokeniser) for e in episodes])),
+        has_action=torch.from_numpy(row != last[owner]),
+        steps_to_go=torch.from_numpy((last[owner] - row).astype(np.float32)),
+        has_goal=torch.tensor([e.outcome is Outcome.SUCCESS for e in episodes])[owner],
+        episode=torch.from_numpy(owner),
+        sentence=torch.tensor([sentences.index(e.instruction) for e in episodes]),
+        first=torch.from_numpy(first),
+        last=torch.from_numpy(last),
+        text=text,
+        mask=mask,
+        sentences=sentences,
+    )
+
+
+def _tokens(episode: Episode, tokeniser: ActionTokeniser | None) -> np.ndarray:
+    """Return an episode's tokens with a row of zeros for its last observation, ``(T + 1, K)``."""
+    tokens = tokeniser.encode(episode.actions) if tokeniser else episode.tokens
+    return np.concatenate([tokens, np.zeros((1, tokens.shape[1]), np.int64)])
+
+
+def to_text(sentences: Iterable[str], encoder: TextEncoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token states, padded to ``(S, L, 384)`` float32, and their mask ``(S, L)``."""
+    states = [torch.from_numpy(np.array(encoder.encode(sentence))) for sentence in sentences]
+    lengths = torch.tensor([len(state) for state in states])
+    mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+    return torch.nn.utils.rnn.pad_sequence(states, batch_first=True), mask.to(torch.float32)
+
+
+def to_bins(steps: torch.Tensor, steps_to_go: StepsToGoRange) -> torch.Tensor:
+    """Return the nearest bin, ``(B,)`` int64, of each number of steps; the last takes more."""
+    width = steps_to_go.max_steps / (steps_to_go.bins - 1)
+    return (steps / width).round().clamp(0, steps_to_go.bins - 1).to(torch.int64)
+
+
+def features_of(model: CompactModel, samples: Samples) -> Features:
+    """
+    Return a function from observation rows to features: a table where the tower is frozen.
+
+    A tower that learns is asked anew every time, so that gradients reach it.
+    """
+    if not model.config.tower_is_frozen:
+        return lambda rows: model.features(*samples.glimpses(rows))
+    table = all_features(model, samples)
+    return lambda rows: table[rows]
+
+
+@torch.no_grad()
+def all_features(model: CompactModel, samples: Samples) -> torch.Tensor:
+    """Return the features of every observation, ``(N, F)``."""
+    rows = torch.arange(len(samples.frames)).split(CHUNK)
+    return torch.cat([model.features(*samples.glimpses(chunk)) for chunk in rows])
+
+
+def scenes_of(model: CompactModel, samples: Samples) -> Features:
+    """Return a function from first and last rows to scenes; a table where the tower is frozen."""
+    if not model.config.tower_is_frozen:
+        return lambda rows: model.scenes(samples.frames[rows])
+    needed = torch.cat([samples.first, samples.last]).unique()
+    with torch.no_grad():
+        found = torch.cat([model.scenes(samples.frames[rows]) for rows in needed.split(CHUNK)])
+    return lambda rows: found[torch.searchsorted(needed, rows)]

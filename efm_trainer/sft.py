@@ -1,0 +1,267 @@
+"""
+Stage 1: supervised fine-tuning on demonstrations; policy and reward are chosen separately.
+
+Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 1::
+
+    L_BC  = -E[log p(a_t | o_t, g_t')]
+    L_stg = -E[log p(t' - t | o_t, g_t')]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment
+from efm_core.episode import Episode, Outcome
+from efm_model.checkpoint import save_checkpoint
+from efm_model.network import CompactModel, new_model
+from efm_model.text import TextEncoder
+from efm_model.tokeniser import ActionTokeniser
+from efm_trainer.config import SftConfig
+from efm_trainer.dataset import features_of, Samples, scenes_of, to_bins, to_samples
+from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
+import torch
+
+OBJECTIVES = ('action', 'steps_to_go', 'instruction')
+Progress = Callable[[int, int, dict], None]
+
+
+@dataclass(frozen=True)
+class SftResult:
+    """
+    Where stage 1 left its checkpoints.
+
+    :param curve: losses at each validation, with their iteration.
+    :param reward_iteration: the step that became the reward checkpoint.
+    """
+
+    policy: Path
+    reward: Path
+    curve: list[dict[str, float]]
+    policy_iteration: int
+    reward_iteration: int
+
+
+def fine_tune(
+    episodes: Iterable[Episode],
+    embodiment: Embodiment,
+    encoder: TextEncoder,
+    config: SftConfig,
+    directory: str | Path,
+    progress: Progress = lambda iteration, total, losses: None,
+) -> SftResult:
+    """
+    Learn from demonstrations; write the checkpoints ``policy`` and ``reward`` into ``directory``.
+
+    :param progress: called at each validation with iteration, total and losses.
+    :raises ValueError: when there are too few demonstrations, or none that succeeded.
+    """
+    learning, held_out = split(episodes, config)
+    model, imitation = _begin(learning, embodiment, encoder, config)
+    check = _objectives(model, held_out, embodiment, encoder, config)
+    chosen, curve = _run(model, imitation, check, config, progress)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    notes = {'sft': asdict(config), 'demonstrations': len(learning)}
+    for kind in ('policy', 'reward'):
+        model.load_state_dict(chosen[kind].weights)
+        iteration = {'iteration': chosen[kind].iteration}
+        save_checkpoint(directory / kind, model, embodiment, kind, 1, **iteration, **notes)
+    (directory / 'curve.json').write_text(json.dumps(curve, indent=1))
+    return SftResult(
+        directory / 'policy',
+        directory / 'reward',
+        curve,
+        chosen['policy'].iteration,
+        chosen['reward'].iteration,
+    )
+
+
+def split(episodes: Iterable[Episode], config: SftConfig) -> tuple[list[Episode], list[Episode]]:
+    """
+    Return the demonstrations to learn from and those held out, both with at least one success.
+
+    A failed demonstration teaches nothing. An unlabelled one teaches actions, but not steps-to-go.
+
+    :raises ValueError: when there are fewer than two successful ones.
+    """
+    usable = [e for e in episodes if len(e) and e.outcome is not Outcome.FAILURE]
+    reached = [e for e in usable if e.outcome is Outcome.SUCCESS]
+    if len(reached) < 2:
+        raise ValueError(
+            f'demonstrations: expected at least 2 that succeeded, '
+            f'got {len(reached)} of {len(usable)}'
+        )
+    order = torch.randperm(len(reached), generator=torch.Generator().manual_seed(config.seed))
+    count = max(1, round(config.validation * len(reached)))
+    held_out = {id(reached[i]) for i in order[:count]}
+    return [e for e in usable if id(e) not in held_out], [reached[i] for i in order[:count]]
+
+
+class Imitation:
+    """
+    The three objectives on one set of demonstrations.
+
+    :param pieces: each instruction in the numbers of the instruction head, ``(E, P + 1)``.
+    """
+
+    def __init__(
+        self,
+        model: CompactModel,
+        samples: Samples,
+        pieces: torch.Tensor,
+        embodiment: Embodiment,
+        width: float,
+    ):
+        """Cache what a frozen tower sees; ``width`` smooths the steps-to-go targets [bins]."""
+        self._model, self._samples, self._pieces, self._width = model, samples, pieces, width
+        self._bins = to_bins(samples.steps_to_go, embodiment.steps_to_go)
+        self._features, self._scenes = features_of(model, samples), scenes_of(model, samples)
+        self.rows = {
+            'action': samples.has_action.nonzero()[:, 0],
+            'steps_to_go': samples.has_goal.nonzero()[:, 0],
+            'instruction': torch.arange(len(samples.first)),
+        }
+
+    def action(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the action loss on observations ``rows``."""
+        logits = self._model.policy_logits(self._features(rows), self._samples.tokens[rows])
+        return action_loss(logits, self._samples.tokens[rows])
+
+    def steps_to_go(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the steps-to-go loss on observations ``rows``."""
+        logits = self._model.steps_to_go_logits(self._features(rows))
+        return steps_to_go_loss(logits, self._bins[rows], self._width)
+
+    def instruction(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the instruction loss on the episodes ``rows``."""
+        first, last = (self._scenes(at[rows]) for at in (self._samples.first, self._samples.last))
+        pieces = self._pieces[rows]
+        logits = self._model.instruction_logits(first, last, pieces[:, :-1].clamp(min=0))
+        return instruction_loss(logits, pieces[:, 1:])
+
+    def draw(self, objective: str, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Return the loss of one objective on ``count`` rows drawn evenly."""
+        rows = self.rows[objective]
+        drawn = rows[torch.randint(len(rows), (count,), generator=generator)]
+        return getattr(self, objective)(drawn)
+
+    @torch.no_grad()
+    def all(self) -> dict[str, float]:
+        """Return every objective on everything, in inference mode."""
+        self._model.eval()
+        losses = {name: getattr(self, name)(self.rows[name]).item() for name in OBJECTIVES}
+        self._model.train()
+        return losses
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Weights at one step, and the loss they are chosen by."""
+
+    iteration: int
+    weights: dict[str, torch.Tensor]
+    loss: float
+
+
+def _begin(
+    learning: list[Episode], embodiment: Embodiment, encoder: TextEncoder, config: SftConfig
+) -> tuple[CompactModel, Imitation]:
+    """Return a new model that knows the words of its demonstrations, and its objectives."""
+    words = {piece for e in learning for piece in encoder.pieces(e.instruction)}
+    model = new_model(embodiment, config.seed, config.tower, tuple(sorted(words)))
+    return model, _objectives(model, learning, embodiment, encoder, config)
+
+
+def _objectives(
+    model: CompactModel,
+    episodes: list[Episode],
+    embodiment: Embodiment,
+    encoder: TextEncoder,
+    config: SftConfig,
+) -> Imitation:
+    samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
+    numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
+    pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)
+    return Imitation(model, samples, pieces, embodiment, config.smoothing)
+
+
+def _run(
+    model: CompactModel,
+    imitation: Imitation,
+    check: Imitation,
+    config: SftConfig,
+    progress: Progress,
+) -> tuple[dict[str, Snapshot], list[dict[str, float]]]:
+    """Train; return the snapshots that become policy and reward, and the curve."""
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.iterations
+    )
+    chosen, curve = {}, []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # of dropout
+        generator = torch.Generator().manual_seed(config.seed)
+        model.train()
+        for iteration in range(1, config.iterations + 1):
+            losses = _step(model, imitation, optimiser, config, generator)
+            schedule.step()
+            if iteration % config.validate_every == 0 or iteration == config.iterations:
+                held_out = check.all()
+                curve.append(_row(iteration, losses, held_out))
+                _choose(chosen, model, iteration, held_out, config.policy_checkpoint)
+                progress(iteration, config.iterations, curve[-1])
+    model.eval()
+    return chosen, curve
+
+
+def _step(
+    model: CompactModel,
+    imitation: Imitation,
+    optimiser: torch.optim.Optimizer,
+    config: SftConfig,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Take one optimiser step on a batch split evenly over the objectives; return the losses."""
+    share = [config.batch // 3 + (k < config.batch % 3) for k in range(3)]
+    losses = {n: imitation.draw(n, k, generator) for n, k in zip(OBJECTIVES, share, strict=True)}
+    optimiser.zero_grad()
+    sum(losses.values()).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    optimiser.step()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, float]:
+    """Return one line of the curve."""
+    return {
+        'iteration': iteration,
+        **{f'{name}_loss': float(loss) for name, loss in losses.items()},
+        **{f'{name}_validation': loss for name, loss in held_out.items()},
+    }
+
+
+def _choose(
+    chosen: dict[str, Snapshot],
+    model: CompactModel,
+    iteration: int,
+    held_out: dict[str, float],
+    policy: str,
+) -> None:
+    """
+    Keep the weights of this step where they are better.
+
+    The reward model stops at its best validation loss. The policy's success keeps rising
+    long after its own validation loss is at its best, so it takes the last step.
+    """
+    for kind, objective in (('policy', 'action'), ('reward', 'steps_to_go')):
+        loss = held_out[objective]
+        always = kind == 'policy' and policy == 'last'
+        if always or kind not in chosen or loss < chosen[kind].loss:
+            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), loss)

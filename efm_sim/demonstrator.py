@@ -4,9 +4,9 @@ from __future__ import annotations
 from efm_sim.config import DemonstratorConfig
 import numpy as np
 
-BEHIND = 0.042          # from the source's middle to where a push starts [m]
+BEHIND = 0.052          # from the source's middle to where a push starts [m]
 CLEARANCE = 0.048       # from a block's middle when passing it [m]
-LINED_UP = 0.012        # largest sideways error at which a push starts [m]
+LINED_UP = 0.007        # largest sideways error at which a push starts [m]
 DEFAULT = DemonstratorConfig()
 
 

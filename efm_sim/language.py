@@ -112,7 +112,7 @@ HELD_OUT_PAIRS = tuple(Task(*pair) for pair in (
     ('red_cube', 'green_cylinder')))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
     """
     Return every task of a kind (``block_to_block``, ``block_to_place`` or ``both``) in a split.

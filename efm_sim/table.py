@@ -14,6 +14,7 @@ START_LIMIT = 0.13          # largest |x| and |y| of a block or the tool at a re
 BLOCK_SPACING = 0.072       # smallest distance of two blocks at a reset [m]
 TOOL_SPACING = 0.045        # smallest distance of the tool from a block at a reset [m]
 PLACE_OFFSET = 0.115        # distance of the outer places from the middle, per axis [m]
+LARGEST_LEAD = 0.03         # of the commanded over the real tool position: a jam winds nothing up [m]
 DEFAULT = TableConfig()
 
 
@@ -32,15 +33,10 @@ class Table:
     """
 
     def __init__(self, config: TableConfig = DEFAULT):
-        """
-        Build the scene; ``reset`` before anything else.
-
-        :raises RuntimeError: when there is no headless OpenGL, at the first picture.
-        """
+        """Build the scene and reset it with seed 0; OpenGL starts with the first picture."""
         self.config = config
         self.model = build_scene(config.body, config.control_period_s / config.substeps)
         self.data = mujoco.MjData(self.model)
-        self.task, self.instruction = None, ''
         self._kinematics = _load_kinematics() if config.body == 'arm' else None
         self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
         self.joint_names = ARM_JOINTS if config.body == 'arm' else ('tool_x', 'tool_y')
@@ -49,6 +45,7 @@ class Table:
         self._blocks = np.array([self.model.joint(f'{slot}_x').qposadr[0] for slot in SLOTS])
         self._slots = {}
         self._renderers = {}
+        self.reset(0)
 
     def reset(self, seed: int, task: Task | None = None, instruction: str | None = None) -> None:
         """
@@ -96,7 +93,9 @@ class Table:
         if action.shape != (2,) or not np.isfinite(action).all():
             raise ValueError(f'action: expected 2 finite numbers [m], got {action}')
         limit = self.config.max_action_m
-        self._command = np.clip(self._command + np.clip(action, -limit, limit), -TOOL_LIMIT, TOOL_LIMIT)
+        tool = self.tool_position()[:2]
+        command = np.clip(self._command + np.clip(action, -limit, limit), tool - LARGEST_LEAD, tool + LARGEST_LEAD)
+        self._command = np.clip(command, -TOOL_LIMIT, TOOL_LIMIT)
         start, self._setpoint = self._setpoint, self._solve(self._command)
         change = (self._setpoint - start) / self.config.substeps
         lead = self._servo.lead_s / self.model.opt.timestep
@@ -106,7 +105,11 @@ class Table:
         mujoco.mj_kinematics(self.model, self.data)
 
     def render(self) -> np.ndarray:
-        """Return what the policy camera sees, (H, W, 3) uint8 RGB."""
+        """
+        Return what the policy camera sees, (H, W, 3) uint8 RGB.
+
+        :raises RuntimeError: when there is no headless OpenGL, naming the packages.
+        """
         size = self.config.image_size
         large = self._draw('policy', 2 * size, 2 * size, pretty=False)
         # In software, smooth edges are made twice as fast this way as by OpenGL's multisampling.

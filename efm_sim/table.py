@@ -4,25 +4,17 @@ from __future__ import annotations
 import math
 
 import cv2
+from efm_sim.arrangement import clear_of, draw_apart, draw_task, draw_types, place_position, START_LIMIT
 from efm_sim.config import TableConfig
 from efm_sim.graphics import make_renderer, mujoco
-from efm_sim.language import COLOURS, phrase, SHAPES, Task, tasks, TYPES, types_in
+from efm_sim.language import phrase, Task, tasks, TYPES, types_in
 from efm_sim.scene import ARM_JOINTS, ARM_PREFIX, ARM_SERVO, build_scene, RGBA, SLOTS, TOOL_LIMIT, TOOL_SERVO
 import numpy as np
 
-START_LIMIT = 0.13          # largest |x| and |y| of a block or the tool at a reset [m]
 BLOCK_SPACING = 0.072       # smallest distance of two blocks at a reset [m]
 TOOL_SPACING = 0.045        # smallest distance of the tool from a block at a reset [m]
-PLACE_OFFSET = 0.115        # distance of the outer places from the middle, per axis [m]
 LARGEST_LEAD = 0.03         # of the commanded over the real tool position: a jam winds nothing up [m]
 DEFAULT = TableConfig()
-
-
-def place_position(place: str) -> np.ndarray:
-    """Return the middle of a named place on the table, (3,) float64 [m]."""
-    x = PLACE_OFFSET * (('right' in place) - ('left' in place))
-    y = PLACE_OFFSET * (('top' in place) - ('bottom' in place))
-    return np.array([x, y, 0.0])
 
 
 class Table:
@@ -56,7 +48,7 @@ class Table:
         """
         rng = np.random.default_rng([seed, 0])
         options = tasks(self.config.task, self.config.split)
-        self.task = task or _draw_task(options, rng)
+        self.task = task or draw_task(options, rng)
         self.instruction = instruction or phrase(self.task, np.random.default_rng([seed, 1]), self.config.split)
         types = draw_types(rng, types_in(self.task))
         blocks, tool = self._draw_start(types, rng)
@@ -199,35 +191,6 @@ class Table:
                 return points[:-1], points[-1]
 
 
-def draw_types(rng: np.random.Generator, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return six block types, three cubes and then three cylinders, with the wanted ones among them."""
-    drawn = []
-    for shape in SHAPES:
-        fixed = [name for name in wanted if name.endswith(shape)]
-        others = [f'{COLOURS[index]}_{shape}' for index in rng.permutation(len(COLOURS))]
-        chosen = fixed + [name for name in others if name not in fixed]
-        drawn += [chosen[index] for index in rng.permutation(3)]
-    return tuple(drawn)
-
-
-def draw_apart(rng: np.random.Generator, spacings: list[float], limit: float = START_LIMIT) -> np.ndarray:
-    """
-    Return random points in the start area that keep their distance, (N, 2) float64 [m].
-
-    :param spacings: smallest distance of each point from all points before it [m].
-    """
-    while True:
-        points = np.empty((0, 2))
-        for spacing in spacings:
-            candidates = rng.uniform(-limit, limit, (30, 2))
-            gaps = np.linalg.norm(candidates[:, None] - points, axis=-1).min(axis=1, initial=math.inf)
-            if gaps.max() < spacing:
-                break
-            points = np.concatenate([points, candidates[np.argmax(gaps >= spacing)][None]])
-        else:
-            return points
-
-
 def random_scene(table: Table, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """
     Arrange a random scene for pretraining; return where everything is: tool and six blocks, (3,) float64 [m] each.
@@ -242,26 +205,8 @@ def random_scene(table: Table, rng: np.random.Generator) -> dict[str, np.ndarray
         tool = blocks[rng.integers(len(SLOTS))] + gap * np.array([math.cos(angle), math.sin(angle)])
     else:
         tool = rng.uniform(-TOOL_LIMIT, TOOL_LIMIT, 2)
-    table.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), _clear(tool, blocks))
+    table.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), clear_of(tool, blocks))
     return {'tool': table.tool_position(), **table.block_positions()}
-
-
-def _clear(tool: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """Return the tool's position moved out of any block, and into its workspace, (2,) [m]."""
-    for block in blocks:
-        offset = tool - block
-        distance = np.linalg.norm(offset)
-        if distance < 0.03:
-            tool = block + offset * 0.031 / max(distance, 1e-9)
-    return np.clip(tool, -TOOL_LIMIT, TOOL_LIMIT)
-
-
-def _draw_task(options: tuple[Task, ...], rng: np.random.Generator) -> Task:
-    """Return a task: first which kind, then which one, so that both kinds are as frequent."""
-    kinds = sorted({task.kind for task in options})
-    kind = kinds[rng.integers(len(kinds))]
-    same = [task for task in options if task.kind == kind]
-    return same[rng.integers(len(same))]
 
 
 def _load_kinematics():

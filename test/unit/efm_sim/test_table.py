@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from efm_sim import graphics
+from efm_sim.arrangement import draw_apart, draw_types
 from efm_sim.config import TableConfig
 from efm_sim.language import Task, TYPES, types_in
 from efm_sim.scene import CUBE_HALF_SIDE, find_urdf, TOOL_LIMIT
-from efm_sim.table import draw_apart, draw_types, random_scene, Table
+from efm_sim.table import random_scene, Table
 import numpy as np
 import pytest
 

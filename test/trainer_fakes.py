@@ -1,0 +1,60 @@
+"""Stand-ins for the trainer's tests: a text encoder without weights, a run after stage 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import zlib
+
+from bags import make_episode, write_bag
+from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.episode import Episode, Kind
+from efm_model.checkpoint import save_checkpoint
+from efm_model.network import new_model
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE_ARM = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
+
+
+def small_embodiment() -> Embodiment:
+    """Return the table with small pictures and a sign-magnitude tokeniser as in the paper."""
+    embodiment = load_embodiment(TABLE_ARM)
+    camera = replace(embodiment.cameras[0], height=16, width=16, crop=(0, 0, 0, 0))
+    return replace(embodiment, cameras=(camera,), observation_size=(16, 16))
+
+
+class FakeTextEncoder:
+    """A word always has the same random state, whatever stands around it."""
+
+    def encode(self, sentence: str) -> np.ndarray:
+        return np.stack([self._state(word) for word in self.pieces(sentence)])
+
+    def pieces(self, sentence: str) -> list[str]:
+        return sentence.split()
+
+    def check_language(self, language: str) -> None:
+        pass
+
+    def _state(self, word: str) -> np.ndarray:
+        generator = np.random.default_rng(zlib.crc32(word.encode()))
+        return generator.normal(0, 0.5, 384).astype(np.float32)
+
+
+def make_run(directory: Path, embodiment: Embodiment) -> Path:
+    """Return a run directory with the checkpoints of a stage 1 that learned nothing."""
+    for kind, seed in (('policy', 0), ('reward', 1)):
+        model = new_model(embodiment, seed, tower='scratch')
+        save_checkpoint(directory / 'sft' / kind, model, embodiment, kind, 1)
+    return directory
+
+
+def demonstrations(embodiment: Embodiment, count: int) -> list[Episode]:
+    return [make_episode(embodiment, i, 3 + i, kind=Kind.DEMONSTRATION) for i in range(count)]
+
+
+def spool_bags(run: Path, embodiment: Embodiment, indices: range, **fields: object) -> list[Path]:
+    """Write practice episodes into the spool of a run, in the order of ``indices``."""
+    spool = run / 'episodes' / 'practice'
+    spool.mkdir(parents=True, exist_ok=True)
+    return [write_bag(make_episode(embodiment, i, **fields), spool / f'{i:06d}') for i in indices]

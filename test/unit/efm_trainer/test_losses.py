@@ -1,0 +1,56 @@
+import math
+
+from efm_trainer.losses import (
+    action_loss,
+    entropy,
+    instruction_loss,
+    NO_PIECE,
+    reinforce_loss,
+    smooth_targets,
+    steps_to_go_loss,
+)
+import pytest
+import torch
+
+EVEN = torch.zeros(2, 2, 4)  # two samples, two tokens, four values each
+TOKENS = torch.tensor([[0, 3], [1, 2]])
+
+
+def test_action_loss_sums_over_tokens():
+    assert action_loss(EVEN, TOKENS).item() == pytest.approx(2 * math.log(4))
+
+
+def test_reinforce_weighs_each_log_probability_by_its_return():
+    loss = reinforce_loss(EVEN, TOKENS, torch.tensor([3.0, -1.0]), 0.1)
+    assert loss.item() == pytest.approx(0.1 * (3 - 1) * 2 * math.log(4) / 2)
+
+
+def test_reinforce_makes_rewarded_tokens_likelier_and_punished_ones_less_likely():
+    logits = EVEN.clone().requires_grad_()
+    reinforce_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), 1.0).backward()
+    assert logits.grad[0, 0, 0] < 0 < logits.grad[1, 0, 1]
+
+
+def test_smoothing_is_a_distribution_around_the_true_bin():
+    targets = smooth_targets(torch.tensor([2, 0]), 5, 1.0)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(2))
+    assert targets.argmax(dim=1).tolist() == [2, 0]
+    assert targets[0, 1] == pytest.approx(targets[0, 3].item())
+    assert (targets[0, 1] / targets[0, 2]).item() == pytest.approx(math.exp(-0.5))
+    assert smooth_targets(torch.tensor([2]), 3, 0).tolist() == [[0, 0, 1]]
+
+
+def test_steps_to_go_loss_of_an_even_distribution_is_the_log_of_the_bins():
+    loss = steps_to_go_loss(torch.zeros(1, 8), torch.tensor([3]), 1.0)
+    assert loss.item() == pytest.approx(math.log(8))
+
+
+def test_padding_counts_nothing_in_the_instruction_loss():
+    logits = torch.zeros(1, 3, 5)
+    logits[0, 1] = torch.tensor([9.0, 0, 0, 0, 0])
+    loss = instruction_loss(logits, torch.tensor([[4, NO_PIECE, NO_PIECE]]))
+    assert loss.item() == pytest.approx(math.log(5))
+
+
+def test_entropy_of_even_logits_is_the_log_of_all_actions():
+    assert entropy(EVEN).item() == pytest.approx(math.log(16))

@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+from bags import make_episode
+from efm_model.network import new_model
+from efm_trainer.config import PRESETS
+from efm_trainer.dataset import to_samples
+from efm_trainer.reinforce import label, Reinforce
+import numpy as np
+import pytest
+import torch
+from trainer_fakes import FakeTextEncoder, small_embodiment
+
+EMBODIMENT = small_embodiment()
+
+
+def make_learner(**changes) -> Reinforce:
+    policy, reward = (new_model(EMBODIMENT, seed, tower='scratch') for seed in (0, 1))
+    config = replace(PRESETS['default'], **changes)
+    return Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
+
+
+def episodes(count=3):
+    return [make_episode(EMBODIMENT, i, 3 + i) for i in range(count)]
+
+
+def weights(learner):
+    return {name: value.clone() for name, value in learner.policy.state_dict().items()}
+
+
+def assert_equal(left, right):
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def test_steps_to_go_is_the_mean_of_the_distribution():
+    model = new_model(EMBODIMENT, tower='scratch')
+    torch.nn.init.zeros_(model.steps_to_go.weight)
+    bias = torch.full((61,), -100.0)
+    bias[[10, 20]] = 0.0
+    model.steps_to_go.bias.data = bias
+    samples = to_samples(episodes(1), FakeTextEncoder())
+    torch.testing.assert_close(
+        label(model, samples, EMBODIMENT.steps_to_go), torch.full((4,), 15.0)
+    )
+
+
+def test_returns_are_discounted_differences_with_the_last_observation_labelled_too():
+    learner = make_learner()
+    batch = learner.prepare([make_episode(EMBODIMENT, 0, 2)])
+    d = batch.steps_to_go.tolist()
+    last = d[1] - d[2]
+    expected = [d[0] - d[1] + 0.9 * last, last]
+    assert batch.returns.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_update_moves_the_policy_but_neither_image_tower_nor_reward_model():
+    learner = make_learner()
+    before = weights(learner)
+    reward = {n: v.clone() for n, v in learner._reward_model.state_dict().items()}
+    figures = learner.update(episodes())
+    after = weights(learner)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith('policy.') for name in moved)
+    assert not any(name.startswith('tower.image.') for name in moved)
+    assert_equal(reward, learner._reward_model.state_dict())
+    assert figures['samples'] == 3 + 4 + 5
+    assert figures['optimiser_steps'] == 1
+
+
+def test_the_order_of_arrival_changes_nothing():
+    first, second = make_learner(batch=4), make_learner(batch=4)
+    first.update(episodes())
+    second.update(episodes()[::-1])
+    assert_equal(weights(first), weights(second))
+
+
+def test_what_the_simulator_knows_changes_nothing():
+    first, second = make_learner(), make_learner()
+    first.update(episodes())
+    second.update(
+        [
+            replace(
+                episode,
+                true_success=not episode.true_success,
+                true_success_per_step=~episode.true_success_per_step,
+            )
+            for episode in episodes()
+        ]
+    )
+    assert_equal(weights(first), weights(second))
+
+
+def test_what_the_robot_said_while_acting_changes_nothing():
+    first, second = make_learner(), make_learner()
+    first.update(episodes())
+    second.update(
+        [replace(e, steps_to_go=np.full_like(e.steps_to_go, np.nan)) for e in episodes()]
+    )
+    assert_equal(weights(first), weights(second))
+
+
+def test_the_paper_s_update_uses_each_of_its_samples_once_and_throws_the_rest_away():
+    learner = make_learner(update='samples', updates=2, batch=4)
+    figures = learner.update(episodes())
+    assert figures['samples'] == 8
+    assert figures['optimiser_steps'] == 2
+
+
+def test_the_paper_s_numbers_are_the_paper_s():
+    paper = PRESETS['paper']
+    assert (paper.updates, paper.batch, paper.gamma, paper.return_scale) == (16, 64, 0.9, 0.05)
+    assert (paper.update, paper.max_staleness) == ('samples', 0)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_policy_alone():
+    learner = make_learner(return_scale=1.0)
+    torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)
+    before = weights(learner)
+    with pytest.raises(ValueError, match='finite'):
+        learner.update(episodes())
+    assert_equal(before, weights(learner))
+
+
+def test_a_step_along_the_gradient_makes_rewarded_actions_likelier():
+    learner = make_learner(learning_rate=1e-2)
+    batch = learner.prepare(episodes(1))
+    rows = batch.rows
+    tokens = batch.samples.tokens[rows]
+
+    def score() -> float:
+        features = learner.policy.features(*batch.samples.glimpses(rows))
+        logits = torch.log_softmax(learner.policy.policy_logits(features, tokens), dim=-1)
+        chosen = logits.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
+        return float((batch.returns * chosen).sum().detach())
+
+    before = score()
+    for _ in range(3):
+        learner.update(episodes(1))
+    assert score() > before

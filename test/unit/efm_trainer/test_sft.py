@@ -1,0 +1,64 @@
+from dataclasses import replace
+import json
+
+from efm_core.episode import Outcome
+from efm_model.checkpoint import load_checkpoint
+from efm_trainer.config import SftConfig
+from efm_trainer.sft import fine_tune, split
+import pytest
+import torch
+from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
+
+EMBODIMENT = small_embodiment()
+CONFIG = SftConfig(iterations=30, batch=24, validate_every=10, tower='scratch', learning_rate=3e-3)
+
+
+def run(directory, config=CONFIG, **options):
+    episodes = demonstrations(EMBODIMENT, 5)
+    return fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), config, directory, **options)
+
+
+def test_losses_fall_and_both_checkpoints_load(tmp_path):
+    seen = []
+    result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
+    assert result.curve[-1]['action_loss'] < result.curve[0]['action_loss']
+    assert result.curve[-1]['steps_to_go_loss'] < result.curve[0]['steps_to_go_loss']
+    assert [(i, total) for i, total, _ in seen] == [(10, 30), (20, 30), (30, 30)]
+    for kind in ('policy', 'reward'):
+        _, card = load_checkpoint(tmp_path / 'sft' / kind, EMBODIMENT)
+        assert (card['kind'], card['version']) == (kind, 1)
+    assert json.loads((tmp_path / 'sft' / 'curve.json').read_text()) == result.curve
+
+
+def test_the_policy_is_the_last_step_and_the_reward_the_best(tmp_path):
+    result = run(tmp_path)
+    best = min(result.curve, key=lambda row: row['steps_to_go_validation'])
+    assert result.policy_iteration == 30
+    assert result.reward_iteration == best['iteration']
+
+
+def test_the_policy_may_be_the_best_step_instead(tmp_path):
+    result = run(tmp_path, replace(CONFIG, policy_checkpoint='best', learning_rate=0.3))
+    best = min(result.curve, key=lambda row: row['action_validation'])
+    assert result.policy_iteration == best['iteration']
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    first, second = (load_checkpoint(run(tmp_path / n).policy, EMBODIMENT)[0] for n in 'ab')
+    for left, right in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
+    episodes = demonstrations(EMBODIMENT, 8)
+    outcomes = [Outcome.FAILURE, Outcome.UNLABELLED] + 6 * [Outcome.SUCCESS]
+    episodes = [replace(e, outcome=o) for e, o in zip(episodes, outcomes, strict=True)]
+    learning, held_out = split(episodes, CONFIG)
+    assert {e.index for e in learning} | {e.index for e in held_out} == set(range(1, 8))
+    assert len(held_out) == 1
+    assert held_out[0].outcome is Outcome.SUCCESS
+
+
+def test_too_few_successes_are_refused():
+    with pytest.raises(ValueError, match='at least 2 that succeeded, got 1'):
+        split(demonstrations(EMBODIMENT, 1), CONFIG)

@@ -1,0 +1,236 @@
+from dataclasses import replace
+import json
+
+from bags import make_episode, write_bag
+from efm_core.episode import Kind
+from efm_core.release import load_release
+from efm_trainer import state
+from efm_trainer import trainer as module
+from efm_trainer.config import PRESETS
+from efm_trainer.trainer import Trainer
+import pytest
+import torch
+from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
+
+EMBODIMENT = small_embodiment()
+CONFIG = replace(PRESETS['default'], episodes_per_update=2)
+
+
+class Killed(BaseException):
+    """A process that is gone; nobody catches this."""
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path, EMBODIMENT)
+
+
+@pytest.fixture
+def begin(run):
+    """Return a function that makes a trainer; all are closed at the end."""
+    made = []
+
+    def make(config=CONFIG, directory=run):
+        made.append(Trainer(directory, EMBODIMENT, FakeTextEncoder(), config))
+        return made[-1]
+
+    yield make
+    for trainer in made:
+        trainer.close()
+
+
+def weights(run):
+    """Return policy, optimiser and random numbers as the state file holds them."""
+    with state.safe_open(run / 'trainer' / 'state.safetensors', 'pt') as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def metrics(run):
+    lines = (run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_first_release_is_stage_one(run, begin):
+    trainer = begin()
+    assert (trainer.version, trainer.release.version) == (1, 1)
+    files = load_release(trainer.release.uri, trainer.release.sha256, EMBODIMENT.hash)
+    assert files.manifest['parity'][0]['passed']
+    assert trainer.step() is None
+
+
+def test_enough_episodes_make_the_next_release(run, begin):
+    trainer = begin()
+    spool_bags(run, EMBODIMENT, range(1))
+    assert trainer.step() is None
+    assert trainer.status['pending'] == 1
+    spool_bags(run, EMBODIMENT, range(1, 2))
+    release = trainer.step()
+    assert (release.version, trainer.version) == (2, 2)
+    assert trainer.status == {
+        'version': 2,
+        'updates': 1,
+        'episodes': 2,
+        'stale': 0,
+        'unusable': 0,
+        'quarantined': 0,
+        'pending': 0,
+    }
+    assert [(row['version'], row['episodes']) for row in metrics(run)] == [(2, 2)]
+    assert trainer.step() is None
+
+
+def test_episodes_of_an_older_policy_are_counted_but_not_learned_from(run, begin):
+    trainer = begin()
+    spool_bags(run, EMBODIMENT, range(2))
+    trainer.step()
+    before = weights(run)
+    spool_bags(run, EMBODIMENT, range(2, 6))  # still of version 1
+    assert trainer.step() is None
+    assert (trainer.status['stale'], trainer.status['episodes']) == (4, 6)
+    assert_same(weights(run), before)
+
+
+def test_evaluation_episodes_are_not_learned_from(run, begin):
+    trainer = begin()
+    spool_bags(run, EMBODIMENT, range(2), kind=Kind.EVALUATION)
+    assert trainer.step() is None
+    assert trainer.status['unusable'] == 2
+
+
+def test_the_paper_s_update_waits_for_its_samples(run, begin):
+    trainer = begin(replace(PRESETS['paper'], updates=2, batch=5))
+    spool_bags(run, EMBODIMENT, range(2))
+    assert trainer.step() is None
+    spool_bags(run, EMBODIMENT, range(2, 3))  # 12 samples now, 10 are needed
+    assert trainer.step().version == 2
+    assert metrics(run)[0]['samples'] == 10
+    assert trainer.status['pending'] == 0
+
+
+def learn_twice(trainer, run):
+    spool_bags(run, EMBODIMENT, range(2))
+    trainer.step()
+    spool_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
+    trainer.step()
+
+
+@pytest.mark.parametrize(
+    ('target', 'name'),
+    [
+        (module.Reinforce, 'update'),
+        (module, 'write_state'),
+        (state.os, 'replace'),
+        (module, 'export_policy'),
+        (module, 'publish'),
+        (module.json, 'dumps'),
+    ],
+)
+def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_happened(
+    run, begin, monkeypatch, tmp_path_factory, target, name
+):
+    whole = make_run(tmp_path_factory.mktemp('whole'), EMBODIMENT)
+    learn_twice(begin(directory=whole), whole)
+    trainer = begin()
+    spool_bags(run, EMBODIMENT, range(2))
+    trainer.step()
+    spool_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, die)
+        with pytest.raises(Killed):
+            trainer.step()
+    trainer.close()
+    successor = begin()
+    successor.step()
+    assert successor.version == successor.release.version == 3
+    assert_same(weights(run), weights(whole))
+    assert [row['version'] for row in metrics(run)] == [2, 3]
+    assert successor.status['episodes'] == 4
+    assert load_release(successor.release.uri, successor.release.sha256).manifest['version'] == 3
+
+
+def test_killed_after_everything_was_written_nothing_is_learned_twice(run, begin):
+    trainer = begin()
+    learn_twice(trainer, run)
+    trainer.close()
+    before = weights(run)
+    successor = begin()
+    assert successor.step() is None
+    assert_same(weights(run), before)
+    assert (successor.version, successor.status['episodes']) == (3, 4)
+    assert successor.release == trainer.release
+
+
+def test_the_order_of_arrival_changes_nothing(run, begin, tmp_path_factory):
+    other = make_run(tmp_path_factory.mktemp('other'), EMBODIMENT)
+    spool_bags(run, EMBODIMENT, range(3))
+    (other / 'episodes' / 'practice').mkdir(parents=True)
+    for name, index in (('z', 0), ('y', 1), ('x', 2)):
+        write_bag(make_episode(EMBODIMENT, index), other / 'episodes' / 'practice' / name)
+    begin().step()
+    begin(directory=other).step()
+    assert_same(weights(run), weights(other))
+
+
+def test_a_full_disk_is_named_and_the_state_before_is_intact(run, begin, monkeypatch):
+    trainer = begin()
+    before = weights(run)
+    spool_bags(run, EMBODIMENT, range(2))
+
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, 'save_file', full)
+        with pytest.raises(OSError, match=r'No space left.*intact'):
+            trainer.step()
+    assert_same(weights(run), before)
+    assert trainer.step().version == 2  # there is space again
+    assert [row['version'] for row in metrics(run)] == [2]
+
+
+def test_a_second_trainer_on_the_same_run_is_refused(begin):
+    begin()
+    with pytest.raises(RuntimeError, match='another at work'):
+        begin()
+
+
+def test_a_run_without_stage_one_is_refused_and_leaves_no_lock(tmp_path):
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match='checkpoint'):
+            Trainer(tmp_path, EMBODIMENT, FakeTextEncoder())
+
+
+def test_a_state_of_another_stage_one_is_refused(run, begin, tmp_path_factory):
+    begin().close()
+    elsewhere = make_run(tmp_path_factory.mktemp('elsewhere'), EMBODIMENT)
+    (run / 'sft' / 'policy').rename(run / 'sft' / 'old')
+    (elsewhere / 'sft' / 'reward').rename(run / 'sft' / 'policy')
+    with pytest.raises(ValueError, match='new run directory'):
+        begin()
+
+
+def test_a_damaged_state_is_named(run, begin):
+    begin().close()
+    path = run / 'trainer' / 'state.safetensors'
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match='whole file'):
+        begin()
+
+
+def test_a_torn_bag_does_not_stop_the_others(run, begin):
+    trainer = begin()
+    bags = spool_bags(run, EMBODIMENT, range(3))
+    (file,) = bags[1].glob('*.mcap')
+    file.write_bytes(file.read_bytes()[:500])
+    assert trainer.step().version == 2
+    assert (trainer.status['quarantined'], trainer.status['episodes']) == (1, 3)

@@ -10,11 +10,11 @@ import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
 
 EMBODIMENT = small_embodiment()
-CONFIG = SftConfig(iterations=30, batch=24, validate_every=10, tower='scratch', learning_rate=3e-3)
+CONFIG = SftConfig(iterations=15, batch=12, validate_every=5, tower='scratch', learning_rate=3e-3)
 
 
 def run(directory, config=CONFIG, **options):
-    episodes = demonstrations(EMBODIMENT, 5)
+    episodes = demonstrations(EMBODIMENT, 4)
     return fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), config, directory, **options)
 
 
@@ -23,7 +23,7 @@ def test_losses_fall_and_both_checkpoints_load(tmp_path):
     result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
     assert result.curve[-1]['action_loss'] < result.curve[0]['action_loss']
     assert result.curve[-1]['steps_to_go_loss'] < result.curve[0]['steps_to_go_loss']
-    assert [(i, total) for i, total, _ in seen] == [(10, 30), (20, 30), (30, 30)]
+    assert [(i, total) for i, total, _ in seen] == [(5, 15), (10, 15), (15, 15)]
     for kind in ('policy', 'reward'):
         _, card = load_checkpoint(tmp_path / 'sft' / kind, EMBODIMENT)
         assert (card['kind'], card['version']) == (kind, 1)
@@ -33,7 +33,7 @@ def test_losses_fall_and_both_checkpoints_load(tmp_path):
 def test_the_policy_is_the_last_step_and_the_reward_the_best(tmp_path):
     result = run(tmp_path)
     best = min(result.curve, key=lambda row: row['steps_to_go_validation'])
-    assert result.policy_iteration == 30
+    assert result.policy_iteration == 15
     assert result.reward_iteration == best['iteration']
 
 

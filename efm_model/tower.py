@@ -15,6 +15,8 @@ from torch.nn import functional
 EFFECTOR, SOURCE, TARGET = range(3)
 QUERIES = 3
 KEY_SIZE = 32
+QUERY_SIZE = KEY_SIZE + 3  # what to look for, and a place with the certainty of it
+SHARPEST = 100.0  # certainty of a place at most: about a cell wide
 STRIDE = 4
 WINDOW = 2  # cells on each side of a heat map's maximum that count for the position
 NEVER = -1e9  # a logit that no softmax notices; finite, so that NaN and infinity always mean a fault
@@ -29,10 +31,9 @@ class ImageTower(nn.Module):
         self.first = nn.Conv2d(3, 16, 5, stride=2, padding=2)
         self.second = nn.Conv2d(16, 32, 3, stride=2, padding=1)
         self.third = nn.Conv2d(32, 32, 3, padding=1)
-        self.mix = nn.Conv2d(32 + 6, 64, 1)
+        self.mix = nn.Conv2d(32 + 2, 64, 1)
         self.keys = nn.Conv2d(64, KEY_SIZE + 1, 1)
         self.register_buffer('cells', cell_centres(self.rows, self.columns), persistent=False)
-        self.register_buffer('where', self._positions(), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -44,14 +45,10 @@ class ImageTower(nn.Module):
         x = functional.relu(self.first(x))
         x = functional.relu(self.second(x))
         x = x + functional.relu(self.third(x))
-        x = torch.cat([x, self.where.expand(x.shape[0], -1, -1, -1)], dim=1)
+        where = self.cells.T.reshape(1, 2, self.rows, self.columns).expand(x.shape[0], -1, -1, -1)
+        x = torch.cat([x, where], dim=1)
         x = self.keys(functional.relu(self.mix(x))).flatten(2)
         return x[:, :KEY_SIZE], x[:, KEY_SIZE]
-
-    def _positions(self) -> torch.Tensor:
-        """Return the channels that tell a cell where it is, ``(1, 6, rows, columns)``, so that places can be found."""
-        xy = self.cells.T.reshape(1, 2, self.rows, self.columns)
-        return torch.cat([xy, xy.square(), torch.sin(torch.pi * xy)], dim=1)
 
 
 class TextAdapter(nn.Module):
@@ -70,12 +67,12 @@ class TextAdapter(nn.Module):
         self.learned = nn.Parameter(0.5 * torch.randn(QUERIES, width))
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, KEY_SIZE))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, QUERY_SIZE))
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        Return the queries, ``(B, Q, D)``.
+        Return the queries, ``(B, Q, D + 3)``.
 
         :param text: token states, ``(B, L, 384)``.
         :param mask: 1 for a word piece, 0 for padding, ``(B, L)`` float.
@@ -96,18 +93,23 @@ class Tower(nn.Module):
         super().__init__()
         self.image = ImageTower(size)
         self.text = TextAdapter()
-        self.correction = nn.Linear(2, 2)
-        with torch.no_grad():
-            self.correction.weight.copy_(torch.eye(2))
-            self.correction.bias.zero_()
 
     def heat(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Return the heat maps' logits, ``(..., Q, C)``, of queries ``(..., Q, D)`` over keys ``(..., D, C)``."""
-        return queries @ keys / KEY_SIZE**0.5
+        """
+        Return the heat maps' logits, ``(..., Q, C)``.
+
+        A query looks for a thing by its key, and for a place, such as a corner, by where it is.
+
+        :param queries: ``(..., Q, D + 3)``: what to look for, and a place and its certainty.
+        :param keys: ``(..., D, C)``.
+        """
+        thing, place, certainty = queries.split([KEY_SIZE, 2, 1], dim=-1)
+        away = (place[..., None, :] - self.image.cells).square().sum(dim=-1)
+        return thing @ keys / KEY_SIZE**0.5 - SHARPEST * torch.sigmoid(certainty - 5) * away
 
     def points(self, heat: torch.Tensor) -> torch.Tensor:
         """Return the point that each heat map means, ``(..., Q, 2)``: its mean in a window around its maximum."""
-        return self.correction(torch.softmax(self._window(heat), dim=-1) @ self.image.cells)
+        return torch.softmax(self._window(heat), dim=-1) @ self.image.cells
 
     def _window(self, heat: torch.Tensor) -> torch.Tensor:
         """

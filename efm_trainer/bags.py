@@ -15,9 +15,9 @@ from typing import Any
 from efm_core import topics
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.message_types import typestore_for
 from efm_core.messages import to_image, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
-from efm_core.message_types import typestore_for
 import numpy as np
 from rosbags.rosbag2 import Reader
 

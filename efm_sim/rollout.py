@@ -1,0 +1,254 @@
+"""
+Episodes without ROS: several worlds in one process, one batched inference for all of them.
+
+The same rules as on a robot: the judge ends an episode, or too many steps do; what the simulator
+knows is written down for reports and otherwise not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from efm_core.embodiment import Embodiment
+from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.observation import observe
+from efm_model.tokeniser import ActionTokeniser
+from efm_sim.config import DemonstratorConfig
+from efm_sim.demonstrator import Demonstrator
+import numpy as np
+
+OnEpisode = Callable[[Episode], None]
+
+
+class World(Protocol):
+    """What a rollout needs of a world; ``efm_sim.table.Table`` is one."""
+
+    instruction: str
+
+    def reset(self, seed: int) -> None:
+        """Bring the scene of ``seed``."""
+
+    def step(self, action: np.ndarray) -> None:
+        """Execute ``action``, ``(A,)`` float32."""
+
+    def render(self) -> np.ndarray:
+        """Return the camera's picture, ``(H, W, 3)`` uint8 RGB."""
+
+    def success(self) -> bool:
+        """Return the truth, for reports only."""
+
+
+@dataclass
+class Attempt:
+    """One episode under way in one world; ``acting`` and ``judging``: what the models remember."""
+
+    world: World
+    index: int
+    seed: int
+    acting: Any = None
+    judging: Any = None
+    observations: list[np.ndarray] = field(default_factory=list)
+    truth: list[bool] = field(default_factory=list)
+    steps_to_go: list[float] = field(default_factory=list)
+    actions: list[Any] = field(default_factory=list)
+    ending: tuple[Outcome, Termination] | None = None
+
+
+def rollout(
+    worlds: Sequence[World],
+    policy: Any,
+    judge: Any,
+    seeds: Iterable[int],
+    embodiment: Embodiment,
+    kind: Kind = Kind.PRACTICE,
+    first_index: int = 0,
+    max_steps: int = 0,
+    on_episode: OnEpisode = lambda episode: None,
+) -> list[Episode]:
+    """
+    Let ``policy`` try the scene of every seed once; return the episodes in the order of ``seeds``.
+
+    :param worlds: this many episodes run at once.
+    :param policy: an ``efm_policy.policy.Policy``.
+    :param judge: an ``efm_reward.judge.Judge``; None lets the truth end an episode, which is no way
+        to practise, but one to measure.
+    :param max_steps: 0 for the embodiment's.
+    :param on_episode: called with each episode when it ends.
+    """
+    runner = Runner(embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode)
+    return runner.run(worlds, seeds, first_index)
+
+
+def demonstrate(
+    worlds: Sequence[World],
+    seeds: Iterable[int],
+    embodiment: Embodiment,
+    config: DemonstratorConfig | None = None,
+    max_steps: int = 60,
+    on_episode: OnEpisode = lambda episode: None,
+) -> list[Episode]:
+    """Let the scripted demonstrator try the scene of every seed once; arguments as ``rollout``."""
+    actor = ScriptedActor(config or DemonstratorConfig(), ActionTokeniser(embodiment.action))
+    runner = Runner(embodiment, actor, None, Kind.DEMONSTRATION, max_steps, on_episode)
+    return runner.run(worlds, seeds, 0)
+
+
+@dataclass(frozen=True)
+class ScriptedAction:
+    """A demonstrator's action; fields as ``PolicyAction``."""
+
+    tokens: np.ndarray
+    values: np.ndarray
+    log_probability: float = 0.0
+
+
+class PolicyActor:
+    """Lets a policy act in all worlds at once."""
+
+    def __init__(self, policy: Any):
+        self._policy, self.version = policy, policy.version
+
+    def start(self, attempt: Attempt) -> Any:
+        """Return the policy's memory of a new episode."""
+        return self._policy.start(attempt.world.instruction, attempt.seed)
+
+    def act(self, attempts: list[Attempt]) -> list[Any]:
+        """Return the next action of each attempt."""
+        newest = [attempt.observations[-1] for attempt in attempts]
+        return self._policy.act_batch([attempt.acting for attempt in attempts], newest)
+
+
+class ScriptedActor:
+    """Lets a demonstrator act in each world, which it sees as it truly is."""
+
+    version = 0
+
+    def __init__(self, config: DemonstratorConfig, tokeniser: ActionTokeniser):
+        self._config, self._tokeniser = config, tokeniser
+
+    def start(self, attempt: Attempt) -> Demonstrator:
+        """Return a demonstrator that begins a new episode."""
+        demonstrator = Demonstrator(self._config)
+        demonstrator.begin(attempt.seed)
+        return demonstrator
+
+    def act(self, attempts: list[Attempt]) -> list[ScriptedAction]:
+        """Return the next action of each attempt."""
+        values = [attempt.acting.act(attempt.world.positions()) for attempt in attempts]
+        return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
+
+
+class Runner:
+    """Steps all worlds together until every seed has had its episode."""
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        actor: Any,
+        judge: Any,
+        kind: Kind,
+        max_steps: int,
+        on_episode: OnEpisode,
+    ):
+        self._embodiment, self._actor, self._judge, self._kind = embodiment, actor, judge, kind
+        self._max_steps = max_steps or embodiment.episode.max_steps
+        self._on_episode = on_episode
+
+    def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
+        """Return the episodes of ``seeds``; their indices count from ``first``."""
+        waiting = iter(enumerate(seeds, start=first))
+        free, running, done = list(worlds), [], []
+        while True:
+            fresh = [self._begin(w, *job) for w, job in zip(free, waiting, strict=False)]
+            running += fresh
+            if not running:
+                return sorted(done, key=lambda episode: episode.index)
+            self._look(running)
+            over = [attempt for attempt in running if attempt.ending]
+            running = [attempt for attempt in running if not attempt.ending]
+            free = [attempt.world for attempt in over]
+            done += [self._finish(attempt) for attempt in over]
+            self._move(running)
+
+    def _begin(self, world: World, index: int, seed: int) -> Attempt:
+        world.reset(seed)
+        attempt = Attempt(world, index, seed)
+        attempt.acting = self._actor.start(attempt)
+        attempt.judging = self._judge.start(world.instruction) if self._judge else None
+        return attempt
+
+    def _look(self, attempts: list[Attempt]) -> None:
+        """Take one observation of every world, and say which episodes it ends."""
+        for attempt in attempts:
+            attempt.observations.append(observe(attempt.world.render(), self._embodiment))
+            attempt.truth.append(bool(attempt.world.success()))
+        done = [attempt.truth[-1] for attempt in attempts]
+        if self._judge:
+            done = self._judged(attempts)
+        for attempt, success in zip(attempts, done, strict=True):
+            attempt.ending = self._ending(attempt, success)
+
+    def _judged(self, attempts: list[Attempt]) -> list[bool]:
+        newest = [attempt.observations[-1] for attempt in attempts]
+        found = self._judge.judge_batch([attempt.judging for attempt in attempts], newest)
+        for attempt, judgement in zip(attempts, found, strict=True):
+            attempt.steps_to_go.append(judgement.steps_to_go)
+        return [judgement.success for judgement in found]
+
+    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
+        if success:
+            why = Termination.SUCCESS_DETECTED if self._judge else Termination.STOPPED
+            return Outcome.SUCCESS, why
+        if len(attempt.actions) >= self._max_steps:
+            return Outcome.FAILURE, Termination.TIMEOUT
+        return None
+
+    def _move(self, attempts: list[Attempt]) -> None:
+        """Execute one action in every world."""
+        if not attempts:
+            return
+        for attempt, action in zip(attempts, self._actor.act(attempts), strict=True):
+            attempt.actions.append(action)
+            attempt.world.step(as_commanded(action.values, self._embodiment.control_rate_hz))
+
+    def _finish(self, attempt: Attempt) -> Episode:
+        """Return the finished attempt as an episode."""
+        actions, count = attempt.actions, len(attempt.observations)
+        size = len(self._embodiment.action.names)
+        period_ns = round(1e9 / self._embodiment.control_rate_hz)
+        unjudged = np.full(count, np.nan, np.float32)
+        outcome, termination = attempt.ending
+        episode = Episode(
+            episode_id=f'{self._kind.value}-{attempt.index:06d}',
+            index=attempt.index,
+            kind=self._kind,
+            instruction=attempt.world.instruction,
+            seed=attempt.seed,
+            observations=np.stack(attempt.observations),
+            stamps=(1 + np.arange(count, dtype=np.int64)) * period_ns,
+            tokens=_rows([a.tokens for a in actions], np.int64, size),
+            actions=_rows([a.values for a in actions], np.float32, size),
+            log_probs=np.array([a.log_probability for a in actions], np.float32),
+            steps_to_go=np.array(attempt.steps_to_go, np.float32) if self._judge else unjudged,
+            outcome=outcome,
+            termination=termination,
+            policy_version=self._actor.version,
+            reward_version=self._judge.version if self._judge else 0,
+            embodiment_hash=self._embodiment.hash,
+            true_success=attempt.truth[-1],
+            true_success_per_step=np.array(attempt.truth),
+        )
+        self._on_episode(episode)
+        return episode
+
+
+def as_commanded(values: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Return an action as it arrives over ROS, where it is a velocity; ``(A,)`` float32."""
+    velocity = np.asarray(values, np.float64) * rate_hz
+    return velocity.astype(np.float32) / np.float32(rate_hz)
+
+
+def _rows(rows: list[np.ndarray], dtype: type, size: int) -> np.ndarray:
+    return np.asarray(rows, dtype) if rows else np.zeros((0, size), dtype)

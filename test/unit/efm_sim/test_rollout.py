@@ -1,0 +1,137 @@
+from dataclasses import dataclass
+
+from efm_core.embodiment import load_embodiment
+from efm_core.episode import Kind, Outcome, Termination
+from efm_sim.rollout import as_commanded, rollout
+import numpy as np
+import pytest
+from trainer_fakes import TABLE_ARM
+
+EMBODIMENT = load_embodiment(TABLE_ARM)
+
+
+class CountingWorld:
+    """Is solved by as many steps as its seed says; its picture shows the seed and the steps."""
+
+    def reset(self, seed):
+        self.seed, self.steps, self.instruction = seed, 0, f'do {seed} steps'
+
+    def step(self, action):
+        assert action.dtype == np.float32
+        self.steps += 1
+
+    def render(self):
+        picture = np.zeros((64, 64, 3), np.uint8)
+        picture[..., 0], picture[..., 1] = self.seed, self.steps
+        return picture
+
+    def success(self):
+        return self.steps >= self.seed
+
+
+@dataclass
+class Action:
+    tokens: np.ndarray
+    values: np.ndarray
+    log_probability: float
+
+
+class CountingPolicy:
+    version = 7
+
+    def __init__(self):
+        self.batches = []
+
+    def start(self, instruction, seed):
+        return seed
+
+    def act_batch(self, episodes, observations):
+        self.batches.append(len(episodes))
+        for seed, picture in zip(episodes, observations, strict=True):
+            assert picture[0, 0, 0] == seed
+        token = np.array([5, 5])
+        return [Action(token, np.float32([0.01, 0]), -float(seed)) for seed in episodes]
+
+
+@dataclass
+class Judgement:
+    steps_to_go: float
+    success: bool
+
+
+class CountingJudge:
+    """Sees the picture and says how many steps remain; fires one step after the goal."""
+
+    version = 3
+
+    def start(self, instruction):
+        return instruction
+
+    def judge_batch(self, episodes, observations):
+        left = [float(picture[0, 0, 0]) - float(picture[0, 0, 1]) for picture in observations]
+        return [Judgement(d, d < 0) for d in left]
+
+
+def run(worlds=2, seeds=(3, 1, 2, 50), **options):
+    policy = options.pop('policy', CountingPolicy())
+    made = [CountingWorld() for _ in range(worlds)]
+    return rollout(
+        made, policy, options.pop('judge', CountingJudge()), seeds, EMBODIMENT, **options
+    )
+
+
+def test_every_seed_has_its_episode_in_order():
+    episodes = run(first_index=10)
+    assert [e.seed for e in episodes] == [3, 1, 2, 50]
+    assert [e.index for e in episodes] == [10, 11, 12, 13]
+    assert [e.instruction for e in episodes] == [f'do {s} steps' for s in (3, 1, 2, 50)]
+
+
+def test_the_judge_ends_an_episode_or_too_many_steps_do():
+    episodes = run()
+    assert [len(e) for e in episodes] == [4, 2, 3, 40]
+    assert [e.termination for e in episodes[2:]] == [
+        Termination.SUCCESS_DETECTED,
+        Termination.TIMEOUT,
+    ]
+    assert [e.outcome for e in episodes[2:]] == [Outcome.SUCCESS, Outcome.FAILURE]
+
+
+def test_truth_and_steps_to_go_are_kept_for_every_observation():
+    episode = run()[1]
+    assert episode.steps_to_go.tolist() == [1, 0, -1]
+    assert episode.true_success_per_step.tolist() == [False, True, True]
+    assert episode.true_success is True
+    assert (episode.policy_version, episode.reward_version) == (7, 3)
+    assert episode.log_probs.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize('worlds', [1, 2, 5])
+def test_the_number_of_worlds_changes_nothing(worlds):
+    for found, expected in zip(run(worlds), run(3), strict=True):
+        np.testing.assert_array_equal(found.observations, expected.observations)
+        np.testing.assert_array_equal(found.steps_to_go, expected.steps_to_go)
+
+
+def test_all_running_worlds_are_served_by_one_inference():
+    policy = CountingPolicy()
+    run(2, seeds=(3, 3), policy=policy)
+    assert policy.batches == [2, 2, 2, 2]
+
+
+def test_without_a_judge_the_truth_ends_an_episode():
+    episode = run(judge=None, seeds=(3,), kind=Kind.EVALUATION)[0]
+    assert (len(episode), episode.termination) == (3, Termination.STOPPED)
+    assert np.isnan(episode.steps_to_go).all()
+
+
+def test_every_episode_is_announced_when_it_ends():
+    seen = []
+    run(on_episode=lambda episode: seen.append(episode.seed))
+    assert sorted(seen) == [1, 2, 3, 50]
+    assert seen.index(1) < seen.index(50)
+
+
+def test_an_action_survives_its_way_as_a_velocity():
+    values = np.float32([0.025, -0.005])
+    np.testing.assert_allclose(as_commanded(values, 10.0), values, rtol=1e-6)

@@ -22,9 +22,10 @@ from efm_model.network import TOWER_WEIGHTS
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_model.tower import EFFECTOR, QUERY_SIZE, SOURCE, TARGET, Tower
+from efm_sim.arrangement import place_position
 from efm_sim.config import TableConfig
 from efm_sim.language import phrase, PLACES, SPLITS, Task, tasks, TYPES, types_in
-from efm_sim.table import place_position, random_scene, Table
+from efm_sim.table import random_scene, Table
 import numpy as np
 from safetensors.torch import save_file
 import torch

@@ -1,0 +1,60 @@
+"""Small exported models, and a text encoder without weights, for tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+import tempfile
+
+from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
+from efm_model.text import TextEncoder
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+SENTENCE = 'push the red cube to the blue cylinder'
+
+
+class FakeTextEncoder:
+    """Token states that depend on the words only, at no cost."""
+
+    def encode(self, sentence):
+        """Return one random, but always the same, row for each word."""
+        if not sentence.strip():
+            raise ValueError('instruction: expected a sentence, got an empty one')
+        rngs = [np.random.default_rng(list(word.encode())) for word in sentence.split()]
+        return np.array([rng.normal(0, 0.5, 384) for rng in rngs], np.float32)
+
+    def pieces(self, sentence):
+        """Return the words."""
+        return sentence.split()
+
+    check_language = TextEncoder.check_language
+
+
+def table_arm(**changes) -> Embodiment:
+    """Return the shipped embodiment of the simulated table, with ``changes``."""
+    return dataclasses.replace(load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml'), **changes)
+
+
+def signed_arm() -> Embodiment:
+    """Return the same robot with the paper's tokens, two for each dimension."""
+    space = ActionSpace(('x', 'y'), 'm', (-0.1, -0.1), (0.1, 0.1), 'sign_magnitude', 21)
+    return table_arm(name='signed', action=space)
+
+
+@functools.cache
+def exported(kind: str) -> Path:
+    """Return an exported model for ``table_arm`` with random weights, version 7, made once a test run."""
+    from efm_model.export import export_policy, export_reward
+    from efm_model.network import new_model
+
+    directory = Path(tempfile.mkdtemp())
+    export = {'policy': export_policy, 'reward': export_reward}[kind]
+    return export(new_model(table_arm(), seed=3, tower='scratch'), directory / f'{kind}.onnx', table_arm(), 7)
+
+
+def frames(count: int, seed: int = 0) -> np.ndarray:
+    """Return ``count`` pictures of smooth noise, (count, 64, 64, 3) uint8."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, axis=1).repeat(8, axis=2))

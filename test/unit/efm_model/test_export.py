@@ -1,0 +1,66 @@
+import json
+
+from efm_model.export import export_policy, export_reward, parity, ParityReport
+from efm_model.network import new_model
+from efm_model.runtime import Runtime
+from models import exported, signed_arm, table_arm
+import onnx
+import pytest
+import torch
+
+
+@pytest.mark.parametrize('kind', ['policy', 'reward'])
+def test_the_exported_file_says_what_torch_says(kind):
+    model = new_model(table_arm(), seed=3, tower='scratch')
+    report = parity(model, exported(kind), table_arm(), kind)
+    assert report.passed
+    assert report.difference < 1e-5
+
+
+def test_a_model_in_training_mode_is_exported_without_dropout(tmp_path):
+    model = new_model(table_arm(), seed=3, tower='scratch').train()
+    report = parity(model, export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1), table_arm())
+    assert report.passed
+
+
+def test_two_tokens_a_dimension_are_exported_too(tmp_path):
+    model = new_model(signed_arm(), tower='scratch')
+    assert parity(model, export_policy(model, tmp_path / 'policy.onnx', signed_arm(), 1), signed_arm()).passed
+
+
+def test_other_weights_do_not_pass_for_the_exported_ones():
+    other = new_model(table_arm(), seed=4, tower='scratch')
+    assert not parity(other, exported('policy'), table_arm()).passed
+    assert not parity(other, exported('reward'), table_arm(), 'reward').passed
+
+
+def test_a_report_needs_equal_tokens_and_a_small_difference():
+    assert ParityReport('policy', 1e-5, True, 8).passed
+    assert not ParityReport('policy', 1e-3, True, 8).passed
+    assert not ParityReport('policy', 1e-5, False, 8).passed
+
+
+def test_the_file_carries_its_card():
+    model = onnx.load(exported('policy'))
+    card = {entry.key: entry.value for entry in model.metadata_props}
+    assert (card['kind'], card['version'], card['embodiment_hash']) == ('policy', '7', table_arm().hash)
+    assert json.loads(card['embodiment'])['name'] == 'table_arm'
+    assert model.opset_import[0].version == 17
+
+
+def test_export_replaces_a_file_whole(tmp_path):
+    model = new_model(table_arm(), tower='scratch')
+    path = tmp_path / 'reward.onnx'
+    path.write_bytes(b'old')
+    export_reward(model, path, table_arm(), 2)
+    assert Runtime(path, 'reward', table_arm()).version == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_export_leaves_the_random_numbers_of_training_alone(tmp_path):
+    model = new_model(table_arm(), tower='scratch')
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1)
+    assert torch.equal(torch.rand(1), expected)

@@ -1,0 +1,143 @@
+import itertools
+import json
+
+from efm_model.network import BEGIN, END, log_probability, new_model, TOWER_WEIGHTS, UNKNOWN
+from efm_model.runtime import pad
+from models import FakeTextEncoder, frames, SENTENCE, signed_arm, table_arm
+import numpy as np
+import pytest
+import torch
+
+PIECES = ('blue', 'cube', 'push', 'red', 'the')
+
+
+@pytest.fixture(scope='module')
+def model():
+    return new_model(table_arm(), seed=1, tower='scratch', pieces=PIECES)
+
+
+@pytest.fixture(scope='module')
+def glimpses():
+    text, mask = pad([FakeTextEncoder().encode(SENTENCE), FakeTextEncoder().encode('push it')])
+    return torch.from_numpy(frames(4)).unflatten(0, (2, 2)), torch.from_numpy(text), torch.from_numpy(mask)
+
+
+@pytest.fixture(scope='module')
+def features(model, glimpses):
+    with torch.no_grad():
+        return model.features(*glimpses)
+
+
+def test_features_of_one_do_not_depend_on_the_others(model, glimpses, features):
+    with torch.no_grad():
+        alone = model.features(*(value[1:] for value in glimpses))
+    torch.testing.assert_close(alone, features[1:], rtol=1e-4, atol=1e-5)
+
+
+def test_both_frames_count(model, glimpses, features):
+    with torch.no_grad():
+        swapped = model.features(glimpses[0].flip(1), *glimpses[1:])
+    assert not torch.allclose(swapped, features)
+
+
+def test_no_motion_is_seen_between_equal_frames(model, glimpses):
+    still = glimpses[0][:, :1].expand(-1, 2, -1, -1, -1)
+    with torch.no_grad():
+        assert model.features(still, *glimpses[1:])[:, 14:20].abs().max() < 1e-6
+
+
+def test_teacher_forcing_gives_the_logits_that_sampling_saw(model, features):
+    tokens, log_probabilities, logits = model.sample(features, torch.randn(2, 2, 11))
+    forced = model.policy_logits(features, tokens)
+    torch.testing.assert_close(forced, logits)
+    expected = [sum(torch.softmax(forced[b, k], 0)[tokens[b, k]].log() for k in range(2)) for b in range(2)]
+    torch.testing.assert_close(log_probabilities, torch.stack(expected))
+
+
+def test_the_second_token_depends_on_the_first(model, features):
+    logits = [model.policy_logits(features[:1], torch.tensor([[first, 0]]))[0] for first in (0, 7)]
+    torch.testing.assert_close(logits[0][0], logits[1][0])
+    assert not torch.allclose(logits[0][1], logits[1][1])
+
+
+def test_without_noise_the_likeliest_token_is_taken(model, features):
+    tokens, _, logits = model.sample(features, torch.zeros(2, 2, 11))
+    assert torch.equal(tokens, logits.argmax(dim=-1))
+
+
+def test_samples_come_as_often_as_their_probability_says(model, features):
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.gumbel(size=(20000, 2, 11)).astype(np.float32))
+    with torch.no_grad():
+        tokens, _, logits = model.sample(features[:1].expand(20000, -1), noise)
+    counts = torch.bincount(tokens[:, 0], minlength=11) / 20000
+    torch.testing.assert_close(counts, torch.softmax(logits[0, 0], dim=0), rtol=0, atol=0.015)
+
+
+def test_a_token_beyond_its_own_vocabulary_is_never_drawn():
+    model = new_model(signed_arm(), tower='scratch')
+    noise = torch.zeros(1, 4, 11)
+    noise[:, :, 10] = 1000.0
+    tokens, _, logits = model.sample(torch.zeros(1, 48), noise)
+    assert (tokens[0] < torch.tensor([2, 11, 2, 11])).all()
+    assert logits.shape == (1, 4, 11)
+
+
+def test_the_log_probabilities_of_all_actions_sum_to_one(model, features):
+    actions = torch.tensor(list(itertools.product(range(11), repeat=2)))
+    logits = model.policy_logits(features[:1].expand(121, -1), actions)
+    torch.testing.assert_close(log_probability(logits, actions).exp().sum(), torch.tensor(1.0))
+
+
+def test_steps_to_go_has_one_logit_for_each_bin(model, features):
+    assert model.steps_to_go_logits(features).shape == (2, 61)
+
+
+def test_the_instruction_is_predicted_piece_by_piece(model):
+    scenes = model.scenes(torch.from_numpy(frames(4)))
+    pieces = torch.tensor([model.encode_pieces(['push', 'the', 'red', 'thing'])] * 2)
+    assert pieces[0].tolist() == [BEGIN, 5, 7, 6, UNKNOWN, END]
+    logits = model.instruction_logits(scenes[:2], scenes[2:], pieces)
+    changed = model.instruction_logits(scenes[:2], scenes[2:], torch.cat([pieces[:, :3], pieces[:, :3]], dim=1))
+    assert logits.shape == (2, 6, len(PIECES) + 3)
+    torch.testing.assert_close(logits[:, :3], changed[:, :3])
+
+
+def test_a_model_without_pieces_has_no_instruction_head():
+    assert not hasattr(new_model(table_arm(), tower='scratch'), 'instruction')
+
+
+def test_the_same_seed_gives_the_same_heads_and_leaves_torch_alone():
+    torch.manual_seed(5)
+    first = torch.rand(1)
+    torch.manual_seed(5)
+    models = [new_model(table_arm(), seed=2, tower='scratch') for _ in range(2)]
+    assert torch.equal(torch.rand(1), first)
+    for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_joint_tower_is_frozen_and_stays_without_dropout():
+    model = new_model(table_arm()).train()
+    assert not any(parameter.requires_grad for parameter in model.tower.parameters())
+    assert not model.tower.training
+    assert model.trunk.training
+
+
+def test_a_vision_tower_keeps_the_image_weights_only():
+    joint, vision, scratch = (new_model(table_arm(), tower=tower).tower for tower in ('joint', 'vision', 'scratch'))
+    assert torch.equal(vision.image.first.weight, joint.image.first.weight)
+    assert torch.equal(vision.text.learned, scratch.text.learned)
+    assert all(parameter.requires_grad for parameter in vision.parameters())
+
+
+def test_missing_weights_name_the_command_that_makes_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'python -m efm_model\.pretraining'):
+        new_model(table_arm(), weights=tmp_path / 'none.safetensors')
+
+
+def test_shipped_weights_are_small_and_say_how_they_came_about():
+    assert TOWER_WEIGHTS.stat().st_size < 1_000_000
+    card = json.loads(TOWER_WEIGHTS.with_suffix('.json').read_text())
+    assert 'stand-in for web-scale' in card['nature']
+    assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs'}

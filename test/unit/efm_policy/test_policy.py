@@ -1,0 +1,119 @@
+import dataclasses
+import math
+import subprocess
+import sys
+
+from efm_policy.policy import gumbel, Policy
+from models import exported, FakeTextEncoder, frames, ROOT, SENTENCE, table_arm
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def policy():
+    return Policy(exported('policy'), FakeTextEncoder(), table_arm())
+
+
+def episode(policy, seed, pictures):
+    policy.begin(SENTENCE, seed)
+    return [policy.act(picture).tokens.tolist() for picture in pictures]
+
+
+def test_an_action_obeys_its_spec_and_has_a_probability(policy):
+    policy.begin(SENTENCE, 1)
+    action = policy.act(frames(1)[0])
+    table_arm().action.spec.check(action.values)
+    assert -2 * math.log(11) * 2 < action.log_probability < 0
+    assert policy.version == 7
+
+
+def test_an_episode_can_be_repeated_whatever_happened_before(policy):
+    pictures = frames(20)
+    first = episode(policy, 5, pictures)
+    episode(policy, 6, pictures[::-1])
+    assert episode(policy, 5, pictures) == first
+
+
+def test_another_seed_gives_other_actions(policy):
+    pictures = frames(20)
+    assert episode(policy, 5, pictures) != episode(policy, 6, pictures)
+
+
+def test_many_episodes_at_once_act_as_each_alone(policy):
+    pictures = frames(6)
+    episodes = [policy.start(SENTENCE, 1), policy.start('push it', 2)]
+    together = [policy.act_batch(episodes, [picture, picture]) for picture in pictures]
+    assert [actions[0].tokens.tolist() for actions in together] == episode(policy, 1, pictures)
+    policy.begin('push it', 2)
+    alone = [policy.act(picture) for picture in pictures]
+    for actions, other in zip(together, alone, strict=True):
+        assert actions[1].tokens.tolist() == other.tokens.tolist()
+        assert actions[1].log_probability == pytest.approx(other.log_probability, abs=1e-4)
+
+
+def test_at_temperature_zero_the_seed_does_not_matter():
+    policy = Policy(exported('policy'), FakeTextEncoder(), table_arm(), temperature=0.0)
+    pictures = frames(10)
+    assert episode(policy, 1, pictures) == episode(policy, 2, pictures)
+
+
+def test_noise_has_the_mean_and_spread_of_a_gumbel_distribution():
+    noise = np.array([gumbel(3, step, (2, 11)) for step in range(2000)])
+    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.03)
+    assert noise.std() == pytest.approx(math.pi / math.sqrt(6), abs=0.03)
+    assert len({row.tobytes() for row in noise}) == 2000
+
+
+def test_an_observation_of_the_wrong_size_is_refused(policy):
+    policy.begin(SENTENCE, 1)
+    with pytest.raises(ValueError, match=r'observation: expected shape \(64, 64, 3\), got \(32, 32, 3\)'):
+        policy.act(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_an_observation_of_the_wrong_type_is_refused(policy):
+    policy.begin(SENTENCE, 1)
+    with pytest.raises(ValueError, match='observation: expected dtype uint8, got float64'):
+        policy.act(np.zeros((64, 64, 3)))
+
+
+def test_a_model_that_gives_nan_is_refused(tmp_path):
+    from efm_model.export import export_policy
+    from efm_model.network import new_model
+
+    model = new_model(table_arm(), tower='scratch')
+    model.policy.out[0].bias.data[3] = float('nan')
+    policy = Policy(export_policy(model, tmp_path / 'p.onnx', table_arm(), 9), FakeTextEncoder(), table_arm())
+    policy.begin(SENTENCE, 1)
+    with pytest.raises(ValueError, match='expected finite numbers from model version 9'):
+        policy.act(frames(1)[0])
+
+
+def test_acting_before_an_episode_has_begun_is_refused(policy):
+    with pytest.raises(RuntimeError, match=r'expected begin\(\) before act'):
+        policy.act(frames(1)[0])
+
+
+def test_an_empty_instruction_is_refused(policy):
+    with pytest.raises(ValueError, match='expected a sentence'):
+        policy.begin(' ', 1)
+
+
+def test_an_embodiment_that_speaks_another_language_is_refused():
+    german = dataclasses.replace(table_arm(), instruction_language='de')
+    with pytest.raises(ValueError, match=r"instruction_language: expected en.*got 'de'"):
+        Policy(exported('policy'), FakeTextEncoder(), german)
+
+
+def test_policy_and_judge_run_without_torch():
+    code = '\n'.join((
+        'import sys; import numpy as np',
+        'sys.modules["torch"] = sys.modules["transformers"] = None',
+        'from efm_core.embodiment import load_embodiment',
+        'from efm_policy.policy import Policy; from efm_reward.judge import Judge',
+        'from models import FakeTextEncoder, frames, table_arm',
+        f'policy = Policy({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
+        f'judge = Judge({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
+        'policy.begin("push it", 1); policy.act(frames(1)[0])',
+        'judge.begin("push it"); judge.judge(frames(1)[0])'))
+    path = f'{ROOT}:{ROOT / "test"}'
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env={'PYTHONPATH': path}, timeout=60)

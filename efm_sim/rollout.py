@@ -72,8 +72,8 @@ def rollout(
 
     :param worlds: this many episodes run at once.
     :param policy: an ``efm_policy.policy.Policy``.
-    :param judge: an ``efm_reward.judge.Judge``; None lets the truth end an episode, which is no way
-        to practise, but one to measure.
+    :param judge: an ``efm_reward.judge.Judge``; None lets the truth end an episode: no way to
+        practise, but one to measure.
     :param max_steps: 0 for the embodiment's.
     :param on_episode: called with each episode when it ends.
     """

@@ -1,0 +1,189 @@
+"""The report as one self-contained page: no other file, no network."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+from string import Template
+
+STYLE = """
+:root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --good: #0f766e; --pale: #f8fafc; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--pale); color: var(--ink);
+  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { max-width: 1000px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
+h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
+p { margin: .4rem 0; } .soft { color: var(--soft); }
+.cards { display: grid; gap: 1rem; margin: 1.6rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
+.card, section { background: #fff; border: 1px solid var(--line); border-radius: 12px; }
+.card { padding: 1rem 1.2rem; } .card b { display: block; font-size: 1.75rem; line-height: 1.25; }
+.card.lead { border-color: var(--good); } .card.lead b { color: var(--good); }
+.card span { color: var(--soft); font-size: .9rem; }
+section { padding: 1.3rem 1.5rem; margin: 1rem 0; overflow-x: auto; }
+img { max-width: 100%; display: block; margin: 0 auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .4rem .7rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+th { color: var(--soft); font-weight: 600; font-size: .88rem; }
+code { font: .88em ui-monospace, SFMono-Regular, Menlo, monospace; }
+"""
+
+PAGE = Template(
+    """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body><main>
+<h1>$title</h1>
+<p class="soft">$subtitle</p>
+<div class="cards">$cards</div>
+$sections
+</main></body>
+</html>
+"""
+)
+
+CAPTIONS = {
+    'success': (
+        'Success before and after practice',
+        'True success in the simulator, on scenes that were neither demonstrated nor practised. '
+        'The lines are 95 % Wilson intervals.',
+    ),
+    'learning': (
+        'Learning curve',
+        'Practice had no labels: the robot ended episodes by its own steps-to-go and was rewarded '
+        'by its decrease. True success comes from the simulator and is only shown here.',
+    ),
+    'traces': (
+        'What the robot thought of two episodes',
+        'The mean number of steps that it expects to the goal, under what its camera saw. '
+        'Shaded: the goal is truly reached.',
+    ),
+    'wall_clock': ('Time taken', 'Wall-clock time of each stage.'),
+}
+STAGES = {'practice': 'practice', 'evaluation_after': 'evaluation after practice'}
+
+
+def write_page(path: Path, summary: dict, pictures: dict[str, Path]) -> Path:
+    """Write the page; ``pictures`` name to PNG file, which goes into the page itself."""
+    sections = [_picture(name, file) for name, file in pictures.items() if name != 'wall_clock']
+    sections.append(_detector(summary['detector']))
+    sections += [_picture(n, file) for n, file in pictures.items() if n == 'wall_clock']
+    sections.append(_origin(summary))
+    page = PAGE.substitute(
+        title=escape(_title(summary)),
+        subtitle=escape(f'Run {summary["run"]}, {summary["created"]}'),
+        style=STYLE,
+        cards=''.join(_cards(summary)),
+        sections='\n'.join(sections),
+    )
+    path.write_text(page, encoding='utf-8')
+    return path
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a whole percentage; n/a for none."""
+    return 'n/a' if value is None else f'{100 * value:.0f} %'
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
+
+
+def _title(summary: dict) -> str:
+    before, after = summary['success_before']['rate'], summary['success_after']['rate']
+    if before is None or after is None:
+        return 'A robot that practises by itself'
+    return f'From {percent(before)} to {percent(after)} by practising alone'
+
+
+def _cards(summary: dict) -> list[str]:
+    """Return the headline figures."""
+    before, after = summary['success_before'], summary['success_after']
+    detector = summary['detector']
+    seconds = sum(summary['wall_clock_s'].values())
+    steps = [r['mean_steps'] for r in (before, after) if r['mean_steps'] is not None]
+    disjoint = 'do not overlap' if summary['intervals_are_disjoint'] else 'overlap'
+    return [
+        _card(
+            f'{percent(before["rate"])} → {percent(after["rate"])}',
+            f'success before and after; the 95 % intervals {disjoint}',
+            'lead',
+        ),
+        _card(
+            str(summary['episodes_practised']),
+            f'practice episodes after {summary["episodes_demonstrated"]} demonstrations',
+        ),
+        _card(
+            ' → '.join(f'{value:.0f}' for value in steps) or 'n/a', 'steps an episode takes, mean'
+        ),
+        _card(
+            f'{percent(detector["precision"])} / {percent(detector["recall"])}',
+            'precision and recall of its own success detector',
+        ),
+        _card(duration(seconds) if seconds else 'n/a', 'in all, wall-clock'),
+    ]
+
+
+def _card(figure: str, words: str, kind: str = '') -> str:
+    return f'<div class="card {kind}"><b>{escape(figure)}</b><span>{escape(words)}</span></div>'
+
+
+def _section(title: str, caption: str, body: str) -> str:
+    return (
+        f'<section><h2>{escape(title)}</h2><p class="soft">{escape(caption)}</p>{body}</section>'
+    )
+
+
+def _picture(name: str, file: Path) -> str:
+    title, caption = CAPTIONS[name]
+    data = base64.b64encode(file.read_bytes()).decode()
+    image = f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+    return _section(title, caption, image)
+
+
+def _table(head: list[str], rows: list[list]) -> str:
+    heads = ''.join(f'<th>{escape(cell)}</th>' for cell in head)
+    lines = [''.join(f'<td>{escape(str(cell))}</td>' for cell in row) for row in rows]
+    body = ''.join(f'<tr>{line}</tr>' for line in lines)
+    return f'<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _detector(detector: dict) -> str:
+    """Return the table of the success detector against the simulator."""
+    rows = []
+    for scope, words in (('per_episode', 'ends an episode'), ('per_frame', 'single observation')):
+        for stage, counts in detector[scope].items():
+            figures = [percent(counts['precision']), percent(counts['recall'])]
+            names = ('true_positives', 'false_positives', 'false_negatives', 'true_negatives')
+            rows.append([f'{words}, {STAGES[stage]}', *figures, *(counts[n] for n in names)])
+    head = ['', 'precision', 'recall', 'right', 'false alarm', 'missed', 'rightly silent']
+    caption = (
+        f'It fires when d ≤ {detector["threshold_steps"]:g} steps on {detector["dwell"]} '
+        'observations in a row. Held against the simulator here, never in learning.'
+    )
+    return _section('The success detector', caption, _table(head, rows))
+
+
+def _origin(summary: dict) -> str:
+    """Return what is needed to do it again."""
+    versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items())
+    embodiment = summary['embodiment']
+    rows = [
+        ['embodiment', f'{embodiment["name"]} ({embodiment["hash"]})'],
+        ['commit', summary['commit']],
+        ['steps practised', summary['steps_practised']],
+        ['policy versions that acted in practice', summary['policy_versions']],
+        ['unreadable bags', summary['unreadable_bags']],
+        ['versions', versions],
+    ]
+    return _section('Where this comes from', 'All figures are in summary.json.', _table([], rows))

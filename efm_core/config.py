@@ -1,4 +1,5 @@
 """Numbers written once: dataclass fields with default, unit, range and description."""
+
 from __future__ import annotations
 
 import argparse
@@ -8,21 +9,37 @@ from typing import Any, TypeVar
 ConfigType = TypeVar('ConfigType')
 
 
-def parameter(default: Any, description: str, unit: str = '', low: float | None = None, high: float | None = None,
-              choices: tuple[str, ...] = ()) -> Any:
+def parameter(
+    default: Any,
+    description: str,
+    unit: str = '',
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
     """
     Return a dataclass field that carries everything there is to say about one parameter.
 
     :param low: smallest value allowed, in ``unit``; comes together with ``high``.
     :param choices: the words allowed, for a string.
     """
-    return dataclasses.field(default=default, metadata={
-        'description': description, 'unit': unit, 'low': low, 'high': high, 'choices': choices})
+    return dataclasses.field(
+        default=default,
+        metadata={
+            'description': description,
+            'unit': unit,
+            'low': low,
+            'high': high,
+            'choices': choices,
+        },
+    )
 
 
 def check(config: Any) -> None:
     """
-    Check every field of a dataclass instance against its range and choices; call it from ``__post_init__``.
+    Check every field of a dataclass instance against its range and choices.
+
+    Call it from ``__post_init__``.
 
     :raises ValueError: naming the field, what was expected and what came.
     """
@@ -30,7 +47,9 @@ def check(config: Any) -> None:
         value = getattr(config, field.name)
         low, high = field.metadata.get('low'), field.metadata.get('high')
         if low is not None and not low <= value <= high:
-            raise ValueError(f'{field.name}: expected {low} to {high} {field.metadata["unit"]}, got {value}')
+            raise ValueError(
+                f'{field.name}: expected {low} to {high} {field.metadata["unit"]}, got {value}'
+            )
         choices = field.metadata.get('choices')
         if choices and value not in choices:
             raise ValueError(f'{field.name}: expected one of {", ".join(choices)}, got {value!r}')
@@ -48,10 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser, config_type: type) -> None:
     """Give ``parser`` one ``--option`` for every field of a config dataclass."""
     group = parser.add_argument_group(config_type.__name__)
     for field in dataclasses.fields(config_type):
-        kind = {'action': argparse.BooleanOptionalAction} if isinstance(field.default, bool) else {
-            'type': type(field.default), 'choices': field.metadata.get('choices') or None}
-        group.add_argument('--' + field.name.replace('_', '-'), default=field.default,
-                           help=describe(field).replace('%', '%%'), **kind)
+        kind = (
+            {'action': argparse.BooleanOptionalAction}
+            if isinstance(field.default, bool)
+            else {'type': type(field.default), 'choices': field.metadata.get('choices') or None}
+        )
+        group.add_argument(
+            '--' + field.name.replace('_', '-'),
+            default=field.default,
+            help=describe(field).replace('%', '%%'),
+            **kind,
+        )
 
 
 def from_arguments(config_type: type[ConfigType], arguments: argparse.Namespace) -> ConfigType:

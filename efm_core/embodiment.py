@@ -1,9 +1,10 @@
 """
 The contract between a robot and everything that was learned for it.
 
-One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass, whose canonical JSON is
-hashed; the hash stands in every bag, checkpoint, ONNX file and message.
+One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass,
+whose canonical JSON is hashed; the hash stands in every bag, checkpoint, ONNX file and message.
 """
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -13,10 +14,9 @@ import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import yaml
-
-from efm_core.specs import ArraySpec, image_spec
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class ActionSpace:
 
     :param names: one word per dimension.
     :param low: smallest value per dimension, in ``unit``.
-    :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as the paper's LanguageTable).
+    :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as the
+        paper's LanguageTable).
     :param bins: levels per dimension; odd, so that zero is one of them.
     """
 
@@ -53,22 +54,36 @@ class ActionSpace:
     bins: int = 11
 
     def __post_init__(self):
-        """:raises ValueError: when the lengths disagree, a range is empty or the tokeniser is unknown."""
+        """
+        Refuse an action space that makes no sense.
+
+        :raises ValueError: when lengths disagree, a range is empty or the tokeniser is unknown.
+        """
         if not len(self.names) == len(self.low) == len(self.high):
-            raise ValueError(f'action: expected as many low and high as names ({len(self.names)}), '
-                             f'got {len(self.low)} and {len(self.high)}')
-        if any(low >= high for low, high in zip(self.low, self.high)):
+            raise ValueError(
+                f'action: expected as many low and high as names ({len(self.names)}), '
+                f'got {len(self.low)} and {len(self.high)}'
+            )
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError(f'action: expected low < high, got {self.low} and {self.high}')
         if self.tokeniser not in ('uniform', 'sign_magnitude'):
-            raise ValueError(f'action.tokeniser: expected uniform or sign_magnitude, got {self.tokeniser!r}')
+            raise ValueError(
+                f'action.tokeniser: expected uniform or sign_magnitude, got {self.tokeniser!r}'
+            )
         if self.bins < 3 or self.bins % 2 == 0:
             raise ValueError(f'action.bins: expected an odd number of at least 3, got {self.bins}')
 
     @property
     def spec(self) -> ArraySpec:
         """The action's array spec, ``(A,)`` float32."""
-        return ArraySpec('action', (len(self.names),), np.float32, self.unit,
-                         float(np.float32(min(self.low))), float(np.float32(max(self.high))))
+        return ArraySpec(
+            'action',
+            (len(self.names),),
+            np.float32,
+            self.unit,
+            float(np.float32(min(self.low))),
+            float(np.float32(max(self.high))),
+        )
 
 
 @dataclass(frozen=True)
@@ -161,8 +176,10 @@ class Embodiment:
         :raises ValueError: with both hashes, and where the other one came from.
         """
         if other_hash != self.hash:
-            raise ValueError(f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
-                             'it was made for another robot or an older contract')
+            raise ValueError(
+                f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
+                'it was made for another robot or an older contract'
+            )
 
 
 def load_embodiment(path: str | Path) -> Embodiment:
@@ -179,16 +196,21 @@ def load_embodiment(path: str | Path) -> Embodiment:
 
 
 def _build(cls: type, data: Any, where: str) -> Any:
-    """Return a ``cls`` from plain data, turning lists into tuples and nested mappings into dataclasses."""
+    """Return a ``cls`` from plain data; lists become tuples, nested mappings dataclasses."""
     if not isinstance(data, dict):
         raise ValueError(f'{where}: expected a mapping for {cls.__name__}, got {data!r}')
     known = {field.name for field in fields(cls)}
     for key in set(data) - known:
         closest = difflib.get_close_matches(key, known, 1)
-        raise ValueError(f'{where}: unknown key {key!r}' + (f', did you mean {closest[0]!r}?' if closest else ''))
+        raise ValueError(
+            f'{where}: unknown key {key!r}'
+            + (f', did you mean {closest[0]!r}?' if closest else '')
+        )
     types = get_type_hints(cls)
     try:
-        return cls(**{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()})
+        return cls(
+            **{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()}
+        )
     except TypeError as error:
         raise ValueError(f'{where}: {error}') from error
 

@@ -1,4 +1,5 @@
 """The words of the domain: outcome, termination, kind, episode."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -40,14 +41,18 @@ class Episode:
 
     Letters: ``T`` actions, ``K`` action tokens, ``A`` action size.
 
-    :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one is the observation after the last action.
+    :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one follows the last action.
     :param stamps: ``(T + 1,)`` int64, stamp of each observation [ns].
     :param tokens: ``(T, K)`` int64 action tokens.
     :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment.
-    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the policy that acted; 0 for a demonstrator.
-    :param steps_to_go: ``(T + 1,)`` float32, the robot's own d(o, g) [steps]; NaN where nobody judged.
-    :param true_success: simulator truth at the last observation, for reports only; None if unknown.
-    :param true_success_per_step: ``(T + 1,)`` bool simulator truth, for reports only; None if unknown.
+    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the policy that acted;
+        0 for a demonstrator.
+    :param steps_to_go: ``(T + 1,)`` float32, the robot's own d(o, g) [steps]; NaN where
+        nobody judged.
+    :param true_success: simulator truth at the last observation, for reports only; None if
+        unknown.
+    :param true_success_per_step: ``(T + 1,)`` bool simulator truth, for reports only; None
+        if unknown.
     """
 
     episode_id: str
@@ -77,10 +82,18 @@ class Episode:
         """
         Refuse an episode whose arrays disagree.
 
-        :raises ValueError: when there are not ``T + 1`` observations, stamps and steps-to-go for ``T`` actions.
+        :raises ValueError: when there are not ``T + 1`` observations for ``T`` actions.
         """
         steps = len(self.tokens)
-        for name, extra in (('observations', 1), ('stamps', 1), ('steps_to_go', 1), ('actions', 0), ('log_probs', 0)):
+        for name, extra in (
+            ('observations', 1),
+            ('stamps', 1),
+            ('steps_to_go', 1),
+            ('actions', 0),
+            ('log_probs', 0),
+        ):
             if len(getattr(self, name)) != steps + extra:
-                raise ValueError(f'episode {self.episode_id}: {name}: expected length {steps + extra}, '
-                                 f'got {len(getattr(self, name))}')
+                raise ValueError(
+                    f'episode {self.episode_id}: {name}: expected length {steps + extra}, '
+                    f'got {len(getattr(self, name))}'
+                )

@@ -1,15 +1,16 @@
 """
 From messages to arrays, the same for live messages and for bags.
 
-Works on anything that has a message's fields, so that rclpy's classes and those of a bag reader go through one code.
+Works on anything that has a message's fields, so that rclpy's classes and those of a bag reader
+go through one code.
 """
+
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from efm_core.observation import decode_image
+import numpy as np
 
 CHANNEL_ORDER = {'rgb8': (0, 1, 2), 'bgr8': (2, 1, 0), 'rgba8': (0, 1, 2), 'bgra8': (2, 1, 0)}
 
@@ -33,13 +34,17 @@ def to_image(message: Any) -> np.ndarray:
     if hasattr(message, 'format'):
         return decode_image(bytes(message.data))
     if message.encoding not in CHANNEL_ORDER:
-        raise ValueError(f'image: expected encoding {", ".join(CHANNEL_ORDER)}, got {message.encoding!r}')
+        raise ValueError(
+            f'image: expected encoding {", ".join(CHANNEL_ORDER)}, got {message.encoding!r}'
+        )
     channels = 4 if 'a' in message.encoding else 3
     rows = np.frombuffer(message.data, np.uint8)
     if rows.size != message.height * message.step or message.step < message.width * channels:
-        raise ValueError(f'image: expected {message.height} x {message.step} bytes for {message.width} px rows, '
-                         f'got {rows.size}')
-    rows = rows.reshape(message.height, message.step)[:, :message.width * channels]
+        raise ValueError(
+            f'image: expected {message.height} x {message.step} bytes for rows of '
+            f'{message.width} px, got {rows.size}'
+        )
+    rows = rows.reshape(message.height, message.step)[:, : message.width * channels]
     pixels = rows.reshape(message.height, message.width, channels)
     return np.ascontiguousarray(pixels[..., CHANNEL_ORDER[message.encoding]])
 
@@ -61,9 +66,12 @@ def to_probabilities(message: Any) -> np.ndarray:
 
 def to_positions(message: Any) -> dict[str, np.ndarray]:
     """Return a ``WorldState`` as name to ``(3,)`` float64 position [m], in the message's order."""
-    return {name: np.array([p.x, p.y, p.z]) for name, p in zip(message.names, message.positions)}
+    pairs = zip(message.names, message.positions, strict=True)
+    return {name: np.array([p.x, p.y, p.z]) for name, p in pairs}
 
 
 def to_displacement(message: Any, rate_hz: float) -> np.ndarray:
     """Return a planar ``TwistStamped`` as displacement per control step, ``(2,)`` float32 [m]."""
-    return np.array([message.twist.linear.x, message.twist.linear.y], np.float32) / np.float32(rate_hz)
+    return np.array([message.twist.linear.x, message.twist.linear.y], np.float32) / np.float32(
+        rate_hz
+    )

@@ -1,11 +1,11 @@
 """From a camera picture to the policy's own input, and its lossless code in bags."""
+
 from __future__ import annotations
 
 import cv2
-import numpy as np
-
 from efm_core.embodiment import Camera, Embodiment
 from efm_core.specs import image_spec
+import numpy as np
 
 
 def preprocess(image: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.ndarray:
@@ -19,14 +19,14 @@ def preprocess(image: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.n
     image_spec(camera.name, camera.height, camera.width).check(image)
     left, top, width, height = camera.crop
     if width:
-        image = image[top:top + height, left:left + width]
+        image = image[top : top + height, left : left + width]
     if image.shape[:2] == tuple(size):
         return np.ascontiguousarray(image)
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
 def observe(image: np.ndarray, embodiment: Embodiment) -> np.ndarray:
-    """Return the observation, ``(H, W, 3)`` uint8 RGB, that ``embodiment`` makes of its camera's picture."""
+    """Return the observation, ``(H, W, 3)`` uint8 RGB, made of the camera's picture."""
     return preprocess(image, embodiment.cameras[0], embodiment.observation_size)
 
 
@@ -46,5 +46,7 @@ def decode_image(data: bytes) -> np.ndarray:
     """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f'image: expected PNG or JPEG data, got {len(data)} bytes that are neither')
+        raise ValueError(
+            f'image: expected PNG or JPEG data, got {len(data)} bytes that are neither'
+        )
     return np.ascontiguousarray(image[..., ::-1])

@@ -1,16 +1,16 @@
 """From arrays to messages: the inverse of messages.py."""
+
 from __future__ import annotations
 
 from array import array
 from typing import Any
 
 from builtin_interfaces.msg import Time
+from efm_core.observation import encode_png
 from efm_interfaces.msg import Action, EpisodeEvent, EpisodeOutcome, StepsToGo, WorldState
 from geometry_msgs.msg import Point, TwistStamped
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, JointState
-
-from efm_core.observation import encode_png
 
 
 def from_ns(nanoseconds: int) -> Time:
@@ -28,13 +28,25 @@ def stamped(message: Any, stamp: int, frame: str = '') -> Any:
 def from_image(image: np.ndarray, stamp: int, frame: str = '') -> Image:
     """Return ``(H, W, 3)`` uint8 RGB as an ``Image``."""
     height, width = image.shape[:2]
-    return stamped(Image(height=height, width=width, encoding='rgb8', step=3 * width,
-                         data=array('B', image.tobytes())), stamp, frame)
+    return stamped(
+        Image(
+            height=height,
+            width=width,
+            encoding='rgb8',
+            step=3 * width,
+            data=array('B', image.tobytes()),
+        ),
+        stamp,
+        frame,
+    )
 
 
 def from_observation(observation: np.ndarray, stamp: int) -> CompressedImage:
     """Return ``(H, W, 3)`` uint8 RGB as a lossless ``CompressedImage``."""
-    return stamped(CompressedImage(format='rgb8; png compressed', data=array('B', encode_png(observation))), stamp)
+    return stamped(
+        CompressedImage(format='rgb8; png compressed', data=array('B', encode_png(observation))),
+        stamp,
+    )
 
 
 def from_joints(names: tuple[str, ...], positions: np.ndarray, stamp: int) -> JointState:
@@ -42,36 +54,69 @@ def from_joints(names: tuple[str, ...], positions: np.ndarray, stamp: int) -> Jo
     return stamped(JointState(name=list(names), position=positions.tolist()), stamp)
 
 
-def from_action(tokens: np.ndarray, values: np.ndarray, log_probability: float, stamp: int, **fields: Any) -> Action:
+def from_action(
+    tokens: np.ndarray, values: np.ndarray, log_probability: float, stamp: int, **fields: Any
+) -> Action:
     """Return an ``Action``; ``tokens`` ``(K,)`` integers, ``values`` ``(A,)`` float32."""
-    return stamped(Action(tokens=array('i', np.asarray(tokens, np.int32).tobytes()),
-                          values=array('f', np.asarray(values, np.float32).tobytes()),
-                          log_probability=float(log_probability), **fields), stamp)
+    return stamped(
+        Action(
+            tokens=array('i', np.asarray(tokens, np.int32).tobytes()),
+            values=array('f', np.asarray(values, np.float32).tobytes()),
+            log_probability=float(log_probability),
+            **fields,
+        ),
+        stamp,
+    )
 
 
-def from_judgement(probabilities: np.ndarray, steps_to_go: float, success: bool, stamp: int,
-                   **fields: Any) -> StepsToGo:
+def from_judgement(
+    probabilities: np.ndarray, steps_to_go: float, success: bool, stamp: int, **fields: Any
+) -> StepsToGo:
     """Return a ``StepsToGo``; ``probabilities`` ``(bins,)`` float32, ``steps_to_go`` in steps."""
-    return stamped(StepsToGo(probabilities=array('f', np.asarray(probabilities, np.float32).tobytes()),
-                             steps_to_go=float(steps_to_go), success=bool(success), **fields), stamp)
+    return stamped(
+        StepsToGo(
+            probabilities=array('f', np.asarray(probabilities, np.float32).tobytes()),
+            steps_to_go=float(steps_to_go),
+            success=bool(success),
+            **fields,
+        ),
+        stamp,
+    )
 
 
 def from_displacement(values: np.ndarray, rate_hz: float, stamp: int, frame: str) -> TwistStamped:
-    """Return a displacement per control step, ``(2,)`` float32 [m], as the velocity that makes it [m/s]."""
+    """Return a displacement per control step, ``(2,)`` [m], as the velocity that makes it."""
     message = stamped(TwistStamped(), stamp, frame)
     velocity = np.asarray(values, np.float64) * rate_hz
     message.twist.linear.x, message.twist.linear.y = float(velocity[0]), float(velocity[1])
     return message
 
 
-def from_world(positions: dict[str, np.ndarray], success: bool, distance: float, stamp: int) -> WorldState:
-    """Return simulator truth; ``positions`` name to ``(3,)`` [m], tool first, then source and target."""
+def from_world(
+    positions: dict[str, np.ndarray], success: bool, distance: float, stamp: int
+) -> WorldState:
+    """Return simulator truth; ``positions`` [m]: tool, source, target, then the others."""
     points = [Point(x=float(p[0]), y=float(p[1]), z=float(p[2])) for p in positions.values()]
-    return stamped(WorldState(success=bool(success), distance=float(distance), names=list(positions),
-                              positions=points), stamp)
+    return stamped(
+        WorldState(
+            success=bool(success),
+            distance=float(distance),
+            names=list(positions),
+            positions=points,
+        ),
+        stamp,
+    )
 
 
 def from_outcome(event: EpisodeEvent, stamp: int, **fields: Any) -> EpisodeOutcome:
     """Return the outcome of the episode that ``event`` started."""
-    return stamped(EpisodeOutcome(episode_id=event.episode_id, index=event.index, kind=event.kind,
-                                  instruction=event.instruction, **fields), stamp)
+    return stamped(
+        EpisodeOutcome(
+            episode_id=event.episode_id,
+            index=event.index,
+            kind=event.kind,
+            instruction=event.instruction,
+            **fields,
+        ),
+        stamp,
+    )

@@ -1,4 +1,5 @@
 """What an array must look like, checked at the doors where data enters."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -30,19 +31,24 @@ class ArraySpec:
         :raises ValueError: naming the array, what was expected and what came.
         """
         if value.dtype != self.dtype:
-            raise ValueError(f'{self.name}: expected dtype {np.dtype(self.dtype)}, got {value.dtype}')
+            raise ValueError(
+                f'{self.name}: expected dtype {np.dtype(self.dtype)}, got {value.dtype}'
+            )
         if not self._fits(value.shape):
             raise ValueError(f'{self.name}: expected shape {self.shape}, got {value.shape}')
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise ValueError(f'{self.name}: expected finite numbers [{self.unit}], got {value}')
         if value.size and not (value.min() >= self.low and value.max() <= self.high):
-            raise ValueError(f'{self.name}: expected values in [{self.low}, {self.high}] {self.unit}, '
-                             f'got [{value.min()}, {value.max()}]')
+            raise ValueError(
+                f'{self.name}: expected values in [{self.low}, {self.high}] {self.unit}, '
+                f'got [{value.min()}, {value.max()}]'
+            )
         return value
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == len(self.shape) and all(
-            want is None or want == have for want, have in zip(self.shape, shape))
+            want is None or want == have for want, have in zip(self.shape, shape, strict=True)
+        )
 
 
 def image_spec(name: str, height: int, width: int) -> ArraySpec:

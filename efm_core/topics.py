@@ -1,15 +1,17 @@
 """
 The topic table: the only place where topics are named.
 
-Names are relative; a robot lives in a namespace. The three quality-of-service profiles are named for why they are chosen.
+Names are relative; a robot lives in a namespace. The three quality-of-service profiles are named
+for why they are chosen.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-NEWEST = 'newest'     # only the latest sample matters
-EVERY = 'every'       # every sample is data
-LATCHED = 'latched'   # late joiners need the last sample
+NEWEST = 'newest'  # only the latest sample matters
+EVERY = 'every'  # every sample is data
+LATCHED = 'latched'  # late joiners need the last sample
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,78 @@ class Topic:
 
 
 IMAGE = Topic('image', 'sensor_msgs/msg/Image', NEWEST, 'what the camera sees')
-OBSERVATION = Topic('observation', 'sensor_msgs/msg/CompressedImage', EVERY,
-                    "the policy's own input after crop and resize, PNG")
+OBSERVATION = Topic(
+    'observation',
+    'sensor_msgs/msg/CompressedImage',
+    EVERY,
+    "the policy's own input after crop and resize, PNG",
+)
 JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', NEWEST, 'proprioception')
 INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', LATCHED, 'the goal g')
-ACTION = Topic('action', 'efm_interfaces/msg/Action', EVERY, 'what the policy (or a demonstrator) wants to do')
+ACTION = Topic(
+    'action', 'efm_interfaces/msg/Action', EVERY, 'what the policy (or a demonstrator) wants to do'
+)
 COMMAND = Topic('command', 'geometry_msgs/msg/TwistStamped', EVERY, 'what the guard lets through')
-STEPS_TO_GO = Topic('steps_to_go', 'efm_interfaces/msg/StepsToGo', EVERY,
-                    'distribution over steps-to-go, its mean d, success')
-PERMIT = Topic('permit', 'efm_interfaces/msg/Permit', EVERY, 'leave to move, from the supervisor to the guard')
-EPISODE_EVENT = Topic('episode_event', 'efm_interfaces/msg/EpisodeEvent', LATCHED, 'an episode starts or ends')
+STEPS_TO_GO = Topic(
+    'steps_to_go',
+    'efm_interfaces/msg/StepsToGo',
+    EVERY,
+    'distribution over steps-to-go, its mean d, success',
+)
+PERMIT = Topic(
+    'permit', 'efm_interfaces/msg/Permit', EVERY, 'leave to move, from the supervisor to the guard'
+)
+EPISODE_EVENT = Topic(
+    'episode_event', 'efm_interfaces/msg/EpisodeEvent', LATCHED, 'an episode starts or ends'
+)
 OUTCOME = Topic('outcome', 'efm_interfaces/msg/EpisodeOutcome', LATCHED, 'how an episode ended')
-POLICY_RELEASE = Topic('policy_release', 'efm_interfaces/msg/PolicyRelease', LATCHED, 'weights that robots may load')
-ESTOP = Topic('estop', 'std_msgs/msg/Bool', LATCHED, 'true stops everything until a person resets it')
-WORLD_STATE = Topic('world_state', 'efm_interfaces/msg/WorldState', EVERY,
-                    'simulator truth: for reports and the demonstrator, never for learning')
-DIAGNOSTICS = Topic('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVERY, 'rates, latencies, versions')
+POLICY_RELEASE = Topic(
+    'policy_release', 'efm_interfaces/msg/PolicyRelease', LATCHED, 'weights that robots may load'
+)
+ESTOP = Topic(
+    'estop', 'std_msgs/msg/Bool', LATCHED, 'true stops everything until a person resets it'
+)
+RECORDING = Topic(
+    'recording', 'efm_interfaces/msg/Recording', EVERY, 'the bag of an episode is on disk'
+)
+TRAINER_STATUS = Topic(
+    'trainer_status', 'efm_interfaces/msg/TrainerStatus', LATCHED, 'how far the trainer is'
+)
+WORLD_STATE = Topic(
+    'world_state',
+    'efm_interfaces/msg/WorldState',
+    EVERY,
+    'simulator truth: for reports and the demonstrator, never for learning',
+)
+DIAGNOSTICS = Topic(
+    '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVERY, 'rates, latencies, versions'
+)
 
-TABLE = (IMAGE, OBSERVATION, JOINT_STATES, INSTRUCTION, ACTION, COMMAND, STEPS_TO_GO, PERMIT, EPISODE_EVENT, OUTCOME,
-         POLICY_RELEASE, ESTOP, WORLD_STATE, DIAGNOSTICS)
+TABLE = (
+    IMAGE,
+    OBSERVATION,
+    JOINT_STATES,
+    INSTRUCTION,
+    ACTION,
+    COMMAND,
+    STEPS_TO_GO,
+    PERMIT,
+    EPISODE_EVENT,
+    OUTCOME,
+    POLICY_RELEASE,
+    ESTOP,
+    RECORDING,
+    TRAINER_STATUS,
+    WORLD_STATE,
+    DIAGNOSTICS,
+)
 
-RUN_EPISODE = 'run_episode'       # action, efm_interfaces/action/RunEpisode
-RESET_WORLD = 'reset_world'       # service, efm_interfaces/srv/ResetWorld
-LABEL_EPISODE = 'label_episode'   # service, efm_interfaces/srv/LabelEpisode
-PAUSE, RESUME, TAKE_OVER, HAND_BACK = 'pause', 'resume', 'take_over', 'hand_back'   # services, std_srvs/srv/Trigger
+RUN_EPISODE = 'run_episode'  # action, efm_interfaces/action/RunEpisode
+RESET_WORLD = 'reset_world'  # service, efm_interfaces/srv/ResetWorld
+LABEL_EPISODE = 'label_episode'  # service, efm_interfaces/srv/LabelEpisode
+PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
+    'pause',
+    'resume',
+    'take_over',
+    'hand_back',
+)  # services, std_srvs/srv/Trigger

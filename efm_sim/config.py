@@ -58,3 +58,27 @@ class DemonstratorConfig:
         check(self)
         if self.slowest > self.fastest:
             raise ValueError(f'slowest: expected at most fastest ({self.fastest}), got {self.slowest}')
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """What the world node needs to know beside the table's own numbers."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    lockstep: bool = parameter(False, 'Wait for the command of each observation')
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class DemonstratorNodeConfig:
+    """What the demonstrator node needs to know beside the demonstrator's own numbers."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)

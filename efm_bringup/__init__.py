@@ -1,0 +1,1 @@
+"""Starting it all: the node graph, the command line, the report."""

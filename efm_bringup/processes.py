@@ -1,0 +1,158 @@
+"""Runs the node graph where ``launch`` is not installed, over the process manager honcho."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+import os
+from pathlib import Path
+import re
+import shlex
+import sys
+import tempfile
+from typing import Any, TextIO
+
+from efm_bringup.graph import EXECUTABLES, NodeSpec
+from filelock import FileLock, Timeout
+from honcho import manager
+from honcho.manager import Manager
+import yaml
+
+STOPPED = re.compile(r'(\S+) stopped \(rc=(-?\d+)\)')
+LAST_LINES = 20
+manager.KILL_WAIT = 4  # [s] after SIGTERM; the promise is that all is over within 5 s
+
+
+def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
+    """Return the command that runs one node."""
+    command = [
+        sys.executable,
+        '-m',
+        EXECUTABLES[node.executable],
+        '--ros-args',
+        '-r',
+        f'__node:={node.name}',
+        '--log-level',
+        f'{node.name}:={log_level}',
+    ]
+    if node.namespace:
+        command += ['-r', f'__ns:=/{node.namespace}']
+    for source, target in node.remappings:
+        command += ['-r', f'{source}:={target}']
+    for key, value in node.parameters.items():
+        command += ['-p', f'{key}:={to_yaml(value)}']
+    return command
+
+
+def to_yaml(value: Any) -> str:
+    """Return a parameter's value as the one-line YAML that ROS 2 reads."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+
+
+class Log:
+    """
+    Keeps what the processes say: one file each, and the last lines in memory.
+
+    Serves honcho as its printer.
+
+    :ivar first_to_stop: name and exit code of the process that ended first.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files: dict[str, TextIO] = {}
+        self.last_lines: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=LAST_LINES))
+        self.first_to_stop: tuple[str, int] | None = None
+        self.width = 0
+
+    def write(self, message: Any) -> None:
+        """Take one message of honcho's."""
+        line = (
+            message.data.decode(errors='replace')
+            if isinstance(message.data, bytes)
+            else message.data
+        )
+        stopped = STOPPED.match(line) if message.name == 'system' else None
+        if stopped and self.first_to_stop is None:
+            self.first_to_stop = (stopped[1], int(stopped[2]))
+        self.last_lines[message.name].append(line.rstrip('\n'))
+        if message.name not in self._files:
+            self._files[message.name] = open(
+                self._folder / f'{message.name.replace("/", "-")}.log', 'a'
+            )
+        self._files[message.name].write(line)
+        self._files[message.name].flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def epitaph(self) -> str:
+        """Return who ended first, how, and its last lines."""
+        name, code = self.first_to_stop or ('nobody', 0)
+        lines = '\n'.join(f'    {line}' for line in self.last_lines[name])
+        return f'{name} ended with code {code}; its last lines:\n{lines}'
+
+
+def domain_of_its_own() -> tuple[int, FileLock]:
+    """
+    Return a ROS_DOMAIN_ID that no other run on this machine holds, and the lock that holds it.
+
+    :raises RuntimeError: when all are taken.
+    """
+    for domain in range(1, 101):
+        lock = FileLock(Path(tempfile.gettempdir()) / f'efm-domain-{domain}.lock')
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return domain, lock
+    raise RuntimeError('ROS_DOMAIN_ID: expected a free one from 1 to 100, got none')
+
+
+def environment(domain: int) -> dict[str, str]:
+    """Return the processes' environment: this host only, one thread of arithmetic each."""
+    own = {
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_DOMAIN_ID': str(domain),
+        'EFM_LAUNCHER': str(os.getpid()),
+        'PYTHONUNBUFFERED': '1',
+        'RCUTILS_COLORIZED_OUTPUT': '0',
+        'OMP_NUM_THREADS': '1',
+    }
+    return {**os.environ, **own}
+
+
+def run_processes(commands: dict[str, list[str]], log_folder: Path) -> int:
+    """
+    Run processes until the first of them ends; then end the others, within 5 s.
+
+    :param commands: name to command.
+    :return: 0 when the first to end succeeded, 130 after Ctrl-C.
+    :raises RuntimeError: when one died, with its name and its last lines.
+    """
+    domain, lock = domain_of_its_own()
+    log = Log(log_folder)
+    try:
+        crew = Manager(log)
+        for name, command in commands.items():
+            # exec: signals reach the node itself and not a shell.
+            crew.add_process(name, 'exec ' + shlex.join(command), env=environment(domain))
+        crew.loop()
+    finally:
+        log.close()
+        lock.release()
+    if crew.returncode in (130, 143):
+        return crew.returncode
+    if log.first_to_stop and log.first_to_stop[1]:
+        raise RuntimeError(log.epitaph())
+    return 0
+
+
+def run_graph(nodes: list[NodeSpec], log_folder: Path, log_level: str = 'info') -> int:
+    """Run a node graph until its fleet is done; see `run_processes`."""
+    commands = {node.full_name: to_command(node, log_level) for node in nodes}
+    return run_processes(commands, log_folder)

@@ -1,0 +1,62 @@
+"""Which picture is which step of which episode, whatever order the messages come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Attempt:
+    """
+    Matches pictures to the running episode by their stamps.
+
+    Topics keep no order among each other: the first picture of an episode may come before the
+    event that starts it. The newest picture is kept, so that neither is lost.
+    """
+
+    def __init__(self):
+        self.event: Any = None
+        self.step = 0
+        self._first_stamp = self._last_stamp = 0
+        self._waiting: tuple[int, Any] | None = None
+
+    def start(self, event: Any, stamp: int) -> tuple[int, Any] | None:
+        """
+        Begin the episode that ``event`` announces; its first observation has ``stamp`` [ns].
+
+        :return: stamp [ns] and picture of an observation that was waiting for this, or None.
+        """
+        self.event, self.step, self._first_stamp, self._last_stamp = event, 0, stamp, stamp - 1
+        waiting, self._waiting = self._waiting, None
+        return waiting if waiting and self._takes(waiting[0]) else None
+
+    def end(self) -> None:
+        """End the episode; what comes now belongs to none."""
+        self.event = None
+
+    def admit(self, stamp: int, picture: Any) -> bool:
+        """Return whether this is the episode's next observation; keep one that comes early."""
+        if self._takes(stamp):
+            return True
+        if stamp > self._last_stamp:
+            self.keep(stamp, picture)
+        return False
+
+    def keep(self, stamp: int, picture: Any) -> None:
+        """Keep a picture that cannot be used yet; it takes the place of an older one."""
+        self._waiting = (stamp, picture)
+
+    def waiting_for(self, stamp: int) -> tuple[int, Any] | None:
+        """Return an observation that was kept for want of something else with its stamp [ns]."""
+        if self._waiting and self._waiting[0] == stamp and self._takes(stamp):
+            waiting, self._waiting = self._waiting, None
+            return waiting
+        return None
+
+    def count(self, stamp: int) -> int:
+        """Return the step that the observation ``stamp`` [ns] is, and go on to the next."""
+        self._last_stamp = stamp
+        self.step += 1
+        return self.step - 1
+
+    def _takes(self, stamp: int) -> bool:
+        return self.event is not None and stamp >= self._first_stamp and stamp > self._last_stamp

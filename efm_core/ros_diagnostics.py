@@ -1,0 +1,70 @@
+"""A node's health on /diagnostics: rate, latency, drops, versions (REP 107)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from efm_core import ros_topics, topics
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+
+class Health:
+    """
+    Counts what a node does and reports it once a second.
+
+    :param latencies: seconds of work for each of the last 1000 samples.
+    """
+
+    def __init__(self, node: Node, period_s: float = 1.0):
+        self._node, self._period_s = node, period_s
+        self._publisher = ros_topics.publisher(node, topics.DIAGNOSTICS)
+        self.latencies: deque[float] = deque(maxlen=1000)
+        self.counts: Counter[str] = Counter()
+        self.facts: dict[str, str] = {}
+        self._done = 0
+        self._last_report = time.monotonic()
+        self.fault = ''
+        node.create_timer(period_s, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def done(self, started: float) -> None:
+        """Note one sample whose work began at ``started`` [s of the monotonic clock]."""
+        self.latencies.append(time.monotonic() - started)
+        self._done += 1
+
+    def drop(self, reason: str) -> None:
+        """Note a sample that was not used, and why; the first of each reason is logged."""
+        if not self.counts[reason]:
+            self._node.get_logger().warning(reason)
+        self.counts[reason] += 1
+
+    def report(self) -> None:
+        """Publish what was counted since the last report."""
+        now = time.monotonic()
+        rate, self._done = self._done / max(now - self._last_report, 1e-6), 0
+        self._last_report = now
+        values = {
+            'rate_hz': f'{rate:.1f}',
+            **self._latency(),
+            **self.facts,
+            **{f'count: {key}': str(count) for key, count in self.counts.items()},
+        }
+        level = DiagnosticStatus.ERROR if self.fault else DiagnosticStatus.OK
+        status = DiagnosticStatus(
+            level=level,
+            name=self._node.get_fully_qualified_name(),
+            message=self.fault or 'ok',
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+    def _latency(self) -> dict[str, str]:
+        if not self.latencies:
+            return {}
+        p50, p99 = 1e3 * np.percentile(self.latencies, (50, 99))
+        return {'latency_p50_ms': f'{p50:.2f}', 'latency_p99_ms': f'{p99:.2f}'}

@@ -1,0 +1,154 @@
+"""How every node of the suite lives: configure builds, activate may move, every way out holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any, ClassVar
+
+from efm_core.ros_params import declare
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+
+class ManagedNode(LifecycleNode):
+    """
+    A lifecycle node with one config dataclass and three hooks: `build`, `begin` and `hold`.
+
+    `build` runs on configure and may raise ValueError or OSError; `hold` runs whenever the node
+    stops acting, for whatever reason.
+    """
+
+    config_type: ClassVar[type]
+
+    def __init__(self, name: str, **kwargs: Any):
+        """Declare what every node has; all else waits for configure."""
+        super().__init__(name, **kwargs)
+        self.is_active = False
+        self._autostart = self.declare_parameter('autostart', True).value
+
+    def build(self) -> None:
+        """Load what is needed and connect the topics."""
+
+    def begin(self) -> None:
+        """Start acting."""
+
+    def hold(self) -> None:
+        """Leave everything that was moved at rest."""
+
+    def autostart(self) -> None:
+        """
+        Configure and activate, unless the parameter `autostart` leaves that to somebody else.
+
+        :raises RuntimeError: when either is refused.
+        """
+        if not self._autostart:
+            return
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() != TransitionCallbackReturn.SUCCESS:
+                raise RuntimeError(f'{self.get_name()}: {transition.__name__} failed')
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters and build; a bad contract is refused here, before anything moves."""
+        try:
+            self.config = declare(self, self.config_type)
+            self.build()
+        except (ValueError, OSError, ImportError) as error:
+            self.get_logger().error(f'not configured: {error}')
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it; a fault in the program must be seen
+            self.get_logger().fatal(traceback.format_exc())
+            raise
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start acting."""
+        self.is_active = True
+        self.begin()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold."""
+        self._leave()
+        return super().on_deactivate(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold, from any state."""
+        self._leave()
+        return super().on_shutdown(state)
+
+    def _leave(self) -> None:
+        if self.is_active:
+            self.is_active = False
+            self.hold()
+
+
+def make_executor() -> Executor:
+    """Return the fastest single-threaded executor that this rclpy has."""
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:
+        return SingleThreadedExecutor()
+    return EventsExecutor()
+
+
+class OrphanAlarm:
+    """
+    Notices that whoever started this process is gone.
+
+    A robot must not go on when its launcher was killed. The launcher's process number stands in
+    the environment variable ``EFM_LAUNCHER``; without it, nothing is watched.
+    """
+
+    def __init__(self, period_s: float = 1.0):
+        self._launcher = int(os.environ.get('EFM_LAUNCHER', 0))
+        self._period_s, self._next = period_s, 0.0
+
+    def __call__(self) -> bool:
+        """Return whether the launcher is gone; looks once a period."""
+        now = time.monotonic()
+        if not self._launcher or now < self._next:
+            return False
+        self._next = now + self._period_s
+        try:
+            os.kill(self._launcher, 0)
+        except OSError:
+            return True
+        return False
+
+
+def run(node_class: type, args: list[str] | None = None) -> None:
+    """
+    Run one node until SIGINT or SIGTERM; on the way out it holds.
+
+    Signals are taken here, not by rclpy, because rclpy would close the topics before the last
+    command, which is *stop*, could be sent. The loop hands out one event at a time so that Python
+    sees signals.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    asked_to_stop: list[int] = []
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda number, frame: asked_to_stop.append(number))
+    executor = make_executor()
+    try:
+        node = node_class()
+        executor.add_node(node)
+        if hasattr(node, 'autostart'):
+            node.autostart()
+        orphaned = OrphanAlarm()
+        while not asked_to_stop and not getattr(node, 'is_done', False) and not orphaned():
+            executor.spin_once(timeout_sec=0.2)
+        code = getattr(node, 'exit_code', 0)
+        if hasattr(node, 'trigger_shutdown'):
+            node.trigger_shutdown()
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f'{node_class.__name__}: {error}', file=sys.stderr)
+        code = 1
+    finally:
+        rclpy.try_shutdown()
+    sys.exit(code)

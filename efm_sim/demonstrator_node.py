@@ -1,0 +1,113 @@
+"""The demonstrator node: a scripted teacher in the place of a person with a joystick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.attempt import Attempt
+from efm_core.embodiment import load_embodiment
+from efm_core.messages import to_image, to_positions, to_stamp
+from efm_core.observation import observe
+from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_messages import from_action, from_observation
+from efm_core.ros_params import declare
+from efm_interfaces.msg import EpisodeEvent, WorldState
+from efm_interfaces.srv import LabelEpisode
+from efm_model.tokeniser import ActionTokeniser
+from efm_sim.config import DemonstratorConfig, DemonstratorNodeConfig
+from efm_sim.demonstrator import Demonstrator
+
+
+class DemonstratorNode(ManagedNode):
+    """
+    Show the task, from simulator truth.
+
+    Subscribes the camera, ``world_state`` and ``episode_event``; publishes ``action`` and
+    ``observation``; calls ``label_episode`` when the task is done.
+    """
+
+    config_type = DemonstratorNodeConfig
+
+    def __init__(self, **kwargs: Any):
+        """Wait for configure."""
+        super().__init__('demonstrator', **kwargs)
+
+    def build(self) -> None:
+        """Connect the topics."""
+        self._embodiment = load_embodiment(self.config.embodiment)
+        self._demonstrator = Demonstrator(declare(self, DemonstratorConfig))
+        self._tokeniser = ActionTokeniser(self._embodiment.action)
+        self._attempt, self._states = Attempt(), {}
+        self._actions = ros_topics.publisher(self, topics.ACTION)
+        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
+        self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
+        ros_topics.camera_subscription(
+            self, self._embodiment.cameras[0], self._on_image, self.config.lockstep
+        )
+        ros_topics.subscription(self, topics.WORLD_STATE, self._on_state)
+        ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
+
+    def hold(self) -> None:
+        """Show nothing more."""
+        self._attempt.end()
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if event.event == EpisodeEvent.END:
+            self._attempt.end()
+        elif self.is_active:
+            self._demonstrator.begin(event.seed)
+            waiting = self._attempt.start(event, to_stamp(event))
+            if waiting:
+                self._show(*waiting)
+
+    def _on_state(self, state: WorldState) -> None:
+        """Keep the truth of the newest moments until the picture of the same stamp has come."""
+        self._states = {**dict(list(self._states.items())[-4:]), to_stamp(state): state}
+        waiting = self._attempt.waiting_for(to_stamp(state))
+        if waiting:
+            self._show(*waiting)
+
+    def _on_image(self, message: Any) -> None:
+        stamp = to_stamp(message)
+        if self.is_active and self._attempt.admit(stamp, message):
+            self._show(stamp, message)
+
+    def _show(self, stamp: int, message: Any) -> None:
+        """Act on the picture and the truth of one stamp, once both are here."""
+        if stamp not in self._states:
+            self._attempt.keep(stamp, message)
+            return
+        state, event, step = self._states[stamp], self._attempt.event, self._attempt.count(stamp)
+        self._observations.publish(
+            from_observation(observe(to_image(message), self._embodiment), stamp)
+        )
+        if state.success:
+            self._label.call_async(
+                LabelEpisode.Request(
+                    episode_id=event.episode_id, outcome='success', stamp=state.header.stamp
+                )
+            )
+            return
+        tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
+        self._actions.publish(
+            from_action(
+                tokens,
+                self._tokeniser.decode(tokens),
+                0.0,
+                stamp,
+                episode_id=event.episode_id,
+                step=step,
+                source='demonstrator',
+                embodiment_hash=self._embodiment.hash,
+            )
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the demonstrator node."""
+    run(DemonstratorNode, args)
+
+
+if __name__ == '__main__':
+    main()

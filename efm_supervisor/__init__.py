@@ -1,0 +1,1 @@
+"""Episodes, resets, the guard before the robot, the recorder and the fleet."""

@@ -1,0 +1,108 @@
+"""Numbers of the supervisor, the guard, the recorder and the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efm_core.config import check, parameter
+
+
+@dataclass(frozen=True)
+class SupervisorConfig:
+    """What the supervisor needs to know."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+    judged: bool = parameter(
+        True, 'A reward node publishes steps-to-go; false while demonstrating'
+    )
+    recorded: bool = parameter(True, 'A recorder runs; an episode is over when its bag is on disk')
+    stall_timeout_s: float = parameter(
+        10.0, 'Fault when nothing moves an episode on for this long', 's', 0.1, 600.0
+    )
+    lease_s: float = parameter(
+        0.5, 'Real time: leave to move ends this long after it was last given', 's', 0.05, 5.0
+    )
+    tick_rate_hz: float = parameter(
+        10.0, 'Rate of time-out checks and lease renewals', 'Hz', 1.0, 100.0
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What the guard needs to know."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+    check_rate_hz: float = parameter(
+        20.0,
+        'Real time: rate at which a stale command is looked for and stopped',
+        'Hz',
+        1.0,
+        200.0,
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """What the recorder needs to know."""
+
+    spool: str = parameter('spool', 'Folder that gets one sub-folder per kind of episode')
+    folder: str = parameter('', 'Name of that sub-folder, if not the kind of the episode')
+    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+    judged: bool = parameter(
+        True, 'A reward node publishes steps-to-go; false while demonstrating'
+    )
+    record_images: bool = parameter(
+        False, 'Also keep the raw camera pictures, not only what the policy saw of them'
+    )
+    settle_timeout_s: float = parameter(
+        5.0, 'Wait this long for the last messages of an episode', 's', 0.1, 60.0
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class FleetConfig:
+    """What the fleet coordinator needs to know."""
+
+    robots: str = parameter('robot_0', 'Namespaces of the robots, separated by commas')
+    kind: str = parameter(
+        'practice',
+        'What the episodes are for',
+        choices=('demonstration', 'practice', 'evaluation'),
+    )
+    results: str = parameter('', 'File that gets one JSON line per episode; empty for none')
+    episodes: int = parameter(8, 'Episodes to run', 'episodes', 1, 1000000)
+    only_successes: bool = parameter(False, 'Count only the episodes that were labelled a success')
+    rollout: int = parameter(
+        8, 'Practice: episodes between two looks at the trainer', 'episodes', 1, 10000
+    )
+    seed: int = parameter(0, 'Seed of the first episode; the next ones count up', '', 0, 2**40)
+    max_steps: int = parameter(
+        0, "Actions before timeout; 0 for the embodiment's", 'steps', 0, 100000
+    )
+    policy_version: int = parameter(0, 'Release that must act; 0 for the newest', '', 0, 2**31 - 1)
+    trained: bool = parameter(False, 'A trainer runs: wait for it after every rollout')
+    patience: int = parameter(5, 'Give up after this many faults in a row', 'episodes', 1, 1000)
+    ready_timeout_s: float = parameter(
+        60.0, 'Give up when robots or trainer are not up after this long', 's', 1.0, 3600.0
+    )
+    stall_timeout_s: float = parameter(
+        120.0, 'Give up when no episode ends and no release comes for this long', 's', 1.0, 36000.0
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)

@@ -1,0 +1,132 @@
+"""The recorder node: every topic of the table into one MCAP bag per episode."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+import time
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.messages import to_stamp
+from efm_core.ros_diagnostics import Health
+from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_messages import stamped
+from efm_interfaces.msg import EpisodeEvent
+from efm_interfaces.msg import Recording as RecordingMessage
+from efm_supervisor.config import RecorderConfig
+from efm_supervisor.recording import Recording, stamp_of, UNSTAMPED
+from rclpy.clock import Clock, ClockType
+from rclpy.serialization import deserialize_message
+
+NOT_RECORDED = (topics.DIAGNOSTICS, topics.POLICY_RELEASE, topics.RECORDING, topics.TRAINER_STATUS)
+
+
+class RecorderNode(ManagedNode):
+    """
+    Write one bag per episode and say so on ``recording`` when it is on disk.
+
+    Subscribes every topic of the table, serialised as it is; publishes ``recording``.
+    """
+
+    config_type = RecorderConfig
+
+    def __init__(self, **kwargs: Any):
+        """Wait for configure."""
+        super().__init__('recorder', **kwargs)
+
+    def build(self) -> None:
+        """Connect to the whole table."""
+        config = self.config
+        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT)
+        closing += (topics.STEPS_TO_GO,) if config.judged else ()
+        self._recording = Recording(
+            Path(config.spool).absolute(), self.get_namespace(), closing, config.folder
+        )
+        self._health, self._seen = Health(self), {}
+        self._publisher = ros_topics.publisher(self, topics.RECORDING)
+        skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)
+        for topic in topics.TABLE:
+            if topic not in skipped:
+                callback = partial(
+                    self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
+                )
+                ros_topics.subscription(self, topic, callback, config.lockstep, raw=True)
+        self.create_timer(0.5, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def hold(self) -> None:
+        """Close what is open."""
+        self._recording.abandon()
+
+    def _on_message(self, topic: topics.Topic, data: bytes) -> None:
+        if not self.is_active:
+            return
+        if topic.name not in UNSTAMPED:
+            self._seen[topic.name] = stamp_of(data)
+        self._attempt(partial(self._recording.write, topic, data, time.time_ns()))
+        self._finish_if_whole()
+
+    def _on_event(self, topic: topics.Topic, data: bytes) -> None:
+        """Open a bag at START; note the last observation at END."""
+        if not self.is_active:
+            return
+        event = deserialize_message(data, EpisodeEvent)
+        if event.event == EpisodeEvent.START:
+            self._attempt(
+                partial(self._recording.start, event.episode_id, event.kind, to_stamp(event))
+            )
+        elif event.episode_id == self._recording.episode_id:
+            self._ended_at, self._end_stamp = time.monotonic(), to_stamp(event)
+            self._recording.end(self._end_stamp, self._seen)
+        self._on_message(topic, data)
+
+    def _attempt(self, work: Any) -> None:
+        """Do what may fail on a full disk or a bad folder; the supervisor hears of it."""
+        try:
+            work()
+        except OSError as error:
+            self._say(self._recording.episode_id, 0, False, '', str(error))
+            self._recording.abandon()
+
+    def _finish_if_whole(self) -> None:
+        if self._recording.is_whole:
+            self._attempt(self._finish)
+
+    def _finish(self) -> None:
+        episode_id = self._recording.episode_id
+        path = self._recording.finish()
+        self._health.counts['episodes'] += 1
+        self._say(episode_id, self._end_stamp, True, str(path), '')
+
+    def _on_tick(self) -> None:
+        """Give up on a bag whose last messages do not come."""
+        late = time.monotonic() - getattr(self, '_ended_at', time.monotonic())
+        if self._recording.missing and late > self.config.settle_timeout_s:
+            missing = ', '.join(self._recording.missing)
+            self._say(
+                self._recording.episode_id,
+                0,
+                False,
+                '',
+                f'the last message never came on {missing}',
+            )
+            self._recording.abandon()
+
+    def _say(self, episode_id: str, stamp: int, success: bool, uri: str, detail: str) -> None:
+        if detail:
+            self._health.drop(f'episode {episode_id}: {detail}')
+        self._publisher.publish(
+            stamped(
+                RecordingMessage(episode_id=episode_id, success=success, uri=uri, detail=detail),
+                stamp,
+            )
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the recorder node."""
+    run(RecorderNode, args)
+
+
+if __name__ == '__main__':
+    main()

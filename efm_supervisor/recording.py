@@ -1,0 +1,199 @@
+"""
+One MCAP bag per episode, written while it runs, without ROS.
+
+Messages come as serialised bytes and go to disk as they are. A bag under way has a name that
+starts with a dot; it is renamed when it is whole, so a reader of the spool never sees half.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+import struct
+
+from efm_core import topics
+from efm_core.message_types import known_types, typestore_for
+from efm_core.topics import Topic
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+HEADER_STAMP = struct.Struct('<iI')
+CDR_HEADER = 4
+UNSTAMPED = {topics.INSTRUCTION.name, topics.ESTOP.name}
+
+
+def stamp_of(data: bytes) -> int:
+    """Return the header stamp [ns] of a serialised message whose first field is a header."""
+    seconds, nanoseconds = HEADER_STAMP.unpack_from(data, CDR_HEADER)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+class Definitions:
+    """Message definitions and hashes, worked out once and not for every bag."""
+
+    def __init__(self):
+        self._store = typestore_for(frozenset())
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def of(self, message_type: str) -> tuple[str, str]:
+        """
+        Return the definition and the RIHS01 hash of a message type.
+
+        :raises ValueError: for a type that is neither ROS 2's own nor the suite's.
+        """
+        if message_type not in known_types():
+            raise ValueError(f'recorder: expected a known message type, got {message_type!r}')
+        if message_type not in self._known:
+            self._known[message_type] = (
+                self._store.generate_msgdef(message_type, ros_version=2)[0],
+                self._store.hash_rihs01(message_type),
+            )
+        return self._known[message_type]
+
+
+@dataclass
+class Bag:
+    """
+    The bag of one episode.
+
+    :param awaited: topics that must still bring the last observation's stamp.
+    :param last_stamp: stamp of the last observation [ns]; None while the episode runs.
+    """
+
+    episode_id: str
+    path: Path
+    first_stamp: int
+    writer: Writer
+    awaited: set[str]
+    last_stamp: int | None = None
+    connections: dict = field(default_factory=dict)
+
+    @property
+    def unfinished_path(self) -> Path:
+        """Where the bag lies while it is not whole."""
+        return self.path.with_name(f'.{self.path.name}')
+
+
+class Recording:
+    """
+    Cuts the stream of messages into one bag per episode.
+
+    :param spool: folder that gets one sub-folder per kind of episode.
+    :param namespace: prefix of the topics in the bag.
+    :param folder: name of that sub-folder, if not the kind.
+    :param closing: topics whose sample for the last observation must be there before a bag is whole.
+    """
+
+    def __init__(self, spool: Path, namespace: str, closing: tuple[Topic, ...], folder: str = ''):
+        self._spool, self._folder, self._namespace = spool, folder, namespace.rstrip('/')
+        self._closing = {topic.name for topic in closing}
+        self._definitions = Definitions()
+        self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
+        self._bag: Bag | None = None
+
+    @property
+    def episode_id(self) -> str:
+        """The episode being recorded, or ''."""
+        return self._bag.episode_id if self._bag else ''
+
+    def start(self, episode_id: str, kind: str, first_stamp: int) -> None:
+        """
+        Open a bag, and write what came before its START event but belongs to it.
+
+        :raises OSError: when the spool cannot be written.
+        """
+        self.abandon()
+        path = self._spool / (self._folder or kind) / episode_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise FileExistsError(
+                f'recorder: expected a new episode, got {path}, which exists already'
+            )
+        unfinished = path.with_name(f'.{path.name}')
+        _set_aside(unfinished)
+        writer = Writer(unfinished, version=9, storage_plugin=StoragePlugin.MCAP)
+        writer.open()
+        self._bag = Bag(episode_id, path, first_stamp, writer, set(self._closing))
+        early, self._early = list(self._early), deque(maxlen=64)
+        for topic, data, received in early:
+            self.write(topic, data, received)
+
+    def write(self, topic: Topic, data: bytes, received: int) -> None:
+        """
+        Write one message if it belongs to the episode, or keep it for one that is about to start.
+
+        :param received: when it came [ns].
+        :raises OSError: when the disk is full.
+        """
+        if self._bag is None:
+            self._early.append((topic, data, received))
+            return
+        stamp = received if topic.name in UNSTAMPED else stamp_of(data)
+        bag = self._bag
+        if topic.name not in UNSTAMPED and stamp and stamp < bag.first_stamp:
+            return
+        if bag.last_stamp is not None and topic.name not in UNSTAMPED and stamp > bag.last_stamp:
+            return
+        bag.writer.write(self._connection(topic), received, data)
+        if stamp == bag.last_stamp:
+            bag.awaited.discard(topic.name)
+
+    def end(self, last_stamp: int, seen: dict[str, int]) -> None:
+        """
+        Note the stamp of the last observation [ns].
+
+        :param seen: newest stamp that each topic has brought already [ns].
+        """
+        if self._bag:
+            self._bag.last_stamp = last_stamp
+            self._bag.awaited -= {name for name, stamp in seen.items() if stamp >= last_stamp}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that belongs to the episode has come."""
+        return self._bag is not None and self._bag.last_stamp is not None and not self._bag.awaited
+
+    @property
+    def missing(self) -> list[str]:
+        """The topics that have not brought the last observation's sample."""
+        return sorted(self._bag.awaited) if self._bag else []
+
+    def finish(self) -> Path:
+        """
+        Close the bag and give it its name.
+
+        :raises OSError: when the disk is full.
+        """
+        bag, self._bag = self._bag, None
+        bag.writer.close()
+        bag.unfinished_path.rename(bag.path)
+        return bag.path
+
+    def abandon(self) -> None:
+        """Close a bag that will never be whole; it keeps its unfinished name, so nothing is lost."""
+        bag, self._bag = self._bag, None
+        if bag:
+            try:
+                bag.writer.close()
+            except OSError:
+                return  # a full disk: what was flushed stays
+
+    def _connection(self, topic: Topic):
+        bag = self._bag
+        if topic.name not in bag.connections:
+            definition, digest = self._definitions.of(topic.type)
+            name = topic.name if topic.name.startswith('/') else f'{self._namespace}/{topic.name}'
+            bag.connections[topic.name] = bag.writer.add_connection(
+                name, topic.type, msgdef=definition, rihs01=digest
+            )
+        return bag.connections[topic.name]
+
+
+def _set_aside(unfinished: Path) -> None:
+    """Keep what a crash has left of an earlier attempt at the same episode."""
+    count = 0
+    while unfinished.exists():
+        aside = unfinished.with_name(f'{unfinished.name}.torn{count}')
+        if not aside.exists():
+            unfinished.rename(aside)
+        count += 1

@@ -1,0 +1,326 @@
+"""
+What starts, permits and ends an episode: a state machine without ROS.
+
+``idle -> resetting -> running -> saving -> idle``. Events come in as method calls, time as an
+argument; what is to be done comes out as a list of commands. `_ending` is the one place that says
+what ends an episode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+import math
+
+from efm_core.embodiment import EpisodeRules
+from efm_core.episode import Outcome, Termination
+
+
+class Phase(str, Enum):
+    """Where an attempt is."""
+
+    IDLE = 'idle'
+    RESETTING = 'resetting'
+    RUNNING = 'running'
+    SAVING = 'saving'
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One attempt that somebody asked for; fields as in ``RunEpisode.action``."""
+
+    episode_id: str
+    index: int = 0
+    kind: str = 'practice'
+    instruction: str = ''
+    seed: int = 0
+    max_steps: int = 0
+    policy_version: int = 0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """
+    How an attempt ended.
+
+    :param stamp: the last observation [ns]; 0 when there was none.
+    :param steps: actions executed.
+    :param steps_to_go: d at the last observation [steps]; NaN if nobody judged.
+    """
+
+    outcome: Outcome
+    termination: Termination
+    stamp: int
+    steps: int
+    detail: str = ''
+    steps_to_go: float = math.nan
+    policy_version: int = 0
+    reward_version: int = 0
+
+
+@dataclass(frozen=True)
+class ResetWorld:
+    """Command: bring the scene to a start state."""
+
+    seed: int
+    instruction: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Command: announce that the episode runs, from the observation with this stamp [ns]."""
+
+    goal: Goal
+    stamp: int
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Command: let one action pass (lockstep), or renew the lease to move (real time)."""
+
+    episode_id: str
+    stamp: int
+
+
+@dataclass(frozen=True)
+class End:
+    """Command: announce how the episode ended."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Command: tell whoever asked for the attempt that all is done."""
+
+    ending: Ending
+    recording: str = ''
+
+
+class Supervisor:
+    """
+    Runs one attempt at a time.
+
+    :param rules: what ends an episode.
+    :param judged: steps-to-go is awaited for every observation.
+    :param recorded: the attempt is over when its bag is on disk.
+    :param period_s: control period [s]; turns steps into time where the world does not wait.
+    """
+
+    def __init__(
+        self,
+        rules: EpisodeRules,
+        lockstep: bool,
+        judged: bool,
+        recorded: bool,
+        stall_timeout_s: float,
+        period_s: float,
+    ):
+        self._rules, self._lockstep, self._judged, self._recorded = (
+            rules,
+            lockstep,
+            judged,
+            recorded,
+        )
+        self._stall_timeout_s, self._period_s = stall_timeout_s, period_s
+        self.phase = Phase.IDLE
+        self.paused = False
+        self.emergency = False
+        self._clear()
+
+    def begin(self, goal: Goal, now: float) -> list:
+        """
+        Start an attempt; ``now`` in seconds of a clock that never stops.
+
+        :raises ValueError: when one is under way, paused, or the emergency stop is set.
+        """
+        for hindrance, what in (
+            (self.phase != Phase.IDLE, f'an episode is {self.phase.value}'),
+            (self.paused, 'paused'),
+            (self.emergency, 'emergency stop is set'),
+        ):
+            if hindrance:
+                raise ValueError(f'run_episode: expected an idle robot, got: {what}')
+        self._clear()
+        self.goal, self.phase, self._moved_at = goal, Phase.RESETTING, now
+        return [ResetWorld(goal.seed, goal.instruction)]
+
+    def on_reset(
+        self, success: bool, instruction: str, stamp: int, message: str, now: float
+    ) -> list:
+        """Take the world's answer; ``stamp`` [ns] is the first observation of the new scene."""
+        if self.phase != Phase.RESETTING:
+            return []
+        if not success:
+            return self._end(Outcome.UNLABELLED, Termination.FAULT, f'reset failed: {message}')
+        goal = self.goal
+        self.goal = Goal(
+            goal.episode_id,
+            goal.index,
+            goal.kind,
+            instruction,
+            goal.seed,
+            goal.max_steps or self._rules.max_steps,
+            goal.policy_version,
+        )
+        self.phase, self._moved_at, self._started_at = Phase.RUNNING, now, now
+        self._first_stamp = self._last_stamp = stamp
+        return [
+            Start(self.goal, stamp),
+            *([] if self._lockstep else [Permit(goal.episode_id, stamp)]),
+        ]
+
+    def on_action(self, episode_id: str, stamp: int, policy_version: int, now: float) -> list:
+        """Note that the action for the observation ``stamp`` [ns] is there."""
+        if not self._is_current(episode_id, stamp):
+            return []
+        self._action_stamp, self._policy_version = stamp, policy_version
+        return self._advance(stamp, now)
+
+    def on_steps_to_go(
+        self,
+        episode_id: str,
+        stamp: int,
+        steps_to_go: float,
+        success: bool,
+        reward_version: int,
+        now: float,
+    ) -> list:
+        """Note what the reward node says of the observation ``stamp`` [ns]."""
+        if not self._is_current(episode_id, stamp):
+            return []
+        self._judged_stamp, self._steps_to_go, self._success = stamp, steps_to_go, success
+        self._reward_version = reward_version
+        return self._advance(stamp, now)
+
+    def on_label(self, episode_id: str, outcome: str, stamp: int) -> list:
+        """
+        Take a person's word on the running episode, and end it.
+
+        :param stamp: the observation on which it was seen [ns]; 0 for the newest.
+        :raises ValueError: when no such episode is running or the word is no outcome.
+        """
+        if self.phase != Phase.RUNNING or episode_id not in ('', self.goal.episode_id):
+            raise ValueError(
+                f'label_episode: expected the running episode, got {episode_id!r} while {self.phase.value}'
+            )
+        word = Outcome(outcome)
+        self._last_stamp = max(stamp, self._last_stamp)
+        return self._end(word, Termination.STOPPED)
+
+    def on_recorded(self, episode_id: str, success: bool, uri: str, detail: str) -> list:
+        """Take the recorder's word that the bag is on disk, or why not."""
+        if self.phase != Phase.SAVING or episode_id != self.goal.episode_id:
+            return []
+        self.phase = Phase.IDLE
+        ending = self._ending_said
+        if not success:
+            ending = Ending(
+                Outcome.UNLABELLED,
+                Termination.FAULT,
+                ending.stamp,
+                ending.steps,
+                f'recording failed: {detail}',
+            )
+        return [Finish(ending, uri)]
+
+    def on_emergency(self, stopped: bool) -> list:
+        """Take the emergency stop; it ends what is running."""
+        self.emergency = stopped
+        return self.stop(Termination.FAULT, 'emergency stop') if stopped else []
+
+    def stop(self, termination: Termination, detail: str) -> list:
+        """End what is under way, for a reason that comes from outside."""
+        if self.phase in (Phase.RESETTING, Phase.RUNNING):
+            return self._end(Outcome.UNLABELLED, termination, detail)
+        return []
+
+    def tick(self, now: float) -> list:
+        """Look at the clock: stalls, time-outs where the world does not wait, the lease."""
+        if self.phase == Phase.IDLE:
+            return []
+        if now - self._moved_at > self._stall_timeout_s:
+            return self._stalled(now)
+        if self.phase != Phase.RUNNING or self._lockstep:
+            return []
+        if now - self._started_at >= self.goal.max_steps * self._period_s:
+            return self._end(Outcome.FAILURE, Termination.TIMEOUT)
+        return [Permit(self.goal.episode_id, self._last_stamp)]
+
+    def _clear(self) -> None:
+        self._first_stamp = self._last_stamp = self._action_stamp = self._judged_stamp = 0
+        self._steps, self._success, self._steps_to_go = 0, False, math.nan
+        self._policy_version = self._reward_version = 0
+        self._permitted_stamp = 0
+
+    def _is_current(self, episode_id: str, stamp: int) -> bool:
+        return (
+            self.phase == Phase.RUNNING
+            and episode_id == self.goal.episode_id
+            and stamp >= self._last_stamp
+        )
+
+    def _advance(self, stamp: int, now: float) -> list:
+        """End the episode if it is over at ``stamp``, else let its action pass when all is there."""
+        self._last_stamp, self._moved_at = stamp, now
+        over = self._ending(stamp)
+        if over:
+            return self._end(*over)
+        answered = self._action_stamp == stamp and (
+            not self._judged or self._judged_stamp == stamp
+        )
+        if not answered or stamp == self._permitted_stamp:
+            return []
+        self._steps, self._permitted_stamp = self._steps + 1, stamp
+        return [Permit(self.goal.episode_id, stamp)] if self._lockstep else []
+
+    def _ending(self, stamp: int) -> tuple[Outcome, Termination] | None:
+        """
+        Say whether the observation ``stamp`` ends the episode: d <= s (kept up), or too many steps.
+
+        A failure needs no label: an episode that timed out simply did not reach the goal.
+        """
+        seen = not self._judged or self._judged_stamp == stamp
+        if seen and self._judged and self._success:
+            return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
+        if seen and self._lockstep and self._steps >= self.goal.max_steps:
+            return Outcome.FAILURE, Termination.TIMEOUT
+        return None
+
+    def _end(self, outcome: Outcome, termination: Termination, detail: str = '') -> list:
+        was_running = self.phase == Phase.RUNNING
+        ending = Ending(
+            outcome,
+            termination,
+            self._last_stamp,
+            self._steps,
+            detail,
+            self._steps_to_go,
+            self._policy_version,
+            self._reward_version,
+        )
+        self._ending_said = ending
+        if was_running and self._recorded:
+            self.phase = Phase.SAVING
+            return [End(ending)]
+        self.phase = Phase.IDLE
+        return [*([End(ending)] if was_running else []), Finish(ending)]
+
+    def _stalled(self, now: float) -> list:
+        self._moved_at = now
+        if self.phase == Phase.SAVING:
+            return self.on_recorded(self.goal.episode_id, False, '', 'the recorder did not answer')
+        if self.phase == Phase.RESETTING:
+            return self._end(
+                Outcome.UNLABELLED, Termination.FAULT, 'the world did not answer the reset'
+            )
+        missing = [
+            name
+            for name, have in (('action', self._action_stamp), ('steps_to_go', self._judged_stamp))
+            if have != self._last_stamp or have == self._permitted_stamp
+        ]
+        return self._end(
+            Outcome.UNLABELLED,
+            Termination.FAULT,
+            f'nothing for {self._stall_timeout_s} s; waiting for {" and ".join(missing) or "an image"}',
+        )

@@ -1,0 +1,123 @@
+"""The trainer node: learns from finished bags and publishes releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.config import check, parameter
+from efm_core.embodiment import load_embodiment
+from efm_core.release import Release
+from efm_core.ros_diagnostics import Health
+from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_params import declare
+from efm_interfaces.msg import PolicyRelease, TrainerStatus
+from efm_trainer.config import PracticeConfig, PRESETS
+from rclpy.clock import Clock, ClockType
+
+
+@dataclass(frozen=True)
+class TrainerNodeConfig:
+    """What the trainer node needs to know beside the numbers of learning."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    run: str = parameter('', 'Directory of the run: episodes in, releases out')
+    text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
+    preset: str = parameter('default', 'Numbers of stage 2', choices=tuple(PRESETS))
+    poll_period_s: float = parameter(0.1, 'Time between two looks at the spool', 's', 0.01, 60.0)
+    threads: int = parameter(2, 'Threads for learning', '', 1, 256)
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+class TrainerNode(ManagedNode):
+    """
+    Turn practice episodes into releases.
+
+    Reads the run's spool; publishes ``policy_release`` and ``trainer_status``.
+    """
+
+    config_type = TrainerNodeConfig
+
+    def __init__(self, **kwargs: Any):
+        """Wait for configure."""
+        super().__init__('trainer', **kwargs)
+
+    def build(self) -> None:
+        """Load the checkpoints or what an earlier trainer left, connect the topics."""
+        from efm_model.text import ensure_text_encoder, TextEncoder
+        from efm_trainer.trainer import Trainer
+        import torch
+
+        config = self.config
+        torch.set_num_threads(config.threads)
+        encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
+        practice = declare(self, PracticeConfig, PRESETS[config.preset])
+        self._trainer = Trainer(
+            Path(config.run), load_embodiment(config.embodiment), encoder, practice
+        )
+        self._health = Health(self)
+        self._releases = ros_topics.publisher(self, topics.POLICY_RELEASE)
+        self._statuses = ros_topics.publisher(self, topics.TRAINER_STATUS)
+        self._said = ()
+
+    def begin(self) -> None:
+        """Announce the newest release and look at the spool from now on."""
+        self._announce(self._trainer.release)
+        self._timer = self.create_timer(
+            self.config.poll_period_s,
+            self._on_timer,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+        self._say()
+
+    def hold(self) -> None:
+        """Let another trainer work here."""
+        self._timer.cancel()
+        self._trainer.close()
+
+    def _on_timer(self) -> None:
+        """Take in what has come and learn from it; a full disk is said and tried again."""
+        try:
+            self._announce(self._trainer.step())
+            self._health.fault = ''
+        except OSError as error:
+            self._health.drop(str(error))
+            self._health.fault = str(error)
+        self._say()
+
+    def _announce(self, release: Release | None) -> None:
+        if release is None:
+            return
+        self._releases.publish(
+            PolicyRelease(
+                version=release.version,
+                stage=release.stage,
+                uri=release.uri,
+                sha256=release.sha256,
+                embodiment_hash=release.embodiment_hash,
+            )
+        )
+
+    def _say(self) -> None:
+        """Publish the state of learning whenever it has changed."""
+        status = self._trainer.status
+        values = {
+            key: status[key] for key in ('version', 'updates', 'episodes', 'stale', 'quarantined')
+        }
+        if tuple(values.values()) != self._said:
+            self._said = tuple(values.values())
+            self._statuses.publish(TrainerStatus(state='waiting', **values))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the trainer node."""
+    run(TrainerNode, args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+# Everything a person types here. `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PREFIX := $(CURDIR)/$(VENV)
+PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constraints.txt
+PYTEST := $(BIN)/python -m pytest -q
+INTERFACES := $(shell find efm_interfaces -type f)
+REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt test.txt)
+# CMake must find the ROS 2 wheels, and their generators the wheels' libraries.
+WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
+	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
+
+.DEFAULT_GOAL := help
+.PHONY: help setup graphics build demo test lint unit ros graph bench-graph clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+setup: $(STAMPS)/efm graphics  ## virtual environment with ROS 2, the messages and the suite (once; again after changes)
+
+$(STAMPS)/venv:
+	@echo '--- virtual environment'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/constraints.txt
+	@echo '--- requirements (minutes)'
+	$(PIP) $(addprefix -r ,$(REQUIREMENTS))
+	$(PIP) --no-deps -r requirements/text.txt
+	@touch $@
+
+$(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
+	@echo '--- efm_interfaces (half a minute)'
+	$(WITH_WHEELS) $(BIN)/cmake -S efm_interfaces -B build/efm_interfaces --log-level=WARNING \
+		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
+		-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_MESSAGE=NEVER
+	$(WITH_WHEELS) $(BIN)/cmake --build build/efm_interfaces -j2 --target install
+	@touch $@
+
+$(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml
+	@echo '--- efm'
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+graphics: $(STAMPS)/requirements
+	@tools/set_up_graphics.sh $(BIN)/python
+
+build:  ## colcon build, on a ROS 2 installation that is sourced
+	@command -v colcon >/dev/null && test -n "$$AMENT_PREFIX_PATH" || \
+		{ echo 'make build: needs colcon and a sourced ROS 2; without them: make setup' >&2; exit 1; }
+	colcon build --base-paths . efm_interfaces
+
+demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 minutes on 2 cores
+	$(BIN)/efm demo
+
+test: setup  ## lint, unit tests, nodes in process, then real processes over DDS
+	@failed=; for level in lint unit ros graph; do \
+		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level || failed="$$failed $$level"; \
+	done; test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
+
+lint unit ros graph: %: setup run-%  ## that part of the tests only
+
+run-%:
+	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; $(PYTEST) test/$*
+
+bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
+	$(BIN)/python benchmarks/graph.py
+
+clean:  ## remove what was built; the runs stay
+	rm -rf $(VENV) build install log *.egg-info .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

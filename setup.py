@@ -1,0 +1,53 @@
+"""The ROS 2 package `efm`; the same file serves colcon and pip."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'efm'
+NODES = {
+    'policy_node': 'efm_policy.node',
+    'reward_node': 'efm_reward.node',
+    'supervisor_node': 'efm_supervisor.node',
+    'guard_node': 'efm_supervisor.guard_node',
+    'recorder_node': 'efm_supervisor.recorder_node',
+    'fleet_node': 'efm_supervisor.fleet_node',
+    'world_node': 'efm_sim.node',
+    'demonstrator_node': 'efm_sim.demonstrator_node',
+    'trainer_node': 'efm_trainer.node',
+}
+
+
+def shared(pattern: str) -> list:
+    """Return the files of a pattern as data files, each under its own folder of ``share/efm``."""
+    files = [path for path in glob(pattern, recursive=True) if Path(path).is_file()]
+    return [(str(Path('share', NAME, path).parent), [path]) for path in sorted(files)]
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Robots that practise by themselves and come back better',
+    maintainer='The efm authors',
+    maintainer_email='maintainers@efm.invalid',
+    license='Apache-2.0',
+    packages=find_packages(include=['efm_*'], exclude=['efm_interfaces*']),
+    package_data={'efm_model': ['weights/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/efm']),
+        (f'share/{NAME}', ['package.xml']),
+        *shared('launch/*.launch.py'),
+        *shared('config/**'),
+        *shared('urdf/**'),
+    ],
+    python_requires='>=3.10',
+    install_requires=['setuptools'],
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            'efm = efm_bringup.cli:main',
+            *(f'{node} = {module}:main' for node, module in NODES.items()),
+        ],
+    },
+)

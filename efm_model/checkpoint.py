@@ -37,7 +37,8 @@ def save_checkpoint(directory: str | Path, model: CompactModel, embodiment: Embo
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, unfinished / WEIGHTS)
         card = {'kind': kind, 'version': version, 'model': asdict(model.config), **identify(embodiment), **notes}
         (unfinished / CARD).write_text(json.dumps(card, indent=1))
-        unfinished.chmod(0o755)
+        unfinished.chmod(0o755)  # mkdtemp and safetensors keep others out, such as the robot's user
+        (unfinished / WEIGHTS).chmod(0o644)
         os.rename(unfinished, directory)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -242,6 +242,7 @@ def write(tower: Tower, path: Path, card: dict) -> None:
     """Write the weights, and beside them a card that says how they came about."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, path)
+    path.chmod(0o644)  # safetensors keeps others out
     path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
 
 

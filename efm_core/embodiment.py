@@ -11,12 +11,16 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 import difflib
 import hashlib
 import json
+import math
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import yaml
+
+# What YAML may say for a plain field: the Python types, and the word for people.
+PLAIN = {float: ((int, float), 'a number'), int: (int, 'a whole number'), str: (str, 'text')}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,22 @@ class Camera:
     height: int
     width: int
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self):
+        """
+        Refuse a picture of no size, or a crop that is not inside it.
+
+        :raises ValueError: naming the camera.
+        """
+        left, top, width, height = self.crop
+        size = (self.height, self.width)
+        _expect(min(size) > 0, f'{self.name}: height, width', '1 px or more', size)
+        _expect(
+            min(self.crop) >= 0 and left + width <= self.width and top + height <= self.height,
+            f'{self.name}: crop',
+            f'left, top, width, height inside {self.width} x {self.height} px',
+            self.crop,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,8 @@ class ActionSpace:
                 f'action: expected as many low and high as names ({len(self.names)}), '
                 f'got {len(self.low)} and {len(self.high)}'
             )
-        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+        bounds = zip(self.low, self.high, strict=True)
+        if not all(-math.inf < low < high < math.inf for low, high in bounds):
             raise ValueError(f'action: expected low < high, got {self.low} and {self.high}')
         if self.tokeniser not in ('uniform', 'sign_magnitude'):
             raise ValueError(
@@ -158,6 +179,26 @@ class Embodiment:
     episode: EpisodeRules = EpisodeRules()
     reset: Reset = Reset()
 
+    def __post_init__(self):
+        """
+        Refuse a robot that cannot see, act or end an episode.
+
+        :raises ValueError: naming the field, what was expected and what came.
+        """
+        _expect(bool(self.cameras), 'cameras', 'at least one', self.cameras)
+        for name, value in (
+            ('observation_size', min(self.observation_size)),
+            ('control_rate_hz', self.control_rate_hz),
+            ('action_lifetime_s', self.action_lifetime_s),
+            ('steps_to_go.max_steps', self.steps_to_go.max_steps),
+            ('steps_to_go.bins', self.steps_to_go.bins - 1),
+            ('episode.max_steps', self.episode.max_steps),
+            ('episode.success_threshold', self.episode.success_threshold),
+            ('episode.success_dwell', self.episode.success_dwell),
+            ('reset.timeout_s', self.reset.timeout_s),
+        ):
+            _expect(0 < value < math.inf, name, 'more than that', value)
+
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, first 16 hexadecimal digits."""
@@ -219,7 +260,26 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     """Return ``value`` as ``kind``: a dataclass, a tuple (of dataclasses) or a plain value."""
     if is_dataclass(kind):
         return _build(kind, value, where)
-    if isinstance(value, list):
-        inner = kind.__args__[0]
-        return tuple(_convert(inner, item, where) for item in value)
-    return kind(value) if kind in (float, int) and not isinstance(value, bool) else value
+    if get_origin(kind) is tuple:
+        return _convert_list(get_args(kind), value, where)
+    types, words = PLAIN[kind]
+    fits = isinstance(value, types) and not isinstance(value, bool)
+    _expect(fits, where, words, repr(value))
+    return kind(value)
+
+
+def _convert_list(kinds: tuple, value: Any, where: str) -> tuple:
+    """Return a YAML list as a tuple of its kind; ``...`` in ``kinds`` stands for any length."""
+    _expect(isinstance(value, list), where, 'a list', repr(value))
+    _expect(kinds[-1] is ... or len(value) == len(kinds), where, f'{len(kinds)} values', value)
+    return tuple(_convert(kinds[0], item, where) for item in value)
+
+
+def _expect(fact: bool, where: str, what: str, got: Any) -> None:
+    """
+    Refuse what is not as expected.
+
+    :raises ValueError: if ``fact`` is false.
+    """
+    if not fact:
+        raise ValueError(f'{where}: expected {what}, got {got}')

@@ -1,0 +1,47 @@
+"""What every test run needs before anything else is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment, load_embodiment
+import pytest
+
+# This host only, and a domain of the run's own: two runs never meet.
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+
+# torch's compiler brings a second LLVM, which crashes if Mesa's is loaded before it.
+with contextlib.suppress(ImportError):
+    import torch._dynamo  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+NEEDS_ROS = ('ros', 'graph')
+HAS_ROS = importlib.util.find_spec('rclpy') is not None
+
+collect_ignore = [] if HAS_ROS else list(NEEDS_ROS)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what was left out."""
+    if not HAS_ROS:
+        terminalreporter.write_line(
+            'test/ros and test/graph were skipped: rclpy is not here; `make setup` brings it'
+        )
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of test/ros and test/graph by their folder."""
+    for item in items:
+        level = item.path.relative_to(ROOT / 'test').parts[0]
+        if level in NEEDS_ROS:
+            item.add_marker(level)
+
+
+@pytest.fixture(scope='session')
+def embodiment() -> Embodiment:
+    """Return the contract of the simulated table."""
+    return load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml')

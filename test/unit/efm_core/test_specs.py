@@ -1,0 +1,49 @@
+"""Array specs: what passes, and what the refusal says."""
+
+from __future__ import annotations
+
+from efm_core.specs import ArraySpec, image_spec
+import numpy as np
+import pytest
+
+ACTION = ArraySpec('action', (2,), np.float32, 'm', -0.025, 0.025)
+
+
+def test_array_that_obeys_comes_back_itself():
+    value = np.array([-0.025, 0.02], np.float32)
+    assert ArraySpec('a', (2,), np.float32, 'm', -0.03, 0.03).check(value) is value
+
+
+def test_any_length_is_allowed_where_the_shape_says_none():
+    spec = ArraySpec('states', (None, 3), np.uint8, '')
+    for length in (0, 1, 7):
+        spec.check(np.zeros((length, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ('value', 'said'),
+    [
+        (np.zeros(2), r'action: expected dtype float32, got float64'),
+        (np.zeros(3, np.float32), r'action: expected shape \(2,\), got \(3,\)'),
+        (np.zeros((1, 2), np.float32), r'action: expected shape \(2,\), got \(1, 2\)'),
+        (np.array([np.nan, 0], np.float32), r'action: expected finite numbers \[m\], got'),
+        (np.array([0, np.inf], np.float32), r'action: expected finite numbers'),
+        (np.array([0, 0.026], np.float32), r'expected values in \[-0.025, 0.025\] m, got \[0.0'),
+    ],
+)
+def test_refusal_names_the_array_what_was_expected_and_what_came(value, said):
+    with pytest.raises(ValueError, match=said):
+        ACTION.check(value)
+
+
+def test_infinity_is_refused_even_without_bounds():
+    with pytest.raises(ValueError, match='finite'):
+        ArraySpec('x', (1,), np.float32, '').check(np.array([np.inf], np.float32))
+
+
+def test_image_spec_wants_bytes_in_three_colours():
+    spec = image_spec('table', 4, 6)
+    spec.check(np.zeros((4, 6, 3), np.uint8))
+    for wrong in (np.zeros((6, 4, 3), np.uint8), np.zeros((4, 6), np.uint8)):
+        with pytest.raises(ValueError, match='table: expected shape'):
+            spec.check(wrong)

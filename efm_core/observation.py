@@ -44,7 +44,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
     :raises ValueError: when the data is no picture.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ValueError(
             f'image: expected PNG or JPEG data, got {len(data)} bytes that are neither'

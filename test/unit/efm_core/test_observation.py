@@ -1,0 +1,55 @@
+"""From the camera's picture to the policy's input."""
+
+from __future__ import annotations
+
+from efm_core.embodiment import Camera
+from efm_core.observation import decode_image, encode_png, observe, preprocess
+import numpy as np
+import pytest
+
+NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+
+
+def test_whole_picture_of_the_right_size_is_left_alone():
+    out = preprocess(NOISE, Camera('c', 'image', 8, 12), (8, 12))
+    np.testing.assert_array_equal(out, NOISE)
+
+
+def test_crop_is_left_top_width_height():
+    out = preprocess(NOISE, Camera('c', 'image', 8, 12, (3, 1, 6, 4)), (4, 6))
+    np.testing.assert_array_equal(out, NOISE[1:5, 3:9])
+    assert out.flags.c_contiguous
+
+
+def test_halving_takes_the_mean_of_four_pixels():
+    out = preprocess(NOISE, Camera('c', 'image', 8, 12), (4, 6))
+    means = NOISE.reshape(4, 2, 6, 2, 3).astype(float).mean(axis=(1, 3))
+    assert out.shape == (4, 6, 3)
+    np.testing.assert_allclose(out, means, atol=0.51)
+
+
+def test_size_is_height_then_width():
+    assert preprocess(NOISE, Camera('c', 'image', 8, 12), (16, 5)).shape == (16, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ('picture', 'said'),
+    [
+        (NOISE[:7], r'table: expected shape \(8, 12, 3\), got \(7, 12, 3\)'),
+        (NOISE.swapaxes(0, 1), r'got \(12, 8, 3\)'),
+        (NOISE[..., 0], r'got \(8, 12\)'),
+        (NOISE.astype(np.float32), 'expected dtype uint8, got float32'),
+    ],
+)
+def test_picture_of_another_camera_is_refused(picture, said):
+    with pytest.raises(ValueError, match=said):
+        preprocess(picture, Camera('table', 'image', 8, 12), (4, 4))
+
+
+def test_observation_obeys_its_spec(embodiment):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    embodiment.observation_spec.check(observe(picture, embodiment))
+
+
+def test_png_loses_nothing():
+    np.testing.assert_array_equal(decode_image(encode_png(NOISE)), NOISE)

@@ -1,8 +1,8 @@
 """
 The node graph: which nodes run, where, with which parameters.
 
-The one description behind ``launch/*.launch.py`` (through launch_ros) and ``efm practice`` (through
-a process manager).
+The one description behind ``launch/*.launch.py`` (through launch_ros) and ``efm practice``
+(through a process manager).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from efm_bringup.run import find_embodiment
 from efm_core import topics
 from efm_core.config import check, parameter
 
@@ -83,22 +84,6 @@ class NodeSpec:
         return f'{self.namespace}/{self.name}'.lstrip('/')
 
 
-def find_embodiment(path: str) -> str:
-    """Return the embodiment's file: the one named, else the suite's simulated table."""
-    if path:
-        return str(Path(path).absolute())
-    here = Path(__file__).resolve()
-    places = [
-        here.parents[1] / 'config',
-        *(parent / 'share/efm/config' for parent in here.parents),
-    ]
-    return str(
-        next(
-            (place / 'embodiments/table_arm.yaml' for place in places if place.is_dir()), places[0]
-        )
-    )
-
-
 def results_path(config: GraphConfig, mode: str) -> Path:
     """Return the file that gets one line per episode."""
     return Path(config.run) / 'results' / f'{config.folder or KINDS[mode]}.jsonl'
@@ -139,7 +124,7 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
 
 def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     """Return the nodes of one robot; all names inside are relative."""
-    common = {'embodiment': find_embodiment(config.embodiment), 'lockstep': config.lockstep}
+    common = {'embodiment': str(find_embodiment(config.embodiment)), 'lockstep': config.lockstep}
     judged = mode != RECORD
     spool = str(Path(config.run).absolute() / 'episodes')
     nodes = [
@@ -189,7 +174,7 @@ def _trainer(config: GraphConfig) -> NodeSpec:
         'trainer',
         '',
         {
-            'embodiment': find_embodiment(config.embodiment),
+            'embodiment': str(find_embodiment(config.embodiment)),
             'run': str(Path(config.run).absolute()),
             'text_encoder': config.text_encoder,
             'preset': config.preset,

@@ -190,4 +190,4 @@ def _trace(axes: Axes, film: Film, threshold: float) -> None:
         )
     axes.set(xlim=(-0.5, steps[-1] + 0.5), xlabel='step', ylabel='steps to go')
     axes.set_ylim(0, max(film.steps_to_go.max() * 1.1, 4 * threshold))
-    axes.legend(loc='upper right', ncols=3)
+    axes.legend(loc='lower right', bbox_to_anchor=(1.0, 0.97), ncols=3)

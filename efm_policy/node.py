@@ -44,11 +44,10 @@ class PolicyNode(ManagedNode):
         self._attempt, self._health = Attempt(), Health(self)
         self._policy = self._load(config.release, '') if config.release else None
         self._next: Policy | None = None
-        self._held: tuple[EpisodeEvent, tuple] | None = None
+        self._held: EpisodeEvent | None = None
         self._lifetime_ns = 0 if config.lockstep else int(1e9 * self._embodiment.action_lifetime_s)
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)
-        self._loaded = self.create_guard_condition(self._on_loaded)
         ros_topics.camera_subscription(
             self, self._embodiment.cameras[0], self._on_image, config.lockstep
         )
@@ -74,7 +73,7 @@ class PolicyNode(ManagedNode):
         except (ValueError, OSError) as error:
             self._health.fault = f'release {message.version} refused: {error}'
             self.get_logger().error(self._health.fault)
-        self._loaded.trigger()
+        self.executor.create_task(self._on_loaded)
 
     def _on_loaded(self) -> None:
         """Start the episode that was waiting for this release."""

@@ -65,9 +65,7 @@ class SupervisorNode(ManagedNode):
         self._connect_topics()
         self._connect_services()
         self.create_timer(
-            1 / config.tick_rate_hz,
-            lambda: self._do(self._supervisor.tick(time.monotonic())),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
+            1 / config.tick_rate_hz, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
     def hold(self) -> None:
@@ -86,14 +84,7 @@ class SupervisorNode(ManagedNode):
 
     def _connect_services(self) -> None:
         self._world = self.create_client(ResetWorldService, topics.RESET_WORLD)
-        self._server = ActionServer(
-            self,
-            RunEpisode,
-            topics.RUN_EPISODE,
-            execute_callback=self._run_episode,
-            goal_callback=self._on_goal,
-            cancel_callback=self._on_cancel,
-        )
+        self._server: ActionServer | None = None
         self.create_service(LabelEpisode, topics.LABEL_EPISODE, self._on_label)
         for name, action in (
             (topics.PAUSE, self._pause),
@@ -103,7 +94,38 @@ class SupervisorNode(ManagedNode):
         ):
             self.create_service(Trigger, name, action)
 
+    def _missing_peers(self) -> list[str]:
+        """Return what an episode needs that nobody offers yet."""
+        spoken = [topics.ACTION, topics.COMMAND]
+        spoken += [topics.STEPS_TO_GO] if self.config.judged else []
+        spoken += [topics.RECORDING] if self.config.recorded else []
+        missing = [topic.name for topic in spoken if not self.count_publishers(topic.name)]
+        missing += [] if self.count_subscribers(topics.COMMAND.name) else ['a robot']
+        return missing + ([] if self._world.service_is_ready() else [topics.RESET_WORLD])
+
+    def _open(self) -> None:
+        """Offer ``run_episode`` once everybody is there, so that no first message is lost."""
+        missing = self._missing_peers()
+        if missing:
+            self.get_logger().info(
+                f'waiting for {", ".join(missing)}', throttle_duration_sec=5.0, skip_first=True
+            )
+            return
+        self._server = ActionServer(
+            self,
+            RunEpisode,
+            topics.RUN_EPISODE,
+            execute_callback=self._run_episode,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+        )
+
     # What comes in.
+
+    def _on_tick(self) -> None:
+        if self._server is None:
+            self._open()
+        self._do(self._supervisor.tick(time.monotonic()))
 
     def _on_goal(self, request: RunEpisode.Goal) -> GoalResponse:
         free = self.is_active and self._finished is None

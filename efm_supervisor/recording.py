@@ -155,8 +155,9 @@ class Recording:
 
     @property
     def missing(self) -> list[str]:
-        """The topics that have not brought the last observation's sample."""
-        return sorted(self._bag.awaited) if self._bag else []
+        """The topics that have not brought the last observation's sample, once that is known."""
+        ended = self._bag is not None and self._bag.last_stamp is not None
+        return sorted(self._bag.awaited) if ended else []
 
     def finish(self) -> Path:
         """

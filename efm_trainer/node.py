@@ -27,7 +27,7 @@ class TrainerNodeConfig:
     text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
     preset: str = parameter('default', 'Numbers of stage 2', choices=tuple(PRESETS))
     poll_period_s: float = parameter(0.1, 'Time between two looks at the spool', 's', 0.01, 60.0)
-    threads: int = parameter(2, 'Threads for learning', '', 1, 256)
+    threads: int = parameter(1, 'Threads for learning; more fight with the robots of a small machine', '', 1, 256)
 
     def __post_init__(self):
         """Refuse a value out of range."""
@@ -73,7 +73,6 @@ class TrainerNode(ManagedNode):
             self._on_timer,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
-        self._say()
 
     def hold(self) -> None:
         """Let another trainer work here."""

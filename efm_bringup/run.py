@@ -1,0 +1,51 @@
+"""The directory of a run, and the contract that all in it was made under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+import shutil
+
+from efm_core.config import check, parameter
+from efm_core.embodiment import load_embodiment
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Which run, and for which robot."""
+
+    run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
+    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+def find_embodiment(path: str) -> Path:
+    """Return the embodiment's file: the one named, else the suite's simulated table."""
+    if path:
+        return Path(path).absolute()
+    here = Path(__file__).resolve()
+    places = [
+        here.parents[1] / 'config',
+        *(parent / 'share/efm/config' for parent in here.parents),
+    ]
+    found = next((place for place in places if place.is_dir()), places[0])
+    return found / 'embodiments' / 'table_arm.yaml'
+
+
+def claim(run: str, embodiment: str) -> Path:
+    """
+    Make the run's directory and put the embodiment into it; return the copy.
+
+    :raises ValueError: when the run was made for another embodiment.
+    """
+    source, copy = find_embodiment(embodiment), Path(run).absolute() / 'embodiment.yaml'
+    if not copy.is_file():
+        load_embodiment(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+    elif embodiment or source.is_file():
+        load_embodiment(source).check_same(load_embodiment(copy).hash, str(copy))
+    return copy

@@ -1,0 +1,90 @@
+"""Stage 1 from the command line, with a progress display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_bringup.progress import bar
+from efm_core.embodiment import Embodiment, load_embodiment
+from efm_trainer.config import SftConfig
+from rich.console import Console
+from rich.table import Table
+
+
+def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console) -> None:
+    """
+    Learn from the run's demonstrations; write its checkpoints and release 1.
+
+    :raises ValueError: when there are too few demonstrations or a bag is torn.
+    """
+    from efm_model.text import ensure_text_encoder, TextEncoder
+    from efm_trainer.bags import find_bags, read_episodes
+    from efm_trainer.sft import fine_tune
+    from efm_trainer.trainer import Trainer
+
+    import torch
+    torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    embodiment = load_embodiment(embodiment_path)
+    encoder = TextEncoder(ensure_text_encoder())
+    folder = run / 'episodes' / 'demonstration'
+    with bar(console) as progress:
+        count = len(find_bags(folder))
+        episodes = list(
+            progress.track(
+                read_episodes(folder, embodiment),
+                total=count,
+                description='reading bags',
+                task_id=progress.add_task('reading bags', total=count, note=''),
+            )
+        )
+        task = progress.add_task('fine-tuning', total=config.iterations, note='')
+
+        def show(iteration: int, total: int, losses: dict) -> None:
+            progress.update(task, completed=iteration, note=_note(losses))
+
+        result = fine_tune(episodes, embodiment, encoder, config, run / 'sft', show)
+    console.print(
+        f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '
+        f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}'
+    )
+    trainer = Trainer(run, embodiment, encoder)
+    console.print(f'release {trainer.version}: {trainer.release.uri}')
+    trainer.close()
+
+
+def _note(losses: dict) -> str:
+    """Return the held-out losses in a few words."""
+    words = (
+        f'{name} {losses[key]:.2f}'
+        for key, name in (
+            ('validation/action', 'action'),
+            ('validation/steps_to_go', 'steps-to-go'),
+            ('validation/instruction', 'instruction'),
+        )
+        if key in losses
+    )
+    return 'held out: ' + ', '.join(words)
+
+
+def export(run: Path, embodiment_path: Path, console: Console) -> bool:
+    """
+    Export both checkpoints of stage 1 to ``sft/*.onnx``; return whether both exports are faithful.
+
+    :raises FileNotFoundError: when there are no checkpoints.
+    """
+    from efm_model.checkpoint import load_checkpoint
+    from efm_model.export import export_policy, export_reward, parity
+
+    embodiment: Embodiment = load_embodiment(embodiment_path)
+    table = Table('file', 'largest difference', 'same tokens', 'passed')
+    passed = True
+    for kind, write in (('policy', export_policy), ('reward', export_reward)):
+        model, _ = load_checkpoint(run / 'sft' / kind, embodiment)
+        path = write(model, run / 'sft' / f'{kind}.onnx', embodiment, 1)
+        report = parity(model, path, embodiment, kind)
+        passed = passed and report.passed
+        table.add_row(
+            str(path), f'{report.difference:.1e}', str(report.same_tokens), str(report.passed)
+        )
+    console.print(table)
+    return passed

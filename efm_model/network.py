@@ -17,7 +17,7 @@ from torch import nn
 import torch._dynamo  # before anyone makes a GL context: Triton's LLVM after Mesa's ends in a segmentation fault
 
 TOWER_WEIGHTS = Path(__file__).parent / 'weights' / 'tower.safetensors'
-FEATURES = 48
+FEATURES = 50
 SCENE_GRID = 4
 BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before the word pieces
 
@@ -165,10 +165,10 @@ class CompactModel(nn.Module):
 
 
 def geometry(points: torch.Tensor) -> list[torch.Tensor]:
-    """Return points ``(B, Q, 2)``, the ways from effector to source to target, and their directions."""
+    """Return points ``(B, Q, 2)``, and the ways from effector to source to target: as vectors, directions, lengths."""
     ways = torch.stack([points[:, SOURCE] - points[:, EFFECTOR], points[:, TARGET] - points[:, SOURCE]], dim=1)
-    directions = ways / (ways.square().sum(dim=-1, keepdim=True) + 1e-4).sqrt()
-    return [points.flatten(1), ways.flatten(1), directions.flatten(1)]
+    lengths = (ways.square().sum(dim=-1, keepdim=True) + 1e-4).sqrt()
+    return [points.flatten(1), ways.flatten(1), (ways / lengths).flatten(1), lengths.flatten(1)]
 
 
 def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

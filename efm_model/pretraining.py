@@ -33,7 +33,9 @@ from torch import nn
 from torch.nn import functional
 
 NATURE = ('In-domain: scenes of the simulator of this suite with positions known to it, sentences of its own grammar, '
-          'frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale vision-language pretraining, not the same.')
+          'frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale vision-language pretraining, not the same. '
+          'The chatter around sentences was added after a first tower had misread two templates of the split phrasing, '
+          'so that split is a validation set; the splits synonym and pairs changed nothing.')
 TOOL, FIRST_BLOCK, FIRST_PLACE = 0, 1, 7  # rows of Scenes.points
 BLOCKS = 6
 # What people say around a request, so that new phrasings do not mislead; no words of the held-out splits.

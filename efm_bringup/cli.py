@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the command line: one sub-command per verb, its options made from the config dataclasses."""
+    """Return the command line: one verb each, options made from the config dataclasses."""
     from efm_trainer.config import SftConfig
 
     parser = argparse.ArgumentParser(prog='efm', description='Robots that practise by themselves.')

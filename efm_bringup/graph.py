@@ -33,7 +33,7 @@ KINDS = {RECORD: 'demonstration', PRACTICE: 'practice', EVALUATE: 'evaluation'}
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """What a run of the graph needs to know; the same words for the command line and for launch."""
+    """What a run of the graph needs to know; the same words for `efm` and for launch."""
 
     run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
     embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")

@@ -75,7 +75,7 @@ class Results:
 
     @property
     def note(self) -> str:
-        """One phrase for people: how often the robots saw a success, and whether anything broke."""
+        """How often the robots saw a success, and whether anything broke, in a few words."""
         share = f'{100 * self.successes / self.episodes:.0f} %' if self.episodes else '-'
         version = f', policy {self.version}' if self.version else ''
         return f'{share} said success{version}' + (f', {self.faults} broke' if self.faults else '')

@@ -146,6 +146,7 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         code = getattr(node, 'exit_code', 0)
         if hasattr(node, 'trigger_shutdown'):
             node.trigger_shutdown()
+        node.destroy_node()
     except (RuntimeError, ValueError, OSError) as error:
         print(f'{node_class.__name__}: {error}', file=sys.stderr)
         code = 1

@@ -58,7 +58,7 @@ def subscription(
 def camera_subscription(
     node: Node, camera: Camera, callback: Callable[[Any], None], lockstep: bool = False
 ) -> Subscription:
-    """Return a subscription to a camera; a topic that ends in ``compressed`` is a CompressedImage."""
+    """Return a subscription to a camera; ``.../compressed`` is a CompressedImage."""
     kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
     topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', NEWEST, camera.name)
     return subscription(node, topic, callback, lockstep)

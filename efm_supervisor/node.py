@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 import time
 from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
-from efm_core.episode import Termination
+from efm_core.episode import Outcome, Termination
 from efm_core.messages import to_ns, to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_ns, from_outcome, stamped
 from efm_interfaces.action import RunEpisode
-from efm_interfaces.msg import Action, EpisodeEvent, Recording, StepsToGo
+from efm_interfaces.msg import Action, EpisodeEvent, EpisodeOutcome, Recording, StepsToGo
 from efm_interfaces.msg import Permit as PermitMessage
 from efm_interfaces.srv import LabelEpisode
 from efm_interfaces.srv import ResetWorld as ResetWorldService
 from efm_supervisor.config import SupervisorConfig
-from efm_supervisor.supervisor import End, Finish, Goal, Permit, ResetWorld, Start, Supervisor
+from efm_supervisor.supervisor import (
+    End,
+    Ending,
+    Finish,
+    Goal,
+    Permit,
+    ResetWorld,
+    Start,
+    Supervisor,
+)
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.clock import Clock, ClockType
-from rclpy.task import Future
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
@@ -60,7 +69,7 @@ class SupervisorNode(ManagedNode):
             End: self._end,
             Finish: self._finish,
         }
-        self._finished: Future | None = None
+        self._handle: Any = None
         self._health = Health(self)
         self._connect_topics()
         self._connect_services()
@@ -115,7 +124,8 @@ class SupervisorNode(ManagedNode):
             self,
             RunEpisode,
             topics.RUN_EPISODE,
-            execute_callback=self._run_episode,
+            execute_callback=self._conclude,
+            handle_accepted_callback=self._on_accepted,
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
         )
@@ -128,17 +138,16 @@ class SupervisorNode(ManagedNode):
         self._do(self._supervisor.tick(time.monotonic()))
 
     def _on_goal(self, request: RunEpisode.Goal) -> GoalResponse:
-        free = self.is_active and self._finished is None
+        free = self.is_active and self._handle is None
         return GoalResponse.ACCEPT if free else GoalResponse.REJECT
 
     def _on_cancel(self, handle: Any) -> CancelResponse:
         self._do(self._supervisor.stop(Termination.STOPPED, 'cancelled'))
         return CancelResponse.ACCEPT
 
-    async def _run_episode(self, handle: Any) -> RunEpisode.Result:
-        """Run the attempt to its end; the result says how that was."""
-        self._finished = Future(executor=self.executor)
-        request = handle.request
+    def _on_accepted(self, handle: Any) -> None:
+        """Begin the attempt; the goal is executed when it is over, so that nothing polls."""
+        self._handle, request = handle, handle.request
         goal = Goal(
             request.episode_id,
             request.index,
@@ -150,23 +159,20 @@ class SupervisorNode(ManagedNode):
         )
         try:
             self._do(self._supervisor.begin(goal, time.monotonic()))
-            outcome, recording = await self._finished
-            handle.succeed()
         except ValueError as error:
             self.get_logger().error(str(error))
-            outcome, recording = (
-                from_outcome(
-                    self._event(goal, EpisodeEvent.END, 0),
-                    0,
-                    outcome='unlabelled',
-                    termination='fault',
-                    detail=str(error),
-                ),
-                '',
-            )
-            handle.abort()
-        self._finished = None
-        return RunEpisode.Result(outcome=outcome, recording=recording)
+            ending = Ending(Outcome.UNLABELLED, Termination.FAULT, 0, 0, str(error))
+            self._conclude_with(self._outcome(goal, ending), '')
+
+    def _conclude_with(self, outcome: Any, recording: str) -> None:
+        self._result = RunEpisode.Result(outcome=outcome, recording=recording)
+        handle, self._handle = self._handle, None
+        handle.execute()
+
+    def _conclude(self, handle: Any) -> RunEpisode.Result:
+        """Tell whoever asked how it went."""
+        handle.succeed()
+        return self._result
 
     def _on_action(self, message: Action) -> None:
         self._do(
@@ -232,12 +238,13 @@ class SupervisorNode(ManagedNode):
 
     def _reset(self, command: ResetWorld) -> None:
         request = ResetWorldService.Request(seed=command.seed, instruction=command.instruction)
-        self._world.call_async(request).add_done_callback(self._on_reset)
+        self._world.call_async(request).add_done_callback(partial(self._on_reset, command.attempt))
 
-    def _on_reset(self, future: Any) -> None:
+    def _on_reset(self, attempt: int, future: Any) -> None:
         answer = future.result()
         self._do(
             self._supervisor.on_reset(
+                attempt,
                 answer.success,
                 answer.instruction,
                 to_ns(answer.stamp),
@@ -269,20 +276,21 @@ class SupervisorNode(ManagedNode):
         """Announce the end, then the outcome; the event alone already stops policy and guard."""
         ending, goal = command.ending, self._supervisor.goal
         self._events.publish(self._event(goal, EpisodeEvent.END, ending.stamp))
-        self._outcomes.publish(self._outcome(ending))
+        self._outcomes.publish(self._outcome(goal, ending))
         self._health.counts[ending.termination.value] += 1
         self.get_logger().info(
-            f'{goal.episode_id}: {ending.outcome.value} ({ending.termination.value}), {ending.steps} steps, '
-            f'policy {ending.policy_version}, "{goal.instruction}" {ending.detail}'
+            f'{goal.episode_id}: {ending.outcome.value} ({ending.termination.value}), '
+            f'{ending.steps} steps, policy {ending.policy_version}, "{goal.instruction}" {ending.detail}'
         )
 
     def _finish(self, command: Finish) -> None:
-        if self._finished is not None:
-            self._finished.set_result((self._outcome(command.ending), command.recording))
+        if self._handle is not None:
+            outcome = self._outcome(self._supervisor.goal, command.ending)
+            self._conclude_with(outcome, command.recording)
 
-    def _outcome(self, ending: Any) -> Any:
+    def _outcome(self, goal: Goal, ending: Ending) -> EpisodeOutcome:
         return from_outcome(
-            self._event(self._supervisor.goal, EpisodeEvent.END, ending.stamp),
+            self._event(goal, EpisodeEvent.END, ending.stamp),
             ending.stamp,
             outcome=ending.outcome.value,
             termination=ending.termination.value,

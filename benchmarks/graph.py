@@ -1,0 +1,188 @@
+"""
+Steps per second of the node graph in lockstep, against the same loop in one process.
+
+Last line: one JSON object. Run it with ``make bench-graph``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+import re
+import tempfile
+import threading
+import time
+
+from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, results_path
+from efm_bringup.processes import run_processes, to_command
+from efm_bringup.run import claim
+from efm_core.embodiment import load_embodiment
+from efm_core.observation import encode_png
+from efm_core.release import load_release
+from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_policy.policy import Policy
+from efm_reward.judge import Judge
+from efm_sim.config import TableConfig
+from efm_sim.table import Table
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+OBSERVER = Path(__file__).with_name('observer.py')
+NODE_NAME = re.compile(r'__node:=(\w+)')
+
+
+def main() -> None:
+    """Measure, print a table for people, then the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--episodes', type=int, default=60, help='episodes of 40 steps through the graph'
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=3, help='alternations of graph and single process'
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        embodiment = load_embodiment(claim(str(run), ''))
+        publish_untrained(run, embodiment)
+        rounds = [
+            measure_round(run, embodiment, options.episodes, number)
+            for number in range(options.rounds)
+        ]
+        figures = {
+            key: float(np.median([r[key] for r in rounds])) for key in rounds[0] if key != 'nodes'
+        }
+        figures['graph_over_in_process'] = (
+            figures['graph_steps_per_s'] / figures['in_process_steps_per_s']
+        )
+        figures = {key: round(value, 4) for key, value in figures.items()}
+        figures['nodes'] = rounds[-1]['nodes']
+    show(figures)
+    print(json.dumps(figures))
+
+
+def publish_untrained(run: Path, embodiment) -> None:
+    """Publish a release with the shipped tower and heads of chance: as fast as a trained one."""
+    from efm_model.export import export_policy, export_reward, parity
+    from efm_model.network import new_model
+    from efm_trainer.release import publish
+    import torch
+
+    torch.set_num_threads(1)
+    model = new_model(embodiment, seed=0)
+    policy = export_policy(model, run / 'policy.onnx', embodiment, 1)
+    reward = export_reward(model, run / 'reward.onnx', embodiment, 1)
+    reports = (
+        parity(model, policy, embodiment, 'policy'),
+        parity(model, reward, embodiment, 'reward'),
+    )
+    publish(run / 'releases', 1, policy, reward, 'active', embodiment, reports)
+
+
+def measure_round(run: Path, embodiment, episodes: int, number: int) -> dict:
+    """Return the figures of one pass: both loops, so that both see the same machine."""
+    graph = measure_graph(run, episodes, f'round{number}')
+    return {
+        **graph,
+        **measure_in_process(run, embodiment, episodes * embodiment.episode.max_steps // 4),
+    }
+
+
+def measure_graph(run: Path, episodes: int, folder: str) -> dict:
+    """Return steps per second, latencies as an observer sees them, and what each node uses."""
+    config = GraphConfig(
+        run=str(run),
+        fleet=1,
+        episodes=episodes,
+        folder=folder,
+        text_encoder=str(ensure_text_encoder()),
+    )
+    results_path(config, EVALUATE).parent.mkdir(parents=True, exist_ok=True)
+    nodes = make_graph(EVALUATE, config)
+    commands = {node.full_name: to_command(node, 'warn') for node in nodes}
+    seen = run / f'{folder}.json'
+    commands['observer'] = [commands['fleet'][0], str(OBSERVER), str(seen)]
+    usage, over = {}, threading.Event()
+    watcher = threading.Thread(target=watch, args=(usage, over))
+    watcher.start()
+    try:
+        run_processes(commands, run / 'logs' / folder)
+    finally:
+        over.set()
+        watcher.join()
+    lines = [json.loads(line) for line in results_path(config, EVALUATE).read_text().splitlines()]
+    steps = sum(line['steps'] for line in lines[1:])
+    seconds = lines[-1]['time'] - lines[0]['time']
+    observed = json.loads(seen.read_text()) if seen.is_file() else {}
+    cpu = {
+        name: {
+            'rss_mb': round(u['rss'] / 2**20),
+            'cpu_ms_per_step': round(1e3 * u['cpu'] / steps, 3),
+        }
+        for name, u in sorted(usage.items())
+    }
+    return {'graph_steps_per_s': steps / seconds, **observed, 'nodes': cpu}
+
+
+def watch(usage: dict, over: threading.Event) -> None:
+    """Note the memory of each node and the processor time that it has used."""
+    while not over.wait(0.5):
+        for process in psutil.Process().children(recursive=True):
+            try:
+                name = NODE_NAME.search(' '.join(process.cmdline()))
+                if name:
+                    times = process.cpu_times()
+                    entry = usage.setdefault(name[1], {'start': times.user + times.system})
+                    entry.update(
+                        rss=process.memory_info().rss,
+                        cpu=times.user + times.system - entry['start'],
+                    )
+            except psutil.Error:
+                continue
+
+
+def measure_in_process(run: Path, embodiment, steps: int) -> dict:
+    """Return steps per second of world, policy and judge in one loop, and bare latencies."""
+    files = load_release(str(run / 'releases' / '000001'), '')
+    encoder = TextEncoder(ensure_text_encoder())
+    policy, judge = (
+        cls(path, encoder, embodiment)
+        for cls, path in ((Policy, files.policy), (Judge, files.reward))
+    )
+    table = Table(TableConfig())
+    latencies, started = [], time.perf_counter()
+    for step in range(steps):
+        if step % embodiment.episode.max_steps == 0:
+            table.reset(step)
+            policy.begin(table.instruction, step)
+            judge.begin(table.instruction)
+        picture = table.render()
+        before = time.perf_counter()
+        action = policy.act(picture)
+        latencies.append(time.perf_counter() - before)
+        judge.judge(picture)
+        encode_png(picture)
+        table.step(action.values)
+    seconds = time.perf_counter() - started
+    p50, p99 = 1e3 * np.percentile(latencies, (50, 99))
+    return {
+        'in_process_steps_per_s': steps / seconds,
+        'onnxruntime_p50_ms': p50,
+        'onnxruntime_p99_ms': p99,
+    }
+
+
+def show(figures: dict) -> None:
+    """Print what was measured, for people."""
+    print(f'{"node":12} {"memory [MB]":>12} {"processor [ms/step]":>20}')
+    for name, usage in figures['nodes'].items():
+        print(f'{name:12} {usage["rss_mb"]:12d} {usage["cpu_ms_per_step"]:20.3f}')
+    for key, value in figures.items():
+        if key != 'nodes':
+            print(f'{key:28} {value:.3f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -42,7 +42,7 @@ class Guard:
     """
     Decides which action passes.
 
-    :param lockstep: an action needs leave for its own stamp; otherwise a lease that has not run out.
+    :param lockstep: an action needs leave for its own stamp; else a lease that has not run out.
     """
 
     def __init__(self, embodiment: Embodiment, lockstep: bool):
@@ -113,12 +113,17 @@ class Guard:
     def _match(self) -> Request | None:
         """Return the waiting action if leave was given for the very observation it answers."""
         waiting, lease = self._waiting, self._lease
-        if waiting is None or (waiting.episode_id, waiting.stamp) != (
-            lease.episode_id,
-            lease.stamp,
+        if (
+            waiting is None
+            or not lease.episode_id
+            or (waiting.episode_id, waiting.stamp)
+            != (
+                lease.episode_id,
+                lease.stamp,
+            )
         ):
             return None
-        self._waiting = None
+        self._waiting, self._lease = None, Lease()
         return waiting
 
     def _refuse(self, reason: str) -> None:

@@ -23,8 +23,8 @@ class GuardNode(ManagedNode):
     """
     Let an action through only when nothing speaks against it.
 
-    Subscribes ``action``, ``permit``, ``episode_event``, ``estop``; publishes ``command``. On every
-    way out the last command is stop.
+    Subscribes ``action``, ``permit``, ``episode_event``, ``estop``; publishes ``command``. On
+    every way out the last command is stop.
     """
 
     config_type = GuardConfig
@@ -95,7 +95,7 @@ class GuardNode(ManagedNode):
             self._stop()
 
     def _pass(self, request: Request | None) -> None:
-        """Send what may pass; in lockstep under the stamp of its observation, which the world awaits."""
+        """Send what may pass; in lockstep under the stamp that the world awaits."""
         if request is not None:
             stamp = request.stamp if self.config.lockstep else self._now()
             self._send(request.values, stamp)

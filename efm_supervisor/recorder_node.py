@@ -73,20 +73,22 @@ class RecorderNode(ManagedNode):
         event = deserialize_message(data, EpisodeEvent)
         if event.event == EpisodeEvent.START:
             self._attempt(
-                partial(self._recording.start, event.episode_id, event.kind, to_stamp(event))
+                partial(self._recording.start, event.episode_id, event.kind, to_stamp(event)),
+                event.episode_id,
             )
         elif event.episode_id == self._recording.episode_id:
             self._ended_at, self._end_stamp = time.monotonic(), to_stamp(event)
             self._recording.end(self._end_stamp, self._seen)
         self._on_message(topic, data)
 
-    def _attempt(self, work: Any) -> None:
+    def _attempt(self, work: Any, episode_id: str = '') -> None:
         """Do what may fail on a full disk or a bad folder; the supervisor hears of it."""
+        episode_id = episode_id or self._recording.episode_id
         try:
             work()
         except OSError as error:
-            self._say(self._recording.episode_id, 0, False, '', str(error))
             self._recording.abandon()
+            self._say(episode_id, 0, False, '', str(error))
 
     def _finish_if_whole(self) -> None:
         if self._recording.is_whole:

@@ -81,7 +81,7 @@ class Recording:
     :param spool: folder that gets one sub-folder per kind of episode.
     :param namespace: prefix of the topics in the bag.
     :param folder: name of that sub-folder, if not the kind.
-    :param closing: topics whose sample for the last observation must be there before a bag is whole.
+    :param closing: topics whose sample for the last observation a whole bag must have.
     """
 
     def __init__(self, spool: Path, namespace: str, closing: tuple[Topic, ...], folder: str = ''):
@@ -171,7 +171,7 @@ class Recording:
         return bag.path
 
     def abandon(self) -> None:
-        """Close a bag that will never be whole; it keeps its unfinished name, so nothing is lost."""
+        """Close a bag that will never be whole; it keeps its unfinished name, and what it has."""
         bag, self._bag = self._bag, None
         if bag:
             try:

@@ -8,7 +8,7 @@ what ends an episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 import math
 
@@ -44,7 +44,7 @@ class Ending:
     How an attempt ended.
 
     :param stamp: the last observation [ns]; 0 when there was none.
-    :param steps: actions executed.
+    :param steps: actions executed before it.
     :param steps_to_go: d at the last observation [steps]; NaN if nobody judged.
     """
 
@@ -60,10 +60,11 @@ class Ending:
 
 @dataclass(frozen=True)
 class ResetWorld:
-    """Command: bring the scene to a start state."""
+    """Command: bring the scene to a start state; the answer names the same ``attempt``."""
 
     seed: int
     instruction: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Supervisor:
         self.phase = Phase.IDLE
         self.paused = False
         self.emergency = False
+        self._attempt = 0
         self._clear()
 
     def begin(self, goal: Goal, now: float) -> list:
@@ -142,32 +144,31 @@ class Supervisor:
             if hindrance:
                 raise ValueError(f'run_episode: expected an idle robot, got: {what}')
         self._clear()
+        self._attempt += 1
         self.goal, self.phase, self._moved_at = goal, Phase.RESETTING, now
-        return [ResetWorld(goal.seed, goal.instruction)]
+        return [ResetWorld(goal.seed, goal.instruction, self._attempt)]
 
     def on_reset(
-        self, success: bool, instruction: str, stamp: int, message: str, now: float
+        self,
+        attempt: int,
+        success: bool,
+        instruction: str,
+        stamp: int,
+        message: str,
+        now: float,
     ) -> list:
         """Take the world's answer; ``stamp`` [ns] is the first observation of the new scene."""
-        if self.phase != Phase.RESETTING:
+        if self.phase != Phase.RESETTING or attempt != self._attempt:
             return []
         if not success:
             return self._end(Outcome.UNLABELLED, Termination.FAULT, f'reset failed: {message}')
-        goal = self.goal
-        self.goal = Goal(
-            goal.episode_id,
-            goal.index,
-            goal.kind,
-            instruction,
-            goal.seed,
-            goal.max_steps or self._rules.max_steps,
-            goal.policy_version,
-        )
+        max_steps = self.goal.max_steps or self._rules.max_steps
+        self.goal = replace(self.goal, instruction=instruction, max_steps=max_steps)
         self.phase, self._moved_at, self._started_at = Phase.RUNNING, now, now
-        self._first_stamp = self._last_stamp = stamp
+        self._first_stamp = self._last_stamp = self._whole_stamp = stamp
         return [
             Start(self.goal, stamp),
-            *([] if self._lockstep else [Permit(goal.episode_id, stamp)]),
+            *([] if self._lockstep else [Permit(self.goal.episode_id, stamp)]),
         ]
 
     def on_action(self, episode_id: str, stamp: int, policy_version: int, now: float) -> list:
@@ -202,27 +203,26 @@ class Supervisor:
         """
         if self.phase != Phase.RUNNING or episode_id not in ('', self.goal.episode_id):
             raise ValueError(
-                f'label_episode: expected the running episode, got {episode_id!r} while {self.phase.value}'
+                f'label_episode: expected the running episode, got {episode_id!r} '
+                f'while {self.phase.value}'
             )
         word = Outcome(outcome)
-        self._last_stamp = max(stamp, self._last_stamp)
+        self._whole_stamp = max(stamp, self._whole_stamp)
         return self._end(word, Termination.STOPPED)
 
     def on_recorded(self, episode_id: str, success: bool, uri: str, detail: str) -> list:
-        """Take the recorder's word that the bag is on disk, or why not."""
-        if self.phase != Phase.SAVING or episode_id != self.goal.episode_id:
+        """Take the recorder's word that the bag is on disk, or why not; it may give up early."""
+        is_running = self.phase == Phase.RUNNING and self._recorded and not success
+        if not (is_running or self.phase == Phase.SAVING) or episode_id != self.goal.episode_id:
             return []
-        self.phase = Phase.IDLE
-        ending = self._ending_said
+        ended = self._end(Outcome.UNLABELLED, Termination.FAULT) if is_running else []
+        self.phase, ending = Phase.IDLE, self._ending_said
         if not success:
-            ending = Ending(
-                Outcome.UNLABELLED,
-                Termination.FAULT,
-                ending.stamp,
-                ending.steps,
-                f'recording failed: {detail}',
+            reason = f'{ending.detail}; recording failed: {detail}'.lstrip('; ')
+            ending = replace(
+                ending, outcome=Outcome.UNLABELLED, termination=Termination.FAULT, detail=reason
             )
-        return [Finish(ending, uri)]
+        return [*ended, Finish(ending, uri)]
 
     def on_emergency(self, stopped: bool) -> list:
         """Take the emergency stop; it ends what is running."""
@@ -248,52 +248,59 @@ class Supervisor:
         return [Permit(self.goal.episode_id, self._last_stamp)]
 
     def _clear(self) -> None:
-        self._first_stamp = self._last_stamp = self._action_stamp = self._judged_stamp = 0
-        self._steps, self._success, self._steps_to_go = 0, False, math.nan
+        self._first_stamp = self._last_stamp = self._whole_stamp = 0
+        self._action_stamp = self._judged_stamp = 0
+        self._executed: list[int] = []
+        self._success, self._steps_to_go = False, math.nan
         self._policy_version = self._reward_version = 0
-        self._permitted_stamp = 0
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:
-        return (
-            self.phase == Phase.RUNNING
-            and episode_id == self.goal.episode_id
-            and stamp >= self._last_stamp
-        )
+        """Say whether a message counts; where the world does not wait, a judge may lag behind."""
+        oldest = self._last_stamp if self._lockstep else self._first_stamp
+        is_running = self.phase == Phase.RUNNING and episode_id == self.goal.episode_id
+        return is_running and stamp >= oldest
 
     def _advance(self, stamp: int, now: float) -> list:
-        """End the episode if it is over at ``stamp``, else let its action pass when all is there."""
-        self._last_stamp, self._moved_at = stamp, now
-        over = self._ending(stamp)
+        """End the episode if it is over at ``stamp``, else let its action pass if all is there."""
+        self._last_stamp, self._moved_at = max(stamp, self._last_stamp), now
+        is_seen = not self._judged or self._judged_stamp == stamp
+        if is_seen:
+            self._whole_stamp = max(stamp, self._whole_stamp)
+        over = self._ending(is_seen)
         if over:
             return self._end(*over)
-        answered = self._action_stamp == stamp and (
-            not self._judged or self._judged_stamp == stamp
-        )
-        if not answered or stamp == self._permitted_stamp:
+        answered = self._action_stamp == stamp and (is_seen or not self._lockstep)
+        if not answered or stamp <= self._permitted_stamp:
             return []
-        self._steps, self._permitted_stamp = self._steps + 1, stamp
+        self._executed.append(stamp)
         return [Permit(self.goal.episode_id, stamp)] if self._lockstep else []
 
-    def _ending(self, stamp: int) -> tuple[Outcome, Termination] | None:
+    @property
+    def _permitted_stamp(self) -> int:
+        return self._executed[-1] if self._executed else 0
+
+    def _ending(self, is_seen: bool) -> tuple[Outcome, Termination] | None:
         """
-        Say whether the observation ``stamp`` ends the episode: d <= s (kept up), or too many steps.
+        Say whether an observation ends the episode: d <= s (kept up), or too many steps.
+
+        :param is_seen: all that is said of this observation has come.
 
         A failure needs no label: an episode that timed out simply did not reach the goal.
         """
-        seen = not self._judged or self._judged_stamp == stamp
-        if seen and self._judged and self._success:
+        if is_seen and self._judged and self._success:
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
-        if seen and self._lockstep and self._steps >= self.goal.max_steps:
+        if is_seen and self._lockstep and len(self._executed) >= self.goal.max_steps:
             return Outcome.FAILURE, Termination.TIMEOUT
         return None
 
     def _end(self, outcome: Outcome, termination: Termination, detail: str = '') -> list:
+        """End at the newest observation that has all that belongs to it; the rest is cut off."""
         was_running = self.phase == Phase.RUNNING
         ending = Ending(
             outcome,
             termination,
-            self._last_stamp,
-            self._steps,
+            self._whole_stamp,
+            sum(stamp < self._whole_stamp for stamp in self._executed),
             detail,
             self._steps_to_go,
             self._policy_version,
@@ -314,13 +321,18 @@ class Supervisor:
             return self._end(
                 Outcome.UNLABELLED, Termination.FAULT, 'the world did not answer the reset'
             )
-        missing = [
-            name
-            for name, have in (('action', self._action_stamp), ('steps_to_go', self._judged_stamp))
-            if have != self._last_stamp or have == self._permitted_stamp
-        ]
         return self._end(
             Outcome.UNLABELLED,
             Termination.FAULT,
-            f'nothing for {self._stall_timeout_s} s; waiting for {" and ".join(missing) or "an image"}',
+            f'nothing for {self._stall_timeout_s} s; waiting for {self._missing()}',
         )
+
+    def _missing(self) -> str:
+        """Name what the episode waits for; without an image there is nothing else either."""
+        if self._permitted_stamp == self._last_stamp:
+            return 'an image'
+        came = {'action': self._action_stamp}
+        if self._judged:
+            came['steps_to_go'] = self._judged_stamp
+        missing = [name for name, stamp in came.items() if stamp != self._last_stamp]
+        return ' and '.join(['an image'] * (len(missing) == len(came)) + missing)

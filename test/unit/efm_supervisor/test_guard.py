@@ -1,0 +1,184 @@
+"""The last hop before the robot: what passes, and when it must stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_supervisor.guard import Guard, Lease, Request
+import numpy as np
+import pytest
+
+MS = 1_000_000  # [ns]
+STAMP = 5000
+
+
+@pytest.fixture
+def request_(embodiment):
+    """Return an action that nothing speaks against."""
+    values = np.array([0.01, -0.02], np.float32)
+    return Request('e1', STAMP, 0, embodiment.hash, values)
+
+
+@pytest.fixture
+def lockstep(embodiment):
+    """Return a guard in lockstep, with leave for one observation."""
+    guard = Guard(embodiment, lockstep=True)
+    guard.on_lease(Lease('e1', STAMP))
+    return guard
+
+
+@pytest.fixture
+def real_time(embodiment):
+    """Return a guard with a lease until 500 ms."""
+    guard = Guard(embodiment, lockstep=False)
+    guard.on_lease(Lease('e1', STAMP, 500 * MS))
+    return guard
+
+
+def test_action_with_leave_for_its_observation_passes(lockstep, request_):
+    assert lockstep.on_action(request_, 0) is request_
+
+
+def test_action_waits_for_leave_that_comes_later(embodiment, request_):
+    guard = Guard(embodiment, lockstep=True)
+    assert guard.on_action(request_, 0) is None
+    assert guard.on_lease(Lease('e1', STAMP)) is request_
+    assert guard.refused == {}
+
+
+@pytest.mark.parametrize(
+    'lease', [Lease('e1', STAMP + 1), Lease('e1', STAMP - 1), Lease('e0', STAMP), Lease()]
+)
+def test_leave_for_another_observation_or_episode_lets_nothing_pass(embodiment, request_, lease):
+    guard = Guard(embodiment, lockstep=True)
+    guard.on_action(request_, 0)
+    assert guard.on_lease(lease) is None
+    assert guard.on_action(request_, 0) is None
+
+
+def test_leave_is_for_one_action(lockstep, request_):
+    assert lockstep.on_action(request_, 0)
+    assert lockstep.on_action(request_, 0) is None
+
+
+def test_action_without_episode_needs_leave_as_well(embodiment, request_):
+    guard = Guard(embodiment, lockstep=True)
+    assert guard.on_action(replace(request_, episode_id='', stamp=0), 0) is None
+
+
+def refusals(embodiment) -> dict[str, dict]:
+    """Return, for each reason, what makes an action unfit."""
+    low, high = embodiment.action.low[0], embodiment.action.high[1]
+    return {
+        'stale': {'deadline': 10},
+        'embodiment': {'embodiment_hash': 'another'},
+        'expected finite': {'values': np.array([np.nan, 0], np.float32)},
+        'expected values': {'values': np.array([low * 1.01, 0], np.float32)},
+        'got [0.0': {'values': np.array([0, high * 1.01], np.float32)},
+        'expected shape': {'values': np.zeros(3, np.float32)},
+        'expected dtype': {'values': np.zeros(2)},
+    }
+
+
+@pytest.mark.parametrize('mode', ['lockstep', 'real_time'])
+@pytest.mark.parametrize(
+    'reason',
+    [
+        'stale',
+        'embodiment',
+        'expected finite',
+        'expected values',
+        'got [0.0',
+        'expected shape',
+        'expected dtype',
+    ],
+)
+def test_unfit_action_is_refused_counted_and_named(request, embodiment, request_, mode, reason):
+    guard = request.getfixturevalue(mode)
+    unfit = replace(request_, **refusals(embodiment)[reason])
+    assert guard.on_action(unfit, 11) is None
+    assert reason in guard.last_refusal
+    assert sum(guard.refused.values()) == 1
+    assert guard.on_action(request_, 11) is request_
+
+
+def test_bounds_themselves_pass(lockstep, embodiment, request_):
+    values = np.array([embodiment.action.low[0], embodiment.action.high[1]], np.float32)
+    assert lockstep.on_action(replace(request_, values=values), 0)
+
+
+def test_each_dimension_has_its_own_bounds(embodiment, request_):
+    space = replace(embodiment.action, low=(-0.025, -0.01), high=(0.025, 0.01))
+    narrow = replace(embodiment, action=space)
+    guard = Guard(narrow, lockstep=True)
+    guard.on_lease(Lease('e1', STAMP))
+    wide = replace(request_, embodiment_hash=narrow.hash)
+    assert guard.on_action(wide, 0) is None
+    assert guard.last_refusal == 'out of range'
+
+
+def test_deadline_itself_is_not_stale(lockstep, request_):
+    assert lockstep.on_action(replace(request_, deadline=10), 10)
+
+
+@pytest.mark.parametrize('mode', ['lockstep', 'real_time'])
+def test_emergency_stop_lets_nothing_pass_and_takes_the_leave_back(request, request_, mode):
+    guard = request.getfixturevalue(mode)
+    guard.on_emergency(True)
+    assert guard.on_action(request_, 0) is None
+    assert guard.last_refusal == 'emergency stop'
+    guard.on_emergency(False)
+    assert guard.on_action(request_, 0) is None
+
+
+def test_action_that_waits_is_forgotten_at_an_emergency_stop(embodiment, request_):
+    guard = Guard(embodiment, lockstep=True)
+    guard.on_action(request_, 0)
+    guard.on_emergency(True)
+    guard.on_emergency(False)
+    assert guard.on_lease(Lease('e1', STAMP)) is None
+
+
+def test_revoked_leave_is_gone(real_time, request_):
+    real_time.revoke()
+    assert real_time.on_action(request_, 0) is None
+    assert real_time.last_refusal == 'no leave to move'
+
+
+def test_real_time_lease_serves_many_actions_until_it_ends(real_time, request_):
+    assert real_time.on_action(request_, 0)
+    assert real_time.on_action(replace(request_, stamp=STAMP + 1), 499 * MS)
+    assert real_time.on_action(request_, 500 * MS) is None
+
+
+def test_real_time_lease_is_for_one_episode(real_time, request_):
+    assert real_time.on_action(replace(request_, episode_id='e0'), 0) is None
+
+
+def test_robot_that_never_moved_need_not_stop(real_time):
+    assert not real_time.must_stop(10**12)
+
+
+def test_stop_is_due_once_when_the_action_has_outlived_its_lifetime(real_time, request_):
+    real_time.on_action(request_, 100 * MS)  # it lives 300 ms
+    assert not real_time.must_stop(399 * MS)
+    assert real_time.must_stop(400 * MS)
+    assert not real_time.must_stop(401 * MS)
+
+
+def test_stop_is_due_when_the_lease_ends_though_the_action_would_live_longer(real_time, request_):
+    real_time.on_action(request_, 400 * MS)
+    assert not real_time.must_stop(499 * MS)
+    assert real_time.must_stop(500 * MS)
+
+
+def test_next_action_puts_the_stop_off(real_time, request_):
+    real_time.on_action(request_, 0)
+    real_time.on_action(request_, 150 * MS)
+    assert not real_time.must_stop(449 * MS)
+    assert real_time.must_stop(450 * MS)
+
+
+def test_lockstep_world_waits_and_needs_no_stop(lockstep, request_):
+    lockstep.on_action(request_, 0)
+    assert not lockstep.must_stop(10**12)

@@ -280,7 +280,8 @@ class SupervisorNode(ManagedNode):
         self._health.counts[ending.termination.value] += 1
         self.get_logger().info(
             f'{goal.episode_id}: {ending.outcome.value} ({ending.termination.value}), '
-            f'{ending.steps} steps, policy {ending.policy_version}, "{goal.instruction}" {ending.detail}'
+            f'{ending.steps} steps, policy {ending.policy_version}, "{goal.instruction}" '
+            f'{ending.detail}'
         )
 
     def _finish(self, command: Finish) -> None:

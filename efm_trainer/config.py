@@ -17,14 +17,20 @@ class SftConfig:
     weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
     gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
     smoothing: float = parameter(
-        1.0, 'Width of the Gaussian around the true steps-to-go; 0 for none', 'bins', 0.0, 20.0
+        0.5, 'Width of the Gaussian around the true steps-to-go; 0 for none', 'bins', 0.0, 20.0
     )
     validation: float = parameter(0.1, 'Share of the episodes held out', '', 0.0, 0.5)
     validate_every: int = parameter(200, 'Steps between two validations', '', 1, 1_000_000)
     policy_checkpoint: str = parameter(
         'last',
         'Which step becomes the policy: behaviour cloning gets better beyond its best loss',
-        choices=('last', 'best'),
+        choices=('last', 'loss'),
+    )
+    reward_checkpoint: str = parameter(
+        'detector',
+        'Which step becomes the reward model: the one whose d <= s tells best (F1) when the goal is '
+        's steps away; that of the best loss; the last',
+        choices=('detector', 'loss', 'last'),
     )
     tower: str = parameter(
         'joint',

@@ -27,7 +27,9 @@ class TrainerNodeConfig:
     text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
     preset: str = parameter('default', 'Numbers of stage 2', choices=tuple(PRESETS))
     poll_period_s: float = parameter(0.1, 'Time between two looks at the spool', 's', 0.01, 60.0)
-    threads: int = parameter(1, 'Threads for learning; more fight with the robots of a small machine', '', 1, 256)
+    threads: int = parameter(
+        1, 'Threads for learning; more fight with the robots of a small machine', '', 1, 256
+    )
 
     def __post_init__(self):
         """Refuse a value out of range."""

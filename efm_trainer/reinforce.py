@@ -74,6 +74,7 @@ class Reinforce:
             [parameter for parameter in policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(config.seed)
 

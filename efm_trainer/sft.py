@@ -119,6 +119,8 @@ class Imitation:
     ):
         """Cache what a frozen tower sees; ``width`` smooths the steps-to-go targets [bins]."""
         self._model, self._samples, self._pieces, self._width = model, samples, pieces, width
+        self._values = torch.from_numpy(embodiment.steps_to_go.values)
+        self._threshold = embodiment.episode.success_threshold
         self._bins = to_bins(samples.steps_to_go, embodiment.steps_to_go)
         self._features, self._scenes = features_of(model, samples), scenes_of(model, samples)
         self.rows = {
@@ -152,20 +154,29 @@ class Imitation:
 
     @torch.no_grad()
     def all(self) -> dict[str, float]:
-        """Return every objective on everything, in inference mode."""
+        """Return every objective, and the detector's F1, on everything, in inference mode."""
         self._model.eval()
         losses = {name: getattr(self, name)(self.rows[name]).item() for name in OBJECTIVES}
+        losses['detector_f1'] = self.detector_f1()
         self._model.train()
         return losses
+
+    def detector_f1(self) -> float:
+        """Return the F1 of d <= s against t' - t <= s."""
+        rows = self.rows['steps_to_go']
+        logits = self._model.steps_to_go_logits(self._features(rows))
+        said = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
+        true = self._samples.steps_to_go[rows] <= self._threshold
+        return (2 * (said & true).sum() / (said.sum() + true.sum())).item()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Weights at one step, and the loss they are chosen by."""
+    """Weights at one step, and the score they are chosen by."""
 
     iteration: int
     weights: dict[str, torch.Tensor]
-    loss: float
+    score: float
 
 
 def _begin(
@@ -199,7 +210,9 @@ def _run(
 ) -> tuple[dict[str, Snapshot], list[dict[str, float]]]:
     """Train; return the snapshots that become policy and reward, and the curve."""
     optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], weight_decay=config.weight_decay
+        [p for p in model.parameters() if p.requires_grad],
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.iterations
@@ -215,7 +228,7 @@ def _run(
             if iteration % config.validate_every == 0 or iteration == config.iterations:
                 held_out = check.all()
                 curve.append(_row(iteration, losses, held_out))
-                _choose(chosen, model, iteration, held_out, config.policy_checkpoint)
+                _choose(chosen, model, iteration, held_out, config)
                 progress(iteration, config.iterations, curve[-1])
     model.eval()
     return chosen, curve
@@ -242,8 +255,8 @@ def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, 
     """Return one line of the curve."""
     return {
         'iteration': iteration,
-        **{f'{name}_loss': float(loss) for name, loss in losses.items()},
-        **{f'{name}_validation': loss for name, loss in held_out.items()},
+        **{f'training/{name}': float(loss) for name, loss in losses.items()},
+        **{f'validation/{name}': value for name, value in held_out.items()},
     }
 
 
@@ -252,16 +265,22 @@ def _choose(
     model: CompactModel,
     iteration: int,
     held_out: dict[str, float],
-    policy: str,
+    config: SftConfig,
 ) -> None:
     """
     Keep the weights of this step where they are better.
 
-    The reward model stops at its best validation loss. The policy's success keeps rising
-    long after its own validation loss is at its best, so it takes the last step.
+    The policy's success keeps rising long after its validation loss is at its best. So does the
+    detector's sharpness near the goal, where few samples are, after the best loss of steps-to-go.
     """
-    for kind, objective in (('policy', 'action'), ('reward', 'steps_to_go')):
-        loss = held_out[objective]
-        always = kind == 'policy' and policy == 'last'
-        if always or kind not in chosen or loss < chosen[kind].loss:
-            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), loss)
+    for kind, objective, word in (
+        ('policy', 'action', config.policy_checkpoint),
+        ('reward', 'steps_to_go', config.reward_checkpoint),
+    ):
+        scores = {
+            'last': iteration,
+            'loss': -held_out[objective],
+            'detector': held_out['detector_f1'],
+        }
+        if kind not in chosen or scores[word] >= chosen[kind].score:
+            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), scores[word])

@@ -3,8 +3,9 @@ import json
 
 from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
+from efm_model.network import new_model
 from efm_trainer.config import SftConfig
-from efm_trainer.sft import fine_tune, split
+from efm_trainer.sft import _objectives, fine_tune, split
 import pytest
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
@@ -21,8 +22,8 @@ def run(directory, config=CONFIG, **options):
 def test_losses_fall_and_both_checkpoints_load(tmp_path):
     seen = []
     result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
-    assert result.curve[-1]['action_loss'] < result.curve[0]['action_loss']
-    assert result.curve[-1]['steps_to_go_loss'] < result.curve[0]['steps_to_go_loss']
+    assert result.curve[-1]['training/action'] < result.curve[0]['training/action']
+    assert result.curve[-1]['training/steps_to_go'] < result.curve[0]['training/steps_to_go']
     assert [(i, total) for i, total, _ in seen] == [(5, 15), (10, 15), (15, 15)]
     for kind in ('policy', 'reward'):
         _, card = load_checkpoint(tmp_path / 'sft' / kind, EMBODIMENT)
@@ -30,17 +31,36 @@ def test_losses_fall_and_both_checkpoints_load(tmp_path):
     assert json.loads((tmp_path / 'sft' / 'curve.json').read_text()) == result.curve
 
 
-def test_the_policy_is_the_last_step_and_the_reward_the_best(tmp_path):
+def test_the_policy_is_the_last_step_and_the_reward_the_best_detector(tmp_path):
     result = run(tmp_path)
-    best = min(result.curve, key=lambda row: row['steps_to_go_validation'])
+    best = max(row['validation/detector_f1'] for row in result.curve)
+    chosen = [row for row in result.curve if row['iteration'] == result.reward_iteration]
     assert result.policy_iteration == 15
-    assert result.reward_iteration == best['iteration']
+    assert chosen[0]['validation/detector_f1'] == best
 
 
-def test_the_policy_may_be_the_best_step_instead(tmp_path):
-    result = run(tmp_path, replace(CONFIG, policy_checkpoint='best', learning_rate=0.3))
-    best = min(result.curve, key=lambda row: row['action_validation'])
-    assert result.policy_iteration == best['iteration']
+def test_either_may_be_the_step_of_the_best_loss_instead(tmp_path):
+    config = replace(CONFIG, policy_checkpoint='loss', reward_checkpoint='loss', learning_rate=0.3)
+    result = run(tmp_path, config)
+    for name, iteration in (
+        ('action', result.policy_iteration),
+        ('steps_to_go', result.reward_iteration),
+    ):
+        best = min(result.curve, key=lambda row: row[f'validation/{name}'])
+        assert iteration == best['iteration']
+
+
+def test_the_detector_s_f1_counts_both_kinds_of_error():
+    model = new_model(EMBODIMENT, tower='scratch', pieces=('push',))
+    imitation = _objectives(
+        model, demonstrations(EMBODIMENT, 1), EMBODIMENT, FakeTextEncoder(), CONFIG
+    )
+    torch.nn.init.zeros_(model.steps_to_go.weight)
+    model.steps_to_go.bias.data = torch.full((61,), -100.0)
+    model.steps_to_go.bias.data[1] = 0.0  # always says one step: right on the last 3 of 4 frames
+    assert imitation.detector_f1() == pytest.approx(2 * 3 / (4 + 3))
+    model.steps_to_go.bias.data[9] = 100.0  # always says nine
+    assert imitation.detector_f1() == 0
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

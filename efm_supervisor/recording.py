@@ -1,8 +1,8 @@
 """
 One MCAP bag per episode, written while it runs, without ROS.
 
-Messages come as serialised bytes and go to disk as they are. A bag under way has a name that
-starts with a dot; it is renamed when it is whole, so a reader of the spool never sees half.
+Messages come as serialised bytes and go to disk as they are. A bag under way lies in a folder
+whose name starts with a dot, and moves when it is whole: a reader of the spool never sees half.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Bag:
     @property
     def unfinished_path(self) -> Path:
         """Where the bag lies while it is not whole."""
-        return self.path.with_name(f'.{self.path.name}')
+        return _unfinished(self.path)
 
 
 class Recording:
@@ -104,14 +104,13 @@ class Recording:
         """
         self.abandon()
         path = self._spool / (self._folder or kind) / episode_id
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _unfinished(path).parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(
                 f'recorder: expected a new episode, got {path}, which exists already'
             )
-        unfinished = path.with_name(f'.{path.name}')
-        _set_aside(unfinished)
-        writer = Writer(unfinished, version=9, storage_plugin=StoragePlugin.MCAP)
+        _set_aside(_unfinished(path))
+        writer = Writer(_unfinished(path), version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
         self._bag = Bag(episode_id, path, first_stamp, writer, set(self._closing))
         early, self._early = list(self._early), deque(maxlen=64)
@@ -171,7 +170,7 @@ class Recording:
         return bag.path
 
     def abandon(self) -> None:
-        """Close a bag that will never be whole; it keeps its unfinished name, and what it has."""
+        """Close a bag that will never be whole; it stays unfinished, with what it has."""
         bag, self._bag = self._bag, None
         if bag:
             try:
@@ -188,6 +187,11 @@ class Recording:
                 name, topic.type, msgdef=definition, rihs01=digest
             )
         return bag.connections[topic.name]
+
+
+def _unfinished(path: Path) -> Path:
+    """Return where a bag lies until it is whole; its files have their final names already."""
+    return path.parent / '.unfinished' / path.name
 
 
 def _set_aside(unfinished: Path) -> None:

@@ -28,8 +28,8 @@ class SftConfig:
     )
     reward_checkpoint: str = parameter(
         'detector',
-        'Which step becomes the reward model: the one whose d <= s tells best (F1) when the goal is '
-        's steps away; that of the best loss; the last',
+        'Which step becomes the reward model: the one whose d <= s tells best (F1) when the goal '
+        'is s steps away; that of the best loss; the last',
         choices=('detector', 'loss', 'last'),
     )
     tower: str = parameter(

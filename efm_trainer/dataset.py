@@ -17,7 +17,7 @@ from efm_model.tokeniser import ActionTokeniser
 import numpy as np
 import torch
 
-CHUNK = 256  # observations whose features are computed at once
+CHUNK = 64  # observations whose features are computed at once; more no longer fit into a cache
 Features = Callable[[torch.Tensor], torch.Tensor]
 
 

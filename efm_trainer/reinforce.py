@@ -35,19 +35,35 @@ class Batch:
     :param rows: observations with an executed action, ``(M,)``.
     :param returns: ``(M,)`` float32, R of each of them [steps].
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
+    :param features: of every observation, ``(N, F)``, as the reward model's tower sees it.
     """
 
     samples: Samples
     rows: torch.Tensor
     returns: torch.Tensor
     steps_to_go: torch.Tensor
+    features: torch.Tensor
 
 
 @torch.no_grad()
-def label(reward_model: CompactModel, samples: Samples, scale: StepsToGoRange) -> torch.Tensor:
-    """Return d(o, g), the mean of the predicted distribution, of every observation, ``(N,)``."""
-    logits = reward_model.steps_to_go_logits(all_features(reward_model, samples))
+def label(
+    reward_model: CompactModel, features: torch.Tensor, scale: StepsToGoRange
+) -> torch.Tensor:
+    """
+    Return d(o, g), the mean of the predicted distribution, ``(N,)`` [steps].
+
+    :param features: of the reward model's own tower, ``(N, F)``.
+    """
+    logits = reward_model.steps_to_go_logits(features)
     return torch.softmax(logits, dim=-1) @ torch.from_numpy(scale.values)
+
+
+def have_same_tower(one: CompactModel, other: CompactModel) -> bool:
+    """Return whether both see the same and neither will ever learn to see otherwise."""
+    if not (one.config.tower_is_frozen and other.config.tower_is_frozen):
+        return False
+    pairs = zip(one.tower.parameters(), other.tower.parameters(), strict=True)
+    return all(torch.equal(left, right) for left, right in pairs)
 
 
 class Reinforce:
@@ -70,6 +86,7 @@ class Reinforce:
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
         self.policy.tower.image.requires_grad_(False)
+        self._same_tower = have_same_tower(policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
@@ -82,11 +99,12 @@ class Reinforce:
         """Return ``episodes`` with returns from the frozen reward model, sorted by their index."""
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
         samples = to_samples(episodes, self._encoder)
-        d = label(self._reward_model, samples, self._scale)
+        features = all_features(self._reward_model, samples)
+        d = label(self._reward_model, features, self._scale)
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
         rows = samples.has_action.nonzero()[:, 0]
-        return Batch(samples, rows, torch.from_numpy(np.concatenate(found)), d)
+        return Batch(samples, rows, torch.from_numpy(np.concatenate(found)), d, features)
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """
@@ -114,7 +132,10 @@ class Reinforce:
         """Take one optimiser step on the samples ``chosen``."""
         rows, config = batch.rows[chosen], self._config
         tokens = batch.samples.tokens[rows]
-        features = self.policy.features(*batch.samples.glimpses(rows))
+        if self._same_tower:
+            features = batch.features[rows]
+        else:
+            features = self.policy.features(*batch.samples.glimpses(rows))
         logits = self.policy.policy_logits(features, tokens)
         loss = reinforce_loss(logits, tokens, batch.returns[chosen], config.return_scale)
         if not torch.isfinite(loss):

@@ -112,6 +112,25 @@ def test_the_paper_s_numbers_are_the_paper_s():
     assert (paper.update, paper.max_staleness) == ('samples', 0)
 
 
+def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
+    learners = [make_learner(), make_learner()]
+    for learner in learners:
+        for model in (learner.policy, learner._reward_model):
+            model.tower.load_state_dict(learners[0].policy.tower.state_dict())
+            model.tower.requires_grad_(False)
+            object.__setattr__(model.config, 'tower', 'joint')
+    shared, asking = (
+        Reinforce(x.policy, x._reward_model, FakeTextEncoder(), EMBODIMENT.steps_to_go, x._config)
+        for x in learners
+    )
+    assert shared._same_tower
+    asking._same_tower = False
+    shared.update(episodes())
+    asking.update(episodes())
+    for left, right in zip(shared.policy.parameters(), asking.policy.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+
+
 def test_a_loss_that_is_not_finite_leaves_the_policy_alone():
     learner = make_learner(return_scale=1.0)
     torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)

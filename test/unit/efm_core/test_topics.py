@@ -1,0 +1,34 @@
+"""The topic table."""
+
+from __future__ import annotations
+
+from efm_core import topics
+from efm_core.message_types import definitions_directory, known_types
+import pytest
+
+
+def test_no_name_stands_twice_in_the_table():
+    names = [topic.name for topic in topics.TABLE]
+    assert len(names) == len(set(names))
+
+
+def test_every_topic_of_the_module_is_in_the_table():
+    named = {value for value in vars(topics).values() if isinstance(value, topics.Topic)}
+    assert named == set(topics.TABLE)
+
+
+@pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
+def test_every_row_has_a_known_type_a_quality_and_a_meaning(topic):
+    assert topic.type in known_types()
+    assert topic.qos in (topics.NEWEST, topics.EVERY, topics.LATCHED)
+    assert topic.meaning
+
+
+def test_names_are_relative_so_that_robots_live_in_namespaces():
+    absolute = [topic.name for topic in topics.TABLE if topic.name.startswith('/')]
+    assert absolute == ['/diagnostics']
+
+
+def test_every_message_of_the_suite_can_be_decoded_without_ros():
+    names = {f'efm_interfaces/msg/{path.stem}' for path in definitions_directory().glob('*.msg')}
+    assert names <= set(known_types())

@@ -1,0 +1,126 @@
+"""Who does which episode next."""
+
+from __future__ import annotations
+
+from efm_supervisor.config import FleetConfig
+from efm_supervisor.fleet import Fleet, TrainerView
+import pytest
+
+
+def fleet(first: int = 0, **fields) -> Fleet:
+    """Return a fleet that evaluates, unless ``fields`` say otherwise."""
+    return Fleet(FleetConfig(**{'kind': 'evaluation', 'seed': 1000, **fields}), first)
+
+
+def done(it: Fleet, robot: str, index: int, outcome='success', termination='timeout'):
+    """Bring back a result."""
+    it.on_result(robot, index, outcome, termination, recorded=True)
+
+
+def indices(it: Fleet, *robots: str) -> list:
+    """Return the number of the episode that each robot is given, or None."""
+    goals = [it.next_goal(robot) for robot in robots]
+    return [goal and goal.index for goal in goals]
+
+
+def test_number_of_an_episode_gives_its_name_and_seed():
+    goal = fleet(first=12, policy_version=3).next_goal('a')
+    assert (goal.episode_id, goal.index, goal.seed) == ('evaluation-000012', 12, 1012)
+    assert (goal.kind, goal.policy_version) == ('evaluation', 3)
+
+
+def test_every_episode_is_run_once_by_whoever_is_free():
+    it = fleet(episodes=3)
+    assert indices(it, 'a', 'b', 'a') == [0, 1, None]
+    done(it, 'b', 1)
+    assert indices(it, 'b', 'b') == [2, None]
+    assert not it.is_done
+    done(it, 'a', 0)
+    done(it, 'b', 2)
+    assert indices(it, 'a', 'b') == [None, None]
+    assert it.is_done
+
+
+def test_episode_that_broke_is_tried_again_with_the_same_seed_and_another_name():
+    it = fleet(episodes=1)
+    first = it.next_goal('a')
+    done(it, 'a', 0, 'unlabelled', 'fault')
+    assert not it.is_done
+    again = it.next_goal('b')
+    assert (again.index, again.seed) == (first.index, first.seed)
+    assert (first.episode_id, again.episode_id) == ('evaluation-000000', 'evaluation-000000-2')
+    done(it, 'b', 0)
+    assert it.is_done
+    assert it.counted == 1
+
+
+def test_fleet_gives_up_when_nothing_but_faults_comes_back():
+    it = fleet(episodes=5, patience=2)
+    for _ in range(2):
+        assert not it.has_failed
+        done(it, 'a', it.next_goal('a').index, 'unlabelled', 'fault')
+    assert it.has_failed
+    assert it.next_goal('a') is None
+
+
+def test_one_good_episode_makes_good_for_the_faults():
+    it = fleet(episodes=5, patience=2)
+    for termination in ('fault', 'timeout', 'fault'):
+        done(it, 'a', it.next_goal('a').index, 'failure', termination)
+    assert not it.has_failed
+
+
+def test_demonstrations_count_when_they_succeed():
+    it = fleet(kind='demonstration', episodes=2, only_successes=True)
+    for outcome in ('failure', 'success', 'success'):
+        assert not it.is_done
+        done(it, 'a', it.next_goal('a').index, outcome)
+    assert it.is_done
+    assert (it.finished, it.counted) == (3, 2)
+
+
+@pytest.fixture
+def practice():
+    """Return a fleet that learns, in rollouts of two, and has four episodes to do."""
+    return fleet(kind='practice', trained=True, episodes=4, rollout=2)
+
+
+def test_practice_waits_for_the_trainer_before_the_first_episode(practice):
+    assert practice.next_goal('a') is None
+    practice.on_trainer(TrainerView(5, 10, is_waiting=True))
+    assert practice.next_goal('a').policy_version == 5
+
+
+def test_practice_waits_after_a_rollout_until_everything_was_learned_from(practice):
+    practice.on_trainer(TrainerView(5, 10, True))
+    assert indices(practice, 'a', 'b') == [0, 1]
+    done(practice, 'a', 0)
+    assert practice.next_goal('a') is None
+    done(practice, 'b', 1)
+    for early in (TrainerView(5, 10, True), TrainerView(5, 11, True), TrainerView(5, 12, False)):
+        practice.on_trainer(early)
+        assert indices(practice, 'a', 'b') == [None, None]
+    practice.on_trainer(TrainerView(6, 12, True))
+    goals = [practice.next_goal(robot) for robot in ('a', 'b')]
+    assert [(goal.index, goal.policy_version) for goal in goals] == [(2, 6), (3, 6)]
+
+
+def test_practice_is_done_when_the_last_rollout_was_learned_from(practice):
+    practice.on_trainer(TrainerView(5, 0, True))
+    for index in range(4):
+        assert practice.next_goal('a').index == index
+        done(practice, 'a', index)
+        if index < 3:
+            practice.on_trainer(TrainerView(5, index + 1, True))
+    assert not practice.is_done
+    practice.on_trainer(TrainerView(6, 4, True))
+    assert practice.is_done
+
+
+def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
+    practice.on_trainer(TrainerView(5, 0, True))
+    practice.next_goal('a')
+    practice.on_result('a', 0, 'unlabelled', 'fault', recorded=False)
+    assert practice.next_goal('a').index == 0
+    done(practice, 'a', 0)
+    assert practice.next_goal('a').index == 1

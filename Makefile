@@ -37,8 +37,8 @@ $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
 	@echo '--- efm_interfaces (half a minute)'
 	$(WITH_WHEELS) $(BIN)/cmake -S efm_interfaces -B $(VENV)/build/efm_interfaces --log-level=WARNING \
 		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
-		-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_MESSAGE=NEVER
-	$(WITH_WHEELS) $(BIN)/cmake --build $(VENV)/build/efm_interfaces -j2 --target install
+		-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null
+	$(WITH_WHEELS) $(BIN)/cmake --build $(VENV)/build/efm_interfaces -j2 --target install >/dev/null
 	@touch $@
 
 $(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml

@@ -135,7 +135,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
         ),
         *(_actors(mode, config, common)),
         ('guard_node', common),
-        ('supervisor_node', {**common, 'judged': judged}),
+        ('supervisor_node', {**common, 'judged': judged, 'detector_ends': mode != EVALUATE}),
         (
             'recorder_node',
             {

@@ -17,8 +17,8 @@ import subprocess
 
 from efm_bringup.report_page import write_page
 from efm_bringup.report_plots import Film, plot_all
-from efm_core.embodiment import Embodiment, load_embodiment
-from efm_core.episode import Episode, Termination
+from efm_core.embodiment import Embodiment, EpisodeRules, load_embodiment
+from efm_core.episode import Episode, Outcome
 from efm_trainer.bags import find_bags, read_all
 from efm_trainer.evaluation import (
     detect_per_episode,
@@ -26,7 +26,9 @@ from efm_trainer.evaluation import (
     is_judged,
     Proportion,
     reached,
+    steps_to_goal,
     success_rate,
+    success_when_ended,
 )
 import numpy as np
 
@@ -102,14 +104,15 @@ def summarise(run: Path, stages: dict[str, Stage], embodiment: Embodiment) -> di
     """Return the figures of the report, as JSON holds them."""
     before, practice, after = (stages[name].episodes for name in JUDGED_STAGES)
     rates = {'before': success_rate(before), 'after': success_rate(after)}
-    threshold = embodiment.episode.success_threshold
+    rules = embodiment.episode
+    threshold = rules.success_threshold
     judged = {'practice': practice, 'evaluation_after': after}
-    per_episode = detect_per_episode([*practice, *after]).to_plain()
+    per_episode = detect_per_episode([*practice, *after], rules).to_plain()
     return {
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'run': run.resolve().name,
-        'success_before': _rate(rates['before'], before),
-        'success_after': _rate(rates['after'], after),
+        'success_before': _rate(rates['before'], before, rules),
+        'success_after': _rate(rates['after'], after, rules),
         'intervals_are_disjoint': are_disjoint(rates['before'], rates['after']),
         'episodes_demonstrated': _count(run / 'episodes' / 'demonstration'),
         'episodes_practised': len(practice),
@@ -119,7 +122,7 @@ def summarise(run: Path, stages: dict[str, Stage], embodiment: Embodiment) -> di
         'detector': {
             'precision': per_episode['precision'],
             'recall': per_episode['recall'],
-            'per_episode': {n: detect_per_episode(e).to_plain() for n, e in judged.items()},
+            'per_episode': {n: detect_per_episode(e, rules).to_plain() for n, e in judged.items()},
             'per_frame': {n: detect_per_frame(e, threshold).to_plain() for n, e in judged.items()},
             'threshold_steps': threshold,
             'dwell': embodiment.episode.success_dwell,
@@ -166,14 +169,20 @@ def find_versions() -> dict[str, str]:
     return found
 
 
-def _rate(rate: Proportion, episodes: list[Episode]) -> dict:
-    """Return one success rate; ``at_end`` counts success at the last observation."""
-    steps = [len(episode) for episode in episodes]
+def _rate(rate: Proportion, episodes: list[Episode], rules: EpisodeRules) -> dict:
+    """
+    Return one success rate: the goal was reached within the time limit.
+
+    ``at_end`` counts success at the last observation, ``when_detected`` success at the moment at
+    which the robot's own detector ends the episode (at the last one if it does not).
+    """
+    steps = [steps_to_goal(episode) for episode in episodes]
     plain = rate.to_plain()
     return {
         **plain,
         'rate': plain['rate'] if rate.episodes else None,
         'at_end': sum(bool(episode.true_success) for episode in episodes),
+        'when_detected': success_when_ended(episodes, rules),
         'mean_steps': float(np.mean(steps)) if steps else None,
     }
 
@@ -186,9 +195,9 @@ def _keep_example(stage: Stage, episode: Episode) -> None:
     """Keep the first judged success and the first failure that are long enough to show."""
     if len(episode) < SHORTEST_FILM or not is_judged(episode):
         return
-    if episode.termination is Termination.SUCCESS_DETECTED and episode.true_success:
+    if episode.outcome is Outcome.SUCCESS and reached(episode):
         stage.examples.setdefault('success', episode)
-    elif episode.termination is Termination.TIMEOUT and not reached(episode):
+    elif episode.outcome is Outcome.FAILURE and not reached(episode):
         stage.examples.setdefault('failure', episode)
 
 

@@ -23,6 +23,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     from efm_trainer.trainer import Trainer
 
     import torch
+
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())

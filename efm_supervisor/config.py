@@ -17,6 +17,9 @@ class SupervisorConfig:
         True, 'A reward node publishes steps-to-go; false while demonstrating'
     )
     recorded: bool = parameter(True, 'A recorder runs; an episode is over when its bag is on disk')
+    detector_ends: bool = parameter(
+        True, 'd <= s ends an episode; false while evaluating, apart from the detector'
+    )
     stall_timeout_s: float = parameter(
         10.0, 'Fault when nothing moves an episode on for this long', 's', 0.1, 600.0
     )

@@ -95,10 +95,9 @@ class GuardNode(ManagedNode):
             self._stop()
 
     def _pass(self, request: Request | None) -> None:
-        """Send what may pass; in lockstep under the stamp that the world awaits."""
+        """Send what may pass, under the stamp of its observation: bags are joined by it."""
         if request is not None:
-            stamp = request.stamp if self.config.lockstep else self._now()
-            self._send(request.values, stamp)
+            self._send(request.values, request.stamp)
 
     def _stop(self) -> None:
         self._send(

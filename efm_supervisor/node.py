@@ -61,6 +61,7 @@ class SupervisorNode(ManagedNode):
             config.recorded,
             config.stall_timeout_s,
             1 / self._embodiment.control_rate_hz,
+            config.detector_ends,
         )
         self._does = {
             ResetWorld: self._reset,

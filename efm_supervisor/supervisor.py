@@ -106,6 +106,8 @@ class Supervisor:
     :param judged: steps-to-go is awaited for every observation.
     :param recorded: the attempt is over when its bag is on disk.
     :param period_s: control period [s]; turns steps into time where the world does not wait.
+    :param detector_ends: d <= s ends an episode; without, it runs to the time-out, so that an
+        evaluation measures the policy apart from the detector.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Supervisor:
         recorded: bool,
         stall_timeout_s: float,
         period_s: float,
+        detector_ends: bool = True,
     ):
         self._rules, self._lockstep, self._judged, self._recorded = (
             rules,
@@ -124,6 +127,7 @@ class Supervisor:
             recorded,
         )
         self._stall_timeout_s, self._period_s = stall_timeout_s, period_s
+        self._detector_ends = detector_ends
         self.phase = Phase.IDLE
         self.paused = False
         self.emergency = False
@@ -191,6 +195,7 @@ class Supervisor:
         if not self._is_current(episode_id, stamp):
             return []
         self._judged_stamp, self._steps_to_go, self._success = stamp, steps_to_go, success
+        self._success_ever = self._success_ever or success
         self._reward_version = reward_version
         return self._advance(stamp, now)
 
@@ -244,14 +249,14 @@ class Supervisor:
         if self.phase != Phase.RUNNING or self._lockstep:
             return []
         if now - self._started_at >= self.goal.max_steps * self._period_s:
-            return self._end(Outcome.FAILURE, Termination.TIMEOUT)
+            return self._end(*self._timeout())
         return [Permit(self.goal.episode_id, self._last_stamp)]
 
     def _clear(self) -> None:
         self._first_stamp = self._last_stamp = self._whole_stamp = 0
         self._action_stamp = self._judged_stamp = 0
         self._executed: list[int] = []
-        self._success, self._steps_to_go = False, math.nan
+        self._success, self._success_ever, self._steps_to_go = False, False, math.nan
         self._policy_version = self._reward_version = 0
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:
@@ -287,11 +292,16 @@ class Supervisor:
 
         A failure needs no label: an episode that timed out simply did not reach the goal.
         """
-        if is_seen and self._judged and self._success:
+        if is_seen and self._success and self._detector_ends:
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
         if is_seen and self._lockstep and len(self._executed) >= self.goal.max_steps:
-            return Outcome.FAILURE, Termination.TIMEOUT
+            return self._timeout()
         return None
+
+    def _timeout(self) -> tuple[Outcome, Termination]:
+        """Say what a time-out means: where the detector may not end an episode, it still votes."""
+        outcome = Outcome.SUCCESS if self._success_ever else Outcome.FAILURE
+        return outcome, Termination.TIMEOUT
 
     def _end(self, outcome: Outcome, termination: Termination, detail: str = '') -> list:
         """End at the newest observation that has all that belongs to it; the rest is cut off."""

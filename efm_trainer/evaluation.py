@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from efm_core.episode import Episode, Termination
+from efm_core.embodiment import EpisodeRules
+from efm_core.episode import Episode
 import numpy as np
 from scipy.stats import binomtest
 
@@ -87,16 +88,42 @@ def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
     return Detection(*(int((left & right).sum()) for left, right in pairs))
 
 
-def detect_per_episode(episodes: Iterable[Episode]) -> Detection:
-    """
-    Return how the detector that ends episodes did: fired or not, against the truth at that moment.
+def first_detection(episode: Episode, rules: EpisodeRules) -> int | None:
+    """Return the first observation at which d <= s has held long enough, or None."""
+    dwell = 0
+    for index, d in enumerate(episode.steps_to_go):
+        dwell = dwell + 1 if d <= rules.success_threshold else 0
+        if dwell >= rules.success_dwell:
+            return index
+    return None
 
-    Where it did not fire, the goal counts as missed by the detector if it was reached at any time.
+
+def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Detection:
     """
-    known = [e for e in episodes if e.true_success is not None and is_judged(e)]
-    fired = [e.termination is Termination.SUCCESS_DETECTED for e in known]
-    true = [e.true_success if f else reached(e) for e, f in zip(known, fired, strict=True)]
-    return detect(fired, true)
+    Return how the detector of whole episodes did: fired or not, against the truth at that moment.
+
+    Also where it was not allowed to end the episode. Where it did not fire, it missed the goal if
+    that was reached at any time.
+    """
+    known = [e for e in episodes if e.true_success_per_step is not None and is_judged(e)]
+    fired = [first_detection(e, rules) for e in known]
+    pairs = zip(known, fired, strict=True)
+    true = [reached(e) if at is None else e.true_success_per_step[at] for e, at in pairs]
+    return detect([at is not None for at in fired], true)
+
+
+def success_when_ended(episodes: Iterable[Episode], rules: EpisodeRules) -> int:
+    """Return how many episodes stand at their goal where the detector ends them, or at the end."""
+    known = [e for e in episodes if e.true_success_per_step is not None and is_judged(e)]
+    fired = [first_detection(e, rules) for e in known]
+    pairs = zip(known, fired, strict=True)
+    return sum(bool(e.true_success_per_step[-1 if at is None else at]) for e, at in pairs)
+
+
+def steps_to_goal(episode: Episode) -> int:
+    """Return the steps after which the goal was first reached, or all of them."""
+    truth = episode.true_success_per_step
+    return int(np.argmax(truth)) if truth is not None and truth.any() else len(episode)
 
 
 def detect_per_frame(episodes: Iterable[Episode], threshold: float) -> Detection:

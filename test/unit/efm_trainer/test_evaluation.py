@@ -6,7 +6,9 @@ from efm_trainer.evaluation import (
     detect_per_frame,
     Proportion,
     reached,
+    steps_to_goal,
     success_rate,
+    success_when_ended,
 )
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def test_episodes_of_unknown_truth_do_not_count():
 
 
 def test_the_detector_of_episodes_is_held_against_the_truth():
-    found = detect_per_episode(EPISODES)
+    found = detect_per_episode(EPISODES, EMBODIMENT.episode)
     assert (found.true_positives, found.false_positives) == (1, 1)
     assert (found.false_negatives, found.true_negatives) == (1, 1)
     assert (found.precision, found.recall) == (0.5, 0.5)
@@ -72,4 +74,16 @@ def test_the_detector_of_frames_is_held_against_the_truth():
 def test_unjudged_episodes_say_nothing_about_a_detector():
     silent = make_episode(EMBODIMENT, steps_to_go=np.full(5, np.nan, np.float32))
     assert detect_per_frame([silent], 2.0) == detect([], [])
-    assert detect_per_episode([silent]).to_plain()['precision'] is None
+    assert detect_per_episode([silent], EMBODIMENT.episode).to_plain()['precision'] is None
+
+
+def test_a_detector_that_may_not_end_an_episode_still_counts():
+    late = episode([0, 0, 1, 1, 0], [9, 3, 2, 2, 9], fired=False)
+    assert detect_per_episode([late], EMBODIMENT.episode).true_positives == 1
+    assert success_when_ended([late], EMBODIMENT.episode) == 1
+
+
+def test_an_episode_that_the_detector_ends_too_early_is_no_success_when_ended():
+    early = episode([0, 0, 0, 1], [9, 2, 2, 2], fired=True)
+    assert success_when_ended([early], EMBODIMENT.episode) == 0
+    assert steps_to_goal(early) == 3

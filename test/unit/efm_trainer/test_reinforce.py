@@ -38,10 +38,9 @@ def test_steps_to_go_is_the_mean_of_the_distribution():
     bias = torch.full((61,), -100.0)
     bias[[10, 20]] = 0.0
     model.steps_to_go.bias.data = bias
-    samples = to_samples(episodes(1), FakeTextEncoder())
-    torch.testing.assert_close(
-        label(model, samples, EMBODIMENT.steps_to_go), torch.full((4,), 15.0)
-    )
+    features = all_features(model, to_samples(episodes(1), FakeTextEncoder()))
+    d = label(model, features, EMBODIMENT.steps_to_go)
+    torch.testing.assert_close(d, torch.full((4,), 15.0))
 
 
 def test_returns_are_discounted_differences_with_the_last_observation_labelled_too():

@@ -16,7 +16,9 @@ os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
 # torch's compiler brings a second LLVM, which crashes if Mesa's is loaded before it.
 with contextlib.suppress(ImportError):
-    import torch._dynamo  # noqa: F401
+    import torch._dynamo
+
+    torch.set_num_threads(1)  # tiny tensors: more threads only get in each other's way
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_ROS = ('ros', 'graph')

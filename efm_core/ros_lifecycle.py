@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from efm_core.ros_params import declare
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -20,8 +21,8 @@ class ManagedNode(LifecycleNode):
     """
     A lifecycle node with one config dataclass and three hooks: `build`, `begin` and `hold`.
 
-    `build` runs on configure and may raise ValueError or OSError; `hold` runs whenever the node
-    stops acting, for whatever reason.
+    `build` runs on configure and refuses with ValueError, OSError, ImportError or RuntimeError;
+    `hold` runs whenever the node stops acting, for whatever reason.
     """
 
     config_type: ClassVar[type]
@@ -58,7 +59,7 @@ class ManagedNode(LifecycleNode):
         try:
             self.config = declare(self, self.config_type)
             self.build()
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
             self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would swallow it; a fault in the program must be seen
@@ -88,13 +89,13 @@ class ManagedNode(LifecycleNode):
             self.hold()
 
 
-def make_executor() -> Executor:
+def make_executor(context: Context | None = None) -> Executor:
     """Return the fastest single-threaded executor that this rclpy has."""
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:
-        return SingleThreadedExecutor()
-    return EventsExecutor()
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
 
 
 class OrphanAlarm:

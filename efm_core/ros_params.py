@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+from efm_core.config import describe
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 ConfigType = TypeVar('ConfigType')
@@ -36,7 +38,8 @@ def declare(
     Declare every field of ``config_type`` on ``node``; return the filled config.
 
     :param defaults: values that stand in for the dataclass's own defaults, such as a preset's.
-    :raises ValueError: from the dataclass's ``__post_init__`` when values disagree.
+    :raises ValueError: when a value is out of range or of another type than its default, and
+        from the dataclass's ``__post_init__`` when values disagree.
     """
     values: dict[str, Any] = {
         field.name: _declare(node, field, getattr(defaults, field.name, field.default))
@@ -49,4 +52,7 @@ def _declare(node: Node, field: dataclasses.Field, default: Any) -> Any:
     """Return the value of one parameter; a node configured again has declared it already."""
     if node.has_parameter(field.name):
         return node.get_parameter(field.name).value
-    return node.declare_parameter(field.name, default, descriptor(field)).value
+    try:
+        return node.declare_parameter(field.name, default, descriptor(field)).value
+    except ParameterException as error:
+        raise ValueError(f'{field.name}: {error}; {describe(field)}') from error

@@ -41,8 +41,8 @@ class PolicyNode(ManagedNode):
         config = self.config
         self._embodiment = load_embodiment(config.embodiment)
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
-        self._attempt, self._health = Attempt(), Health(self)
         self._policy = self._load(config.release, '') if config.release else None
+        self._attempt, self._health = Attempt(), Health(self)
         self._next: Policy | None = None
         self._held: EpisodeEvent | None = None
         self._lifetime_ns = 0 if config.lockstep else int(1e9 * self._embodiment.action_lifetime_s)
@@ -72,6 +72,7 @@ class PolicyNode(ManagedNode):
             self._next = self._load(message.uri, message.sha256)
         except (ValueError, OSError) as error:
             self._health.fault = f'release {message.version} refused: {error}'
+            self._health.counts['releases refused'] += 1
             self.get_logger().error(self._health.fault)
         self.executor.create_task(self._on_loaded)
 
@@ -93,6 +94,7 @@ class PolicyNode(ManagedNode):
 
     def _start(self, event: EpisodeEvent) -> None:
         """Begin the episode with the release it asks for; wait for that if it is not here yet."""
+        self._attempt.end()  # topics may lose an END to the START that follows it
         if self._next is not None:
             self._policy, self._next = self._next, None
         if self._policy is None or self._policy.version < event.policy_version:
@@ -107,6 +109,7 @@ class PolicyNode(ManagedNode):
             self._health.fault = str(error)
             self.get_logger().error(str(error))
             return
+        self._health.fault = ''
         waiting = self._attempt.start(event, to_stamp(event))
         if waiting:
             self._act(*waiting)

@@ -59,6 +59,7 @@ class RewardNode(ManagedNode):
             self._start(event)
 
     def _start(self, event: EpisodeEvent) -> None:
+        self._attempt.end()  # topics may lose an END to the START that follows it
         try:
             self._embodiment.check_same(event.embodiment_hash, 'episode_event')
             self._judge.begin(event.instruction)
@@ -66,6 +67,7 @@ class RewardNode(ManagedNode):
             self._health.fault = str(error)
             self.get_logger().error(str(error))
             return
+        self._health.fault = ''
         waiting = self._attempt.start(event, to_stamp(event))
         if waiting:
             self._assess(*waiting)

@@ -1,0 +1,32 @@
+"""Releases and embodiment files for tests that start nodes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment
+from efm_core.release import Release
+from efm_model.export import export_policy, export_reward, ParityReport
+from efm_model.network import new_model
+from efm_trainer.release import publish
+import yaml
+
+
+def write_embodiment(embodiment: Embodiment, path: Path) -> Path:
+    """Write ``embodiment`` as the YAML file that a node reads."""
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(embodiment)))))
+    return path
+
+
+def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
+    """Publish a release that knows nothing; another version has other weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = new_model(embodiment, seed=version, tower='scratch')
+    files = [
+        export(model, folder / f'{name}.onnx', embodiment, version)
+        for name, export in (('policy', export_policy), ('reward', export_reward))
+    ]
+    reports = tuple(ParityReport(kind, 0.0, True, 1) for kind in ('policy', 'reward'))
+    return publish(folder / 'releases', version, *files, 'active', embodiment, reports)

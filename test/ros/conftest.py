@@ -1,0 +1,177 @@
+"""A stage for nodes: they live in this process, and the test itself spins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import itertools
+import time
+from typing import Any
+import warnings
+
+from efm_core import ros_topics, topics
+from efm_core.embodiment import Embodiment
+from efm_core.ros_lifecycle import make_executor
+from efm_core.ros_messages import stamped
+from efm_interfaces.msg import EpisodeEvent
+from models import SENTENCE, table_arm
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from releases import publish_untrained, write_embodiment
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # of the parser that the message classes bring along
+    import rosidl_generator_py  # noqa: F401
+
+PERIOD_NS = 100_000_000
+FIRST_STAMP = 5 * PERIOD_NS
+numbers = itertools.count()
+
+
+class Stage:
+    """
+    The nodes of one test, in a namespace of their own, and a peer that talks to them.
+
+    :ivar peer: a plain node for publishers, subscriptions and clients of the test.
+    """
+
+    def __init__(self, context: Context, executor: Any):
+        self._context, self._executor = context, executor
+        self.namespace = f'/test_{next(numbers)}'
+        self._nodes: list[Any] = []
+        self.peer = self._add(Node('peer', context=context, namespace=self.namespace))
+
+    def make(self, node_class: type, **parameters: Any) -> Any:
+        """Return a node that is not configured yet."""
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        return self._add(
+            node_class(
+                context=self._context, namespace=self.namespace, parameter_overrides=overrides
+            )
+        )
+
+    def start(self, node_class: type, **parameters: Any) -> Any:
+        """Return a node that is configured and active."""
+        node = self.make(node_class, **parameters)
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        return node
+
+    def speak(self, topic: topics.Topic, lockstep: bool = True) -> Any:
+        """Return a publisher that everybody on the stage who wants to hears."""
+        publisher = ros_topics.publisher(self.peer, topic, lockstep)
+        self._connect(topic)
+        return publisher
+
+    def listen(self, topic: topics.Topic, lockstep: bool = True) -> list[Any]:
+        """Return a list that fills with the messages of a topic."""
+        heard: list[Any] = []
+        ros_topics.subscription(self.peer, topic, heard.append, lockstep)
+        self._connect(topic)
+        return heard
+
+    def hear(self, heard: list[Any], count: int = 1) -> list[Any]:
+        """Return what ``heard`` holds once it holds ``count`` messages; nothing more may come."""
+        self.spin_until(lambda: len(heard) >= count, f'{count} messages')
+        assert len(heard) == count
+        return heard
+
+    def call(self, kind: type, name: str, **fields: Any) -> Any:
+        """Return the answer of a service."""
+        client = self.peer.create_client(kind, name)
+        self.spin_until(client.service_is_ready, name)
+        return self.wait(client.call_async(kind.Request(**fields)))
+
+    def wait(self, future: Any) -> Any:
+        """Return the result of a future."""
+        self.spin_until(future.done, 'an answer')
+        return future.result()
+
+    def spin_until(self, fact: Callable[[], Any], what: str = '', timeout_s: float = 20.0) -> None:
+        """Hand out events until ``fact()`` holds; fail when it does not come to hold."""
+        end = time.monotonic() + timeout_s
+        while not fact():
+            assert time.monotonic() < end, f'waited {timeout_s} s in vain for {what}'
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def close(self) -> None:
+        """End all nodes, the last to come first."""
+        for node in reversed(self._nodes):
+            self._executor.remove_node(node)
+            node.destroy_node()
+
+    def _add(self, node: Any) -> Any:
+        self._executor.add_node(node)
+        self._nodes.append(node)
+        return node
+
+    def _connect(self, topic: topics.Topic) -> None:
+        """Wait until every publisher of a topic has found every subscription."""
+        name = self.peer.resolve_topic_name(topic.name)
+        publishers = [p for node in self._nodes for p in node.publishers if p.topic_name == name]
+        ears = [s for node in self._nodes for s in node.subscriptions if s.topic_name == name]
+        assert publishers
+        assert ears
+        self.spin_until(
+            lambda: all(p.get_subscription_count() >= len(ears) for p in publishers), topic.name
+        )
+
+
+@pytest.fixture(scope='module')
+def theatre() -> Iterator[tuple[Context, Any]]:
+    """Return a context and an executor for the tests of one file."""
+    context = Context()
+    rclpy.init(context=context)
+    executor = make_executor(context)
+    yield context, executor
+    executor.shutdown()
+    context.try_shutdown()
+
+
+@pytest.fixture
+def stage(theatre) -> Iterator[Stage]:
+    """Return an empty stage."""
+    stage = Stage(*theatre)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(scope='session')
+def shelf(tmp_path_factory):
+    """Return a function that publishes release ``version`` for an embodiment, once a run."""
+    made: dict[tuple[int, str], Any] = {}
+
+    def release(version: int, robot: Embodiment | None = None) -> Any:
+        robot = robot or table_arm()
+        key = (version, robot.hash)
+        if key not in made:
+            made[key] = publish_untrained(tmp_path_factory.mktemp('shelf'), version, robot)
+        return made[key]
+
+    return release
+
+
+@pytest.fixture
+def yaml_of(tmp_path):
+    """Return a function that writes an embodiment's file and returns its path."""
+    return lambda robot: str(write_embodiment(robot, tmp_path / f'{robot.hash}.yaml'))
+
+
+@pytest.fixture
+def make_event(embodiment):
+    """Return a function that makes an episode's event; a START unless told."""
+
+    def make(episode_id: str = 'first', stamp: int = FIRST_STAMP, **fields: Any) -> EpisodeEvent:
+        known = {
+            'event': EpisodeEvent.START,
+            'kind': 'practice',
+            'instruction': SENTENCE,
+            'seed': 3,
+            'embodiment_hash': embodiment.hash,
+        }
+        return stamped(EpisodeEvent(episode_id=episode_id, **{**known, **fields}), stamp)
+
+    return make

@@ -1,0 +1,120 @@
+"""What goes into a message comes out of it."""
+
+from __future__ import annotations
+
+from efm_core import messages, ros_messages
+from efm_core.episode import Outcome, Termination
+from efm_interfaces.msg import EpisodeEvent
+from models import frames
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+
+STAMP = 1_700_000_000_123_456_789  # [ns], more than a float64 can tell apart
+
+
+def over_the_wire(message):
+    """Return the message as somebody else receives it."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
+@pytest.mark.parametrize('nanoseconds', [0, 999_999_999, 1_000_000_000, STAMP])
+def test_a_time_keeps_its_nanoseconds(nanoseconds):
+    stamp = ros_messages.from_ns(nanoseconds)
+    assert messages.to_ns(stamp) == nanoseconds
+    assert stamp.nanosec < 1_000_000_000
+
+
+def test_an_image_keeps_every_pixel():
+    picture = frames(1)[0]
+    message = over_the_wire(ros_messages.from_image(picture, STAMP, 'table'))
+    assert messages.to_stamp(message) == STAMP
+    assert message.header.frame_id == 'table'
+    np.testing.assert_array_equal(messages.to_image(message), picture)
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('bgr8', (2, 1, 0)), ('rgba8', (0, 1, 2, 0)), ('bgra8', (2, 1, 0, 1))],
+)
+def test_other_orders_of_colour_come_out_as_rgb(encoding, order):
+    picture = frames(1)[0]
+    message = ros_messages.from_image(np.ascontiguousarray(picture[..., order]), STAMP)
+    message.encoding, message.step = encoding, 64 * len(order)
+    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
+
+
+def test_padding_at_the_end_of_rows_is_no_part_of_the_picture():
+    picture = frames(1)[0]
+    padded = np.pad(picture.reshape(64, 192), ((0, 0), (0, 5)), constant_values=255)
+    message = ros_messages.from_image(picture, STAMP)
+    message.step, message.data = 197, padded.tobytes()
+    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
+
+
+def test_an_observation_is_compressed_without_loss():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    message = over_the_wire(ros_messages.from_observation(noise, STAMP))
+    assert messages.to_stamp(message) == STAMP
+    np.testing.assert_array_equal(messages.to_image(message), noise)
+
+
+def test_an_action_keeps_tokens_values_and_words():
+    tokens, values = np.array([3, 10]), np.array([0.0125, -0.025], np.float32)
+    message = over_the_wire(
+        ros_messages.from_action(
+            tokens, values, -1.5, STAMP, episode_id='first', step=4, policy_version=2
+        )
+    )
+    assert (message.episode_id, message.step, message.policy_version) == ('first', 4, 2)
+    assert message.log_probability == -1.5
+    assert messages.to_stamp(message) == STAMP
+    np.testing.assert_array_equal(messages.to_tokens(message), tokens)
+    np.testing.assert_array_equal(messages.to_values(message), values)
+    assert messages.to_tokens(message).dtype == np.int64
+    assert messages.to_values(message).dtype == np.float32
+
+
+def test_a_judgement_keeps_the_whole_distribution():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(61)).astype(np.float32)
+    message = over_the_wire(
+        ros_messages.from_judgement(probabilities, 12.25, True, STAMP, reward_version=1)
+    )
+    np.testing.assert_array_equal(messages.to_probabilities(message), probabilities)
+    assert (message.steps_to_go, message.success, message.reward_version) == (12.25, True, 1)
+    assert messages.to_stamp(message) == STAMP
+
+
+def test_a_displacement_is_the_velocity_that_makes_it():
+    values = np.array([0.02, -0.01], np.float32)
+    message = over_the_wire(ros_messages.from_displacement(values, 10.0, STAMP, 'table'))
+    assert message.twist.linear.x == pytest.approx(0.2)  # 0.02 m in each of 10 periods a second
+    assert message.twist.linear.y == pytest.approx(-0.1)
+    np.testing.assert_allclose(messages.to_displacement(message, 10.0), values, rtol=1e-6)
+
+
+def test_joint_positions_keep_their_names():
+    message = over_the_wire(ros_messages.from_joints(('a', 'b'), np.array([0.5, -1.0]), STAMP))
+    assert dict(zip(message.name, message.position, strict=True)) == {'a': 0.5, 'b': -1.0}
+
+
+def test_simulator_truth_keeps_the_order_of_things():
+    positions = {name: np.array([i, 0.5, -i]) for i, name in enumerate(('tool', 'b', 'a'))}
+    message = over_the_wire(ros_messages.from_world(positions, True, 0.25, STAMP))
+    found = messages.to_positions(message)
+    assert list(found) == ['tool', 'b', 'a']
+    for name, position in positions.items():
+        np.testing.assert_array_equal(found[name], position)
+    assert (message.success, message.distance) == (True, 0.25)
+
+
+def test_an_outcome_belongs_to_the_episode_that_its_event_started():
+    event = EpisodeEvent(episode_id='first', index=7, kind='practice', instruction='push')
+    message = over_the_wire(
+        ros_messages.from_outcome(
+            event, STAMP, outcome=Outcome.SUCCESS.value, termination=Termination.STOPPED.value
+        )
+    )
+    assert (message.episode_id, message.index, message.kind) == ('first', 7, 'practice')
+    assert (message.instruction, message.outcome) == ('push', 'success')
+    assert messages.to_stamp(message) == STAMP

@@ -1,0 +1,72 @@
+"""Both ends of every topic agree."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from efm_core import ros_topics, topics
+from efm_policy import node as policy_node
+from efm_reward import node as reward_node
+from efm_sim.demonstrator_node import DemonstratorNode
+from efm_sim.node import WorldNode
+from efm_supervisor.guard_node import GuardNode
+from efm_supervisor.node import SupervisorNode
+from efm_supervisor.recorder_node import RecorderNode
+from models import FakeTextEncoder
+import pytest
+from rclpy.qos import qos_check_compatible, QoSCompatibility, ReliabilityPolicy
+
+
+@pytest.mark.parametrize('lockstep', [True, False])
+@pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
+def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lockstep):
+    publisher = ros_topics.publisher(stage.peer, topic, lockstep)
+    subscription = ros_topics.subscription(stage.peer, topic, print, lockstep)
+    compatible, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+    assert compatible != QoSCompatibility.ERROR, reason
+    for quality in ('depth', 'reliability', 'durability'):
+        given, wanted = (getattr(end.qos_profile, quality) for end in (publisher, subscription))
+        assert given == wanted
+    assert publisher.msg_type is subscription.msg_type
+
+
+def test_pictures_may_be_lost_in_real_time_only():
+    assert (
+        ros_topics.profile(topics.IMAGE, lockstep=True).reliability == ReliabilityPolicy.RELIABLE
+    )
+    best_effort = ros_topics.profile(topics.IMAGE, lockstep=False)
+    assert (best_effort.reliability, best_effort.depth) == (ReliabilityPolicy.BEST_EFFORT, 1)
+
+
+@pytest.mark.parametrize('kind', ['image', 'image/compressed'])
+def test_a_camera_is_heard_as_what_it_sends(stage, embodiment, kind):
+    camera = dataclasses.replace(embodiment.cameras[0], topic=kind)
+    subscription = ros_topics.camera_subscription(stage.peer, camera, print)
+    expected = 'CompressedImage' if 'compressed' in kind else 'Image'
+    assert subscription.msg_type.__name__ == expected
+
+
+@pytest.mark.parametrize('lockstep', [True, False])
+def test_the_nodes_of_a_robot_connect_on_every_topic(
+    stage, embodiment, yaml_of, shelf, tmp_path, monkeypatch, lockstep
+):
+    for module in (policy_node, reward_node):
+        monkeypatch.setattr(module, 'TextEncoder', lambda directory: FakeTextEncoder())
+    common = {'embodiment': yaml_of(embodiment), 'lockstep': lockstep}
+    learned = {**common, 'release': shelf(1).uri, 'text_encoder': 'none'}
+    nodes = [
+        stage.start(WorldNode, body='tool', **common),
+        stage.start(policy_node.PolicyNode, **learned),
+        stage.start(reward_node.RewardNode, **learned),
+        stage.start(DemonstratorNode, **common),
+        stage.start(GuardNode, **common),
+        stage.start(SupervisorNode, **common),
+        stage.start(RecorderNode, spool=str(tmp_path), lockstep=lockstep, record_images=True),
+    ]
+    for topic in topics.TABLE:
+        name = stage.peer.resolve_topic_name(topic.name)
+        given = [p.qos_profile for n in nodes for p in n.publishers if p.topic_name == name]
+        wanted = [s.qos_profile for n in nodes for s in n.subscriptions if s.topic_name == name]
+        ends = {(q.reliability, q.durability, q.depth) for q in (*given, *wanted)}
+        assert len(ends) <= 1, topic.name
+        assert given or wanted or topic is topics.TRAINER_STATUS, topic.name

@@ -3,7 +3,7 @@ from dataclasses import replace
 from bags import make_episode
 from efm_model.network import new_model
 from efm_trainer.config import PRESETS
-from efm_trainer.dataset import to_samples
+from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.reinforce import label, Reinforce
 import numpy as np
 import pytest

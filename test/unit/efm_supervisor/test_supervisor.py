@@ -27,8 +27,8 @@ FIRST, PERIOD = 1000, 100  # stamps of the observations [ns]
 class Drive:
     """A supervisor with an episode under way, and short words for what comes in."""
 
-    def __init__(self, lockstep=True, judged=True, recorded=False):
-        self.it = Supervisor(RULES, lockstep, judged, recorded, stall_timeout_s=10, period_s=0.1)
+    def __init__(self, lockstep=True, judged=True, recorded=False, detector_ends=True):
+        self.it = Supervisor(RULES, lockstep, judged, recorded, 10, 0.1, detector_ends)
         self.begun = self.it.begin(GOAL, 0.0)
         self.started = self.it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
 
@@ -129,6 +129,18 @@ def test_success_on_the_very_last_observation_is_a_success():
         Outcome.SUCCESS,
         Termination.SUCCESS_DETECTED,
     )
+
+
+@pytest.mark.parametrize(
+    ('success_at', 'outcome'), [(None, Outcome.FAILURE), (1, Outcome.SUCCESS)]
+)
+def test_where_the_detector_may_not_end_an_episode_it_still_votes(success_at, outcome):
+    drive = Drive(detector_ends=False)
+    for step in range(3):
+        drive.action(step)
+        assert drive.judge(step, success=step == success_at) == [permit(step)]
+    drive.action(3)
+    assert how(ending(drive.judge(3))) == (outcome, Termination.TIMEOUT, 3)
 
 
 def test_demonstration_times_out_on_the_action_after_the_last_step():

@@ -53,6 +53,7 @@ class Attempt:
     truth: list[bool] = field(default_factory=list)
     steps_to_go: list[float] = field(default_factory=list)
     actions: list[Any] = field(default_factory=list)
+    detected: bool = False
     ending: tuple[Outcome, Termination] | None = None
 
 
@@ -65,6 +66,7 @@ def rollout(
     kind: Kind = Kind.PRACTICE,
     first_index: int = 0,
     max_steps: int = 0,
+    detector_ends: bool = True,
     on_episode: OnEpisode = lambda episode: None,
 ) -> list[Episode]:
     """
@@ -75,9 +77,12 @@ def rollout(
     :param judge: an ``efm_reward.judge.Judge``; None lets the truth end an episode: no way to
         practise, but one to measure.
     :param max_steps: 0 for the embodiment's.
+    :param detector_ends: without, the judge only votes, and every episode runs to the time-out.
     :param on_episode: called with each episode when it ends.
     """
-    runner = Runner(embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode)
+    runner = Runner(
+        embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode, detector_ends
+    )
     return runner.run(worlds, seeds, first_index)
 
 
@@ -151,10 +156,11 @@ class Runner:
         kind: Kind,
         max_steps: int,
         on_episode: OnEpisode,
+        detector_ends: bool = True,
     ):
         self._embodiment, self._actor, self._judge, self._kind = embodiment, actor, judge, kind
         self._max_steps = max_steps or embodiment.episode.max_steps
-        self._on_episode = on_episode
+        self._on_episode, self._detector_ends = on_episode, detector_ends
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
@@ -198,11 +204,13 @@ class Runner:
         return [judgement.success for judgement in found]
 
     def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
-        if success:
+        attempt.detected = attempt.detected or success
+        if success and self._detector_ends:
             why = Termination.SUCCESS_DETECTED if self._judge else Termination.STOPPED
             return Outcome.SUCCESS, why
         if len(attempt.actions) >= self._max_steps:
-            return Outcome.FAILURE, Termination.TIMEOUT
+            outcome = Outcome.SUCCESS if attempt.detected else Outcome.FAILURE
+            return outcome, Termination.TIMEOUT
         return None
 
     def _move(self, attempts: list[Attempt]) -> None:

@@ -97,6 +97,13 @@ def test_the_judge_ends_an_episode_or_too_many_steps_do():
     assert [e.outcome for e in episodes[2:]] == [Outcome.SUCCESS, Outcome.FAILURE]
 
 
+def test_a_judge_that_may_not_end_episodes_still_votes():
+    episodes = run(seeds=(3, 50), detector_ends=False)
+    assert [len(e) for e in episodes] == [40, 40]
+    assert [e.termination for e in episodes] == [Termination.TIMEOUT] * 2
+    assert [e.outcome for e in episodes] == [Outcome.SUCCESS, Outcome.FAILURE]
+
+
 def test_truth_and_steps_to_go_are_kept_for_every_observation():
     episode = run()[1]
     assert episode.steps_to_go.tolist() == [1, 0, -1]

@@ -8,11 +8,10 @@ from typing import Any
 from efm_bringup.graph import GraphConfig, make_graph, NodeSpec, results_path
 from efm_bringup.run import claim
 from efm_core.config import describe
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-
-from launch import LaunchContext, LaunchDescription
 
 
 def describe_graph(mode: str) -> LaunchDescription:

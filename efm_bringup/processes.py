@@ -79,7 +79,7 @@ class Log:
             self.first_to_stop = (stopped[1], int(stopped[2]))
         self.last_lines[message.name].append(line.rstrip('\n'))
         if message.name not in self._files:
-            self._files[message.name] = open(
+            self._files[message.name] = open(  # noqa: SIM115, closed in close()
                 self._folder / f'{message.name.replace("/", "-")}.log', 'a'
             )
         self._files[message.name].write(line)

@@ -1,9 +1,10 @@
-"""Shows how far a run of the graph is, from the lines that the fleet writes."""
+"""Shows how far long work is: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 import json
 from pathlib import Path
 import threading
@@ -23,19 +24,64 @@ PERIOD_S = 0.3
 PLAIN_PERIOD_S = 10.0
 
 
-def bar(console: Console) -> Progress:
-    """Return a progress bar with count, note, elapsed and remaining time."""
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[note]}'),
-        TimeElapsedColumn(),
-        TextColumn('left'),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+class Display:
+    """
+    Shows one piece of work: title, count, a note, the time that is left.
+
+    :param total: how much there is to do.
+    :param unit: of the count, for people.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, console: Console):
+        self._title, self._total, self._unit, self._console = title, total, unit, console
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[note]}'),
+            TimeElapsedColumn(),
+            TextColumn('left'),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=total, note='')
+        self._began: float | None = None
+        self._said = time.monotonic()
+        self._completed, self._note = 0, 'starting'
+
+    def __enter__(self) -> Display:
+        """Begin to show."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Show the end and stop."""
+        self._progress.stop()
+        if not self._console.is_terminal:
+            self._say('')
+
+    def update(self, completed: int, note: str) -> None:
+        """Show that ``completed`` of the total are done."""
+        if completed and self._began is None:
+            self._began = time.monotonic()
+        self._completed, self._note = completed, note
+        self._progress.update(self._task, completed=completed, note=note)
+        if not self._console.is_terminal and time.monotonic() - self._said > PLAIN_PERIOD_S:
+            self._say(self._left())
+
+    def _say(self, left: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(
+            f'{self._title}: {self._completed} of {self._total} {self._unit}, {self._note}{left}',
+            soft_wrap=True,
+        )
+
+    def _left(self) -> str:
+        if not self._completed or self._completed >= self._total:
+            return ''
+        seconds = (time.monotonic() - self._began) / self._completed
+        return f', {timedelta(seconds=round(seconds * (self._total - self._completed)))} left'
 
 
 class Results:
@@ -76,9 +122,11 @@ class Results:
     @property
     def note(self) -> str:
         """How often the robots saw a success, and whether anything broke, in a few words."""
-        share = f'{100 * self.successes / self.episodes:.0f} %' if self.episodes else '-'
+        if not self.episodes:
+            return f'{self.faults} broke' if self.faults else 'starting'
+        share = f'{100 * self.successes / self.episodes:.0f} % said success'
         version = f', policy {self.version}' if self.version else ''
-        return f'{share} said success{version}' + (f', {self.faults} broke' if self.faults else '')
+        return share + version + (f', {self.faults} broke' if self.faults else '')
 
 
 @contextmanager
@@ -87,20 +135,12 @@ def watching(
 ) -> Iterator[Results]:
     """Show progress towards ``total`` episodes while the body runs."""
     results, over = Results(path, only_successes), threading.Event()
-    with bar(console) as progress:
-        task = progress.add_task(title, total=total, note='starting')
+    with Display(title, total, 'episodes', console) as display:
 
         def watch() -> None:
-            said = time.monotonic()
             while not over.wait(PERIOD_S):
                 results.read()
-                if results.episodes:
-                    progress.update(task, completed=results.counted, note=results.note)
-                if not console.is_terminal and time.monotonic() - said > PLAIN_PERIOD_S:
-                    said = time.monotonic()
-                    console.print(
-                        f'{title}: {results.counted} of {total} episodes, {results.note}'
-                    )
+                display.update(results.counted, results.note)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -110,6 +150,4 @@ def watching(
             over.set()
             thread.join()
             results.read()
-            progress.update(task, completed=results.counted, note=results.note)
-    if not console.is_terminal:
-        console.print(f'{title}: {results.counted} of {total} episodes, {results.note}')
+            display.update(results.counted, results.note)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from efm_bringup.progress import bar
+from efm_bringup.progress import Display
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.episode import Episode
 from efm_trainer.config import SftConfig
 from rich.console import Console
 from rich.table import Table
@@ -21,27 +22,22 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     from efm_trainer.bags import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
     from efm_trainer.trainer import Trainer
-
     import torch
 
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
     folder = run / 'episodes' / 'demonstration'
-    with bar(console) as progress:
-        count = len(find_bags(folder))
-        episodes = list(
-            progress.track(
-                read_episodes(folder, embodiment),
-                total=count,
-                description='reading bags',
-                task_id=progress.add_task('reading bags', total=count, note=''),
-            )
-        )
-        task = progress.add_task('fine-tuning', total=config.iterations, note='')
+    total = len(find_bags(folder))
+    episodes: list[Episode] = []
+    with Display('reading bags', total, 'bags', console) as display:
+        for episode in read_episodes(folder, embodiment):
+            episodes.append(episode)
+            display.update(len(episodes), '')
+    with Display('fine-tuning', config.iterations, 'steps', console) as display:
 
         def show(iteration: int, total: int, losses: dict) -> None:
-            progress.update(task, completed=iteration, note=_note(losses))
+            display.update(iteration, _note(losses))
 
         result = fine_tune(episodes, embodiment, encoder, config, run / 'sft', show)
     console.print(

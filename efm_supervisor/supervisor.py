@@ -180,6 +180,7 @@ class Supervisor:
         if not self._is_current(episode_id, stamp):
             return []
         self._action_stamp, self._policy_version = stamp, policy_version
+        self._acted.add(stamp)
         return self._advance(stamp, now)
 
     def on_steps_to_go(
@@ -196,6 +197,7 @@ class Supervisor:
             return []
         self._judged_stamp, self._steps_to_go, self._success = stamp, steps_to_go, success
         self._success_ever = self._success_ever or success
+        self._seen.add(stamp)
         self._reward_version = reward_version
         return self._advance(stamp, now)
 
@@ -256,6 +258,8 @@ class Supervisor:
         self._first_stamp = self._last_stamp = self._whole_stamp = 0
         self._action_stamp = self._judged_stamp = 0
         self._executed: list[int] = []
+        self._acted: set[int] = set()
+        self._seen: set[int] = set()
         self._success, self._success_ever, self._steps_to_go = False, False, math.nan
         self._policy_version = self._reward_version = 0
 
@@ -268,13 +272,13 @@ class Supervisor:
     def _advance(self, stamp: int, now: float) -> list:
         """End the episode if it is over at ``stamp``, else let its action pass if all is there."""
         self._last_stamp, self._moved_at = max(stamp, self._last_stamp), now
-        is_seen = not self._judged or self._judged_stamp == stamp
-        if is_seen:
+        is_whole = stamp in self._acted and (not self._judged or stamp in self._seen)
+        if is_whole:
             self._whole_stamp = max(stamp, self._whole_stamp)
-        over = self._ending(is_seen)
+        over = self._ending(is_whole)
         if over:
             return self._end(*over)
-        answered = self._action_stamp == stamp and (is_seen or not self._lockstep)
+        answered = is_whole or (stamp in self._acted and not self._lockstep)
         if not answered or stamp <= self._permitted_stamp:
             return []
         self._executed.append(stamp)
@@ -284,17 +288,19 @@ class Supervisor:
     def _permitted_stamp(self) -> int:
         return self._executed[-1] if self._executed else 0
 
-    def _ending(self, is_seen: bool) -> tuple[Outcome, Termination] | None:
+    def _ending(self, is_whole: bool) -> tuple[Outcome, Termination] | None:
         """
         Say whether an observation ends the episode: d <= s (kept up), or too many steps.
 
-        :param is_seen: all that is said of this observation has come.
-
         A failure needs no label: an episode that timed out simply did not reach the goal.
+
+        :param is_whole: action and judgement of this observation have come. Lockstep waits for
+            both, so that the last observation is always recorded; in real time success stops the
+            robot at once.
         """
-        if is_seen and self._success and self._detector_ends:
+        if self._success and self._detector_ends and (is_whole or not self._lockstep):
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
-        if is_seen and self._lockstep and len(self._executed) >= self.goal.max_steps:
+        if is_whole and self._lockstep and len(self._executed) >= self.goal.max_steps:
             return self._timeout()
         return None
 

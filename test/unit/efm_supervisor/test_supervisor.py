@@ -40,6 +40,10 @@ class Drive:
         """Bring the steps-to-go of the observation of a step."""
         return self.it.on_steps_to_go(episode, FIRST + step * PERIOD, d, success, 5, 0.0)
 
+    def reach(self, step: int) -> list:
+        """Bring everything for one step, on which the goal is reached."""
+        return self.action(step) + self.judge(step, 0.5, success=True)
+
     def both(self, step: int) -> list:
         """Bring everything for one step."""
         return self.action(step) + self.judge(step)
@@ -125,7 +129,7 @@ def test_success_on_the_very_last_observation_is_a_success():
     drive = Drive()
     for step in range(3):
         drive.both(step)
-    assert how(ending(drive.judge(3, success=True)))[:2] == (
+    assert how(ending(drive.reach(3)))[:2] == (
         Outcome.SUCCESS,
         Termination.SUCCESS_DETECTED,
     )
@@ -176,6 +180,13 @@ def test_label_for_another_episode_or_with_another_word_is_refused(episode, word
     with pytest.raises(ValueError, match=said):
         drive.it.on_label(episode, word, 0)
     assert drive.it.phase == Phase.RUNNING
+
+
+def test_lockstep_ends_only_where_the_last_observation_is_whole():
+    drive = Drive()
+    drive.both(0)
+    assert drive.judge(1, success=True) == []
+    assert ending(drive.action(1)).stamp == FIRST + PERIOD
 
 
 def test_label_without_an_episode_is_refused():
@@ -266,7 +277,7 @@ def test_paused_robot_finishes_its_episode_and_takes_no_other():
     drive = Drive()
     drive.it.paused = True
     assert drive.both(0) == [permit(0)]
-    drive.judge(1, success=True)
+    drive.reach(1)
     with pytest.raises(ValueError, match='got: paused'):
         drive.it.begin(Goal('e2'), 0.0)
     drive.it.paused = False
@@ -308,7 +319,7 @@ def test_episode_cut_short_ends_at_the_last_observation_that_has_all_its_message
 
 def test_recorded_episode_is_over_when_its_bag_is_on_disk():
     drive = Drive(recorded=True)
-    (end,) = drive.judge(0, success=True)
+    (end,) = drive.reach(0)
     assert drive.it.phase == Phase.SAVING
     assert drive.it.on_recorded('e0', True, 'other', '') == []
     assert drive.it.on_recorded('e1', True, 'bag', '') == [Finish(end.ending, 'bag')]
@@ -318,7 +329,7 @@ def test_recorded_episode_is_over_when_its_bag_is_on_disk():
 def test_bag_that_could_not_be_written_makes_the_episode_a_fault():
     drive = Drive(recorded=True)
     drive.both(0)
-    drive.judge(1, success=True)
+    drive.reach(1)
     (finish,) = drive.it.on_recorded('e1', False, '', 'disk full')
     found = finish.ending
     assert how(found) == (Outcome.UNLABELLED, Termination.FAULT, 1)
@@ -345,7 +356,7 @@ def test_reason_of_a_fault_is_kept_when_the_recording_fails_too():
 
 def test_recorder_that_does_not_answer_does_not_hold_the_robot_forever():
     drive = Drive(recorded=True)
-    drive.judge(0, success=True)
+    drive.reach(0)
     (finish,) = drive.it.tick(10.1)
     assert finish.ending.detail == 'recording failed: the recorder did not answer'
     drive.it.begin(Goal('e2'), 11.0)
@@ -399,7 +410,7 @@ def test_unjudged_episode_ends_without_a_distance():
 def test_nothing_is_carried_over_into_the_next_episode():
     drive = Drive()
     drive.both(0)
-    drive.judge(1, 0.5, success=True)
+    drive.reach(1)
     drive.it.begin(Goal('e2'), 5.0)
     drive.it.on_reset(2, True, '', FIRST + 900, '', 5.0)
     found = ending(drive.it.stop(Termination.STOPPED, ''))

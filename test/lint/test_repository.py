@@ -61,11 +61,11 @@ def test_papers_name_make_targets_that_exist(paper):
 @pytest.mark.parametrize('paper', PAPERS, ids=name)
 def test_papers_name_files_that_exist(paper):
     folders = r'docs|test|launch|config|requirements|benchmarks|urdf|efm_\w+'
-    named = set(re.findall(rf'(?<![\w/.~])((?:{folders})/[\w./-]*\w)', code(paper.read_text())))
-    packages = re.compile(r'efm_interfaces/(msg|srv|action)/\w+')
-    assert not [
-        path for path in named if not (ROOT / path).exists() and not packages.fullmatch(path)
-    ]
+    pattern = rf'(?<![\w/.~])((?:{folders})/[\w./*-]*[\w*])'
+    named = set(re.findall(pattern, code(paper.read_text())))
+    interfaces = re.compile(r'efm_interfaces/(msg|srv|action)/\w+')
+    named = {path for path in named if not interfaces.fullmatch(path)}
+    assert not [path for path in named if not any(ROOT.glob(path))]
 
 
 def test_papers_name_commands_that_exist():

@@ -39,7 +39,11 @@ class RewardNode(ManagedNode):
         config = self.config
         self._embodiment = load_embodiment(config.embodiment)
         files = load_release(config.release, '', self._embodiment.hash)
-        self._judge = Judge(files.reward, TextEncoder(config.text_encoder or ensure_text_encoder()), self._embodiment)
+        self._judge = Judge(
+            files.reward,
+            TextEncoder(config.text_encoder or ensure_text_encoder()),
+            self._embodiment,
+        )
         self._attempt, self._health = Attempt(), Health(self)
         self._health.facts['reward_version'] = str(self._judge.version)
         self._publisher = ros_topics.publisher(self, topics.STEPS_TO_GO)

@@ -1,0 +1,119 @@
+"""Camera in, steps-to-go and success out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core import topics
+from efm_core.messages import to_probabilities, to_stamp
+from efm_core.ros_messages import from_image
+from efm_interfaces.msg import EpisodeEvent
+from efm_reward import node as reward_node
+from efm_reward.judge import Judge
+from efm_reward.node import RewardNode
+from models import FakeTextEncoder, frames, SENTENCE, table_arm
+import numpy as np
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+
+T0, PERIOD = 500_000_000, 100_000_000  # [ns]
+PICTURES = frames(4)
+RULES = table_arm().episode
+# The release knows nothing: for the one robot everything is a success, for the other nothing.
+EASY = replace(table_arm(), episode=replace(RULES, success_threshold=61.0, success_dwell=2))
+
+
+class Scene:
+    """A reward node with a camera and a supervisor for it to listen to."""
+
+    def __init__(self, stage, make_event, robot, **parameters):
+        self.stage, self.make_event, self.robot = stage, make_event, robot
+        self.node = stage.start(RewardNode, lockstep=True, text_encoder='none', **parameters)
+        self.camera = stage.speak(topics.IMAGE)
+        self.events = stage.speak(topics.EPISODE_EVENT)
+        self.judgements = stage.listen(topics.STEPS_TO_GO)
+
+    def run_episode(self, episode_id, first=0, **fields):
+        """Return the judgement of every picture; the episode begins with step ``first``."""
+        del self.judgements[:]
+        fields = {'embodiment_hash': self.robot.hash, **fields}
+        self.events.publish(self.make_event(episode_id, T0 + first * PERIOD, **fields))
+        for step, picture in enumerate(PICTURES):
+            self.camera.publish(from_image(picture, T0 + (first + step) * PERIOD))
+            self.stage.hear(self.judgements, step + 1)
+        self.events.publish(self.make_event(episode_id, event=EpisodeEvent.END))
+        return list(self.judgements)
+
+
+@pytest.fixture(autouse=True)
+def _without_weights(monkeypatch):
+    monkeypatch.setattr(reward_node, 'TextEncoder', lambda directory: FakeTextEncoder())
+
+
+@pytest.fixture
+def scene_for(stage, make_event, shelf, yaml_of):
+    return lambda robot: Scene(
+        stage, make_event, robot, embodiment=yaml_of(robot), release=shelf(7, robot).uri
+    )
+
+
+def test_the_node_says_what_the_judge_itself_says(scene_for, shelf):
+    scene = scene_for(table_arm())
+    alone = Judge(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
+    alone.begin(SENTENCE)
+    for step, said in enumerate(scene.run_episode('first')):
+        expected = alone.judge(PICTURES[step])
+        np.testing.assert_array_equal(to_probabilities(said), expected.probabilities)
+        assert said.steps_to_go == np.float32(expected.steps_to_go)
+        assert (said.episode_id, said.step, said.reward_version) == ('first', step, 7)
+        assert said.embodiment_hash == table_arm().hash
+        assert to_stamp(said) == T0 + step * PERIOD
+        assert not said.success
+
+
+def test_steps_to_go_is_the_mean_of_the_distribution(scene_for):
+    for said in scene_for(table_arm()).run_episode('first'):
+        assert said.steps_to_go == pytest.approx(
+            sum(bin_ * p for bin_, p in enumerate(said.probabilities)), rel=1e-5
+        )
+
+
+def test_success_must_be_seen_twice_in_every_episode(scene_for):
+    scene = scene_for(EASY)
+    seen = [said.success for said in scene.run_episode('first')]
+    assert seen == [False, True, True, True]
+    again = [said.success for said in scene.run_episode('second', first=10)]
+    assert again == [False, True, True, True]
+
+
+def test_a_bad_picture_is_not_judged(scene_for):
+    scene = scene_for(table_arm())
+    scene.run_episode('first')
+    del scene.judgements[:]
+    scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
+    scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
+    scene.stage.hear(scene.judgements)
+    scene.camera.publish(from_image(np.zeros((8, 8, 3), np.uint8), T0 + 11 * PERIOD))
+    scene.camera.publish(from_image(PICTURES[0], T0 + 12 * PERIOD))
+    assert to_stamp(scene.stage.hear(scene.judgements, 2)[1]) == T0 + 12 * PERIOD
+
+
+def test_a_deactivated_judge_is_silent(scene_for):
+    scene = scene_for(table_arm())
+    scene.run_episode('first')
+    assert scene.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    del scene.judgements[:]
+    scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
+    scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
+    assert scene.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert [s.episode_id for s in scene.run_episode('third', first=20)] == ['third'] * 4
+
+
+def test_without_its_release_the_node_is_not_configured(stage, yaml_of, tmp_path, capfd):
+    node = stage.make(
+        RewardNode, embodiment=yaml_of(table_arm()), release=str(tmp_path), text_encoder='none'
+    )
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    said = capfd.readouterr().err
+    assert 'not configured: release: expected' in said
+    assert 'Traceback' not in said

@@ -21,18 +21,31 @@ class Killed(BaseException):
     """A process that is gone; nobody catches this."""
 
 
-@pytest.fixture
-def quick(monkeypatch):
+@pytest.fixture(scope='module')
+def quick():
     """Replace the export to ONNX, which takes most of the time and has tests of its own."""
 
     def export(model, path, embodiment, version):
         path.write_text(str(version))
 
-    monkeypatch.setattr(module, 'export_policy', export)
-    monkeypatch.setattr(module, 'export_reward', export)
-    monkeypatch.setattr(
-        module, 'parity', lambda model, path, embodiment, kind: ParityReport(kind, 0.0, True, 1)
-    )
+    def prove(model, path, embodiment, kind):
+        return ParityReport(kind, 0.0, True, 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, 'export_policy', export)
+        patch.setattr(module, 'export_reward', export)
+        patch.setattr(module, 'parity', prove)
+        yield
+
+
+@pytest.fixture(scope='module')
+def undisturbed(quick, tmp_path_factory):
+    """Return the state of a trainer that made two updates and was never killed."""
+    whole = make_run(tmp_path_factory.mktemp('whole'), EMBODIMENT)
+    trainer = Trainer(whole, EMBODIMENT, FakeTextEncoder(), CONFIG)
+    learn_twice(trainer, whole)
+    trainer.close()
+    return weights(whole)
 
 
 @pytest.fixture
@@ -69,15 +82,6 @@ def assert_same(left, right):
 def metrics(run):
     lines = (run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
     return [json.loads(line) for line in lines]
-
-
-def test_the_first_release_is_stage_one(run):
-    trainer = Trainer(run, EMBODIMENT, FakeTextEncoder())
-    assert (trainer.version, trainer.release.version) == (1, 1)
-    files = load_release(trainer.release.uri, trainer.release.sha256, EMBODIMENT.hash)
-    assert files.manifest['parity'][0]['passed']
-    assert trainer.step() is None
-    trainer.close()
 
 
 def test_enough_episodes_make_the_next_release(run, begin):
@@ -148,10 +152,8 @@ def learn_twice(trainer, run):
     ],
 )
 def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_happened(
-    run, begin, monkeypatch, tmp_path_factory, target, name
+    run, begin, monkeypatch, undisturbed, target, name
 ):
-    whole = make_run(tmp_path_factory.mktemp('whole'), EMBODIMENT)
-    learn_twice(begin(directory=whole), whole)
     trainer = begin()
     spool_bags(run, EMBODIMENT, range(2))
     trainer.step()
@@ -168,7 +170,7 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_happened(
     successor = begin()
     successor.step()
     assert successor.version == successor.release.version == 3
-    assert_same(weights(run), weights(whole))
+    assert_same(weights(run), undisturbed)
     assert [row['version'] for row in metrics(run)] == [2, 3]
     assert successor.status['episodes'] == 4
     assert load_release(successor.release.uri, successor.release.sha256).manifest['version'] == 3

@@ -20,8 +20,10 @@ from efm_core.messages import to_image, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
 import numpy as np
 from rosbags.rosbag2 import Reader
+import yaml
 
 START, END = 1, 2  # EpisodeEvent.event
+LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # libyaml is twenty times faster
 JOINED = (topics.ACTION, topics.COMMAND, topics.STEPS_TO_GO, topics.WORLD_STATE)
 
 
@@ -114,18 +116,29 @@ def read_recording(bag: Path, image: str) -> Recording:
 
 
 def _storage(bag: Path) -> Path:
-    """Return what to open: the folder, or its only MCAP file, which needs no ``metadata.yaml``."""
+    """Return what to open: the folder, or its only MCAP file where that says the same, faster."""
     if not bag.exists():
         raise FileNotFoundError(f'bag: expected a folder or a file, got {bag}')
-    if bag.is_file() or (bag / 'metadata.yaml').is_file():
+    if bag.is_file():
         return bag
-    files = sorted(bag.glob('*.mcap'))
-    if len(files) != 1:
+    files, about = sorted(bag.glob('*.mcap')), bag / 'metadata.yaml'
+    if not about.is_file() and len(files) != 1:
         raise TornBag(
             f'{bag}: expected metadata.yaml, got none: the recording was not finished '
             '(`ros2 bag reindex` writes it anew)'
         )
-    return files[0]
+    return files[0] if not about.is_file() or _is_plain(about, files) else bag
+
+
+def _is_plain(about: Path, files: list[Path]) -> bool:
+    """Return whether ``metadata.yaml`` tells of one MCAP file without compression of its own."""
+    try:
+        facts = yaml.load(about.read_text(), LOADER)['rosbag2_bagfile_information']
+        mode = facts.get('compression_mode', '').lower()
+        named = [Path(name).name for name in facts['relative_file_paths']]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        return False  # the reader will say what is wrong
+    return mode in ('', 'none') and named == [file.name for file in files] and len(named) == 1
 
 
 def _decode(bag: Path, reader: Reader, image: str) -> Recording:

@@ -152,6 +152,21 @@ def test_a_bag_whose_recording_was_not_finished_is_torn(tmp_path):
         read_episode(bag, EMBODIMENT)
 
 
+def test_a_bag_that_lost_one_of_its_files_is_torn(tmp_path):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag')
+    about = bag / 'metadata.yaml'
+    about.write_text(about.read_text().replace('- bag.mcap\n', '- bag.mcap\n  - bag_1.mcap\n'))
+    with pytest.raises(TornBag, match='missing'):
+        read_episode(bag, EMBODIMENT)
+
+
+def test_a_bag_with_unreadable_metadata_is_torn(tmp_path):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag')
+    (bag / 'metadata.yaml').write_text('rosbag2_bagfile_information: [')
+    with pytest.raises(TornBag, match='YAML'):
+        read_episode(bag, EMBODIMENT)
+
+
 def test_a_flipped_byte_never_changes_an_episode_silently(tmp_path):
     episode = make_episode(EMBODIMENT)
     bag = write_bag(episode, tmp_path / 'bag')

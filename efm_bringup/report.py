@@ -114,7 +114,7 @@ def summarise(run: Path, stages: dict[str, Stage], embodiment: Embodiment) -> di
         'success_before': _rate(rates['before'], before, rules),
         'success_after': _rate(rates['after'], after, rules),
         'intervals_are_disjoint': are_disjoint(rates['before'], rates['after']),
-        'episodes_demonstrated': _count(run / 'episodes' / 'demonstration'),
+        'episodes_demonstrated': _count_demonstrations(run),
         'episodes_practised': len(practice),
         'steps_practised': sum(len(episode) for episode in practice),
         'policy_versions': len({episode.policy_version for episode in practice}),
@@ -187,24 +187,29 @@ def _rate(rate: Proportion, episodes: list[Episode], rules: EpisodeRules) -> dic
     }
 
 
-def _count(folder: Path) -> int:
+def _count_demonstrations(run: Path) -> int:
+    """Return how many demonstrations succeeded, which are those that teach; else how many are."""
+    results, folder = run / 'results' / 'demonstration.jsonl', run / 'episodes' / 'demonstration'
+    if results.is_file():
+        lines = map(json.loads, results.read_text().splitlines())
+        return sum(line['outcome'] == Outcome.SUCCESS.value for line in lines)
     return len(find_bags(folder)) if folder.is_dir() else 0
 
 
 def _keep_example(stage: Stage, episode: Episode) -> None:
-    """Keep the first judged success and the first failure that are long enough to show."""
+    """Keep the last judged success and the last failure that are long enough to show."""
     if len(episode) < SHORTEST_FILM or not is_judged(episode):
         return
     if episode.outcome is Outcome.SUCCESS and reached(episode):
-        stage.examples.setdefault('success', episode)
+        stage.examples['success'] = episode
     elif episode.outcome is Outcome.FAILURE and not reached(episode):
-        stage.examples.setdefault('failure', episode)
+        stage.examples['failure'] = episode
 
 
 def choose_examples(stages: dict[str, Stage]) -> dict[str, Episode]:
-    """Return a success and a failure, each from the latest stage that has one."""
+    """Return a success and a failure; of practice first, where the detector ends episodes."""
     found: dict[str, Episode] = {}
-    for name in ('evaluation_after', 'practice', 'evaluation_before'):
+    for name in ('practice', 'evaluation_after', 'evaluation_before'):
         found = {**stages[name].examples, **found}
     return {word: found[word] for word in ('success', 'failure') if word in found}
 

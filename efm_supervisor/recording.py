@@ -19,6 +19,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 HEADER_STAMP = struct.Struct('<iI')
 CDR_HEADER = 4
+PER_OBSERVATION = {topics.IMAGE.name, topics.JOINT_STATES.name, topics.WORLD_STATE.name}
 UNSTAMPED = {topics.INSTRUCTION.name, topics.ESTOP.name}
 
 
@@ -145,6 +146,8 @@ class Recording:
         """
         if self._bag:
             self._bag.last_stamp = last_stamp
+            # What came with every observation so far must come with the last one too.
+            self._bag.awaited |= PER_OBSERVATION & self._bag.connections.keys()
             self._bag.awaited -= {name for name, stamp in seen.items() if stamp >= last_stamp}
 
     @property

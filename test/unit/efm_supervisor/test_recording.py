@@ -158,6 +158,15 @@ def test_abandoned_bag_stays_among_the_unfinished_and_can_be_read(recording, tmp
     recording.abandon()
 
 
+def test_bag_waits_for_the_truth_of_the_last_observation_if_that_came_with_the_others(recording):
+    recording.start('e1', 'practice', 100)
+    write(recording, (topics.WORLD_STATE, 100), *((topic, 200) for topic in CLOSING))
+    recording.end(200, {topic.name: 200 for topic in CLOSING})
+    assert recording.missing == ['world_state']
+    write(recording, (topics.WORLD_STATE, 200))
+    assert recording.is_whole
+
+
 def test_next_episode_closes_one_that_never_ended(recording, tmp_path):
     recording.start('e1', 'practice', 100)
     recording.start('e2', 'practice', 500)
@@ -206,11 +215,14 @@ def test_episode_that_is_recorded_is_the_episode_that_is_read(tmp_path, embodime
     recording = Recording(tmp_path, '/robot_0', CLOSING)
     recording.start('e1', 'practice', int(episode.stamps[0]))
     by_name = {topic.name: topic for topic in topics.TABLE}
+    seen = {}
     with Reader(source) as reader:
         for connection, received, data in reader.messages():
-            if connection.topic.endswith('outcome'):
-                recording.end(int(episode.stamps[-1]), {'observation': int(episode.stamps[-1])})
-            recording.write(by_name[connection.topic.split('/')[-1]], data, received)
+            topic = by_name[connection.topic.split('/')[-1]]
+            if topic is topics.OUTCOME:
+                recording.end(int(episode.stamps[-1]), seen)
+            recording.write(topic, data, received)
+            seen[topic.name] = stamp_of(data)
     assert recording.is_whole
     read = read_episode(recording.finish(), embodiment)
     for field in fields(episode):

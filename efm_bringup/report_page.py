@@ -17,9 +17,10 @@ h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.0
 h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
 p { margin: .4rem 0; } .soft { color: var(--soft); }
 .cards { display: grid; gap: 1rem; margin: 1.6rem 0;
-  grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); }
 .card, section { background: #fff; border: 1px solid var(--line); border-radius: 12px; }
-.card { padding: 1rem 1.2rem; } .card b { display: block; font-size: 1.75rem; line-height: 1.25; }
+.card { padding: .9rem 1.1rem; }
+.card b { display: block; font-size: 1.45rem; line-height: 1.35; white-space: nowrap; }
 .card.lead { border-color: var(--good); } .card.lead b { color: var(--good); }
 .card span { color: var(--soft); font-size: .9rem; }
 section { padding: 1.3rem 1.5rem; margin: 1rem 0; overflow-x: auto; }
@@ -124,7 +125,8 @@ def _cards(summary: dict) -> list[str]:
             f'practice episodes after {summary["episodes_demonstrated"]} demonstrations',
         ),
         _card(
-            ' → '.join(f'{value:.0f}' for value in steps) or 'n/a', 'steps an episode takes, mean'
+            ' → '.join(f'{value:.0f}' for value in steps) or 'n/a',
+            'steps to the goal or the time-out, mean',
         ),
         _card(
             f'{percent(detector["precision"])} / {percent(detector["recall"])}',
@@ -161,7 +163,7 @@ def _table(head: list[str], rows: list[list]) -> str:
 def _detector(detector: dict) -> str:
     """Return the table of the success detector against the simulator."""
     rows = []
-    for scope, words in (('per_episode', 'ends an episode'), ('per_frame', 'single observation')):
+    for scope, words in (('per_episode', 'episodes'), ('per_frame', 'single observations')):
         for stage, counts in detector[scope].items():
             figures = [percent(counts['precision']), percent(counts['recall'])]
             names = ('true_positives', 'false_positives', 'false_negatives', 'true_negatives')

@@ -101,18 +101,20 @@ def plot_learning(practice: list[Episode]) -> Figure | None:
         return None
     figure = Figure(figsize=(9.2, 5.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
+    numbers = np.arange(1, len(practice) + 1)
     true = [reached(episode) for episode in practice]
-    detected = [e.termination is Termination.SUCCESS_DETECTED for e in practice]
-    if None not in true:
-        _curve(upper, 100 * moving_average(true), AFTER, 'true success (simulator)')
-    _curve(upper, 100 * moving_average(detected), DETECTED, 'success the robot detected itself')
+    known = np.array([success is not None for success in true])
+    if known.any():
+        average = moving_average([success for success in true if success is not None])
+        _curve(upper, numbers[known], 100 * average, AFTER, 'true success (simulator)')
+    detected = moving_average([e.termination is Termination.SUCCESS_DETECTED for e in practice])
+    _curve(upper, numbers, 100 * detected, DETECTED, 'success the robot detected itself')
     upper.set(ylim=(0, 105), yticks=range(0, 101, 20), ylabel='success [%]')
     upper.set_title(f'Practice, mean of the last {WINDOW} episodes')
     upper.legend(loc='lower right')
     steps = [len(episode) for episode in practice]
-    numbers = np.arange(1, len(steps) + 1)
     lower.plot(numbers, steps, '.', color=FAINT, markersize=4)
-    _curve(lower, moving_average(steps), INK, '')
+    _curve(lower, numbers, moving_average(steps), INK, '')
     lower.set(ylim=(0, max(steps) * 1.1), ylabel='steps', xlabel='practice episode')
     return figure
 
@@ -155,8 +157,8 @@ def plot_wall_clock(seconds: dict[str, float]) -> Figure | None:
     return figure
 
 
-def _curve(axes: Axes, values: np.ndarray, colour: str, label: str) -> None:
-    axes.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=2, label=label)
+def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
+    axes.plot(x, y, color=colour, linewidth=2, label=label)
 
 
 def _strip(axes: Axes, film: Film) -> None:

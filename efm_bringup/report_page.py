@@ -20,11 +20,11 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
   grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); }
 .card, section { background: #fff; border: 1px solid var(--line); border-radius: 12px; }
 .card { padding: .9rem 1.1rem; }
-.card b { display: block; font-size: 1.45rem; line-height: 1.35; white-space: nowrap; }
+.card b { display: block; font-size: 1.25rem; line-height: 1.5; white-space: nowrap; }
 .card.lead { border-color: var(--good); } .card.lead b { color: var(--good); }
 .card span { color: var(--soft); font-size: .9rem; }
 section { padding: 1.3rem 1.5rem; margin: 1rem 0; overflow-x: auto; }
-img { max-width: 100%; display: block; margin: 0 auto; }
+img { max-width: 100%; display: block; margin: 0 auto; } img.success { width: 480px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .4rem .7rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
@@ -149,7 +149,7 @@ def _section(title: str, caption: str, body: str) -> str:
 def _picture(name: str, file: Path) -> str:
     title, caption = CAPTIONS[name]
     data = base64.b64encode(file.read_bytes()).decode()
-    image = f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+    image = f'<img class="{name}" alt="{escape(title)}" src="data:image/png;base64,{data}">'
     return _section(title, caption, image)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 INK, FAINT = '#1f2937', '#d1d5db'
 BEFORE, AFTER, DETECTED, BAD = '#94a3b8', '#0f766e', '#d97706', '#b91c1c'
 WINDOW = 30  # episodes in a moving average
+FEWEST = 8  # a mean of fewer is not drawn
 FRAMES = 9  # of a film strip
 STYLE = {
     'font.size': 10.5,
@@ -158,7 +159,7 @@ def plot_wall_clock(seconds: dict[str, float]) -> Figure | None:
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
-    axes.plot(x, y, color=colour, linewidth=2, label=label)
+    axes.plot(x[FEWEST - 1 :], y[FEWEST - 1 :], color=colour, linewidth=2, label=label)
 
 
 def _strip(axes: Axes, film: Film) -> None:

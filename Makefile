@@ -17,33 +17,33 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 .PHONY: help setup graphics build demo test lint unit ros graph bench-graph clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
 
 setup: $(STAMPS)/efm graphics  ## virtual environment with ROS 2, the messages and the suite (once; again after changes)
 
 $(STAMPS)/venv:
 	@echo '--- virtual environment'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) setuptools
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/constraints.txt
 	@echo '--- requirements (minutes)'
-	$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	$(PIP) --no-deps -r requirements/text.txt
+	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
+	@$(PIP) --no-deps -r requirements/text.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
 	@echo '--- efm_interfaces (half a minute)'
-	$(WITH_WHEELS) $(BIN)/cmake -S efm_interfaces -B $(VENV)/build/efm_interfaces --log-level=WARNING \
+	@$(WITH_WHEELS) $(BIN)/cmake -S efm_interfaces -B $(VENV)/build/efm_interfaces --log-level=WARNING \
 		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
 		-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null
-	$(WITH_WHEELS) $(BIN)/cmake --build $(VENV)/build/efm_interfaces -j2 --target install >/dev/null
+	@$(WITH_WHEELS) $(BIN)/cmake --build $(VENV)/build/efm_interfaces -j2 --target install >/dev/null
 	@touch $@
 
 $(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml
 	@echo '--- efm'
-	$(PIP) --no-deps --no-build-isolation -e .
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 graphics: $(STAMPS)/requirements

@@ -38,8 +38,8 @@ class Stage:
     :ivar peer: a plain node for publishers, subscriptions and clients of the test.
     """
 
-    def __init__(self, context: Context, executor: Any):
-        self._context, self._executor = context, executor
+    def __init__(self, context: Context):
+        self._context, self._executor = context, make_executor(context)
         self.namespace = f'/test_{next(numbers)}'
         self._nodes: list[Any] = []
         self.peer = self._add(Node('peer', context=context, namespace=self.namespace))
@@ -66,10 +66,14 @@ class Stage:
         self._connect(topic)
         return publisher
 
-    def listen(self, topic: topics.Topic, lockstep: bool = True) -> list[Any]:
-        """Return a list that fills with the messages of a topic."""
+    def listen(
+        self, topic: topics.Topic, then: Callable[[Any], Any] = bool, lockstep: bool = True
+    ) -> list[Any]:
+        """Return a list that fills with the messages of a topic; ``then`` is called for each."""
         heard: list[Any] = []
-        ros_topics.subscription(self.peer, topic, heard.append, lockstep)
+        ros_topics.subscription(
+            self.peer, topic, lambda message: (heard.append(message), then(message)), lockstep
+        )
         self._connect(topic)
         return heard
 
@@ -98,9 +102,9 @@ class Stage:
             self._executor.spin_once(timeout_sec=0.02)
 
     def close(self) -> None:
-        """End all nodes, the last to come first."""
+        """End all nodes, once nothing can call them any more."""
+        self._executor.shutdown()
         for node in reversed(self._nodes):
-            self._executor.remove_node(node)
             node.destroy_node()
 
     def _add(self, node: Any) -> Any:
@@ -113,28 +117,24 @@ class Stage:
         name = self.peer.resolve_topic_name(topic.name)
         publishers = [p for node in self._nodes for p in node.publishers if p.topic_name == name]
         ears = [s for node in self._nodes for s in node.subscriptions if s.topic_name == name]
-        assert publishers
-        assert ears
         self.spin_until(
             lambda: all(p.get_subscription_count() >= len(ears) for p in publishers), topic.name
         )
 
 
 @pytest.fixture(scope='module')
-def theatre() -> Iterator[tuple[Context, Any]]:
-    """Return a context and an executor for the tests of one file."""
+def context() -> Iterator[Context]:
+    """Return a context for the tests of one file."""
     context = Context()
     rclpy.init(context=context)
-    executor = make_executor(context)
-    yield context, executor
-    executor.shutdown()
+    yield context
     context.try_shutdown()
 
 
 @pytest.fixture
-def stage(theatre) -> Iterator[Stage]:
+def stage(context) -> Iterator[Stage]:
     """Return an empty stage."""
-    stage = Stage(*theatre)
+    stage = Stage(context)
     yield stage
     stage.close()
 

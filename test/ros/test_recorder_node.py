@@ -1,0 +1,301 @@
+"""One bag per episode, which says what was said live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import errno
+
+from bags import make_episode
+from efm_core import topics
+from efm_core.messages import (
+    to_displacement,
+    to_image,
+    to_positions,
+    to_probabilities,
+    to_stamp,
+    to_tokens,
+    to_values,
+)
+from efm_core.ros_messages import (
+    from_action,
+    from_displacement,
+    from_image,
+    from_joints,
+    from_judgement,
+    from_observation,
+    from_outcome,
+    from_world,
+)
+from efm_interfaces.msg import EpisodeEvent
+from efm_supervisor import recording
+from efm_supervisor.recorder_node import RecorderNode
+from efm_trainer.bags import find_bags, read_episode, read_recording
+import numpy as np
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+from rosbags.rosbag2 import Reader
+from std_msgs.msg import String
+
+SPOKEN = (
+    topics.IMAGE,
+    topics.OBSERVATION,
+    topics.JOINT_STATES,
+    topics.INSTRUCTION,
+    topics.ACTION,
+    topics.COMMAND,
+    topics.STEPS_TO_GO,
+    topics.EPISODE_EVENT,
+    topics.OUTCOME,
+    topics.WORLD_STATE,
+)
+FULL = OSError(errno.ENOSPC, 'No space left on device')
+
+
+class Robot:
+    """Everybody but the recorder, saying what they said in an episode that is known."""
+
+    def __init__(self, stage, make_event, folder, **parameters):
+        self.stage, self.make_event = stage, make_event
+        self.spool = folder / 'practice'
+        known = {'lockstep': True, 'spool': str(folder), **parameters}
+        self.node = stage.start(RecorderNode, **known)
+        self.voices = {topic.name: stage.speak(topic) for topic in SPOKEN}
+        self.live = {topic.name: stage.listen(topic) for topic in SPOKEN}
+        self.recordings = stage.listen(topics.RECORDING)
+
+    def say(self, topic, message):
+        self.voices[topic.name].publish(message)
+
+    def event(self, episode, kind):
+        first = kind == EpisodeEvent.START
+        return self.make_event(
+            episode.episode_id,
+            int(episode.stamps[0 if first else -1]),
+            event=kind,
+            index=episode.index,
+            seed=episode.seed,
+            instruction=episode.instruction,
+        )
+
+    def play(self, episode, without=()):
+        """Say all of an episode; the first picture comes before its START."""
+        self.play_step(episode, 0, without)
+        self.say(topics.INSTRUCTION, String(data=episode.instruction))
+        self.say(topics.EPISODE_EVENT, self.event(episode, EpisodeEvent.START))
+        self.stage.spin_until(self.is_open_or_failed(), 'an open bag')
+        for step in range(1, len(episode) + 1):
+            self.play_step(episode, step, without)
+        end = self.event(episode, EpisodeEvent.END)
+        self.say(topics.EPISODE_EVENT, end)
+        self.say(
+            topics.OUTCOME,
+            from_outcome(
+                end,
+                int(episode.stamps[-1]),
+                outcome=episode.outcome.value,
+                termination=episode.termination.value,
+                steps=len(episode),
+                policy_version=episode.policy_version,
+                reward_version=episode.reward_version,
+            ),
+        )
+
+    def is_open_or_failed(self):
+        said = len(self.recordings)
+        return lambda: self.node._recording.episode_id or len(self.recordings) > said
+
+    def play_step(self, episode, step, without=()):
+        """Say what belongs to one observation; the action for the last is not executed."""
+        stamp, picture = int(episode.stamps[step]), episode.observations[step]
+        about, acted = {'episode_id': episode.episode_id}, min(step, len(episode) - 1)
+        values = episode.actions[acted]
+        last = step == len(episode)
+        distribution = np.random.default_rng(step).dirichlet(np.ones(61))
+        positions = {'tool': np.array([0.1, 0.2, step]), 'red_cube': np.zeros(3)}
+        said = {
+            topics.IMAGE: from_image(picture, stamp, 'table'),
+            topics.OBSERVATION: from_observation(picture, stamp),
+            topics.JOINT_STATES: from_joints(('a', 'b'), np.array([0.5, step]), stamp),
+            topics.WORLD_STATE: from_world(
+                positions, episode.true_success_per_step[step], 0.1, stamp
+            ),
+            topics.STEPS_TO_GO: from_judgement(
+                distribution, episode.steps_to_go[step], last, stamp, **about
+            ),
+            topics.ACTION: from_action(
+                episode.tokens[acted],
+                values,
+                episode.log_probs[acted],
+                stamp,
+                policy_version=episode.policy_version,
+                **about,
+            ),
+        }
+        if not last:
+            said[topics.COMMAND] = from_displacement(values, 10.0, stamp, 'table')
+        for topic, message in said.items():
+            if topic not in without:
+                self.say(topic, message)
+
+    def hear_recordings(self, count=1):
+        return self.stage.hear(self.recordings, count)
+
+
+@pytest.fixture
+def robot(stage, make_event, tmp_path):
+    return Robot(stage, make_event, tmp_path)
+
+
+def assert_same(found, expected):
+    """Compare two episodes, arrays and all."""
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
+
+
+def test_a_bag_holds_the_episode_bit_for_bit(robot, embodiment):
+    episode = make_episode(embodiment, index=3, steps=5)
+    robot.play(episode)
+    said = robot.hear_recordings()[0]
+    assert (said.success, said.episode_id, said.detail) == (True, 'episode-3', '')
+    assert said.uri == str(robot.spool / 'episode-3')
+    assert to_stamp(said) == episode.stamps[-1]
+    assert_same(read_episode(said.uri, embodiment), episode)
+
+
+def arrays_of(name, message):
+    """Return what a message of the topic holds, decoded as everywhere."""
+    return {
+        'image': lambda m: [to_image(m)],
+        'observation': lambda m: [to_image(m)],
+        'action': lambda m: [to_tokens(m), to_values(m), m.log_probability, m.policy_version],
+        'command': lambda m: [to_displacement(m, 10.0)],
+        'steps_to_go': lambda m: [to_probabilities(m), m.steps_to_go, m.success],
+        'world_state': lambda m: [*to_positions(m).values(), m.success, m.distance],
+    }[name](message)
+
+
+@pytest.mark.parametrize('record_images', [True, False])
+def test_a_bag_says_what_was_said_live(stage, make_event, tmp_path, embodiment, record_images):
+    robot = Robot(stage, make_event, tmp_path, record_images=record_images)
+    robot.play(make_episode(embodiment, index=3, steps=5))
+    bag = robot.spool / robot.hear_recordings()[0].episode_id
+    found = read_recording(bag, 'image')
+    compared = {**found.at, 'observation': found.pictures}
+    assert set(compared) == {'observation', 'action', 'command', 'steps_to_go', 'world_state'}
+    for name, recorded in compared.items():
+        live = {to_stamp(message): message for message in robot.live[name]}
+        assert list(recorded) == list(live)
+        for stamp, message in live.items():
+            pairs = zip(arrays_of(name, message), arrays_of(name, recorded[stamp]), strict=True)
+            for ours, theirs in pairs:
+                np.testing.assert_array_equal(ours, theirs)
+                assert np.asarray(ours).dtype == np.asarray(theirs).dtype
+    assert ('image' in found.topics) == record_images
+
+
+def test_two_bags_in_a_row_hold_their_own_episode_only(robot, embodiment):
+    first = make_episode(embodiment, index=0, steps=4)
+    second = make_episode(embodiment, index=1, steps=6)
+    second = replace(second, stamps=second.stamps + 100 * int(first.stamps[-1]))
+    robot.play(first)
+    robot.hear_recordings(1)
+    robot.play(second)
+    robot.hear_recordings(2)
+    bags = find_bags(robot.spool)
+    assert [bag.name for bag in bags] == ['episode-0', 'episode-1']
+    for bag, episode in zip(bags, (first, second), strict=True):
+        assert_same(read_episode(bag, embodiment), episode)
+
+
+def test_a_bag_needs_nothing_but_itself_to_be_read(robot, embodiment):
+    robot.play(make_episode(embodiment, steps=2))
+    with Reader(robot.spool / robot.hear_recordings()[0].episode_id) as bag:
+        types = {c.topic: (c.msgtype, c.digest) for c in bag.connections}
+        prefix = f'{robot.stage.namespace}/'
+        for topic in SPOKEN:
+            if topic is topics.IMAGE:
+                continue
+            msgtype, digest = types[prefix + topic.name]
+            assert msgtype == topic.type
+            assert digest.startswith('RIHS01_')
+        assert all(c.msgdef.data for c in bag.connections)
+
+
+def test_messages_of_an_episode_that_ended_are_not_in_the_next_bag(robot, embodiment):
+    first = make_episode(embodiment, index=0, steps=2)
+    second = make_episode(embodiment, index=1, steps=2)
+    second = replace(second, stamps=second.stamps + 100 * int(first.stamps[-1]))
+    robot.play(first)
+    robot.hear_recordings(1)
+    robot.play_step(first, 2)
+    robot.play(second)
+    robot.hear_recordings(2)
+    found = read_recording(robot.spool / 'episode-1', 'image')
+    assert min(found.pictures) == second.stamps[0]
+
+
+@pytest.mark.parametrize('where', ['write', 'close', 'open'])
+def test_a_full_disk_loses_that_bag_and_nothing_else(robot, embodiment, monkeypatch, where):
+    episodes = []
+    for index in range(3):
+        episode = make_episode(embodiment, index=index, steps=3)
+        episodes.append(replace(episode, stamps=episode.stamps + index * 10**12))
+    robot.play(episodes[0])
+    robot.hear_recordings(1)
+
+    def fail(*args, **kwargs):
+        raise FULL
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recording.Writer, where, fail)
+        robot.play(episodes[1])
+        said = robot.hear_recordings(2)[1]
+    assert (said.success, said.episode_id, said.uri) == (False, 'episode-1', '')
+    assert 'No space left on device' in said.detail
+    robot.play(episodes[2])
+    assert robot.hear_recordings(3)[2].success
+    bags = find_bags(robot.spool)
+    assert [bag.name for bag in bags] == ['episode-0', 'episode-2']
+    assert_same(read_episode(bags[0], embodiment), episodes[0])
+    assert_same(read_episode(bags[1], embodiment), episodes[2])
+
+
+def test_an_episode_that_exists_already_is_not_overwritten(robot, embodiment):
+    episode = make_episode(embodiment, steps=2)
+    robot.play(episode)
+    robot.hear_recordings(1)
+    robot.play(replace(episode, stamps=episode.stamps + 10**12))
+    said = robot.hear_recordings(2)[1]
+    assert not said.success
+    assert 'exists already' in said.detail
+    assert_same(read_episode(robot.spool / episode.episode_id, embodiment), episode)
+
+
+def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp_path, embodiment):
+    robot = Robot(stage, make_event, tmp_path, settle_timeout_s=0.2)
+    robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
+    said = robot.hear_recordings()[0]
+    assert not said.success
+    assert said.detail == 'the last message never came on steps_to_go'
+    assert not find_bags(robot.spool)
+
+
+def test_where_nobody_judges_a_bag_is_whole_without_steps_to_go(
+    stage, make_event, tmp_path, embodiment
+):
+    robot = Robot(stage, make_event, tmp_path, judged=False)
+    robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
+    assert robot.hear_recordings()[0].success
+    episode = read_episode(robot.spool / 'episode-0', embodiment)
+    assert np.isnan(episode.steps_to_go).all()
+
+
+def test_a_bag_under_way_is_hidden_from_readers(robot, embodiment):
+    episode = make_episode(embodiment, steps=2)
+    robot.play_step(episode, 0)
+    robot.say(topics.EPISODE_EVENT, robot.event(episode, EpisodeEvent.START))
+    robot.stage.spin_until(robot.is_open_or_failed(), 'an open bag')
+    assert not find_bags(robot.spool)
+    assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert not find_bags(robot.spool)
+    assert [path.name[0] for path in robot.spool.iterdir()] == ['.']

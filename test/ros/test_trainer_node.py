@@ -1,0 +1,118 @@
+"""Bags in, releases out, and one trainer at a time."""
+
+from __future__ import annotations
+
+from bags import make_episode, write_bag
+from efm_core import topics
+from efm_core.release import load_release
+from efm_model import text
+from efm_trainer.node import TrainerNode
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
+
+ROBOT = small_embodiment()
+
+
+@pytest.fixture(autouse=True)
+def _without_weights(monkeypatch):
+    monkeypatch.setattr(text, 'TextEncoder', lambda directory: FakeTextEncoder())
+
+
+@pytest.fixture
+def parameters(yaml_of, tmp_path):
+    run = make_run(tmp_path / 'run', ROBOT)
+    return {
+        'embodiment': yaml_of(ROBOT),
+        'run': str(run),
+        'text_encoder': 'none',
+        'episodes_per_update': 2,
+        'poll_period_s': 0.01,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / 'run'
+
+
+def test_episodes_become_a_release_that_is_announced(stage, parameters, run):
+    stage.start(TrainerNode, **parameters)
+    releases, statuses = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.TRAINER_STATUS)
+    assert stage.hear(releases)[0].version == 1
+    spool_bags(run, ROBOT, range(2))
+    newest = stage.hear(releases, 2)[1]
+    assert (newest.version, newest.stage, newest.embodiment_hash) == (2, 'active', ROBOT.hash)
+    manifest = load_release(newest.uri, newest.sha256, ROBOT.hash).manifest
+    assert manifest['version'] == 2
+    assert all(report['passed'] for report in manifest['parity'])
+    stage.spin_until(lambda: statuses and statuses[-1].episodes == 2, 'a status')
+    status = statuses[-1]
+    assert (status.version, status.updates, status.stale, status.quarantined) == (2, 1, 0, 0)
+
+
+def test_a_torn_bag_and_a_stale_episode_are_counted_and_not_learned_from(stage, parameters, run):
+    stage.start(TrainerNode, **parameters)
+    releases, statuses = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.TRAINER_STATUS)
+    stage.hear(releases)
+    spool = run / 'episodes' / 'practice'
+    spool_bags(run, ROBOT, range(1), policy_version=0)
+    write_bag(make_episode(ROBOT, 1), spool / 'torn', without=('outcome',))
+    stage.spin_until(lambda: statuses and statuses[-1].quarantined == 1, 'a quarantine')
+    stage.spin_until(lambda: statuses[-1].stale == 1, 'a stale episode')
+    assert len(releases) == 1
+    assert [path.name for path in sorted((run / 'quarantine').iterdir())] == [
+        'torn',
+        'torn.reason.txt',
+    ]
+
+
+def test_a_second_trainer_on_the_run_is_refused_and_says_why(stage, parameters, run, capfd):
+    first = stage.start(TrainerNode, **parameters)
+    second = stage.make(TrainerNode, **parameters)
+    assert second.trigger_configure() == TransitionCallbackReturn.FAILURE
+    said = capfd.readouterr().err
+    assert 'trainer: expected to be the only one in' in said
+    assert 'Traceback' not in said
+    assert first.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert second.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
+
+def test_a_trainer_goes_on_where_the_one_before_stopped(stage, parameters, run):
+    first = stage.start(TrainerNode, **parameters)
+    spool_bags(run, ROBOT, range(2))
+    stage.spin_until(lambda: first._trainer.version == 2, 'an update')
+    assert first.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+    releases = stage.listen(topics.POLICY_RELEASE)
+    stage.start(TrainerNode, **parameters)
+    stage.spin_until(lambda: releases and releases[-1].version == 2, 'the newest release')
+
+
+def test_a_run_without_stage_1_is_refused_and_says_why(stage, parameters, tmp_path, capfd):
+    node = stage.make(TrainerNode, **{**parameters, 'run': str(tmp_path / 'empty')})
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    said = capfd.readouterr().err
+    assert 'sft' in said
+    assert 'Traceback' not in said
+
+
+def test_a_full_disk_is_said_and_tried_again(stage, parameters, run, monkeypatch):
+    node = stage.start(TrainerNode, **parameters)
+    releases, diagnostics = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.DIAGNOSTICS)
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as broken:
+        broken.setattr('efm_trainer.trainer.write_state', full)
+        spool_bags(run, ROBOT, range(2))
+        name = node.get_fully_qualified_name()
+        stage.spin_until(
+            lambda: any(
+                status.name == name and 'No space left' in status.message
+                for message in diagnostics
+                for status in message.status
+            ),
+            'a fault',
+        )
+    stage.spin_until(lambda: releases and releases[-1].version == 2, 'a release')

@@ -24,6 +24,8 @@ from rclpy.qos import qos_profile_system_default
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
+REPEAT_PERIOD_S = 1.0  # lockstep: wall time after which an unanswered moment is shown again
+
 
 class WorldNode(ManagedNode):
     """
@@ -52,7 +54,8 @@ class WorldNode(ManagedNode):
         )
         self._table = Table(table_config)
         self._table.render()  # a missing OpenGL is found out now
-        self._time_ns, self._health = 0, Health(self)
+        self._time_ns = self._shown_ns = 0
+        self._health = Health(self)
         self._displacement = np.zeros(2, np.float32)
         self._connect()
 
@@ -70,12 +73,9 @@ class WorldNode(ManagedNode):
         self._clocks = self.create_publisher(Clock, 'clock', qos_profile_system_default)
         ros_topics.subscription(self, topics.COMMAND, self._on_command)
         self.create_service(ResetWorld, topics.RESET_WORLD, self._on_reset)
-        if not lockstep:
-            self.create_timer(
-                self._period_ns / 1e9,
-                self._on_period,
-                clock=RosClock(clock_type=ClockType.STEADY_TIME),
-            )
+        steady = RosClock(clock_type=ClockType.STEADY_TIME)
+        period_s = REPEAT_PERIOD_S if lockstep else self._period_ns / 1e9
+        self.create_timer(period_s, self._on_wait if lockstep else self._on_period, clock=steady)
 
     def _on_reset(
         self, request: ResetWorld.Request, response: ResetWorld.Response
@@ -104,6 +104,12 @@ class WorldNode(ManagedNode):
         elif to_stamp(message) == self._time_ns:
             self._advance(displacement)
 
+    def _on_wait(self) -> None:
+        """Show the same moment again if nobody has answered: somebody may have joined only now."""
+        if self._time_ns and self._time_ns == self._shown_ns:
+            self._show()
+        self._shown_ns = self._time_ns
+
     def _on_period(self) -> None:
         """Move on with the wall clock; a command moves the tool for one period only."""
         self._advance(self._displacement)
@@ -116,12 +122,16 @@ class WorldNode(ManagedNode):
         self._health.done(started)
 
     def _tick(self) -> None:
-        """Let one control period pass and show what there is to see."""
+        """Let one control period pass."""
         self._time_ns = (
             self._time_ns + self._period_ns
             if self.config.lockstep
             else max(time.time_ns(), self._time_ns + 1)
         )
+        self._show()
+
+    def _show(self) -> None:
+        """Publish what there is to see now."""
         stamp = self._time_ns
         self._clocks.publish(Clock(clock=from_ns(stamp)))
         self._images.publish(from_image(self._table.render(), stamp, self._camera.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -153,4 +154,5 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         code = 1
     finally:
         rclpy.try_shutdown()
+    gc.freeze()  # else Python looks through all of torch on its way out, for seconds
     sys.exit(code)

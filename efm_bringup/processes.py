@@ -46,7 +46,7 @@ def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
 def to_yaml(value: Any) -> str:
     """Return a parameter's value as the one-line YAML that ROS 2 reads."""
     if isinstance(value, str):
-        return f"'{value}'"
+        return "'" + value.replace("'", "''") + "'"
     return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
 
 

@@ -1,1 +1,1 @@
-"""The embodied foundation model: tokenisers, towers, heads, checkpoints and their export to ONNX."""
+"""The embodied foundation model: tokenisers, towers, heads, checkpoints, ONNX export."""

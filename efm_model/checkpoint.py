@@ -1,4 +1,4 @@
-"""A checkpoint is a directory: weights.safetensors and config.json, written whole or not at all."""
+"""A checkpoint: a directory with weights and their card, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from safetensors.torch import load_file, save_file
 WEIGHTS, CARD = 'weights.safetensors', 'config.json'
 
 
-def save_checkpoint(directory: str | Path, model: CompactModel, embodiment: Embodiment, kind: str, version: int,
-                    **notes: Any) -> Path:
+def save_checkpoint(
+    directory: str | Path,
+    model: CompactModel,
+    embodiment: Embodiment,
+    kind: str,
+    version: int,
+    **notes: Any,
+) -> Path:
     """
     Write ``model`` into the new ``directory``.
 
@@ -34,10 +40,21 @@ def save_checkpoint(directory: str | Path, model: CompactModel, embodiment: Embo
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f'.{directory.name}-', dir=directory.parent))
     try:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, unfinished / WEIGHTS)
-        card = {'kind': kind, 'version': version, 'model': asdict(model.config), **identify(embodiment), **notes}
+        save_file(
+            {name: value.contiguous() for name, value in model.state_dict().items()},
+            unfinished / WEIGHTS,
+        )
+        card = {
+            'kind': kind,
+            'version': version,
+            'model': asdict(model.config),
+            **identify(embodiment),
+            **notes,
+        }
         (unfinished / CARD).write_text(json.dumps(card, indent=1))
-        unfinished.chmod(0o755)  # mkdtemp and safetensors keep others out, such as the robot's user
+        unfinished.chmod(
+            0o755
+        )  # mkdtemp and safetensors keep others out, such as the robot's user
         (unfinished / WEIGHTS).chmod(0o644)
         os.rename(unfinished, directory)
     finally:
@@ -45,7 +62,9 @@ def save_checkpoint(directory: str | Path, model: CompactModel, embodiment: Embo
     return directory
 
 
-def load_checkpoint(directory: str | Path, embodiment: Embodiment) -> tuple[CompactModel, dict[str, Any]]:
+def load_checkpoint(
+    directory: str | Path, embodiment: Embodiment
+) -> tuple[CompactModel, dict[str, Any]]:
     """
     Return the model in ``directory``, ready for inference, and its card.
 
@@ -60,7 +79,13 @@ def load_checkpoint(directory: str | Path, embodiment: Embodiment) -> tuple[Comp
         embodiment.check_same(card['embodiment_hash'], str(directory))
         model = CompactModel(_to_config(card['model']))
         model.load_state_dict(load_file(directory / WEIGHTS))
-    except (json.JSONDecodeError, KeyError, SafetensorError, FileNotFoundError, RuntimeError) as error:
+    except (
+        json.JSONDecodeError,
+        KeyError,
+        SafetensorError,
+        FileNotFoundError,
+        RuntimeError,
+    ) as error:
         raise ValueError(f'checkpoint: expected a whole one, got {directory} ({error})') from error
     return model.eval(), card
 
@@ -72,4 +97,6 @@ def identify(embodiment: Embodiment) -> dict[str, Any]:
 
 def _to_config(plain: dict[str, Any]) -> ModelConfig:
     """Return the config that ``asdict`` and JSON made lists of."""
-    return ModelConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+    return ModelConfig(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    )

@@ -19,7 +19,8 @@ class ModelConfig:
     :param observation_size: height and width of the policy's input [px].
     :param vocabulary: number of action tokens at each of the ``K`` positions.
     :param steps_to_go_bins: classes of the steps-to-go distribution.
-    :param pieces: word pieces that the instruction head knows; empty for a model without that head.
+    :param pieces: word pieces that the instruction head knows; empty for a model without that
+        head.
     """
 
     observation_size: tuple[int, int]
@@ -27,7 +28,9 @@ class ModelConfig:
     steps_to_go_bins: int
     pieces: tuple[str, ...] = ()
     tower: str = parameter(
-        'joint', 'What the tower knows before fine-tuning: joint, vision only, nothing', choices=TOWERS
+        'joint',
+        'What the tower knows before fine-tuning: joint, vision only, nothing',
+        choices=TOWERS,
     )
     hidden: int = parameter(128, 'Width of the heads', low=8, high=4096)
     dropout: float = parameter(0.1, 'Dropout of the heads', low=0.0, high=0.9)
@@ -47,7 +50,7 @@ class ModelConfig:
 
     @classmethod
     def for_embodiment(cls, embodiment: Embodiment, **changes) -> ModelConfig:
-        """Return the config whose observations, action tokens and steps-to-go bins are the embodiment's."""
+        """Return the config with the embodiment's observations, action tokens and bins."""
         return cls(
             observation_size=tuple(embodiment.observation_size),
             vocabulary=ActionTokeniser(embodiment.action).vocabulary,
@@ -61,15 +64,25 @@ class PretrainingConfig:
     """How the tower learns where the things are that sentences name."""
 
     scenes: int = parameter(20000, 'Random scenes rendered for training', low=10, high=1000000)
-    arm_share: float = parameter(0.7, 'Share of the scenes with the arm in view; the others have the tool alone',
-                                 low=0.0, high=1.0)
+    arm_share: float = parameter(
+        0.7,
+        'Share of the scenes with the arm in view; the others have the tool alone',
+        low=0.0,
+        high=1.0,
+    )
     sentences: int = parameter(110, 'Sentences for each task', low=1, high=1000)
-    plain: float = parameter(0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0)
+    plain: float = parameter(
+        0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0
+    )
     iterations: int = parameter(3600, 'Gradient steps', low=1, high=1000000)
     batch: int = parameter(64, 'Scenes in one step, each with two sentences', low=1, high=4096)
-    learning_rate: float = parameter(3e-3, 'Highest learning rate of the one-cycle schedule', low=1e-6, high=0.1)
+    learning_rate: float = parameter(
+        3e-3, 'Highest learning rate of the one-cycle schedule', low=1e-6, high=0.1
+    )
     weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', low=0.0, high=1.0)
-    test_scenes: int = parameter(1000, 'Fresh scenes for the measurement of each split', low=1, high=100000)
+    test_scenes: int = parameter(
+        1000, 'Fresh scenes for the measurement of each split', low=1, high=100000
+    )
     seed: int = parameter(0, 'Seed of scenes, sentences and weights', low=0, high=2**31)
 
     def __post_init__(self):

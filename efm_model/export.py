@@ -75,18 +75,28 @@ class ParityReport:
         return self.same_tokens and self.difference <= self.tolerance
 
 
-def export_policy(model: CompactModel, path: str | Path, embodiment: Embodiment, version: int) -> Path:
+def export_policy(
+    model: CompactModel, path: str | Path, embodiment: Embodiment, version: int
+) -> Path:
     """Write ``policy.onnx``: sampled action tokens; whole or not at all."""
     return _export(model, Path(path), embodiment, version, 'policy')
 
 
-def export_reward(model: CompactModel, path: str | Path, embodiment: Embodiment, version: int) -> Path:
+def export_reward(
+    model: CompactModel, path: str | Path, embodiment: Embodiment, version: int
+) -> Path:
     """Write ``reward.onnx``: the steps-to-go distribution; whole or not at all."""
     return _export(model, Path(path), embodiment, version, 'reward')
 
 
-def parity(model: CompactModel, path: str | Path, embodiment: Embodiment, kind: str = 'policy', samples: int = 8,
-           seed: int = 0) -> ParityReport:
+def parity(
+    model: CompactModel,
+    path: str | Path,
+    embodiment: Embodiment,
+    kind: str = 'policy',
+    samples: int = 8,
+    seed: int = 0,
+) -> ParityReport:
     """Compare torch and the exported file on ``samples`` made-up observations and sentences."""
     graph = GRAPHS[kind](model).eval()
     inputs = example_inputs(model, kind, samples, seed)
@@ -96,13 +106,17 @@ def parity(model: CompactModel, path: str | Path, embodiment: Embodiment, kind: 
     real = [name for name in graph.outputs if name != 'tokens']
     expected = dict(zip(graph.outputs, (value.numpy() for value in expected), strict=True))
     return ParityReport(
-        kind=kind, samples=samples,
+        kind=kind,
+        samples=samples,
         difference=max(float(np.abs(expected[name] - found[name]).max()) for name in real),
-        same_tokens=kind != 'policy' or np.array_equal(expected['tokens'], found['tokens']))
+        same_tokens=kind != 'policy' or np.array_equal(expected['tokens'], found['tokens']),
+    )
 
 
-def example_inputs(model: CompactModel, kind: str, samples: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return made-up inputs: smooth coloured noise as frames, random token states of different lengths as text."""
+def example_inputs(
+    model: CompactModel, kind: str, samples: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return made-up inputs: smooth coloured noise, and token states of different lengths."""
     rng = np.random.default_rng(seed)
     height, width = model.config.observation_size
     coarse = rng.integers(0, 256, (samples, 2, height // 8, width // 8, 3), np.uint8)
@@ -110,20 +124,36 @@ def example_inputs(model: CompactModel, kind: str, samples: int, seed: int = 0) 
     vocabulary = model.config.vocabulary
     inputs = {
         'observations': np.ascontiguousarray(coarse.repeat(8, axis=2).repeat(8, axis=3)),
-        'text': rng.normal(0, 0.5, (samples, 12, STATE_SIZE)).astype(np.float32), 'text_mask': mask,
-        'gumbel': rng.gumbel(size=(samples, len(vocabulary), max(vocabulary))).astype(np.float32)}
+        'text': rng.normal(0, 0.5, (samples, 12, STATE_SIZE)).astype(np.float32),
+        'text_mask': mask,
+        'gumbel': rng.gumbel(size=(samples, len(vocabulary), max(vocabulary))).astype(np.float32),
+    }
     return {name: inputs[name] for name in GRAPHS[kind].inputs}
 
 
-def _export(model: CompactModel, path: Path, embodiment: Embodiment, version: int, kind: str) -> Path:
-    graph = GRAPHS[kind](model).eval()  # a fresh wrapper begins in training mode, and would export its dropout
+def _export(
+    model: CompactModel, path: Path, embodiment: Embodiment, version: int, kind: str
+) -> Path:
+    graph = GRAPHS[kind](
+        model
+    ).eval()  # a fresh wrapper begins in training mode, and would export its dropout
     buffer = io.BytesIO()
-    axes = {name: {0: 'B', **({1: 'L'} if name.startswith('text') else {})} for name in graph.inputs + graph.outputs}
+    axes = {
+        name: {0: 'B', **({1: 'L'} if name.startswith('text') else {})}
+        for name in graph.inputs + graph.outputs
+    }
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter's own, about tracing and its age
         torch.onnx.export(
-            graph, tuple(torch.from_numpy(value) for value in example_inputs(model, kind, 2).values()), buffer,
-            input_names=graph.inputs, output_names=graph.outputs, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+            graph,
+            tuple(torch.from_numpy(value) for value in example_inputs(model, kind, 2).values()),
+            buffer,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
     exported = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(exported, _card(embodiment, version, kind))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,5 +164,9 @@ def _export(model: CompactModel, path: Path, embodiment: Embodiment, version: in
 
 
 def _card(embodiment: Embodiment, version: int, kind: str) -> dict[str, str]:
-    return {'kind': kind, 'version': str(version), 'embodiment_hash': embodiment.hash,
-            'embodiment': json.dumps(asdict(embodiment), sort_keys=True)}
+    return {
+        'kind': kind,
+        'version': str(version),
+        'embodiment_hash': embodiment.hash,
+        'embodiment': json.dumps(asdict(embodiment), sort_keys=True),
+    }

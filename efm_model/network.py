@@ -1,7 +1,8 @@
 """
 The compact model: frames and a sentence in, action tokens and steps-to-go out.
 
-Letters: ``B`` batch, ``F`` features, ``K`` action tokens, ``V`` largest action vocabulary, ``P`` word pieces.
+Letters: ``B`` batch, ``F`` features, ``K`` action tokens, ``V`` largest action vocabulary, ``P``
+word pieces.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from efm_model.tower import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Towe
 from safetensors.torch import load_file
 import torch
 from torch import nn
-import torch._dynamo  # before anyone makes a GL context: Triton's LLVM after Mesa's ends in a segmentation fault
+import torch._dynamo  # before any GL context: Triton's LLVM after Mesa's is a crash
 
 TOWER_WEIGHTS = Path(__file__).parent / 'weights' / 'tower.safetensors'
 FEATURES = 50
@@ -23,7 +24,7 @@ BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before t
 
 
 class PolicyHead(nn.Module):
-    """Action tokens one after another, each with those before it in view: p(a_k | o, g, a_1 .. a_k-1)."""
+    """Action tokens one after another: p(a_k | o, g, a_1 .. a_k-1)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -35,12 +36,16 @@ class PolicyHead(nn.Module):
         self.out = nn.ModuleList(nn.Linear(hidden, size) for size in config.vocabulary)
 
     def logits(self, state: torch.Tensor, k: int) -> torch.Tensor:
-        """Return the logits of token ``k``, ``(B, V)``; those beyond its own vocabulary can never be drawn."""
+        """
+        Return the logits of token ``k``, ``(B, V)``.
+
+        Those beyond its own vocabulary can never be drawn.
+        """
         logits = self.out[k](torch.relu(self.mix[k](state)))
         return nn.functional.pad(logits, (0, self.width - self.vocabulary[k]), value=NEVER)
 
     def after(self, state: torch.Tensor, k: int, token: torch.Tensor) -> torch.Tensor:
-        """Return the state, ``(B, hidden)``, that has also seen ``token``, ``(B,)``, at position ``k``."""
+        """Return the state, ``(B, hidden)``, after ``token``, ``(B,)``, at position ``k``."""
         return state + self.seen[k](token) if k < len(self.seen) else state
 
     def forward(self, state: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -51,8 +56,14 @@ class PolicyHead(nn.Module):
             state = self.after(state, k, tokens[:, k])
         return torch.stack(logits, dim=1)
 
-    def sample(self, state: torch.Tensor, gumbel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens, ``(B, K)``, and logits, ``(B, K, V)``: the maximum of logits and noise is a sample."""
+    def sample(
+        self, state: torch.Tensor, gumbel: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Return tokens, ``(B, K)``, and logits, ``(B, K, V)``.
+
+        The maximum of logits and noise is a sample.
+        """
         tokens, logits = [], []
         for k in range(len(self.vocabulary)):
             logits.append(self.logits(state, k))
@@ -63,11 +74,14 @@ class PolicyHead(nn.Module):
 
 class InstructionHead(nn.Module):
     """
-    The instruction's word pieces from the first and the last frame of an episode; the paper's auxiliary objective.
+    The instruction's word pieces from the first and the last frame of an episode.
 
-    Each piece is predicted from the scenes and the few pieces before it; a causal convolution, because a recurrent
-    network would cost ten times as much as all other heads. With a frozen tower this trains nothing but itself, and
-    so cannot help the policy; with a tower that is trained along it can.
+    The paper's auxiliary objective.
+
+    Each piece is predicted from the scenes and the few pieces before it; a causal convolution,
+    because a recurrent network would cost ten times as much as all other heads. With a frozen
+    tower this trains nothing but itself, and so cannot help the policy; with a tower that is
+    trained along it can.
     """
 
     WIDTH, CONTEXT = 32, 4  # size of an embedding; pieces in view
@@ -79,7 +93,9 @@ class InstructionHead(nn.Module):
         self.mix = nn.Linear(self.CONTEXT * self.WIDTH, self.WIDTH)
         self.out = nn.Linear(self.WIDTH, len(config.pieces) + 3)
 
-    def forward(self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor
+    ) -> torch.Tensor:
         """
         Return the logits of the next word piece at each position, ``(B, P, pieces + 3)``.
 
@@ -93,7 +109,7 @@ class InstructionHead(nn.Module):
 
 
 class CompactModel(nn.Module):
-    """A tower that finds what the sentence names, and heads that act on it and tell how far the goal is."""
+    """A tower that finds what the sentence names, and heads that act on it and judge it."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -101,13 +117,22 @@ class CompactModel(nn.Module):
         self.tower = Tower(config.observation_size)
         hidden = config.hidden
         self.trunk = nn.Sequential(
-            nn.Linear(FEATURES, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Dropout(config.dropout),
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(config.dropout),
-            nn.Linear(hidden, hidden), nn.ReLU())
+            nn.Linear(FEATURES, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+        )
         self.policy = PolicyHead(config)
         self.steps_to_go = nn.Linear(hidden, config.steps_to_go_bins)
         if config.pieces:
-            self.instruction = InstructionHead(config, SCENE_GRID**2 * (self.tower.image.keys.out_channels))
+            self.instruction = InstructionHead(
+                config, SCENE_GRID**2 * (self.tower.image.keys.out_channels)
+            )
         self.tower.requires_grad_(not config.tower_is_frozen)
 
     def train(self, mode: bool = True) -> CompactModel:
@@ -117,7 +142,9 @@ class CompactModel(nn.Module):
             self.tower.eval()
         return self
 
-    def features(self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def features(
+        self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """
         Return what the heads need of the frames and the sentence, ``(B, F)``.
 
@@ -131,11 +158,15 @@ class CompactModel(nn.Module):
         peaks = torch.softmax(heat[:, 1], dim=-1).amax(dim=-1)
         image = self.tower.image
         around = sample_around(
-            torch.sigmoid(occupancy.unflatten(0, (-1, 2))[:, 1]), now[:, EFFECTOR], image.rows, image.columns)
+            torch.sigmoid(occupancy.unflatten(0, (-1, 2))[:, 1]),
+            now[:, EFFECTOR],
+            image.rows,
+            image.columns,
+        )
         return torch.cat([*geometry(now), (now - before).flatten(1), peaks, around], dim=1)
 
     def scenes(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return a coarse map of what is where, without any sentence, ``(B, S)``, of ``(B, H, W, 3)`` uint8."""
+        """Return a coarse map, ``(B, S)``, of what is where in ``frames``, ``(B, H, W, 3)``."""
         keys, occupancy = self.tower.image(frames)
         maps = torch.cat([keys, occupancy[:, None]], dim=1)
         maps = maps.unflatten(2, (self.tower.image.rows, self.tower.image.columns))
@@ -145,8 +176,10 @@ class CompactModel(nn.Module):
         """Return the logits of each action token given those before it, ``(B, K, V)``."""
         return self.policy(self.trunk(features), tokens)
 
-    def sample(self, features: torch.Tensor, gumbel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return sampled tokens ``(B, K)``, their log-probability ``(B,)`` and the logits ``(B, K, V)``."""
+    def sample(
+        self, features: torch.Tensor, gumbel: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return tokens ``(B, K)``, their log-probability ``(B,)``, logits ``(B, K, V)``."""
         tokens, logits = self.policy.sample(self.trunk(features), gumbel)
         return tokens, log_probability(logits, tokens), logits
 
@@ -154,19 +187,23 @@ class CompactModel(nn.Module):
         """Return the logits of the steps-to-go bins, ``(B, bins)``."""
         return self.steps_to_go(self.trunk(features))
 
-    def instruction_logits(self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+    def instruction_logits(
+        self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor
+    ) -> torch.Tensor:
         """Return the instruction head's logits; arguments as there."""
         return self.instruction(first, last, pieces)
 
     def encode_pieces(self, pieces: list[str]) -> list[int]:
-        """Return the instruction head's numbers of an instruction's word pieces, from ``BEGIN`` to ``END``."""
+        """Return an instruction's word pieces as numbers of its head, ``BEGIN`` to ``END``."""
         known = {piece: number for number, piece in enumerate(self.config.pieces, start=3)}
         return [BEGIN, *(known.get(piece, UNKNOWN) for piece in pieces), END]
 
 
 def geometry(points: torch.Tensor) -> list[torch.Tensor]:
-    """Return points ``(B, Q, 2)``, and the ways from effector to source to target: as vectors, directions, lengths."""
-    ways = torch.stack([points[:, SOURCE] - points[:, EFFECTOR], points[:, TARGET] - points[:, SOURCE]], dim=1)
+    """Return points ``(B, Q, 2)`` and the ways between: vectors, directions, lengths."""
+    ways = torch.stack(
+        [points[:, SOURCE] - points[:, EFFECTOR], points[:, TARGET] - points[:, SOURCE]], dim=1
+    )
     lengths = (ways.square().sum(dim=-1, keepdim=True) + 1e-4).sqrt()
     return [points.flatten(1), ways.flatten(1), (ways / lengths).flatten(1), lengths.flatten(1)]
 
@@ -176,13 +213,18 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
 
 
-def new_model(embodiment: Embodiment, seed: int = 0, tower: str = 'joint', pieces: tuple[str, ...] = (),
-              weights: Path = TOWER_WEIGHTS) -> CompactModel:
+def new_model(
+    embodiment: Embodiment,
+    seed: int = 0,
+    tower: str = 'joint',
+    pieces: tuple[str, ...] = (),
+    weights: Path = TOWER_WEIGHTS,
+) -> CompactModel:
     """
     Return a model with fresh heads and the tower that is asked for.
 
-    :param tower: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the text adapter;
-        ``scratch`` starts from nothing.
+    :param tower: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the
+        text adapter; ``scratch`` starts from nothing.
     :raises FileNotFoundError: when there are no weights to start from.
     """
     config = ModelConfig.for_embodiment(embodiment, tower=tower, pieces=tuple(pieces))
@@ -202,6 +244,10 @@ def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> N
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(
-            f'tower: expected {weights}, got no such file; make it with `python -m efm_model.pretraining`')
-    found = {name: value for name, value in load_file(str(weights)).items() if name.startswith(only)}
+            f'tower: expected {weights}, got no such file; '
+            'make it with `python -m efm_model.pretraining`'
+        )
+    found = {
+        name: value for name, value in load_file(str(weights)).items() if name.startswith(only)
+    }
     tower.load_state_dict({**tower.state_dict(), **found})

@@ -1,10 +1,12 @@
 """
 Pretrain the tower on referring expressions: where in the picture is what this sentence names.
 
-It stands in for web-scale vision-language pretraining, and is much less: scenes of the simulator, with positions that
-the simulator knows. Run it again with ``python -m efm_model.pretraining``; the result ships in ``weights``.
+It stands in for web-scale vision-language pretraining, and is much less: scenes of the simulator,
+with positions that the simulator knows. Run it again with ``python -m efm_model.pretraining``; the
+result ships in ``weights``.
 
-Letters: ``N`` scenes, ``S`` sentences, ``B`` batch, ``Q`` queries, ``C`` cells; points as in ``tower.py``.
+Letters: ``N`` scenes, ``S`` sentences, ``B`` batch, ``Q`` queries, ``C`` cells; points as in
+``tower.py``.
 """
 
 from __future__ import annotations
@@ -32,17 +34,45 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-NATURE = ('In-domain: scenes of the simulator of this suite with positions known to it, sentences of its own grammar, '
-          'frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale vision-language pretraining, not the same. '
-          'The chatter around sentences was added after a first tower had misread two templates of the split phrasing, '
-          'so that split is a validation set; the splits synonym and pairs changed nothing.')
+NATURE = (
+    'In-domain: scenes of the simulator of this suite with positions known to it, sentences of '
+    'its own grammar, frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale '
+    'vision-language pretraining, not the same. The chatter around sentences was added after a '
+    'first tower had misread two templates of the split phrasing, so that split is a validation '
+    'set; the splits synonym and pairs changed nothing.'
+)
 TOOL, FIRST_BLOCK, FIRST_PLACE = 0, 1, 7  # rows of Scenes.points
 BLOCKS = 6
-# What people say around a request, so that new phrasings do not mislead; no words of the held-out splits.
-BEFORE = ('hey', 'okay', 'hello robot', 'next', 'for the next task', 'i need you to', 'we would like you to', 'try to',
-          'i wonder if you could', 'be so good as to', 'let us', 'time to', 'the task is to', 'as soon as you can')
-AFTER = ('thanks', 'for me', 'right away', 'if you can', 'when you are ready', 'as quickly as possible', 'carefully',
-         'and stop there', 'would you', 'thanks a lot')
+# What people say around a request, so that new phrasings do not mislead; no words of the held-out
+# splits.
+BEFORE = (
+    'hey',
+    'okay',
+    'hello robot',
+    'next',
+    'for the next task',
+    'i need you to',
+    'we would like you to',
+    'try to',
+    'i wonder if you could',
+    'be so good as to',
+    'let us',
+    'time to',
+    'the task is to',
+    'as soon as you can',
+)
+AFTER = (
+    'thanks',
+    'for me',
+    'right away',
+    'if you can',
+    'when you are ready',
+    'as quickly as possible',
+    'carefully',
+    'and stop there',
+    'would you',
+    'thanks a lot',
+)
 SENTENCES_PER_SCENE = 2
 
 
@@ -69,7 +99,11 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Token states of many sentences for each task: ``states`` ``(S, L, 384)`` float16, ``rows`` of each task."""
+    """
+    Token states of many sentences for each task.
+
+    ``states`` ``(S, L, 384)`` float16, ``rows`` of each task.
+    """
 
     states: torch.Tensor
     mask: torch.Tensor
@@ -77,7 +111,11 @@ class Sentences:
 
 
 class Classes(nn.Module):
-    """Learned queries for each block type and the tool, which need no sentence; they help the keys to form."""
+    """
+    Learned queries for each block type and the tool, which need no sentence.
+
+    They help the keys to form.
+    """
 
     def __init__(self):
         super().__init__()
@@ -99,16 +137,27 @@ def render_scenes(count: int, seed: int, body: str = 'arm') -> Scenes:
         names = [name for name in positions if name != 'tool']
         images.append(table.render())
         types.append([TYPES.index(name) for name in names])
-        points.append(table.project(np.array([positions['tool'], *(positions[name] for name in names), *places])))
+        points.append(
+            table.project(
+                np.array([positions['tool'], *(positions[name] for name in names), *places])
+            )
+        )
     origin, corner = table.project(np.array([[0, 0, 0], [0.01, -0.01, 0]]))
     table.close()
-    return Scenes(np.array(images), np.array(types), np.array(points, np.float32), (corner - origin) / 0.01)
+    return Scenes(
+        np.array(images), np.array(types), np.array(points, np.float32), (corner - origin) / 0.01
+    )
 
 
 def concatenate(first: Scenes, second: Scenes) -> Scenes:
     """Return the scenes of both."""
-    return Scenes(*(np.concatenate([getattr(first, name), getattr(second, name)])
-                    for name in ('images', 'types', 'points')), first.scale)
+    return Scenes(
+        *(
+            np.concatenate([getattr(first, name), getattr(second, name)])
+            for name in ('images', 'types', 'points')
+        ),
+        first.scale,
+    )
 
 
 def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentences:
@@ -116,40 +165,56 @@ def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentenc
     rng, rows, states = np.random.default_rng([config.seed, 1]), {}, []
     for task in tasks('both', 'train'):
         rows[task] = np.arange(len(states), len(states) + config.sentences)
-        states += [encoder.encode(embellish(phrase(task, rng, 'train', config.plain), rng)).astype(np.float16)
-                   for _ in range(config.sentences)]
+        states += [
+            encoder.encode(embellish(phrase(task, rng, 'train', config.plain), rng)).astype(
+                np.float16
+            )
+            for _ in range(config.sentences)
+        ]
     padded, mask = pad(states)
     return Sentences(torch.from_numpy(padded.astype(np.float16)), torch.from_numpy(mask), rows)
 
 
 def embellish(sentence: str, rng: np.random.Generator) -> str:
-    """Return ``sentence`` with something polite or chatty before it in a third of all cases, and after it likewise."""
-    before, after = (options[rng.integers(len(options))] if rng.random() < 1 / 3 else '' for options in (BEFORE, AFTER))
+    """Return ``sentence``, every third time with chatter before it, or after it likewise."""
+    before, after = (
+        options[rng.integers(len(options))] if rng.random() < 1 / 3 else ''
+        for options in (BEFORE, AFTER)
+    )
     return f'{before} {sentence} {after}'.strip()
 
 
 def draw_task(names: list[str], options: set[Task], rng: np.random.Generator) -> Task | None:
-    """Return one of ``options`` that the scene with these ``names`` allows, a place or a block alike; None if none."""
+    """Return one of ``options`` that a scene with these ``names`` allows; None if none."""
     possible = [task for task in options if set(types_in(task)) <= set(names)]
     kinds = sorted({task.kind for task in possible})
     if not kinds:
         return None
     kind = kinds[rng.integers(len(kinds))]
-    same = sorted((task for task in possible if task.kind == kind), key=lambda task: (task.source, task.target))
+    same = sorted(
+        (task for task in possible if task.kind == kind),
+        key=lambda task: (task.source, task.target),
+    )
     return same[rng.integers(len(same))]
 
 
 def cell_weights(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Return the weights of linear interpolation, ``(..., C)``, with which the cells' centres give ``points``."""
+    """Return the weights, ``(..., C)``, with which the cells' centres give ``points``."""
     across, down = (
-        functional.relu(1 - (((points[..., axis] + 1) * count / 2 - 0.5).clamp(0, count - 1)[..., None]
-                             - torch.arange(count)).abs())
-        for axis, count in ((0, columns), (1, rows)))
+        functional.relu(
+            1
+            - (
+                ((points[..., axis] + 1) * count / 2 - 0.5).clamp(0, count - 1)[..., None]
+                - torch.arange(count)
+            ).abs()
+        )
+        for axis, count in ((0, columns), (1, rows))
+    )
     return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
 
 def localisation_loss(tower: Tower, heat: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Return how badly the heat maps, ``(B, Q, C)``, mean ``points``, ``(B, Q, 2)``: as a map and as a position."""
+    """Return how badly heat maps, ``(B, Q, C)``, mean ``points``, as maps and positions."""
     weights = cell_weights(points, tower.image.rows, tower.image.columns)
     entropy = -(weights * torch.log_softmax(heat, dim=-1)).sum(dim=-1).mean()
     means = torch.softmax(heat, dim=-1) @ tower.image.cells
@@ -157,16 +222,32 @@ def localisation_loss(tower: Tower, heat: torch.Tensor, points: torch.Tensor) ->
 
 
 def loss(tower: Tower, classes: Classes, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the sum of three losses: the sentences' things, the classes' things, and where any block is."""
+    """
+    Return the sum of three losses.
+
+    The sentences' things, the classes' things, and where any block is.
+    """
     keys, occupancy = tower.image(batch['images'])
-    asked = tower.text(batch['text'], batch['mask']).unflatten(0, (-1, SENTENCES_PER_SCENE)).flatten(1, 2)
-    blocks = cell_weights(batch['things'][:, 1:], tower.image.rows, tower.image.columns).sum(dim=1).clamp(max=1)
-    return (localisation_loss(tower, tower.heat(asked, keys), batch['points'])
-            + localisation_loss(tower, tower.heat(classes(batch['types']), keys), batch['things'])
-            + 3 * functional.binary_cross_entropy_with_logits(occupancy, blocks))
+    asked = (
+        tower.text(batch['text'], batch['mask'])
+        .unflatten(0, (-1, SENTENCES_PER_SCENE))
+        .flatten(1, 2)
+    )
+    blocks = (
+        cell_weights(batch['things'][:, 1:], tower.image.rows, tower.image.columns)
+        .sum(dim=1)
+        .clamp(max=1)
+    )
+    return (
+        localisation_loss(tower, tower.heat(asked, keys), batch['points'])
+        + localisation_loss(tower, tower.heat(classes(batch['types']), keys), batch['things'])
+        + 3 * functional.binary_cross_entropy_with_logits(occupancy, blocks)
+    )
 
 
-def draw_batch(scenes: Scenes, sentences: Sentences, size: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+def draw_batch(
+    scenes: Scenes, sentences: Sentences, size: int, rng: np.random.Generator
+) -> dict[str, torch.Tensor]:
     """Return random scenes, each with new sentences: what ``loss`` needs."""
     chosen = rng.integers(len(scenes.images), size=size)
     rows, points, known = [], [], set(sentences.rows)
@@ -175,23 +256,41 @@ def draw_batch(scenes: Scenes, sentences: Sentences, size: int, rng: np.random.G
         for _ in range(SENTENCES_PER_SCENE):
             task = _draw_known(names, known, rng)
             rows.append(sentences.rows[task][rng.integers(len(sentences.rows[task]))])
-            points.append(scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]])
+            points.append(
+                scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]]
+            )
     rows = torch.tensor(np.array(rows))
-    return {'images': torch.from_numpy(scenes.images[chosen]), 'types': torch.from_numpy(scenes.types[chosen]),
-            'text': sentences.states[rows].float(), 'mask': sentences.mask[rows],
-            'points': torch.from_numpy(np.array(points)).reshape(size, -1, 2),
-            'things': torch.from_numpy(scenes.points[chosen, :FIRST_PLACE])}
+    return {
+        'images': torch.from_numpy(scenes.images[chosen]),
+        'types': torch.from_numpy(scenes.types[chosen]),
+        'text': sentences.states[rows].float(),
+        'mask': sentences.mask[rows],
+        'points': torch.from_numpy(np.array(points)).reshape(size, -1, 2),
+        'things': torch.from_numpy(scenes.points[chosen, :FIRST_PLACE]),
+    }
 
 
-def pretrain(scenes: Scenes, sentences: Sentences, config: PretrainingConfig,
-             report: Callable[[int, float], None] = lambda iteration, value: None) -> Tower:
-    """Return a tower that has learned from ``scenes`` and ``sentences``; ``report`` hears of each loss."""
+def pretrain(
+    scenes: Scenes,
+    sentences: Sentences,
+    config: PretrainingConfig,
+    report: Callable[[int, float], None] = lambda iteration, value: None,
+) -> Tower:
+    """
+    Return a tower that has learned from ``scenes`` and ``sentences``.
+
+    ``report`` hears of each loss.
+    """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 2])
     tower, classes = Tower(scenes.images.shape[1:3]), Classes()
     parameters = [*tower.parameters(), *classes.parameters()]
-    optimiser = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.iterations)
+    optimiser = torch.optim.AdamW(
+        parameters, config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, config.iterations
+    )
     for iteration in range(config.iterations):
         value = loss(tower, classes, draw_batch(scenes, sentences, config.batch, rng))
         optimiser.zero_grad()
@@ -204,39 +303,62 @@ def pretrain(scenes: Scenes, sentences: Sentences, config: PretrainingConfig,
 
 
 @torch.no_grad()
-def grounding(tower: Tower, scenes: Scenes, encoder: TextEncoder, split: str, seed: int = 0) -> dict[str, float]:
+def grounding(
+    tower: Tower, scenes: Scenes, encoder: TextEncoder, split: str, seed: int = 0
+) -> dict[str, float]:
     """
-    Return how often, and how exactly, the tower finds what new sentences of ``split`` name in ``scenes``.
+    Return how often and how exactly the tower finds what new sentences of ``split`` name.
 
-    The share of right blocks counts a point as right when the block nearest to it is the one that was named; places
-    likewise among the nine places. Errors are medians in the table plane [mm].
+    The share of right blocks counts a point as right when the block nearest to it is the one that
+    was named; places likewise among the nine places. Errors are medians in the table plane [mm].
     """
     rng, options, found = np.random.default_rng([seed, 3]), set(tasks('both', split)), []
     for index in range(len(scenes.images)):
         task = draw_task(scenes.names(index), options, rng)
         if task is not None:
-            found.append(_find(tower, scenes, index, task, encoder.encode(phrase(task, rng, split))))
+            found.append(
+                _find(tower, scenes, index, task, encoder.encode(phrase(task, rng, split)))
+            )
     return _summarise(found)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Render, learn, measure, and write the weights with their card."""
-    parser = argparse.ArgumentParser(description='Pretrain the tower on scenes and sentences of the simulator.')
+    parser = argparse.ArgumentParser(
+        description='Pretrain the tower on scenes and sentences of the simulator.'
+    )
     add_arguments(parser, PretrainingConfig)
-    parser.add_argument('--output', type=Path, default=TOWER_WEIGHTS, help='the .safetensors file to write')
+    parser.add_argument(
+        '--output', type=Path, default=TOWER_WEIGHTS, help='the .safetensors file to write'
+    )
     parsed = parser.parse_args(arguments)
     config = from_arguments(PretrainingConfig, parsed)
     began, encoder = time.monotonic(), TextEncoder(ensure_text_encoder())
 
     arms = round(config.scenes * config.arm_share)
-    scenes = concatenate(render_scenes(arms, config.seed), render_scenes(config.scenes - arms, config.seed + 1, 'tool'))
+    scenes = concatenate(
+        render_scenes(arms, config.seed),
+        render_scenes(config.scenes - arms, config.seed + 1, 'tool'),
+    )
     sentences = encode_sentences(config, encoder)
-    print(f'{config.scenes} scenes, {len(sentences.states)} sentences, {time.monotonic() - began:.0f} s', flush=True)
+    print(
+        f'{config.scenes} scenes, {len(sentences.states)} sentences, '
+        f'{time.monotonic() - began:.0f} s',
+        flush=True,
+    )
     tower = pretrain(scenes, sentences, config, _print_every(100, began))
     fresh = render_scenes(config.test_scenes, config.seed + 1000003)
     measured = {split: grounding(tower, fresh, encoder, split) for split in SPLITS}
-    write(tower, parsed.output, {
-        'nature': NATURE, 'config': asdict(config), 'seconds': round(time.monotonic() - began), 'grounding': measured})
+    write(
+        tower,
+        parsed.output,
+        {
+            'nature': NATURE,
+            'config': asdict(config),
+            'seconds': round(time.monotonic() - began),
+            'grounding': measured,
+        },
+    )
     print(json.dumps(measured, indent=1))
 
 
@@ -249,7 +371,7 @@ def write(tower: Tower, path: Path, card: dict) -> None:
 
 
 def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) -> Task:
-    """Return a task that this scene allows and that is in ``known``, a place or a block alike, quickly."""
+    """Return a task that this scene allows and that is in ``known``, quickly."""
     while True:
         source = FIRST_BLOCK + rng.integers(BLOCKS)
         first, count = (FIRST_BLOCK, BLOCKS) if rng.random() < 0.5 else (FIRST_PLACE, len(PLACES))
@@ -260,16 +382,24 @@ def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) ->
 
 def _find(tower: Tower, scenes: Scenes, index: int, task: Task, text: np.ndarray) -> dict:
     """Return what the tower makes of one sentence in one scene."""
-    keys, _ = tower.image(torch.from_numpy(scenes.images[index:index + 1]))
+    keys, _ = tower.image(torch.from_numpy(scenes.images[index : index + 1]))
     queries = tower.text(torch.tensor(text[None]), torch.ones(1, len(text)))
     points = tower.points(tower.heat(queries, keys))[0].numpy()
     names = scenes.names(index)
     true = scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]]
-    blocks, places = scenes.points[index, FIRST_BLOCK:FIRST_PLACE], scenes.points[index, FIRST_PLACE:]
+    blocks, places = (
+        scenes.points[index, FIRST_BLOCK:FIRST_PLACE],
+        scenes.points[index, FIRST_PLACE:],
+    )
     candidates = places if task.kind == 'block_to_place' else blocks
-    return {'kind': task.kind, 'error_mm': 1000 * np.linalg.norm((points - true) / scenes.scale, axis=1),
-            'right': (_is_nearest(true[SOURCE], points[SOURCE], blocks),
-                      _is_nearest(true[TARGET], points[TARGET], candidates))}
+    return {
+        'kind': task.kind,
+        'error_mm': 1000 * np.linalg.norm((points - true) / scenes.scale, axis=1),
+        'right': (
+            _is_nearest(true[SOURCE], points[SOURCE], blocks),
+            _is_nearest(true[TARGET], points[TARGET], candidates),
+        ),
+    }
 
 
 def _is_nearest(true: np.ndarray, point: np.ndarray, candidates: np.ndarray) -> bool:
@@ -278,7 +408,10 @@ def _is_nearest(true: np.ndarray, point: np.ndarray, candidates: np.ndarray) -> 
 
 
 def _summarise(found: list[dict]) -> dict[str, float]:
-    errors, right = np.array([one['error_mm'] for one in found]), np.array([one['right'] for one in found])
+    errors, right = (
+        np.array([one['error_mm'] for one in found]),
+        np.array([one['right'] for one in found]),
+    )
     is_place = np.array([one['kind'] == 'block_to_place' for one in found])
     summary = {'sentences': len(found), 'right_source': right[:, 0].mean()}
     if (~is_place).any():
@@ -294,7 +427,11 @@ def _summarise(found: list[dict]) -> dict[str, float]:
 def _print_every(period: int, began: float) -> Callable[[int, float], None]:
     def report(iteration: int, value: float) -> None:
         if iteration % period == period - 1:
-            print(f'iteration {iteration + 1}: loss {value:.3f}, {time.monotonic() - began:.0f} s', flush=True)
+            print(
+                f'iteration {iteration + 1}: loss {value:.3f}, {time.monotonic() - began:.0f} s',
+                flush=True,
+            )
+
     return report
 
 

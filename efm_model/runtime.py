@@ -49,19 +49,30 @@ class Runtime:
         outputs = dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
         for name, value in outputs.items():
             if not np.isfinite(value).all():
-                raise ValueError(f'{name}: expected finite numbers from model version {self.version}, got {value}')
+                raise ValueError(
+                    f'{name}: expected finite numbers from model version {self.version}, '
+                    f'got {value}'
+                )
         return outputs
 
 
 @dataclass
 class Eye:
-    """What a model remembers of one episode: the instruction's token states and the frame before."""
+    """
+    What a model remembers of one episode.
+
+    The instruction's token states and the frame before.
+    """
 
     text: np.ndarray
     previous: np.ndarray | None = None
 
     def look(self, observation: np.ndarray) -> np.ndarray:
-        """Return previous and current frame, ``(2, H, W, 3)``; at first both are the current one."""
+        """
+        Return previous and current frame, ``(2, H, W, 3)``.
+
+        At first both are the current one.
+        """
         before = observation if self.previous is None else self.previous
         self.previous = observation
         return np.stack([before, observation])
@@ -74,12 +85,14 @@ def glimpses(eyes: list[Eye], observations: np.ndarray) -> dict[str, np.ndarray]
     :param observations: the newest frame of each episode, ``(B, H, W, 3)`` uint8.
     """
     text, mask = pad([eye.text for eye in eyes])
-    frames = np.stack([eye.look(observation) for eye, observation in zip(eyes, observations, strict=True)])
+    frames = np.stack(
+        [eye.look(observation) for eye, observation in zip(eyes, observations, strict=True)]
+    )
     return {'observations': frames, 'text': text, 'text_mask': mask}
 
 
 def pad(texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return token states of several sentences as one array, ``(B, L, 384)``, and their mask, ``(B, L)``, float32."""
+    """Return token states as one array, ``(B, L, 384)``, and their mask, ``(B, L)``."""
     longest = max(len(text) for text in texts)
     padded = np.zeros((len(texts), longest, texts[0].shape[1]), np.float32)
     mask = np.zeros((len(texts), longest), np.float32)
@@ -97,7 +110,9 @@ def open_session(path: str | Path, name: str) -> onnxruntime.InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    providers = [provider for provider in PROVIDERS if provider in onnxruntime.get_available_providers()]
+    providers = [
+        provider for provider in PROVIDERS if provider in onnxruntime.get_available_providers()
+    ]
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions share no other base

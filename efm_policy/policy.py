@@ -18,7 +18,8 @@ class PolicyAction:
     One action.
 
     :param tokens: ``(K,)`` int64.
-    :param log_probability: log p(tokens | o, g) at temperature 1, whatever the temperature of sampling was.
+    :param log_probability: log p(tokens | o, g) at temperature 1, whatever the temperature of
+        sampling was.
     :param values: ``(A,)`` float32, units of the embodiment.
     """
 
@@ -40,21 +41,33 @@ class Policy:
     """
     Sample action tokens from p(a | o, g).
 
-    One episode at a time with ``begin`` and ``act``; many at once with ``start`` and ``act_batch``. The noise of an
-    action depends on the episode's seed and the step only, so that an episode can be repeated whatever happened
-    before it.
+    One episode at a time with ``begin`` and ``act``; many at once with ``start`` and
+    ``act_batch``. The noise of an action depends on the episode's seed and the step only, so that
+    an episode can be repeated whatever happened before it.
     """
 
-    def __init__(self, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment, temperature: float = 1.0):
+    def __init__(
+        self,
+        path: str | Path,
+        text_encoder: TextEncoder,
+        embodiment: Embodiment,
+        temperature: float = 1.0,
+    ):
         """
         Open an exported policy.
 
-        :param temperature: of sampling; 0 takes the likeliest token, which is unreliable after practice.
-        :raises ValueError: when the file was made for another embodiment, or the language is not the encoder's.
+        :param temperature: of sampling; 0 takes the likeliest token, which is unreliable after
+            practice.
+        :raises ValueError: when the file was made for another embodiment, or the language is not
+            the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
         self._runtime = Runtime(path, 'policy', embodiment)
-        self._spec, self._text_encoder, self._temperature = embodiment.observation_spec, text_encoder, temperature
+        self._spec, self._text_encoder, self._temperature = (
+            embodiment.observation_spec,
+            text_encoder,
+            temperature,
+        )
         self._tokeniser = ActionTokeniser(embodiment.action)
         self._noise_shape = tuple(self._runtime.input_shape('gumbel')[1:])
         self._episode: PolicyEpisode | None = None
@@ -77,7 +90,8 @@ class Policy:
         Return the next action of the episode that ``begin`` began.
 
         :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation breaks its spec or the model's output is not finite.
+        :raises ValueError: when the observation breaks its spec or the model's output is not
+            finite.
         :raises RuntimeError: when no episode has begun.
         """
         if self._episode is None:
@@ -88,17 +102,26 @@ class Policy:
         """Return a new episode for ``act_batch``; raises as ``begin``."""
         return PolicyEpisode(Eye(self._text_encoder.encode(instruction)), seed)
 
-    def act_batch(self, episodes: list[PolicyEpisode], observations: list[np.ndarray]) -> list[PolicyAction]:
-        """Return the next action of each of ``episodes``, given its observation; raises as ``act``."""
+    def act_batch(
+        self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
+    ) -> list[PolicyAction]:
+        """Return the next action of each of ``episodes``; raises as ``act``."""
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        noise = np.stack([gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes])
+        noise = np.stack(
+            [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
+        )
         found = self._runtime.run(
-            **glimpses([episode.eye for episode in episodes], frames), gumbel=noise * np.float32(self._temperature))
+            **glimpses([episode.eye for episode in episodes], frames),
+            gumbel=noise * np.float32(self._temperature),
+        )
         for episode in episodes:
             episode.step += 1
         values = self._tokeniser.decode(found['tokens'])
         log_probabilities = found['log_probability'].tolist()
-        return [PolicyAction(*action) for action in zip(found['tokens'], log_probabilities, values, strict=True)]
+        return [
+            PolicyAction(*action)
+            for action in zip(found['tokens'], log_probabilities, values, strict=True)
+        ]
 
 
 def gumbel(seed: int, step: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,7 +16,8 @@ class Judgement:
     """
     What the judge thinks of one observation.
 
-    :param probabilities: the distribution over the embodiment's steps-to-go bins, ``(bins,)`` float32.
+    :param probabilities: the distribution over the embodiment's steps-to-go bins, ``(bins,)``
+        float32.
     :param steps_to_go: d(o, g), its mean [steps].
     :param success: whether d <= s on this and enough observations before it.
     """
@@ -28,7 +29,11 @@ class Judgement:
 
 @dataclass
 class JudgeEpisode:
-    """What the judge remembers of one episode; ``dwell`` counts the newest observations on which d <= s."""
+    """
+    What the judge remembers of one episode.
+
+    ``dwell`` counts the newest observations on which d <= s.
+    """
 
     eye: Eye
     dwell: int = 0
@@ -43,16 +48,17 @@ class Judge:
         d(o, g)       = E[steps-to-go | o, g]
         success(o, g) = d(o, g) <= s
 
-    Here success must hold on ``success_dwell`` observations in a row: on a single one the detector fires at the
-    border of success. One episode at a time with ``begin`` and ``judge``; many at once with ``start`` and
-    ``judge_batch``.
+    Here success must hold on ``success_dwell`` observations in a row: on a single one the detector
+    fires at the border of success. One episode at a time with ``begin`` and ``judge``; many at
+    once with ``start`` and ``judge_batch``.
     """
 
     def __init__(self, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment):
         """
         Open an exported reward model.
 
-        :raises ValueError: when the file was made for another embodiment, or the language is not the encoder's.
+        :raises ValueError: when the file was made for another embodiment, or the language is not
+            the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
         self._runtime = Runtime(path, 'reward', embodiment)
@@ -78,7 +84,8 @@ class Judge:
         Return what to think of the next observation of the episode that ``begin`` began.
 
         :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation breaks its spec or the model's output is not finite.
+        :raises ValueError: when the observation breaks its spec or the model's output is not
+            finite.
         :raises RuntimeError: when no episode has begun.
         """
         if self._episode is None:
@@ -89,11 +96,22 @@ class Judge:
         """Return a new episode for ``judge_batch``; raises as ``begin``."""
         return JudgeEpisode(Eye(self._text_encoder.encode(instruction)))
 
-    def judge_batch(self, episodes: list[JudgeEpisode], observations: list[np.ndarray]) -> list[Judgement]:
-        """Return the judgement of each of ``episodes``, given its next observation; raises as ``judge``."""
+    def judge_batch(
+        self, episodes: list[JudgeEpisode], observations: list[np.ndarray]
+    ) -> list[Judgement]:
+        """
+        Return the judgement of each of ``episodes``, given its next observation.
+
+        Raises as ``judge``.
+        """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self._runtime.run(**glimpses([episode.eye for episode in episodes], frames))['probabilities']
-        return [self._conclude(episode, probabilities) for episode, probabilities in zip(episodes, found, strict=True)]
+        found = self._runtime.run(**glimpses([episode.eye for episode in episodes], frames))[
+            'probabilities'
+        ]
+        return [
+            self._conclude(episode, probabilities)
+            for episode, probabilities in zip(episodes, found, strict=True)
+        ]
 
     def _conclude(self, episode: JudgeEpisode, probabilities: np.ndarray) -> Judgement:
         d = float(probabilities @ self._values)

@@ -6,6 +6,7 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
     r(o_t, o_t+1, g) = d(o_t, g) - d(o_t+1, g)
     R_t              = sum over i from t to T of gamma^(i - t) r_i
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,7 +16,8 @@ def rewards(steps_to_go: np.ndarray) -> np.ndarray:
     """
     Return the decrease of steps-to-go that each action brought, ``(T,)`` float32 [steps].
 
-    :param steps_to_go: d(o, g) of every observation, the one after the last action too, ``(T + 1,)`` [steps].
+    :param steps_to_go: d(o, g) of every observation, the one after the last action too, ``(T +
+        1,)`` [steps].
     :raises ValueError: when it is empty or not finite.
     """
     d = np.asarray(steps_to_go, np.float32)
@@ -25,7 +27,11 @@ def rewards(steps_to_go: np.ndarray) -> np.ndarray:
 
 
 def returns(rewards: np.ndarray, gamma: float) -> np.ndarray:
-    """Return the discounted sum of ``rewards``, ``(T,)``, from each action to the end, ``(T,)`` float32 [steps]."""
+    """
+    Return the discounted sum of ``rewards``, ``(T,)``, from each action to the end.
+
+    ``(T,)`` float32 [steps].
+    """
     total, result = 0.0, np.zeros(len(rewards), np.float32)
     for t in reversed(range(len(rewards))):
         total = float(rewards[t]) + gamma * total

@@ -1,4 +1,7 @@
 """Worlds to practise in: a MuJoCo table, its sentences and a scripted demonstrator."""
+
 from gymnasium.envs.registration import register
 
-register(id='efm/Table-v0', entry_point='efm_sim.environment:TableEnvironment', max_episode_steps=40)
+register(
+    id='efm/Table-v0', entry_point='efm_sim.environment:TableEnvironment', max_episode_steps=40
+)

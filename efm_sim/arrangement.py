@@ -1,4 +1,5 @@
 """Where things may be at the start: random draws that keep the rules."""
+
 from __future__ import annotations
 
 import math
@@ -7,8 +8,8 @@ from efm_sim.language import COLOURS, SHAPES, Task
 from efm_sim.scene import TOOL_LIMIT
 import numpy as np
 
-START_LIMIT = 0.13          # largest |x| and |y| of a block or the tool at a reset [m]
-PLACE_OFFSET = 0.115        # distance of the outer places from the middle, per axis [m]
+START_LIMIT = 0.13  # largest |x| and |y| of a block or the tool at a reset [m]
+PLACE_OFFSET = 0.115  # distance of the outer places from the middle, per axis [m]
 
 
 def place_position(place: str) -> np.ndarray:
@@ -27,7 +28,7 @@ def draw_task(options: tuple[Task, ...], rng: np.random.Generator) -> Task:
 
 
 def draw_types(rng: np.random.Generator, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return six block types, three cubes and then three cylinders, with the wanted ones among them."""
+    """Return six block types, three cubes, then three cylinders, the wanted ones included."""
     drawn = []
     for shape in SHAPES:
         fixed = [name for name in wanted if name.endswith(shape)]
@@ -37,7 +38,9 @@ def draw_types(rng: np.random.Generator, wanted: tuple[str, ...] = ()) -> tuple[
     return tuple(drawn)
 
 
-def draw_apart(rng: np.random.Generator, spacings: list[float], limit: float = START_LIMIT) -> np.ndarray:
+def draw_apart(
+    rng: np.random.Generator, spacings: list[float], limit: float = START_LIMIT
+) -> np.ndarray:
     """
     Return random points in the start area that keep their distance, (N, 2) float64 [m].
 
@@ -47,7 +50,9 @@ def draw_apart(rng: np.random.Generator, spacings: list[float], limit: float = S
         points = np.empty((0, 2))
         for spacing in spacings:
             candidates = rng.uniform(-limit, limit, (30, 2))
-            gaps = np.linalg.norm(candidates[:, None] - points, axis=-1).min(axis=1, initial=math.inf)
+            gaps = np.linalg.norm(candidates[:, None] - points, axis=-1).min(
+                axis=1, initial=math.inf
+            )
             if gaps.max() < spacing:
                 break
             points = np.concatenate([points, candidates[np.argmax(gaps >= spacing)][None]])

@@ -1,4 +1,5 @@
 """Numbers of the simulated table and of its scripted demonstrator."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,21 +11,44 @@ from efm_core.config import check, parameter
 class TableConfig:
     """What the simulated table is."""
 
-    body: str = parameter('arm', 'What carries the tool: the 6-axis arm, or nothing (faster)', choices=('arm', 'tool'))
-    task: str = parameter('both', 'Tasks that are drawn at a reset',
-                          choices=('both', 'block_to_block', 'block_to_place'))
-    split: str = parameter('train', 'Vocabulary or task pairs that instructions are drawn from',
-                           choices=('train', 'phrasing', 'synonym', 'pairs'))
-    image_size: int = parameter(64, 'Height and width of the policy camera', unit='px', low=32, high=480)
-    control_period_s: float = parameter(0.1, 'Simulated time of one control step', unit='s', low=0.02, high=1.0)
+    body: str = parameter(
+        'arm',
+        'What carries the tool: the 6-axis arm, or nothing (faster)',
+        choices=('arm', 'tool'),
+    )
+    task: str = parameter(
+        'both',
+        'Tasks that are drawn at a reset',
+        choices=('both', 'block_to_block', 'block_to_place'),
+    )
+    split: str = parameter(
+        'train',
+        'Vocabulary or task pairs that instructions are drawn from',
+        choices=('train', 'phrasing', 'synonym', 'pairs'),
+    )
+    image_size: int = parameter(
+        64, 'Height and width of the policy camera', unit='px', low=32, high=480
+    )
+    control_period_s: float = parameter(
+        0.1, 'Simulated time of one control step', unit='s', low=0.02, high=1.0
+    )
     substeps: int = parameter(10, 'Physics steps in one control step', low=1, high=100)
-    max_action_m: float = parameter(0.025, 'Largest displacement per axis and control step', unit='m',
-                                    low=0.001, high=0.05)
-    success_distance_m: float = parameter(0.05, 'Success when source and target are nearer than this', unit='m',
-                                          low=0.01, high=0.2)
-    start_distance_m: float = parameter(0.1, 'Source and target are at least this far apart at a reset', unit='m',
-                                        low=0.05, high=0.2)
-    ik_iterations: int = parameter(1, 'Iterations of inverse kinematics per control step', low=1, high=10)
+    max_action_m: float = parameter(
+        0.025, 'Largest displacement per axis and control step', unit='m', low=0.001, high=0.05
+    )
+    success_distance_m: float = parameter(
+        0.05, 'Success when source and target are nearer than this', unit='m', low=0.01, high=0.2
+    )
+    start_distance_m: float = parameter(
+        0.1,
+        'Source and target are at least this far apart at a reset',
+        unit='m',
+        low=0.05,
+        high=0.2,
+    )
+    ik_iterations: int = parameter(
+        1, 'Iterations of inverse kinematics per control step', low=1, high=10
+    )
 
     def __post_init__(self):
         """
@@ -34,20 +58,32 @@ class TableConfig:
         """
         check(self)
         if self.start_distance_m <= self.success_distance_m:
-            raise ValueError(f'start_distance_m: expected more than success_distance_m ({self.success_distance_m} m), '
-                             f'got {self.start_distance_m}')
+            raise ValueError(
+                'start_distance_m: expected more than success_distance_m '
+                f'({self.success_distance_m} m), '
+                f'got {self.start_distance_m}'
+            )
 
 
 @dataclass(frozen=True)
 class DemonstratorConfig:
     """How well, and how fast, the scripted demonstrator works."""
 
-    noise: float = parameter(0.6, 'Standard deviation of the noise on each action, as a share of max_action_m',
-                             low=0.0, high=2.0)
-    slowest: float = parameter(0.6, 'Slowest speed of an episode, as a share of max_action_m', low=0.1, high=1.0)
-    fastest: float = parameter(1.0, 'Fastest speed of an episode, as a share of max_action_m', low=0.1, high=1.0)
-    max_action_m: float = parameter(0.025, 'Largest displacement per axis and control step', unit='m',
-                                    low=0.001, high=0.05)
+    noise: float = parameter(
+        0.6,
+        'Standard deviation of the noise on each action, as a share of max_action_m',
+        low=0.0,
+        high=2.0,
+    )
+    slowest: float = parameter(
+        0.6, 'Slowest speed of an episode, as a share of max_action_m', low=0.1, high=1.0
+    )
+    fastest: float = parameter(
+        1.0, 'Fastest speed of an episode, as a share of max_action_m', low=0.1, high=1.0
+    )
+    max_action_m: float = parameter(
+        0.025, 'Largest displacement per axis and control step', unit='m', low=0.001, high=0.05
+    )
 
     def __post_init__(self):
         """
@@ -57,7 +93,9 @@ class DemonstratorConfig:
         """
         check(self)
         if self.slowest > self.fastest:
-            raise ValueError(f'slowest: expected at most fastest ({self.fastest}), got {self.slowest}')
+            raise ValueError(
+                f'slowest: expected at most fastest ({self.fastest}), got {self.slowest}'
+            )
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
-"""A scripted teacher that sees the true positions: behind the source, then push it to the target."""
+"""A scripted teacher that sees true positions: behind the source, then to the target."""
+
 from __future__ import annotations
 
 from efm_sim.config import DemonstratorConfig
 import numpy as np
 
-BEHIND = 0.052          # from the source's middle to where a push starts [m]
-CLEARANCE = 0.048       # from a block's middle when passing it [m]
-LINED_UP = 0.007        # largest sideways error at which a push starts [m]
+BEHIND = 0.052  # from the source's middle to where a push starts [m]
+CLEARANCE = 0.048  # from a block's middle when passing it [m]
+LINED_UP = 0.007  # largest sideways error at which a push starts [m]
 DEFAULT = DemonstratorConfig()
 
 
 class Demonstrator:
-    """Do a task about as well as a hurried person with a joystick: noise and speed are in the config."""
+    """Do a task about as well as a hurried person with a joystick."""
 
     def __init__(self, config: DemonstratorConfig = DEFAULT):
         """Call ``begin`` before the first action."""
@@ -27,7 +28,8 @@ class Demonstrator:
         """
         Return the next displacement of the tool, (2,) float32 [m].
 
-        :param positions: of tool, source, target and the other blocks, in this order, (3,) [m] each.
+        :param positions: of tool, source, target and the other blocks, in this order, (3,) [m]
+            each.
         """
         tool, source, target, *others = (position[:2] for position in positions.values())
         limit = self.config.max_action_m
@@ -35,22 +37,28 @@ class Demonstrator:
         step = self._speed * limit * direction + self._rng.normal(0, self.config.noise * limit, 2)
         return np.clip(step, -limit, limit).astype(np.float32)
 
-    def _direction(self, tool: np.ndarray, source: np.ndarray, target: np.ndarray, others: list) -> np.ndarray:
+    def _direction(
+        self, tool: np.ndarray, source: np.ndarray, target: np.ndarray, others: list
+    ) -> np.ndarray:
         """Return where to go, (2,), a vector no longer than 1."""
         ahead = unit(target - source)
         offset = tool - source
         along = offset @ ahead
         sideways = offset - along * ahead
-        self._pushing = along < 0 and np.linalg.norm(sideways) < LINED_UP * (2 if self._pushing else 1)
+        self._pushing = along < 0 and np.linalg.norm(sideways) < LINED_UP * (
+            2 if self._pushing else 1
+        )
         if self._pushing:
             return unit(ahead - sideways / 0.02)
         goal = source - BEHIND * ahead
         reach = self._speed * self.config.max_action_m
-        return pass_by(tool, goal, [source, *others]) * min(1.0, np.linalg.norm(goal - tool) / reach)
+        return pass_by(tool, goal, [source, *others]) * min(
+            1.0, np.linalg.norm(goal - tool) / reach
+        )
 
 
 def pass_by(start: np.ndarray, goal: np.ndarray, obstacles: list[np.ndarray]) -> np.ndarray:
-    """Return the unit vector from ``start`` that leads to ``goal`` around the nearest obstacle in the way, (2,)."""
+    """Return the direction to ``goal`` around the nearest obstacle, a unit vector, (2,)."""
     heading = unit(goal - start)
     blocking = [block for block in obstacles if is_in_the_way(start, goal, block)]
     if not blocking:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.attempt import Attempt
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_positions, to_stamp
 from efm_core.observation import observe
-from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_episodic import EpisodicNode
+from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_action, from_observation
 from efm_core.ros_params import declare
 from efm_interfaces.msg import EpisodeEvent, WorldState
@@ -19,7 +19,7 @@ from efm_sim.config import DemonstratorConfig, DemonstratorNodeConfig
 from efm_sim.demonstrator import Demonstrator
 
 
-class DemonstratorNode(ManagedNode):
+class DemonstratorNode(EpisodicNode):
     """
     Show the task, from simulator truth.
 
@@ -35,52 +35,32 @@ class DemonstratorNode(ManagedNode):
 
     def build(self) -> None:
         """Connect the topics."""
-        self._embodiment = load_embodiment(self.config.embodiment)
+        self.watch(load_embodiment(self.config.embodiment), self.config.lockstep)
         self._demonstrator = Demonstrator(declare(self, DemonstratorConfig))
-        self._tokeniser = ActionTokeniser(self._embodiment.action)
-        self._attempt, self._states = Attempt(), {}
+        self._tokeniser = ActionTokeniser(self.embodiment.action)
+        self._states: dict[int, WorldState] = {}
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)
         self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
-        ros_topics.camera_subscription(
-            self, self._embodiment.cameras[0], self._on_image, self.config.lockstep
-        )
         ros_topics.subscription(self, topics.WORLD_STATE, self._on_state)
-        ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
 
-    def hold(self) -> None:
-        """Show nothing more."""
-        self._attempt.end()
-
-    def _on_event(self, event: EpisodeEvent) -> None:
-        if event.event == EpisodeEvent.END:
-            self._attempt.end()
-        elif self.is_active:
-            self._demonstrator.begin(event.seed)
-            waiting = self._attempt.start(event, to_stamp(event))
-            if waiting:
-                self._show(*waiting)
+    def prepare(self, event: EpisodeEvent) -> bool:
+        """Draw how fast and how well to show it this time."""
+        self._demonstrator.begin(event.seed)
+        return True
 
     def _on_state(self, state: WorldState) -> None:
         """Keep the truth of the newest moments until the picture of the same stamp has come."""
         self._states = {**dict(list(self._states.items())[-4:]), to_stamp(state): state}
-        waiting = self._attempt.waiting_for(to_stamp(state))
-        if waiting:
-            self._show(*waiting)
+        self.retry(self.attempt.waiting_for(to_stamp(state)))
 
-    def _on_image(self, message: Any) -> None:
-        stamp = to_stamp(message)
-        if self.is_active and self._attempt.admit(stamp, message):
-            self._show(stamp, message)
-
-    def _show(self, stamp: int, message: Any) -> None:
+    def answer(self, stamp: int, message: Any) -> bool:
         """Act on the picture and the truth of one stamp, once both are here."""
         if stamp not in self._states:
-            self._attempt.keep(stamp, message)
-            return
-        state, event, step = self._states[stamp], self._attempt.event, self._attempt.count(stamp)
+            return False
+        state, event, step = self._states[stamp], self.attempt.event, self.attempt.count(stamp)
         self._observations.publish(
-            from_observation(observe(to_image(message), self._embodiment), stamp)
+            from_observation(observe(to_image(message), self.embodiment), stamp)
         )
         if state.success:
             self._label.call_async(
@@ -88,7 +68,7 @@ class DemonstratorNode(ManagedNode):
                     episode_id=event.episode_id, outcome='success', stamp=state.header.stamp
                 )
             )
-            return
+            return True
         tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
         self._actions.publish(
             from_action(
@@ -99,9 +79,10 @@ class DemonstratorNode(ManagedNode):
                 episode_id=event.episode_id,
                 step=step,
                 source='demonstrator',
-                embodiment_hash=self._embodiment.hash,
+                embodiment_hash=self.embodiment.hash,
             )
         )
+        return True
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,5 @@
 """The table as a Gymnasium environment: ``gymnasium.make('efm/Table-v0')``."""
+
 from __future__ import annotations
 
 import string
@@ -12,17 +13,18 @@ import numpy as np
 
 LONGEST_INSTRUCTION = 200
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation + ' '
-RENDER_FPS = 10     # one picture a control step
+RENDER_FPS = 10  # one picture a control step
 
 
 class TableEnvironment(gymnasium.Env):
     """
     The same ``Table`` that the ROS node serves.
 
-    The reward is 1 on the step that brings source and target together, which ends the episode, and 0 before.
+    The reward is 1 on the step that brings source and target together, which ends the episode, and
+    0 before.
     """
 
-    metadata = {'render_modes': ['rgb_array'], 'render_fps': RENDER_FPS}      # noqa: RUF012, as Gymnasium has it
+    metadata = {'render_modes': ['rgb_array'], 'render_fps': RENDER_FPS}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None, **config: Any):
         """
@@ -33,9 +35,12 @@ class TableEnvironment(gymnasium.Env):
         self.render_mode = render_mode
         self.table = Table(TableConfig(**config))
         size, limit = self.table.config.image_size, self.table.config.max_action_m
-        self.observation_space = spaces.Dict({
-            'image': spaces.Box(0, 255, (size, size, 3), np.uint8),
-            'instruction': spaces.Text(LONGEST_INSTRUCTION, charset=CHARACTERS)})
+        self.observation_space = spaces.Dict(
+            {
+                'image': spaces.Box(0, 255, (size, size, 3), np.uint8),
+                'instruction': spaces.Text(LONGEST_INSTRUCTION, charset=CHARACTERS),
+            }
+        )
         self.action_space = spaces.Box(-limit, limit, (2,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:

@@ -1,4 +1,5 @@
 """What can be asked of the table, and the many ways in which English asks it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,39 +11,145 @@ import numpy as np
 COLOURS = ('red', 'blue', 'green', 'yellow')
 SHAPES = ('cube', 'cylinder')
 TYPES = tuple(f'{colour}_{shape}' for shape in SHAPES for colour in COLOURS)
-PLACES = ('left', 'right', 'top', 'bottom', 'centre', 'top_left', 'top_right', 'bottom_left', 'bottom_right')
+PLACES = (
+    'left',
+    'right',
+    'top',
+    'bottom',
+    'centre',
+    'top_left',
+    'top_right',
+    'bottom_left',
+    'bottom_right',
+)
 SPLITS = ('train', 'phrasing', 'synonym', 'pairs')
 
-# The plain word stands first. No word may fit two colours or two shapes: a bare 'block' is never said.
+# The plain word stands first. No word may fit two colours or two shapes: a bare 'block' is never
+# said.
 COLOUR_WORDS = {
-    'red': ('red', 'scarlet', 'ruby', 'cherry', 'ruby red', 'bright red', 'cherry red', 'blood red', 'brick red',
-            'fire engine red', 'vermilion', 'maroon', 'burgundy'),
-    'blue': ('blue', 'azure', 'cobalt', 'sapphire', 'royal blue', 'sky blue', 'bright blue', 'ocean blue', 'indigo',
-             'ultramarine', 'midnight blue', 'cobalt blue', 'sapphire blue'),
-    'green': ('green', 'emerald', 'jade', 'lime green', 'forest green', 'grass green', 'bright green', 'leaf green',
-              'emerald green', 'moss green', 'apple green', 'lime', 'mint green'),
-    'yellow': ('yellow', 'golden', 'corn yellow', 'bright yellow', 'gold', 'sunny yellow', 'banana yellow', 'mustard',
-               'sunflower yellow', 'butter yellow', 'canary', 'golden yellow', 'saffron')}
+    'red': (
+        'red',
+        'scarlet',
+        'ruby',
+        'cherry',
+        'ruby red',
+        'bright red',
+        'cherry red',
+        'blood red',
+        'brick red',
+        'fire engine red',
+        'vermilion',
+        'maroon',
+        'burgundy',
+    ),
+    'blue': (
+        'blue',
+        'azure',
+        'cobalt',
+        'sapphire',
+        'royal blue',
+        'sky blue',
+        'bright blue',
+        'ocean blue',
+        'indigo',
+        'ultramarine',
+        'midnight blue',
+        'cobalt blue',
+        'sapphire blue',
+    ),
+    'green': (
+        'green',
+        'emerald',
+        'jade',
+        'lime green',
+        'forest green',
+        'grass green',
+        'bright green',
+        'leaf green',
+        'emerald green',
+        'moss green',
+        'apple green',
+        'lime',
+        'mint green',
+    ),
+    'yellow': (
+        'yellow',
+        'golden',
+        'corn yellow',
+        'bright yellow',
+        'gold',
+        'sunny yellow',
+        'banana yellow',
+        'mustard',
+        'sunflower yellow',
+        'butter yellow',
+        'canary',
+        'golden yellow',
+        'saffron',
+    ),
+}
 SHAPE_WORDS = {
-    'cube': ('cube', 'box', 'dice', 'square block', 'cubic block', 'brick', 'square', 'crate', 'square piece',
-             'box shaped block', 'cube shaped object', 'square brick'),
-    'cylinder': ('cylinder', 'can', 'disc', 'round block', 'puck', 'drum', 'barrel', 'tin', 'round piece', 'circle',
-                 'canister', 'cylindrical block')}
+    'cube': (
+        'cube',
+        'box',
+        'dice',
+        'square block',
+        'cubic block',
+        'brick',
+        'square',
+        'crate',
+        'square piece',
+        'box shaped block',
+        'cube shaped object',
+        'square brick',
+    ),
+    'cylinder': (
+        'cylinder',
+        'can',
+        'disc',
+        'round block',
+        'puck',
+        'drum',
+        'barrel',
+        'tin',
+        'round piece',
+        'circle',
+        'canister',
+        'cylindrical block',
+    ),
+}
 UNSEEN_COLOUR_WORDS = {
-    'red': ('crimson', 'carmine', 'rose red'), 'blue': ('navy', 'cerulean', 'cornflower blue'),
-    'green': ('olive', 'pine green', 'fern'), 'yellow': ('lemon', 'straw yellow', 'maize')}
+    'red': ('crimson', 'carmine', 'rose red'),
+    'blue': ('navy', 'cerulean', 'cornflower blue'),
+    'green': ('olive', 'pine green', 'fern'),
+    'yellow': ('lemon', 'straw yellow', 'maize'),
+}
 UNSEEN_SHAPE_WORDS = {
     'cube': ('cuboid', 'carton', 'squarish block', 'cubical thing'),
-    'cylinder': ('tube', 'jar', 'circular block', 'round thing')}
+    'cylinder': ('tube', 'jar', 'circular block', 'round thing'),
+}
 
 # Seen as in the picture: 'top' is the far side of the table, where the arm stands.
-_PLACE_WORDS = {'left': ('left', 'left hand'), 'right': ('right', 'right hand'), 'top': ('top', 'upper'),
-                'bottom': ('bottom', 'lower')}
+_PLACE_WORDS = {
+    'left': ('left', 'left hand'),
+    'right': ('right', 'right hand'),
+    'top': ('top', 'upper'),
+    'bottom': ('bottom', 'lower'),
+}
 
 VERBS = ('push', 'move', 'slide', 'shift', 'guide', 'take', 'get', 'send', 'steer')
 PLACING_VERBS = ('put', 'place', 'set', 'position')
 UNSEEN_VERBS = ('bring', 'shove', 'nudge', 'drag')
-TO_BLOCK = ('to', 'towards', 'over to', 'into', 'next to', 'against', 'close to', 'in contact with')
+TO_BLOCK = (
+    'to',
+    'towards',
+    'over to',
+    'into',
+    'next to',
+    'against',
+    'close to',
+    'in contact with',
+)
 BY_BLOCK = ('next to', 'against', 'close to', 'in contact with')
 UNSEEN_TO_BLOCK = ('beside', 'up to', 'near', 'right by')
 TO_PLACE = ('to', 'towards', 'over to')
@@ -62,17 +169,20 @@ TEMPLATES = (
     '{source} has to be {by} {target}',
     '{placing} {source} {by} {target}',
     'please {placing} {source} {by} {target}',
-    '{target} is where {source} should go')
+    '{target} is where {source} should go',
+)
 BLOCK_TEMPLATES = (
     'make {source} touch {target}',
     '{verb} {source} until it touches {target}',
-    'move {source} so that it touches {target}')
+    'move {source} so that it touches {target}',
+)
 UNSEEN_TEMPLATES = (
     'i want you to {verb} {source} {to} {target}',
     'go ahead and {verb} {source} {to} {target}',
     'your job is to {verb} {source} {to} {target}',
     'would you kindly {verb} {source} {to} {target}',
-    'now {verb} {source} {to} {target} thank you')
+    'now {verb} {source} {to} {target} thank you',
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +206,10 @@ class Task:
         if self.source not in TYPES:
             raise ValueError(f'source: expected one of {", ".join(TYPES)}, got {self.source!r}')
         if self.target not in TYPES + PLACES or self.target == self.source:
-            raise ValueError(f'target: expected another block or one of {", ".join(PLACES)}, got {self.target!r}')
+            raise ValueError(
+                f'target: expected another block or one of {", ".join(PLACES)}, '
+                f'got {self.target!r}'
+            )
 
     @property
     def kind(self) -> str:
@@ -105,11 +218,21 @@ class Task:
 
 
 # Each type is twice a held-out source or target at most, so none goes unseen in either role.
-HELD_OUT_PAIRS = tuple(Task(*pair) for pair in (
-    ('red_cube', 'blue_cylinder'), ('blue_cylinder', 'red_cube'), ('green_cube', 'yellow_cube'),
-    ('yellow_cylinder', 'green_cylinder'), ('blue_cube', 'red_cylinder'), ('red_cylinder', 'yellow_cylinder'),
-    ('yellow_cube', 'blue_cube'), ('green_cylinder', 'green_cube'), ('blue_cube', 'yellow_cylinder'),
-    ('red_cube', 'green_cylinder')))
+HELD_OUT_PAIRS = tuple(
+    Task(*pair)
+    for pair in (
+        ('red_cube', 'blue_cylinder'),
+        ('blue_cylinder', 'red_cube'),
+        ('green_cube', 'yellow_cube'),
+        ('yellow_cylinder', 'green_cylinder'),
+        ('blue_cube', 'red_cylinder'),
+        ('red_cylinder', 'yellow_cylinder'),
+        ('yellow_cube', 'blue_cube'),
+        ('green_cylinder', 'green_cube'),
+        ('blue_cube', 'yellow_cylinder'),
+        ('red_cube', 'green_cylinder'),
+    )
+)
 
 
 @functools.cache
@@ -126,7 +249,11 @@ def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
         return HELD_OUT_PAIRS
     pairs = [Task(*pair) for pair in itertools.permutations(TYPES, 2)]
     places = [Task(*pair) for pair in itertools.product(TYPES, PLACES)]
-    return tuple(task for task in pairs + places if task not in HELD_OUT_PAIRS and kind in ('both', task.kind))
+    return tuple(
+        task
+        for task in pairs + places
+        if task not in HELD_OUT_PAIRS and kind in ('both', task.kind)
+    )
 
 
 def types_in(task: Task) -> tuple[str, ...]:
@@ -138,44 +265,71 @@ def phrase(task: Task, rng: np.random.Generator, split: str = 'train', plain: fl
     """
     Return an English sentence that asks for ``task``.
 
-    :param split: ``phrasing`` uses verbs, prepositions and templates never used in ``train``, ``synonym`` such words
-        for colours and shapes; ``pairs`` speaks as ``train`` does.
+    :param split: ``phrasing`` uses verbs, prepositions and templates never used in ``train``,
+        ``synonym`` such words for colours and shapes; ``pairs`` speaks as ``train`` does.
     :param plain: probability that a colour or shape is called by its plain name (red, cube).
     :raises ValueError: on an unknown split.
     """
     _check_split(split)
     unseen = split == 'phrasing'
-    words = {'source': noun(task.source, rng, split, plain), **_target_words(task, rng, split, plain),
-             'verb': _pick(rng, UNSEEN_VERBS if unseen else VERBS), 'placing': _pick(rng, PLACING_VERBS)}
+    words = {
+        'source': noun(task.source, rng, split, plain),
+        **_target_words(task, rng, split, plain),
+        'verb': _pick(rng, UNSEEN_VERBS if unseen else VERBS),
+        'placing': _pick(rng, PLACING_VERBS),
+    }
     return _pick(rng, _templates(task, unseen)).format(**words)
 
 
-def noun(type_name: str, rng: np.random.Generator, split: str = 'train', plain: float = 0.6) -> str:
+def noun(
+    type_name: str, rng: np.random.Generator, split: str = 'train', plain: float = 0.6
+) -> str:
     """Return a noun phrase for one block type, such as ``the scarlet box``."""
     colour, shape = type_name.split('_')
     if split == 'synonym':
-        return f'the {_pick(rng, UNSEEN_COLOUR_WORDS[colour])} {_pick(rng, UNSEEN_SHAPE_WORDS[shape])}'
+        word = _pick(rng, UNSEEN_COLOUR_WORDS[colour])
+        return f'the {word} {_pick(rng, UNSEEN_SHAPE_WORDS[shape])}'
     return f'the {_word(rng, COLOUR_WORDS[colour], plain)} {_word(rng, SHAPE_WORDS[shape], plain)}'
 
 
 def place_names(place: str) -> tuple[tuple[str, str], ...]:
-    """Return the names of a place, each with the preposition of being there: ``('in', 'the top left corner')``."""
+    """
+    Return the names of a place, each with the preposition of being there.
+
+    For example ``('in', 'the top left corner')``.
+    """
     if place == 'centre':
-        return (('in', 'the centre of the table'), ('in', 'the middle of the table'), ('in', 'the centre'),
-                ('in', 'the middle'))
+        return (
+            ('in', 'the centre of the table'),
+            ('in', 'the middle of the table'),
+            ('in', 'the centre'),
+            ('in', 'the middle'),
+        )
     if '_' in place:
         vertical, side = place.split('_')
-        return tuple(('in', f'the {word} {side} corner{end}') for word in _PLACE_WORDS[vertical]
-                     for end in ('', ' of the table'))
-    return tuple((at, f'the {word} {part}{end}') for word in _PLACE_WORDS[place]
-                 for at, part in (('on', 'side'), ('at', 'edge')) for end in ('', ' of the table'))
+        return tuple(
+            ('in', f'the {word} {side} corner{end}')
+            for word in _PLACE_WORDS[vertical]
+            for end in ('', ' of the table')
+        )
+    return tuple(
+        (at, f'the {word} {part}{end}')
+        for word in _PLACE_WORDS[place]
+        for at, part in (('on', 'side'), ('at', 'edge'))
+        for end in ('', ' of the table')
+    )
 
 
-def _target_words(task: Task, rng: np.random.Generator, split: str, plain: float) -> dict[str, str]:
+def _target_words(
+    task: Task, rng: np.random.Generator, split: str, plain: float
+) -> dict[str, str]:
     unseen = split == 'phrasing'
     if task.kind == 'block_to_block':
-        return {'target': noun(task.target, rng, split, plain), 'by': _pick(rng, BY_BLOCK),
-                'to': _pick(rng, UNSEEN_TO_BLOCK if unseen else TO_BLOCK)}
+        return {
+            'target': noun(task.target, rng, split, plain),
+            'by': _pick(rng, BY_BLOCK),
+            'to': _pick(rng, UNSEEN_TO_BLOCK if unseen else TO_BLOCK),
+        }
     by, name = _pick(rng, place_names(task.target))
     return {'target': name, 'by': by, 'to': _pick(rng, UNSEEN_TO_PLACE if unseen else TO_PLACE)}
 

@@ -1,4 +1,5 @@
 """The MuJoCo model of the table: blocks, camera, and what carries the tool."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,18 +7,22 @@ from pathlib import Path
 
 from efm_sim.graphics import mujoco
 
-TOOL_RADIUS = 0.01          # [m]
-CUBE_HALF_SIDE = 0.019      # [m]
-CYLINDER_RADIUS = 0.022     # [m]
-TIP_HEIGHT = 0.02           # of the tool's tip above the table [m]
-BLOCK_LIMIT = 0.165         # largest |x| and |y| of a block [m]
-TOOL_LIMIT = 0.2            # largest |x| and |y| of the tool [m]
-BASE = (0.0, 0.52, 0.0)     # where the arm stands: behind the table, at the top of the picture [m]
+TOOL_RADIUS = 0.01  # [m]
+CUBE_HALF_SIDE = 0.019  # [m]
+CYLINDER_RADIUS = 0.022  # [m]
+TIP_HEIGHT = 0.02  # of the tool's tip above the table [m]
+BLOCK_LIMIT = 0.165  # largest |x| and |y| of a block [m]
+TOOL_LIMIT = 0.2  # largest |x| and |y| of the tool [m]
+BASE = (0.0, 0.52, 0.0)  # where the arm stands: behind the table, at the top of the picture [m]
 SLOTS = ('cube_0', 'cube_1', 'cube_2', 'cylinder_0', 'cylinder_1', 'cylinder_2')
 ARM_JOINTS = ('shoulder_pan', 'shoulder_lift', 'elbow', 'wrist_roll', 'wrist_pitch', 'wrist_yaw')
-RGBA = {'red': (0.85, 0.12, 0.10, 1), 'blue': (0.10, 0.25, 0.85, 1), 'green': (0.08, 0.60, 0.16, 1),
-        'yellow': (0.95, 0.80, 0.08, 1)}
-ARM_PREFIX = 'arm/'       # of the arm's names within the scene
+RGBA = {
+    'red': (0.85, 0.12, 0.10, 1),
+    'blue': (0.10, 0.25, 0.85, 1),
+    'green': (0.08, 0.60, 0.16, 1),
+    'yellow': (0.95, 0.80, 0.08, 1),
+}
+ARM_PREFIX = 'arm/'  # of the arm's names within the scene
 URDF = Path('urdf') / 'arm.urdf'
 
 
@@ -30,12 +35,12 @@ class Servo:
     """
 
     inertia: float
-    frequency: float = 50.0     # [rad/s]
+    frequency: float = 50.0  # [rad/s]
 
     @property
     def stiffness(self) -> float:
         """Gain on position [N/m] or [N m/rad]."""
-        return self.inertia * self.frequency ** 2
+        return self.inertia * self.frequency**2
 
     @property
     def damping(self) -> float:
@@ -56,7 +61,8 @@ def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
     """
     Return the scene with an ``arm`` or a floating ``tool``.
 
-    Blocks slide and turn in the plane against a viscous table: quasi-static, fast, and without contact with the table.
+    Blocks slide and turn in the plane against a viscous table: quasi-static, fast, and without
+    contact with the table.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
@@ -64,16 +70,27 @@ def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = (0, 0, 0)
     spec.stat.extent, spec.stat.center = 0.8, (0, 0.1, 0.1)
-    spec.add_texture(type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-                     rgb1=[0.75, 0.80, 0.86], rgb2=[0.42, 0.44, 0.47], width=64, height=384)
+    spec.add_texture(
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.75, 0.80, 0.86],
+        rgb2=[0.42, 0.44, 0.47],
+        width=64,
+        height=384,
+    )
     spec.visual.map.shadowclip = 2.5
     _add_surroundings(spec.worldbody)
     tip = _add_arm(spec) if body == 'arm' else _add_tool(spec)
     blocks = [_add_block(spec.worldbody, slot) for slot in SLOTS]
     bodies = [tip, *blocks]
     for index, first in enumerate(bodies):
-        for second in bodies[index + 1:]:
-            spec.add_pair(geomname1=first, geomname2=second, condim=3, friction=[0.4, 0.4, 0.005, 0.0001, 0.0001])
+        for second in bodies[index + 1 :]:
+            spec.add_pair(
+                geomname1=first,
+                geomname2=second,
+                condim=3,
+                friction=[0.4, 0.4, 0.005, 0.0001, 0.0001],
+            )
     return spec.compile()
 
 
@@ -81,7 +98,8 @@ def load_arm() -> mujoco.MjSpec:
     """
     Return the arm of ``urdf/arm.urdf``, which touches nothing by itself.
 
-    :raises FileNotFoundError: when the file is neither in the source tree nor in the package's share folder.
+    :raises FileNotFoundError: when the file is neither in the source tree nor in the package's
+        share folder.
     """
     arm = mujoco.MjSpec.from_file(str(find_urdf()))
     for geom in arm.geoms:
@@ -91,29 +109,48 @@ def load_arm() -> mujoco.MjSpec:
 
 def find_urdf() -> Path:
     """
-    Return where the arm's URDF is: in the source tree, or where ``colcon build`` or ``pip install`` put it.
+    Return where the arm's URDF is.
+
+    That is in the source tree, or where ``colcon build`` or ``pip install`` put it.
 
     :raises FileNotFoundError: when it is in none of these places.
     """
     here = Path(__file__).resolve()
-    places = [here.parent.parent / URDF] + [parent / 'share' / 'efm' / URDF for parent in here.parents]
+    places = [here.parent.parent / URDF] + [
+        parent / 'share' / 'efm' / URDF for parent in here.parents
+    ]
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(f'urdf: expected {URDF} in the source tree or in share/efm, got neither')
+    raise FileNotFoundError(
+        f'urdf: expected {URDF} in the source tree or in share/efm, got neither'
+    )
 
 
 def _add_surroundings(world: mujoco.MjsBody) -> None:
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
-    for kind, size, pos, grey in ((plane, [4, 4, 0.1], [0, 0, -0.45], [0.42, 0.44, 0.47, 1]),
-                                  (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80, 0.77, 0.72, 1]),
-                                  (box, [0.08, 0.08, 0.225], [*BASE[:2], -0.225], [0.3, 0.31, 0.33, 1])):
+    for kind, size, pos, grey in (
+        (plane, [4, 4, 0.1], [0, 0, -0.45], [0.42, 0.44, 0.47, 1]),
+        (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80, 0.77, 0.72, 1]),
+        (box, [0.08, 0.08, 0.225], [*BASE[:2], -0.225], [0.3, 0.31, 0.33, 1]),
+    ):
         world.add_geom(type=kind, size=size, pos=pos, rgba=grey, contype=0, conaffinity=0)
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    world.add_light(type=directional, pos=[-0.6, -0.5, 1.5], dir=[0.45, 0.35, -1.0], diffuse=[0.55, 0.55, 0.55],
-                    specular=[0.1, 0.1, 0.1], ambient=[0.2, 0.2, 0.2], castshadow=True)
-    world.add_camera(name='policy', pos=[0, -0.67, 1.06], fovy=20, xyaxes=[1, 0, 0, 0, 0.848, 0.53])
-    world.add_camera(name='pretty', pos=[0.75, -0.95, 0.75], fovy=42, xyaxes=[0.8, 0.6, 0, -0.27, 0.36, 0.893])
+    world.add_light(
+        type=directional,
+        pos=[-0.6, -0.5, 1.5],
+        dir=[0.45, 0.35, -1.0],
+        diffuse=[0.55, 0.55, 0.55],
+        specular=[0.1, 0.1, 0.1],
+        ambient=[0.2, 0.2, 0.2],
+        castshadow=True,
+    )
+    world.add_camera(
+        name='policy', pos=[0, -0.67, 1.06], fovy=20, xyaxes=[1, 0, 0, 0, 0.848, 0.53]
+    )
+    world.add_camera(
+        name='pretty', pos=[0.75, -0.95, 0.75], fovy=42, xyaxes=[0.8, 0.6, 0, -0.27, 0.36, 0.893]
+    )
 
 
 def _add_block(world: mujoco.MjsBody, slot: str) -> str:
@@ -123,38 +160,88 @@ def _add_block(world: mujoco.MjsBody, slot: str) -> str:
     limits = {'range': [-BLOCK_LIMIT, BLOCK_LIMIT], 'limited': True, 'damping': [1.5, 0, 0]}
     block.add_joint(name=f'{slot}_x', type=joint.mjJNT_SLIDE, axis=[1, 0, 0], **limits)
     block.add_joint(name=f'{slot}_y', type=joint.mjJNT_SLIDE, axis=[0, 1, 0], **limits)
-    block.add_joint(name=f'{slot}_yaw', type=joint.mjJNT_HINGE, axis=[0, 0, 1], damping=[5e-4, 0, 0])
+    block.add_joint(
+        name=f'{slot}_yaw', type=joint.mjJNT_HINGE, axis=[0, 0, 1], damping=[5e-4, 0, 0]
+    )
     kind = mujoco.mjtGeom
     if slot.startswith('cube'):
-        block.add_geom(name=slot, type=kind.mjGEOM_BOX, size=[CUBE_HALF_SIDE] * 3, mass=0.05, contype=0, conaffinity=0)
+        block.add_geom(
+            name=slot,
+            type=kind.mjGEOM_BOX,
+            size=[CUBE_HALF_SIDE] * 3,
+            mass=0.05,
+            contype=0,
+            conaffinity=0,
+        )
         return slot
-    # MuJoCo's contact of capsules is exact and cheap, that of cylinders is neither; from above both are the same disc.
-    block.add_geom(name=slot, type=kind.mjGEOM_CYLINDER, size=[CYLINDER_RADIUS, CUBE_HALF_SIDE, 0], mass=0.05,
-                   contype=0, conaffinity=0)
-    block.add_geom(name=f'{slot}_hull', type=kind.mjGEOM_CAPSULE, size=[CYLINDER_RADIUS, 0.03, 0], mass=0, group=4,
-                   contype=0, conaffinity=0)
+    # MuJoCo's contact of capsules is exact and cheap, that of cylinders is neither; from above
+    # both are the same disc.
+    block.add_geom(
+        name=slot,
+        type=kind.mjGEOM_CYLINDER,
+        size=[CYLINDER_RADIUS, CUBE_HALF_SIDE, 0],
+        mass=0.05,
+        contype=0,
+        conaffinity=0,
+    )
+    block.add_geom(
+        name=f'{slot}_hull',
+        type=kind.mjGEOM_CAPSULE,
+        size=[CYLINDER_RADIUS, 0.03, 0],
+        mass=0,
+        group=4,
+        contype=0,
+        conaffinity=0,
+    )
     return f'{slot}_hull'
 
 
 def _add_arm(spec: mujoco.MjSpec) -> str:
-    """Attach the arm, facing the table, and its servos; return the name of the geom that pushes."""
+    """
+    Attach the arm, facing the table, and its servos.
+
+    Return the name of the geom that pushes.
+    """
     turned = [0.70710678, 0, 0, -0.70710678]
-    spec.attach(load_arm(), prefix=ARM_PREFIX, frame=spec.worldbody.add_frame(pos=BASE, quat=turned))
+    spec.attach(
+        load_arm(), prefix=ARM_PREFIX, frame=spec.worldbody.add_frame(pos=BASE, quat=turned)
+    )
     for name in ARM_JOINTS:
         spec.joint(ARM_PREFIX + name).armature = ARM_SERVO.inertia
         _add_servo(spec, ARM_PREFIX + name, ARM_SERVO)
-    geom = next(geom for geom in spec.body(ARM_PREFIX + 'tool_tip').geoms if geom.type == mujoco.mjtGeom.mjGEOM_SPHERE)
+    geom = next(
+        geom
+        for geom in spec.body(ARM_PREFIX + 'tool_tip').geoms
+        if geom.type == mujoco.mjtGeom.mjGEOM_SPHERE
+    )
     geom.name, geom.group = 'tip', 4
     return 'tip'
 
 
 def _add_tool(spec: mujoco.MjSpec) -> str:
-    """Add a floating tool on two slide joints, and its servos; return the name of the geom that pushes."""
+    """
+    Add a floating tool on two slide joints, and its servos.
+
+    Return the name of the geom that pushes.
+    """
     tool = spec.worldbody.add_body(name='tool_tip', pos=[0, 0, TIP_HEIGHT])
     none = {'contype': 0, 'conaffinity': 0}
-    tool.add_geom(name='tip', type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[TOOL_RADIUS, 0, 0], mass=0.3, group=4, **none)
-    tool.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[TOOL_RADIUS, 0.03, 0], pos=[0, 0, 0.01], mass=0,
-                  rgba=[0.08, 0.08, 0.09, 1], **none)
+    tool.add_geom(
+        name='tip',
+        type=mujoco.mjtGeom.mjGEOM_SPHERE,
+        size=[TOOL_RADIUS, 0, 0],
+        mass=0.3,
+        group=4,
+        **none,
+    )
+    tool.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[TOOL_RADIUS, 0.03, 0],
+        pos=[0, 0, 0.01],
+        mass=0,
+        rgba=[0.08, 0.08, 0.09, 1],
+        **none,
+    )
     for name, axis in (('tool_x', [1, 0, 0]), ('tool_y', [0, 1, 0])):
         tool.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis)
         _add_servo(spec, name, TOOL_SERVO)

@@ -1,19 +1,36 @@
-"""One simulated table: six coloured blocks, a tool to push them with, a camera and an instruction."""
+"""One simulated table: six coloured blocks, a pushing tool, a camera, an instruction."""
+
 from __future__ import annotations
 
 import math
 
 import cv2
-from efm_sim.arrangement import clear_of, draw_apart, draw_task, draw_types, place_position, START_LIMIT
+from efm_sim.arrangement import (
+    clear_of,
+    draw_apart,
+    draw_task,
+    draw_types,
+    place_position,
+    START_LIMIT,
+)
 from efm_sim.config import TableConfig
 from efm_sim.graphics import make_renderer, mujoco
 from efm_sim.language import phrase, Task, tasks, TYPES, types_in
-from efm_sim.scene import ARM_JOINTS, ARM_PREFIX, ARM_SERVO, build_scene, RGBA, SLOTS, TOOL_LIMIT, TOOL_SERVO
+from efm_sim.scene import (
+    ARM_JOINTS,
+    ARM_PREFIX,
+    ARM_SERVO,
+    build_scene,
+    RGBA,
+    SLOTS,
+    TOOL_LIMIT,
+    TOOL_SERVO,
+)
 import numpy as np
 
-BLOCK_SPACING = 0.072       # smallest distance of two blocks at a reset [m]
-TOOL_SPACING = 0.045        # smallest distance of the tool from a block at a reset [m]
-LARGEST_LEAD = 0.03         # of the commanded over the real tool position: a jam winds nothing up [m]
+BLOCK_SPACING = 0.072  # smallest distance of two blocks at a reset [m]
+TOOL_SPACING = 0.045  # smallest distance of the tool from a block at a reset [m]
+LARGEST_LEAD = 0.03  # of the commanded over the real tool position: a jam winds nothing up [m]
 DEFAULT = TableConfig()
 
 
@@ -21,7 +38,8 @@ class Table:
     """
     The world as a robot meets it; everything follows from the seed, bit for bit.
 
-    The table frame: x to the right of the picture, y away from the camera, z up; the origin is the table's middle.
+    The table frame: x to the right of the picture, y away from the camera, z up; the origin is the
+    table's middle.
     """
 
     def __init__(self, config: TableConfig = DEFAULT):
@@ -33,7 +51,9 @@ class Table:
         self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
         self.joint_names = ARM_JOINTS if config.body == 'arm' else ('tool_x', 'tool_y')
         prefix = ARM_PREFIX if config.body == 'arm' else ''
-        self._joints = np.array([self.model.joint(prefix + name).qposadr[0] for name in self.joint_names])
+        self._joints = np.array(
+            [self.model.joint(prefix + name).qposadr[0] for name in self.joint_names]
+        )
         self._blocks = np.array([self.model.joint(f'{slot}_x').qposadr[0] for slot in SLOTS])
         self._slots = {}
         self._renderers = {}
@@ -49,12 +69,16 @@ class Table:
         rng = np.random.default_rng([seed, 0])
         options = tasks(self.config.task, self.config.split)
         self.task = task or draw_task(options, rng)
-        self.instruction = instruction or phrase(self.task, np.random.default_rng([seed, 1]), self.config.split)
+        self.instruction = instruction or phrase(
+            self.task, np.random.default_rng([seed, 1]), self.config.split
+        )
         types = draw_types(rng, types_in(self.task))
         blocks, tool = self._draw_start(types, rng)
         self.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), tool)
 
-    def arrange(self, types: tuple[str, ...], blocks: np.ndarray, yaws: np.ndarray, tool: np.ndarray) -> None:
+    def arrange(
+        self, types: tuple[str, ...], blocks: np.ndarray, yaws: np.ndarray, tool: np.ndarray
+    ) -> None:
         """
         Put everything where it is said to be, at rest.
 
@@ -67,9 +91,14 @@ class Table:
         self._slots = {name: index for index, name in enumerate(types)}
         for index, (slot, name) in enumerate(zip(SLOTS, types, strict=True)):
             self.model.geom(slot).rgba = RGBA[name.split('_')[0]]
-            self.data.qpos[self._blocks[index]:self._blocks[index] + 3] = (*blocks[index], yaws[index])
+            self.data.qpos[self._blocks[index] : self._blocks[index] + 3] = (
+                *blocks[index],
+                yaws[index],
+            )
         self._command = np.array(tool, dtype=np.float64)
-        self._setpoint = self._kinematics.reset(self._command) if self._kinematics else self._command.copy()
+        self._setpoint = (
+            self._kinematics.reset(self._command) if self._kinematics else self._command.copy()
+        )
         self.data.qpos[self._joints] = self._setpoint
         self.data.ctrl[:] = self._setpoint
         mujoco.mj_forward(self.model, self.data)
@@ -78,7 +107,8 @@ class Table:
         """
         Move the tool for one control step; what it meets is pushed.
 
-        :param action: displacement in x and y, (2,) float32 [m]; clipped to the largest action and the workspace.
+        :param action: displacement in x and y, (2,) float32 [m]; clipped to the largest action and
+            the workspace.
         :raises ValueError: on another shape or a number that is not finite.
         """
         action = np.asarray(action, dtype=np.float64)
@@ -86,7 +116,11 @@ class Table:
             raise ValueError(f'action: expected 2 finite numbers [m], got {action}')
         limit = self.config.max_action_m
         tool = self.tool_position()[:2]
-        command = np.clip(self._command + np.clip(action, -limit, limit), tool - LARGEST_LEAD, tool + LARGEST_LEAD)
+        command = np.clip(
+            self._command + np.clip(action, -limit, limit),
+            tool - LARGEST_LEAD,
+            tool + LARGEST_LEAD,
+        )
         self._command = np.clip(command, -TOOL_LIMIT, TOOL_LIMIT)
         start, self._setpoint = self._setpoint, self._solve(self._command)
         change = (self._setpoint - start) / self.config.substeps
@@ -108,11 +142,19 @@ class Table:
         return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
     def render_pretty(self, height: int = 480, width: int = 640) -> np.ndarray:
-        """Return a picture for people, from the side and with shadows, (height, width, 3) uint8 RGB."""
+        """
+        Return a picture for people, from the side and with shadows.
+
+        (height, width, 3) uint8 RGB.
+        """
         return self._draw('pretty', height, width, pretty=True)
 
     def positions(self) -> dict[str, np.ndarray]:
-        """Return where things are, (3,) float64 [m] each, in this order: tool, source, target, the other blocks."""
+        """
+        Return where things are, (3,) float64 [m] each.
+
+        The order is: tool, source, target, the other blocks.
+        """
         others = [name for name in self._slots if name not in types_in(self.task)]
         names = [self.task.source, self.task.target, *others]
         return {'tool': self.tool_position(), **{name: self._position(name) for name in names}}
@@ -127,10 +169,18 @@ class Table:
 
     def distance(self) -> float:
         """Return the distance of the source's middle from the target's in the table plane [m]."""
-        return float(np.linalg.norm((self._position(self.task.source) - self._position(self.task.target))[:2]))
+        return float(
+            np.linalg.norm(
+                (self._position(self.task.source) - self._position(self.task.target))[:2]
+            )
+        )
 
     def success(self) -> bool:
-        """Return whether the task is done; the truth, for reports only: nothing may learn from it."""
+        """
+        Return whether the task is done.
+
+        The truth, for reports only: nothing may learn from it.
+        """
         return self.distance() < self.config.success_distance_m
 
     @property
@@ -146,7 +196,9 @@ class Table:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """
-        Return where points are in the policy camera's picture: u to the right, v down, [-1, 1] from edge to edge.
+        Return where points are in the policy camera's picture.
+
+        U to the right, v down, [-1, 1] from edge to edge.
 
         :param points: (..., 3) float64 [m], in the table frame.
         """
@@ -172,7 +224,11 @@ class Table:
         return renderer.render()
 
     def _solve(self, tool: np.ndarray) -> np.ndarray:
-        return self._kinematics.move(tool, self.config.ik_iterations) if self._kinematics else tool.copy()
+        return (
+            self._kinematics.move(tool, self.config.ik_iterations)
+            if self._kinematics
+            else tool.copy()
+        )
 
     def _position(self, name: str) -> np.ndarray:
         if name not in TYPES:
@@ -180,8 +236,14 @@ class Table:
         index = self._slots[name]
         return self.data.body(SLOTS[index]).xpos.copy()
 
-    def _draw_start(self, types: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return start positions of the blocks, (6, 2), and of the tool, (2,) [m], where nothing is done or touches."""
+    def _draw_start(
+        self, types: tuple[str, ...], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return start positions of the blocks, (6, 2), and of the tool, (2,) [m].
+
+        Where nothing is done or touches.
+        """
         while True:
             points = draw_apart(rng, [BLOCK_SPACING] * len(SLOTS) + [TOOL_SPACING])
             source = points[types.index(self.task.source)]
@@ -193,22 +255,30 @@ class Table:
 
 def random_scene(table: Table, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """
-    Arrange a random scene for pretraining; return where everything is: tool and six blocks, (3,) float64 [m] each.
+    Arrange a random scene for pretraining.
 
-    Blocks may touch; in half of the scenes the tool is at a block. The table's task and instruction mean nothing.
+    Return where everything is: tool and six blocks, (3,) float64 [m] each.
+
+    Blocks may touch; in half of the scenes the tool is at a block. The table's task and
+    instruction mean nothing.
     """
     types = draw_types(rng)
     limit = rng.uniform(START_LIMIT, 0.165)
     blocks = draw_apart(rng, [rng.choice([0.046, 0.072])] * len(SLOTS), limit)
     if rng.random() < 0.5:
         angle, gap = rng.uniform(-math.pi, math.pi), rng.uniform(0.031, 0.06)
-        tool = blocks[rng.integers(len(SLOTS))] + gap * np.array([math.cos(angle), math.sin(angle)])
+        tool = blocks[rng.integers(len(SLOTS))] + gap * np.array(
+            [math.cos(angle), math.sin(angle)]
+        )
     else:
         tool = rng.uniform(-TOOL_LIMIT, TOOL_LIMIT, 2)
-    table.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), clear_of(tool, blocks))
+    table.arrange(
+        types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), clear_of(tool, blocks)
+    )
     return {'tool': table.tool_position(), **table.block_positions()}
 
 
 def _load_kinematics():
     from efm_sim.arm import ArmKinematics  # the floating tool needs no IK library
+
     return ArmKinematics()

@@ -246,6 +246,7 @@ class Supervisor:
         """Look at the clock: stalls, time-outs where the world does not wait, the lease."""
         if self.phase == Phase.IDLE:
             return []
+        self._moved_at = min(self._moved_at, now)
         if now - self._moved_at > self._stall_timeout_s:
             return self._stalled(now)
         if self.phase != Phase.RUNNING or self._lockstep:
@@ -323,6 +324,7 @@ class Supervisor:
             self._reward_version,
         )
         self._ending_said = ending
+        self._moved_at = math.inf  # the recorder's time begins with the next tick
         if was_running and self._recorded:
             self.phase = Phase.SAVING
             return [End(ending)]

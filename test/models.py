@@ -34,7 +34,9 @@ class FakeTextEncoder:
 
 def table_arm(**changes) -> Embodiment:
     """Return the shipped embodiment of the simulated table, with ``changes``."""
-    return dataclasses.replace(load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml'), **changes)
+    return dataclasses.replace(
+        load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml'), **changes
+    )
 
 
 def signed_arm() -> Embodiment:
@@ -45,13 +47,19 @@ def signed_arm() -> Embodiment:
 
 @functools.cache
 def exported(kind: str) -> Path:
-    """Return an exported model for ``table_arm`` with random weights, version 7, made once a test run."""
+    """
+    Return an exported model for ``table_arm`` with random weights, version 7.
+
+    Made once a test run.
+    """
     from efm_model.export import export_policy, export_reward
     from efm_model.network import new_model
 
     directory = Path(tempfile.mkdtemp())
     export = {'policy': export_policy, 'reward': export_reward}[kind]
-    return export(new_model(table_arm(), seed=3, tower='scratch'), directory / f'{kind}.onnx', table_arm(), 7)
+    return export(
+        new_model(table_arm(), seed=3, tower='scratch'), directory / f'{kind}.onnx', table_arm(), 7
+    )
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:

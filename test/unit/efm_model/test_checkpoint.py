@@ -11,7 +11,9 @@ import torch
 @pytest.fixture
 def saved(tmp_path):
     model = new_model(table_arm(), seed=4, tower='scratch', pieces=('push', 'the'))
-    return model, save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 3, iteration=600)
+    return model, save_checkpoint(
+        tmp_path / 'policy', model, table_arm(), 'policy', 3, iteration=600
+    )
 
 
 def test_a_checkpoint_comes_back_as_it_was(saved):
@@ -25,13 +27,18 @@ def test_a_checkpoint_comes_back_as_it_was(saved):
 
 
 def test_only_safetensors_and_json_are_written(saved):
-    assert sorted(path.name for path in saved[1].iterdir()) == ['config.json', 'weights.safetensors']
+    assert sorted(path.name for path in saved[1].iterdir()) == [
+        'config.json',
+        'weights.safetensors',
+    ]
     assert [path.name for path in saved[1].parent.iterdir()] == ['policy']
 
 
 def test_another_embodiment_is_refused_with_both_hashes(saved):
     other = dataclasses.replace(table_arm(), name='other')
-    with pytest.raises(ValueError, match=f'expected embodiment {other.hash}.*got {table_arm().hash}'):
+    with pytest.raises(
+        ValueError, match=f'expected embodiment {other.hash}.*got {table_arm().hash}'
+    ):
         load_checkpoint(saved[1], other)
 
 

@@ -19,13 +19,17 @@ def test_the_exported_file_says_what_torch_says(kind):
 
 def test_a_model_in_training_mode_is_exported_without_dropout(tmp_path):
     model = new_model(table_arm(), seed=3, tower='scratch').train()
-    report = parity(model, export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1), table_arm())
+    report = parity(
+        model, export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1), table_arm()
+    )
     assert report.passed
 
 
 def test_two_tokens_a_dimension_are_exported_too(tmp_path):
     model = new_model(signed_arm(), tower='scratch')
-    assert parity(model, export_policy(model, tmp_path / 'policy.onnx', signed_arm(), 1), signed_arm()).passed
+    assert parity(
+        model, export_policy(model, tmp_path / 'policy.onnx', signed_arm(), 1), signed_arm()
+    ).passed
 
 
 def test_other_weights_do_not_pass_for_the_exported_ones():
@@ -43,7 +47,11 @@ def test_a_report_needs_equal_tokens_and_a_small_difference():
 def test_the_file_carries_its_card():
     model = onnx.load(exported('policy'))
     card = {entry.key: entry.value for entry in model.metadata_props}
-    assert (card['kind'], card['version'], card['embodiment_hash']) == ('policy', '7', table_arm().hash)
+    assert (card['kind'], card['version'], card['embodiment_hash']) == (
+        'policy',
+        '7',
+        table_arm().hash,
+    )
     assert json.loads(card['embodiment'])['name'] == 'table_arm'
     assert model.opset_import[0].version == 17
 

@@ -1,7 +1,15 @@
 import itertools
 import json
 
-from efm_model.network import BEGIN, END, FEATURES, log_probability, new_model, TOWER_WEIGHTS, UNKNOWN
+from efm_model.network import (
+    BEGIN,
+    END,
+    FEATURES,
+    log_probability,
+    new_model,
+    TOWER_WEIGHTS,
+    UNKNOWN,
+)
 from efm_model.runtime import pad
 from models import FakeTextEncoder, frames, SENTENCE, signed_arm, table_arm
 import numpy as np
@@ -19,7 +27,11 @@ def model():
 @pytest.fixture(scope='module')
 def glimpses():
     text, mask = pad([FakeTextEncoder().encode(SENTENCE), FakeTextEncoder().encode('push it')])
-    return torch.from_numpy(frames(4)).unflatten(0, (2, 2)), torch.from_numpy(text), torch.from_numpy(mask)
+    return (
+        torch.from_numpy(frames(4)).unflatten(0, (2, 2)),
+        torch.from_numpy(text),
+        torch.from_numpy(mask),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +62,9 @@ def test_teacher_forcing_gives_the_logits_that_sampling_saw(model, features):
     tokens, log_probabilities, logits = model.sample(features, torch.randn(2, 2, 11))
     forced = model.policy_logits(features, tokens)
     torch.testing.assert_close(forced, logits)
-    expected = [sum(torch.softmax(forced[b, k], 0)[tokens[b, k]].log() for k in range(2)) for b in range(2)]
+    expected = [
+        sum(torch.softmax(forced[b, k], 0)[tokens[b, k]].log() for k in range(2)) for b in range(2)
+    ]
     torch.testing.assert_close(log_probabilities, torch.stack(expected))
 
 
@@ -98,7 +112,9 @@ def test_the_instruction_is_predicted_piece_by_piece(model):
     pieces = torch.tensor([model.encode_pieces(['push', 'the', 'red', 'thing'])] * 2)
     assert pieces[0].tolist() == [BEGIN, 5, 7, 6, UNKNOWN, END]
     logits = model.instruction_logits(scenes[:2], scenes[2:], pieces)
-    changed = model.instruction_logits(scenes[:2], scenes[2:], torch.cat([pieces[:, :3], pieces[:, :3]], dim=1))
+    changed = model.instruction_logits(
+        scenes[:2], scenes[2:], torch.cat([pieces[:, :3], pieces[:, :3]], dim=1)
+    )
     assert logits.shape == (2, 6, len(PIECES) + 3)
     torch.testing.assert_close(logits[:, :3], changed[:, :3])
 
@@ -125,7 +141,9 @@ def test_a_joint_tower_is_frozen_and_stays_without_dropout():
 
 
 def test_a_vision_tower_keeps_the_image_weights_only():
-    joint, vision, scratch = (new_model(table_arm(), tower=tower).tower for tower in ('joint', 'vision', 'scratch'))
+    joint, vision, scratch = (
+        new_model(table_arm(), tower=tower).tower for tower in ('joint', 'vision', 'scratch')
+    )
     assert torch.equal(vision.image.first.weight, joint.image.first.weight)
     assert torch.equal(vision.text.learned, scratch.text.learned)
     assert all(parameter.requires_grad for parameter in vision.parameters())

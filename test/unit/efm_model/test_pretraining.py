@@ -1,5 +1,13 @@
 from efm_model.config import PretrainingConfig
-from efm_model.pretraining import cell_weights, draw_batch, draw_task, grounding, pretrain, Scenes, Sentences
+from efm_model.pretraining import (
+    cell_weights,
+    draw_batch,
+    draw_task,
+    grounding,
+    pretrain,
+    Scenes,
+    Sentences,
+)
 from efm_model.tower import cell_centres
 from efm_sim.language import Task, tasks
 from models import FakeTextEncoder
@@ -13,7 +21,9 @@ def scenes():
     rng = np.random.default_rng(0)
     types = np.array([[0, 1, 2, 4, 5, 6], [1, 2, 3, 5, 6, 7]] * 2)
     points = rng.uniform(-0.9, 0.9, (4, 16, 2)).astype(np.float32)
-    return Scenes(rng.integers(0, 256, (4, 64, 64, 3), np.uint8), types, points, np.array([4.5, 3.7]))
+    return Scenes(
+        rng.integers(0, 256, (4, 64, 64, 3), np.uint8), types, points, np.array([4.5, 3.7])
+    )
 
 
 @pytest.fixture(scope='module')
@@ -50,8 +60,10 @@ def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sente
 
 def test_pretraining_learns_and_repeats(scenes, sentences):
     config, curves = PretrainingConfig(iterations=30, batch=4), [[], []]
-    towers = [pretrain(scenes, sentences, config, lambda _, value, curve=curve: curve.append(value))
-              for curve in curves]
+    towers = [
+        pretrain(scenes, sentences, config, lambda _, value, curve=curve: curve.append(value))
+        for curve in curves
+    ]
     assert np.mean(curves[0][-5:]) < 0.9 * np.mean(curves[0][:5])
     assert curves[0] == curves[1]
     for one, other in zip(*(tower.state_dict().values() for tower in towers), strict=True):

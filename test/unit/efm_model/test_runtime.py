@@ -8,7 +8,9 @@ import pytest
 
 def test_another_embodiment_is_refused_with_both_hashes():
     other = dataclasses.replace(table_arm(), control_rate_hz=20.0)
-    with pytest.raises(ValueError, match=f'expected embodiment {other.hash}.*got {table_arm().hash}'):
+    with pytest.raises(
+        ValueError, match=f'expected embodiment {other.hash}.*got {table_arm().hash}'
+    ):
         Runtime(exported('policy'), 'policy', other)
 
 

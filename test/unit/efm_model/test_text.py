@@ -35,17 +35,34 @@ def test_a_sentence_is_remembered_and_cannot_be_changed(encoder):
     np.testing.assert_array_equal(again, states)
 
 
-@pytest.mark.parametrize('sentence', [
-    'schiebe den roten würfel zum blauen zylinder', 'pousse le cube rouge vers le cylindre bleu',
-    'spingi il cubo rosso verso il cilindro blu', 'подвинь красный куб', '把红色方块推到蓝色圆柱', '12345'])
+@pytest.mark.parametrize(
+    'sentence',
+    [
+        'schiebe den roten würfel zum blauen zylinder',
+        'pousse le cube rouge vers le cylindre bleu',
+        'spingi il cubo rosso verso il cilindro blu',
+        'подвинь красный куб',
+        '把红色方块推到蓝色圆柱',
+        '12345',
+    ],
+)
 def test_another_language_is_refused_by_name(encoder, sentence):
-    with pytest.raises(ValueError, match=f"expected a sentence in the language 'en', got '{sentence}'"):
+    with pytest.raises(
+        ValueError, match=f"expected a sentence in the language 'en', got '{sentence}'"
+    ):
         encoder.encode(sentence)
 
 
-@pytest.mark.parametrize('sentence', [
-    SENTENCE, 'Shove the aquamarine cuboid right up against the chartreuse tube, please!', 'red cube',
-    'nudge the vermilion dice towards the cobalt puck', "i'd like the canary yellow disc near the emerald cube"])
+@pytest.mark.parametrize(
+    'sentence',
+    [
+        SENTENCE,
+        'Shove the aquamarine cuboid right up against the chartreuse tube, please!',
+        'red cube',
+        'nudge the vermilion dice towards the cobalt puck',
+        "i'd like the canary yellow disc near the emerald cube",
+    ],
+)
 def test_unusual_english_is_accepted(encoder, sentence):
     assert len(encoder.encode(sentence)) > 3
 

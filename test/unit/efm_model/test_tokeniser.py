@@ -8,14 +8,23 @@ UNIFORM = ActionTokeniser(table_arm().action)
 SIGNED = ActionTokeniser(signed_arm().action)
 
 
-@pytest.mark.parametrize(('action', 'tokens'), [
-    ((-0.025, 0.025), (0, 10)), ((0.0, 0.005), (5, 6)), ((0.0024, -0.0026), (5, 4)), ((-1.0, 1.0), (0, 10))])
+@pytest.mark.parametrize(
+    ('action', 'tokens'),
+    [
+        ((-0.025, 0.025), (0, 10)),
+        ((0.0, 0.005), (5, 6)),
+        ((0.0024, -0.0026), (5, 4)),
+        ((-1.0, 1.0), (0, 10)),
+    ],
+)
 def test_uniform_takes_the_nearest_of_eleven_levels(action, tokens):
     assert UNIFORM.encode(np.array(action, np.float32)).tolist() == list(tokens)
 
 
-@pytest.mark.parametrize(('action', 'tokens'), [
-    ((0.03, -0.1), (1, 3, 0, 10)), ((0.0, 0.1), (1, 0, 1, 10)), ((-0.004, -9.0), (0, 0, 0, 10))])
+@pytest.mark.parametrize(
+    ('action', 'tokens'),
+    [((0.03, -0.1), (1, 3, 0, 10)), ((0.0, 0.1), (1, 0, 1, 10)), ((-0.004, -9.0), (0, 0, 0, 10))],
+)
 def test_sign_magnitude_gives_two_tokens_a_dimension(action, tokens):
     assert SIGNED.encode(np.array(action, np.float32)).tolist() == list(tokens)
 
@@ -23,7 +32,9 @@ def test_sign_magnitude_gives_two_tokens_a_dimension(action, tokens):
 def test_sign_magnitude_scales_each_side_by_its_own_bound():
     tokeniser = ActionTokeniser(ActionSpace(('x',), 'm', (-0.1,), (0.4,), 'sign_magnitude', 5))
     assert tokeniser.encode(np.array([[-0.05], [0.2]])).tolist() == [[0, 1], [1, 1]]
-    np.testing.assert_allclose(tokeniser.decode(np.array([[0, 1], [1, 2]])), [[-0.05], [0.4]], rtol=1e-6)
+    np.testing.assert_allclose(
+        tokeniser.decode(np.array([[0, 1], [1, 2]])), [[-0.05], [0.4]], rtol=1e-6
+    )
 
 
 def test_vocabulary_is_the_number_of_tokens_at_each_position():

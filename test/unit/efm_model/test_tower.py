@@ -20,8 +20,15 @@ def heat_map(**logits):
 
 def test_cell_centres_run_to_the_right_and_then_down():
     assert cell_centres(2, 4).tolist() == [
-        [-0.75, -0.5], [-0.25, -0.5], [0.25, -0.5], [0.75, -0.5],
-        [-0.75, 0.5], [-0.25, 0.5], [0.25, 0.5], [0.75, 0.5]]
+        [-0.75, -0.5],
+        [-0.25, -0.5],
+        [0.25, -0.5],
+        [0.75, -0.5],
+        [-0.75, 0.5],
+        [-0.25, 0.5],
+        [0.25, 0.5],
+        [0.75, 0.5],
+    ]
 
 
 def test_a_sharp_peak_means_its_cell(tower):
@@ -62,8 +69,13 @@ def test_a_query_without_a_place_finds_the_key_that_fits(tower):
 def test_samples_around_a_point_equal_torch_grid_sample():
     values, point = torch.rand(3, 16 * 12), torch.tensor([[0.1, -0.3], [0.95, 0.9], [-1.0, 0.0]])
     steps = torch.arange(-2, 3, dtype=torch.float32)
-    grid = torch.stack(torch.meshgrid(steps * 2 / 12, steps * 2 / 16, indexing='xy'), dim=-1) + point[:, None, None]
-    expected = torch.nn.functional.grid_sample(values.unflatten(1, (1, 16, 12)), grid, align_corners=False)
+    grid = (
+        torch.stack(torch.meshgrid(steps * 2 / 12, steps * 2 / 16, indexing='xy'), dim=-1)
+        + point[:, None, None]
+    )
+    expected = torch.nn.functional.grid_sample(
+        values.unflatten(1, (1, 16, 12)), grid, align_corners=False
+    )
     torch.testing.assert_close(sample_around(values, point, 16, 12), expected.flatten(1))
 
 
@@ -76,7 +88,9 @@ def test_padding_does_not_change_the_queries(tower):
 
 def test_words_in_another_order_with_the_same_states_give_the_same_queries(tower):
     text = torch.rand(1, 6, 384)
-    torch.testing.assert_close(tower.text(text, torch.ones(1, 6)), tower.text(text.flip(1), torch.ones(1, 6)))
+    torch.testing.assert_close(
+        tower.text(text, torch.ones(1, 6)), tower.text(text.flip(1), torch.ones(1, 6))
+    )
 
 
 def test_the_image_tower_is_small_enough_for_a_robot(tower):

@@ -66,7 +66,9 @@ def test_noise_has_the_mean_and_spread_of_a_gumbel_distribution():
 
 def test_an_observation_of_the_wrong_size_is_refused(policy):
     policy.begin(SENTENCE, 1)
-    with pytest.raises(ValueError, match=r'observation: expected shape \(64, 64, 3\), got \(32, 32, 3\)'):
+    with pytest.raises(
+        ValueError, match=r'observation: expected shape \(64, 64, 3\), got \(32, 32, 3\)'
+    ):
         policy.act(np.zeros((32, 32, 3), np.uint8))
 
 
@@ -82,7 +84,9 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
     model = new_model(table_arm(), tower='scratch')
     model.policy.out[0].bias.data[3] = float('nan')
-    policy = Policy(export_policy(model, tmp_path / 'p.onnx', table_arm(), 9), FakeTextEncoder(), table_arm())
+    policy = Policy(
+        export_policy(model, tmp_path / 'p.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
+    )
     policy.begin(SENTENCE, 1)
     with pytest.raises(ValueError, match='expected finite numbers from model version 9'):
         policy.act(frames(1)[0])
@@ -105,15 +109,20 @@ def test_an_embodiment_that_speaks_another_language_is_refused():
 
 
 def test_policy_and_judge_run_without_torch():
-    code = '\n'.join((
-        'import sys; import numpy as np',
-        'sys.modules["torch"] = sys.modules["transformers"] = None',
-        'from efm_core.embodiment import load_embodiment',
-        'from efm_policy.policy import Policy; from efm_reward.judge import Judge',
-        'from models import FakeTextEncoder, frames, table_arm',
-        f'policy = Policy({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
-        f'judge = Judge({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
-        'policy.begin("push it", 1); policy.act(frames(1)[0])',
-        'judge.begin("push it"); judge.judge(frames(1)[0])'))
+    code = '\n'.join(
+        (
+            'import sys; import numpy as np',
+            'sys.modules["torch"] = sys.modules["transformers"] = None',
+            'from efm_core.embodiment import load_embodiment',
+            'from efm_policy.policy import Policy; from efm_reward.judge import Judge',
+            'from models import FakeTextEncoder, frames, table_arm',
+            f'policy = Policy({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
+            f'judge = Judge({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
+            'policy.begin("push it", 1); policy.act(frames(1)[0])',
+            'judge.begin("push it"); judge.judge(frames(1)[0])',
+        )
+    )
     path = f'{ROOT}:{ROOT / "test"}'
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env={'PYTHONPATH': path}, timeout=60)
+    subprocess.run(
+        [sys.executable, '-c', code], check=True, cwd=ROOT, env={'PYTHONPATH': path}, timeout=60
+    )

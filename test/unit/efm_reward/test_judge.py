@@ -38,7 +38,9 @@ def test_steps_to_go_is_the_mean_of_a_distribution(judge):
     judge.begin(SENTENCE)
     judgement = judge.judge(frames(1)[0])
     assert judgement.probabilities.sum() == pytest.approx(1, abs=1e-5)
-    assert judgement.steps_to_go == pytest.approx(sum(k * p for k, p in enumerate(judgement.probabilities)), abs=1e-3)
+    assert judgement.steps_to_go == pytest.approx(
+        sum(k * p for k, p in enumerate(judgement.probabilities)), abs=1e-3
+    )
     assert judge.version == 7
 
 
@@ -66,9 +68,13 @@ def test_bins_stand_for_the_steps_that_the_embodiment_says(judge):
 def test_many_episodes_at_once_are_judged_as_each_alone(judge):
     pictures = frames(3)
     episodes = [judge.start(SENTENCE), judge.start('push it')]
-    together = [judge.judge_batch(episodes, [picture, picture])[1].steps_to_go for picture in pictures]
+    together = [
+        judge.judge_batch(episodes, [picture, picture])[1].steps_to_go for picture in pictures
+    ]
     judge.begin('push it')
-    assert [judge.judge(picture).steps_to_go for picture in pictures] == pytest.approx(together, abs=1e-3)
+    assert [judge.judge(picture).steps_to_go for picture in pictures] == pytest.approx(
+        together, abs=1e-3
+    )
 
 
 def test_an_observation_of_the_wrong_size_is_refused(judge):
@@ -83,9 +89,13 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
     model = new_model(table_arm(), tower='scratch')
     model.steps_to_go.weight.data.fill_(float('nan'))
-    judge = Judge(export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm())
+    judge = Judge(
+        export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
+    )
     judge.begin(SENTENCE)
-    with pytest.raises(ValueError, match='probabilities: expected finite numbers from model version 9'):
+    with pytest.raises(
+        ValueError, match='probabilities: expected finite numbers from model version 9'
+    ):
         judge.judge(frames(1)[0])
 
 

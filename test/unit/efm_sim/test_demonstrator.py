@@ -1,4 +1,5 @@
 """The scripted teacher."""
+
 from __future__ import annotations
 
 from efm_sim.config import DemonstratorConfig, TableConfig
@@ -37,8 +38,10 @@ def test_far_behind_and_lined_up_it_comes_nearer():
     assert direction((-0.1, 0.0), (0, 0), (0.1, 0))[0] > 0.02
 
 
-@pytest.mark.parametrize(('block', 'expected'), [((0.1, 0.0), True), ((0.1, 0.06), False), ((-0.05, 0.0), False),
-                                                 ((0.3, 0.0), False)])
+@pytest.mark.parametrize(
+    ('block', 'expected'),
+    [((0.1, 0.0), True), ((0.1, 0.06), False), ((-0.05, 0.0), False), ((0.3, 0.0), False)],
+)
 def test_what_is_in_the_way(block, expected):
     assert is_in_the_way(np.zeros(2), np.array([0.2, 0.0]), np.array(block)) is expected
 
@@ -54,7 +57,10 @@ def test_unit_of_nothing_is_nothing():
 
 
 def test_the_same_seed_gives_the_same_actions():
-    positions = {name: np.array([place, 0.0, 0.0]) for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))}
+    positions = {
+        name: np.array([place, 0.0, 0.0])
+        for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))
+    }
     teacher, actions = Demonstrator(), []
     for _ in range(2):
         teacher.begin(7)
@@ -67,7 +73,10 @@ def test_the_same_seed_gives_the_same_actions():
 def test_actions_are_float32_and_within_the_largest():
     teacher = Demonstrator(DemonstratorConfig(noise=2.0))
     teacher.begin(0)
-    positions = {name: np.array([place, 0.0, 0.0]) for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))}
+    positions = {
+        name: np.array([place, 0.0, 0.0])
+        for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))
+    }
     actions = np.array([teacher.act(positions) for _ in range(50)])
     assert actions.dtype == np.float32
     assert np.abs(actions).max() <= np.float32(0.025)

@@ -1,4 +1,5 @@
 """The Gymnasium face of the table."""
+
 from __future__ import annotations
 
 import efm_sim  # noqa: F401, registers the environment

@@ -1,4 +1,5 @@
 """The simulated table."""
+
 from __future__ import annotations
 
 from efm_sim import graphics
@@ -40,23 +41,41 @@ def run(table: Table, seed: int, steps: int = 12) -> list[np.ndarray]:
 
 
 def lone_cube(table: Table, tool: tuple[float, float]) -> None:
-    """Put a red cube in the middle, every other block far away, and the tool where it is wanted."""
+    """
+    Put a red cube in the middle, every other block far away.
+
+    And the tool where it is wanted.
+    """
     table.reset(0, Task('red_cube', 'right'))
-    types = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')
-    away = np.array([RED_CUBE_POINT, (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
+    types = (
+        'red_cube',
+        'blue_cube',
+        'green_cube',
+        'red_cylinder',
+        'blue_cylinder',
+        'green_cylinder',
+    )
+    away = np.array(
+        [RED_CUBE_POINT, (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)]
+    )
     table.arrange(types, away, np.zeros(6), np.array(tool))
 
 
 def test_two_tables_with_one_seed_are_equal_bit_for_bit(table):
     other = Table(table.config)
-    assert all(np.array_equal(first, second) for first, second in zip(run(table, 3), run(other, 3), strict=True))
+    assert all(
+        np.array_equal(first, second)
+        for first, second in zip(run(table, 3), run(other, 3), strict=True)
+    )
     other.close()
 
 
 def test_nothing_remains_of_an_earlier_episode(table):
     fresh = run(table, 5)
     run(table, 6, steps=30)
-    assert all(np.array_equal(first, second) for first, second in zip(fresh, run(table, 5), strict=True))
+    assert all(
+        np.array_equal(first, second) for first, second in zip(fresh, run(table, 5), strict=True)
+    )
 
 
 def test_seeds_differ(table):
@@ -138,7 +157,9 @@ def test_the_tool_stays_in_its_workspace(table):
 def test_a_tool_that_was_jammed_comes_free_at_once(table):
     lone_cube(table, (-0.1, -0.1))
     for _ in range(20):
-        table.step(np.array([-0.025, -0.025], np.float32))      # into a block that is at the end of its range
+        table.step(
+            np.array([-0.025, -0.025], np.float32)
+        )  # into a block that is at the end of its range
     stuck = table.tool_position()
     for _ in range(3):
         table.step(np.array([0.025, 0.025], np.float32))
@@ -150,7 +171,7 @@ def test_a_pushed_block_moves_with_the_tool(table):
     for _ in range(4):
         table.step(np.array([0.02, 0.0], np.float32))
     cube = table.block_positions()['red_cube']
-    assert cube[0] > 0.04 + CUBE_HALF_SIDE - 0.005     # the tool's tip is at about 0.04
+    assert cube[0] > 0.04 + CUBE_HALF_SIDE - 0.005  # the tool's tip is at about 0.04
     assert abs(cube[1]) < 0.005
 
 
@@ -165,13 +186,17 @@ def test_success_is_a_matter_of_distance(table):
     lone_cube(table, (-0.1, -0.1))
     assert table.distance() == pytest.approx(0.115)
     assert not table.success()
-    near = np.array([(0.07, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
+    near = np.array(
+        [(0.07, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)]
+    )
     table.arrange(tuple(table.block_positions()), near, np.zeros(6), np.zeros(2))
     assert table.distance() == pytest.approx(0.045)
     assert table.success()
 
 
-@pytest.mark.parametrize('action', [np.array([np.nan, 0]), np.array([np.inf, 0]), np.zeros(3), np.zeros((1, 2))])
+@pytest.mark.parametrize(
+    'action', [np.array([np.nan, 0]), np.array([np.inf, 0]), np.zeros(3), np.zeros((1, 2))]
+)
 def test_a_broken_action_is_refused(table, action):
     with pytest.raises(ValueError, match='action: expected 2 finite numbers'):
         table.step(action)
@@ -192,7 +217,7 @@ def test_a_point_is_projected_onto_the_pixel_where_it_is_seen(arm):
     lone_cube(arm, (-0.19, 0.19))
     picture = arm.render().astype(int)
     red = (picture[..., 0] - picture[..., 1:].max(axis=-1)) > 60
-    rows, columns = np.nonzero(red[20:50])       # the red cylinder is above row 20
+    rows, columns = np.nonzero(red[20:50])  # the red cylinder is above row 20
     u, v = arm.project(np.array([*RED_CUBE_POINT, CUBE_HALF_SIDE]))
     assert columns.mean() + 0.5 == pytest.approx((u + 1) * 32, abs=0.7)
     assert rows.mean() + 20.5 == pytest.approx((v + 1) * 32, abs=0.7)
@@ -206,7 +231,7 @@ def test_left_is_left_and_top_is_up_in_the_picture(arm):
 
 def test_the_camera_matrix_projects_as_project_does(arm):
     camera = arm.model.camera('policy')
-    ahead = camera.pos + np.array([0, 0.53, -0.848])        # the camera looks along this
+    ahead = camera.pos + np.array([0, 0.53, -0.848])  # the camera looks along this
     np.testing.assert_allclose(arm.project(ahead), [0, 0], atol=1e-3)
     assert arm.camera_matrix()[0, 0] == pytest.approx(32 / np.tan(np.radians(10)))
 
@@ -256,6 +281,7 @@ def test_points_keep_their_distance():
 def test_missing_graphics_libraries_are_named_in_one_line(monkeypatch):
     def fail(*_):
         raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
+
     monkeypatch.setattr(graphics.mujoco, 'Renderer', fail)
     with pytest.raises(RuntimeError, match='apt install libegl1 libgl1-mesa-dri libopengl0'):
         Table(TableConfig(body='tool')).render()

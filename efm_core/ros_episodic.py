@@ -1,0 +1,84 @@
+"""A node that answers every picture of an episode, whatever order the messages come in."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.attempt import Attempt
+from efm_core.embodiment import Embodiment
+from efm_core.messages import to_stamp
+from efm_core.ros_diagnostics import Health
+from efm_core.ros_lifecycle import ManagedNode
+from efm_interfaces.msg import EpisodeEvent
+
+
+class EpisodicNode(ManagedNode):
+    """
+    Subscribes the embodiment's camera and ``episode_event``; calls two hooks.
+
+    `prepare` gets ready for an episode, `answer` answers one picture of it. Either may raise
+    ValueError: an episode that cannot be prepared, or a picture that cannot be used, gets no
+    answer and is reported on ``/diagnostics``.
+    """
+
+    def watch(self, embodiment: Embodiment, lockstep: bool) -> None:
+        """Connect the topics; call it from `build`."""
+        self.embodiment = embodiment
+        self.attempt, self.health = Attempt(), Health(self)
+        camera = embodiment.cameras[0]
+        ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
+        ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
+
+    def prepare(self, event: EpisodeEvent) -> bool:
+        """
+        Get ready for the episode that ``event`` starts.
+
+        Return False to be asked again later.
+        """
+        return True
+
+    def answer(self, stamp: int, message: Any) -> bool:
+        """Answer the picture with this stamp [ns]; return False if something is still missing."""
+        raise NotImplementedError
+
+    def hold(self) -> None:
+        """Answer nothing more."""
+        self.attempt.end()
+
+    def on_event(self, event: EpisodeEvent) -> None:
+        """Begin or end an episode."""
+        self.attempt.end()  # topics may lose an END to the START that follows it
+        if event.event == EpisodeEvent.START and self.is_active:
+            self._start(event)
+
+    def _start(self, event: EpisodeEvent) -> None:
+        try:
+            self.embodiment.check_same(event.embodiment_hash, 'episode_event')
+            if not self.prepare(event):
+                return
+        except ValueError as error:
+            self.health.fault = str(error)
+            self.get_logger().error(str(error))
+            return
+        self.health.fault = ''
+        self.retry(self.attempt.start(event, to_stamp(event)))
+
+    def _on_image(self, message: Any) -> None:
+        stamp = to_stamp(message)
+        if self.is_active and self.attempt.admit(stamp, message):
+            self.retry((stamp, message))
+
+    def retry(self, observation: tuple[int, Any] | None) -> None:
+        """Answer an observation, if there is one; keep it if something is still missing."""
+        if observation is None:
+            return
+        started = time.monotonic()
+        try:
+            if self.answer(*observation):
+                self.health.done(started)
+            else:
+                self.attempt.keep(*observation)
+        except ValueError as error:
+            self.health.drop(str(error))

@@ -18,6 +18,7 @@ from efm_supervisor.config import RecorderConfig
 from efm_supervisor.recording import Recording, stamp_of, UNSTAMPED
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
+from rosbags.rosbag2 import WriterError
 
 NOT_RECORDED = (topics.DIAGNOSTICS, topics.POLICY_RELEASE, topics.RECORDING, topics.TRAINER_STATUS)
 
@@ -38,13 +39,13 @@ class RecorderNode(ManagedNode):
     def build(self) -> None:
         """Connect to the whole table."""
         config = self.config
-        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT)
-        closing += (topics.STEPS_TO_GO,) if config.judged else ()
-        self._recording = Recording(
-            Path(config.spool).absolute(), self.get_namespace(), closing, config.folder
-        )
+        judged = (topics.STEPS_TO_GO,) if config.judged else ()
+        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged)
+        answering = (topics.OBSERVATION, topics.ACTION)
+        answering += (topics.COMMAND, *judged) if config.lockstep else ()
+        spool = Path(config.spool).absolute()
+        self._recording = Recording(spool, self.get_namespace(), closing, config.folder, answering)
         self._health, self._seen = Health(self), {}
-        self._publisher = ros_topics.publisher(self, topics.RECORDING)
         skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
@@ -52,6 +53,8 @@ class RecorderNode(ManagedNode):
                     self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
                 )
                 ros_topics.subscription(self, topic, callback, config.lockstep, raw=True)
+        # The supervisor takes this for a sign that somebody listens: so it comes last.
+        self._publisher = ros_topics.publisher(self, topics.RECORDING)
         self.create_timer(0.5, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def hold(self) -> None:
@@ -86,7 +89,7 @@ class RecorderNode(ManagedNode):
         episode_id = episode_id or self._recording.episode_id
         try:
             work()
-        except OSError as error:
+        except (OSError, ValueError, WriterError) as error:
             self._recording.abandon()
             self._say(episode_id, 0, False, '', str(error))
 
@@ -110,7 +113,7 @@ class RecorderNode(ManagedNode):
                 0,
                 False,
                 '',
-                f'the last message never came on {missing}',
+                f'not every observation has a message on {missing}',
             )
             self._recording.abandon()
 

@@ -59,6 +59,7 @@ class Bag:
 
     :param awaited: topics that must still bring the last observation's stamp.
     :param last_stamp: stamp of the last observation [ns]; None while the episode runs.
+    :param stamps: what has come [ns], of every topic that answers each observation.
     """
 
     episode_id: str
@@ -68,6 +69,7 @@ class Bag:
     awaited: set[str]
     last_stamp: int | None = None
     connections: dict = field(default_factory=dict)
+    stamps: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def unfinished_path(self) -> Path:
@@ -83,11 +85,20 @@ class Recording:
     :param namespace: prefix of the topics in the bag.
     :param folder: name of that sub-folder, if not the kind.
     :param closing: topics whose sample for the last observation a whole bag must have.
+    :param answering: topics whose sample for every observation before that it must have.
     """
 
-    def __init__(self, spool: Path, namespace: str, closing: tuple[Topic, ...], folder: str = ''):
+    def __init__(
+        self,
+        spool: Path,
+        namespace: str,
+        closing: tuple[Topic, ...],
+        folder: str = '',
+        answering: tuple[Topic, ...] = (),
+    ):
         self._spool, self._folder, self._namespace = spool, folder, namespace.rstrip('/')
         self._closing = {topic.name for topic in closing}
+        self._answering = {topic.name for topic in answering}
         self._definitions = Definitions()
         self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
         self._bag: Bag | None = None
@@ -114,6 +125,7 @@ class Recording:
         writer = Writer(_unfinished(path), version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
         self._bag = Bag(episode_id, path, first_stamp, writer, set(self._closing))
+        self._bag.stamps = {name: set() for name in self._answering}
         early, self._early = list(self._early), deque(maxlen=64)
         for topic, data, received in early:
             self.write(topic, data, received)
@@ -135,6 +147,7 @@ class Recording:
         if bag.last_stamp is not None and topic.name not in UNSTAMPED and stamp > bag.last_stamp:
             return
         bag.writer.write(self._connection(topic), received, data)
+        bag.stamps.get(topic.name, set()).add(stamp)
         if stamp == bag.last_stamp:
             bag.awaited.discard(topic.name)
 
@@ -153,13 +166,17 @@ class Recording:
     @property
     def is_whole(self) -> bool:
         """Whether all that belongs to the episode has come."""
-        return self._bag is not None and self._bag.last_stamp is not None and not self._bag.awaited
+        return self._bag is not None and self._bag.last_stamp is not None and not self.missing
 
     @property
     def missing(self) -> list[str]:
-        """The topics that have not brought the last observation's sample, once that is known."""
-        ended = self._bag is not None and self._bag.last_stamp is not None
-        return sorted(self._bag.awaited) if ended else []
+        """The topics that still lack a sample, once it is known where the episode ends."""
+        bag = self._bag
+        if bag is None or bag.last_stamp is None:
+            return []
+        answered = set().union(*bag.stamps.values())
+        due = {stamp for stamp in answered if bag.first_stamp <= stamp < bag.last_stamp}
+        return sorted(bag.awaited | {name for name, came in bag.stamps.items() if due - came})
 
     def finish(self) -> Path:
         """

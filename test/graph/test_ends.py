@@ -1,0 +1,103 @@
+"""How a run ends: asked to, killed, or because one of its nodes died."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from efm_core.release import FILES, MANIFEST
+from efm_trainer.bags import find_bags
+import psutil
+import pytest
+
+FOREVER = ('--fleet', 1, '--body', 'tool', '--max-steps', 10, '--episodes', 100_000)
+PROMISE_S = 5.0
+
+
+def nodes_of(process):
+    """Return the processes of the nodes, by their module."""
+    found = {}
+    for child in process.crew:
+        words = child.cmdline()
+        if '--ros-args' in words:
+            found[words[words.index('-m') + 1]] = child
+    return found
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['ctrl_c', 'sigterm'])
+def test_whoever_is_asked_to_stop_stops_with_all_nodes_within_5_s(lab, send, number):
+    verb = 'practice' if number == signal.SIGINT else 'evaluate'
+    with lab.started(verb, *FOREVER) as process:
+        assert len(nodes_of(process)) == (8 if verb == 'practice' else 7)
+        assert not send(process, number, PROMISE_S)
+        assert process.wait() == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    system = (lab.run / 'logs' / verb / 'system.log').read_text()
+    assert 'SIGKILL' not in system
+    assert 'Traceback' not in (lab.run / 'said.txt').read_text()
+
+
+def test_nodes_whose_launcher_was_killed_end_by_themselves(lab, send):
+    with lab.started('evaluate', *FOREVER) as process:
+        assert nodes_of(process)
+        assert not send(process, signal.SIGKILL, 3 * PROMISE_S)
+
+
+def test_a_node_that_dies_is_named_with_its_last_lines_and_ends_the_run(lab):
+    with lab.started('evaluate', *FOREVER) as process:
+        before = len(find_bags(lab.run / 'episodes' / 'evaluation'))
+        nodes_of(process)['efm_supervisor.node'].kill()
+        assert process.wait(timeout=2 * PROMISE_S) == 1
+        assert not psutil.wait_procs(process.crew, timeout=PROMISE_S)[1]
+    said = (lab.run / 'said.txt').read_text()
+    assert 'robot_0/supervisor ended with code -9; its last lines:' in said
+    assert 'evaluation-000000: ' in said
+    assert len(find_bags(lab.run / 'episodes' / 'evaluation')) >= before
+
+
+def test_two_runs_at_once_never_meet(lab, taught, tmp_path):
+    other = taught.copy(tmp_path / 'other')
+    with lab.started('evaluate', *FOREVER) as first, other.started('evaluate', *FOREVER) as second:
+        domains = [
+            {node.environ()['ROS_DOMAIN_ID'] for node in nodes_of(process).values()}
+            for process in (first, second)
+        ]
+        ranges = {
+            node.environ()['ROS_AUTOMATIC_DISCOVERY_RANGE']
+            for process in (first, second)
+            for node in nodes_of(process).values()
+        }
+    assert [len(domain) for domain in domains] == [1, 1]
+    assert domains[0] != domains[1]
+    assert ranges == {'LOCALHOST'}
+
+
+def test_a_release_that_was_tampered_with_ends_the_run_with_the_reason(lab):
+    with open(lab.run / 'releases' / '000001' / FILES[0], 'ab') as file:
+        file.write(b'!')
+    began = time.monotonic()
+    said = lab.efm('evaluate', *FOREVER, code=1)
+    assert 'robot_0/policy' in said
+    assert 'expected SHA-256' in said
+    assert time.monotonic() - began < 60
+
+
+def test_without_a_release_nothing_is_started(lab):
+    for path in (lab.run / 'releases').iterdir():
+        path.rename(path.with_name('none'))
+    said = lab.efm('evaluate', *FOREVER, code=1)
+    assert 'make one with `efm train`' in ' '.join(said.split())
+    assert not (lab.run / 'logs' / 'evaluate').exists()
+
+
+def test_a_run_for_another_robot_is_refused(lab):
+    copy = lab.run / 'embodiment.yaml'
+    other = lab.run / 'other.yaml'
+    other.write_text(copy.read_text().replace('name: table_arm', 'name: another_arm'))
+    said = lab.efm('evaluate', *FOREVER, '--embodiment', other, code=1)
+    assert 'made for another robot' in ' '.join(said.split())
+
+
+def test_a_manifest_names_the_robot_that_it_was_made_for(taught):
+    manifest = json.loads((taught.run / 'releases' / '000001' / MANIFEST).read_text())
+    assert manifest['embodiment'] == 'table_arm'

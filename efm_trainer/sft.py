@@ -20,13 +20,10 @@ from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import CompactModel, new_model
 from efm_model.text import TextEncoder
-from efm_model.tokeniser import ActionTokeniser
 from efm_trainer.config import SftConfig
-from efm_trainer.dataset import features_of, Samples, scenes_of, to_bins, to_samples
-from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
+from efm_trainer.imitation import Imitation, make_objectives, OBJECTIVES
 import torch
 
-OBJECTIVES = ('action', 'steps_to_go', 'instruction')
 Progress = Callable[[int, int, dict], None]
 
 
@@ -62,7 +59,7 @@ def fine_tune(
     """
     learning, held_out = split(episodes, config)
     model, imitation = _begin(learning, embodiment, encoder, config)
-    check = _objectives(model, held_out, embodiment, encoder, config)
+    check = make_objectives(model, held_out, embodiment, encoder, config)
     chosen, curve = _run(model, imitation, check, config, progress)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -102,74 +99,6 @@ def split(episodes: Iterable[Episode], config: SftConfig) -> tuple[list[Episode]
     return [e for e in usable if id(e) not in held_out], [reached[i] for i in order[:count]]
 
 
-class Imitation:
-    """
-    The three objectives on one set of demonstrations.
-
-    :param pieces: each instruction in the numbers of the instruction head, ``(E, P + 1)``.
-    """
-
-    def __init__(
-        self,
-        model: CompactModel,
-        samples: Samples,
-        pieces: torch.Tensor,
-        embodiment: Embodiment,
-        width: float,
-    ):
-        """Cache what a frozen tower sees; ``width`` smooths the steps-to-go targets [bins]."""
-        self._model, self._samples, self._pieces, self._width = model, samples, pieces, width
-        self._values = torch.from_numpy(embodiment.steps_to_go.values)
-        self._threshold = embodiment.episode.success_threshold
-        self._bins = to_bins(samples.steps_to_go, embodiment.steps_to_go)
-        self._features, self._scenes = features_of(model, samples), scenes_of(model, samples)
-        self.rows = {
-            'action': samples.has_action.nonzero()[:, 0],
-            'steps_to_go': samples.has_goal.nonzero()[:, 0],
-            'instruction': torch.arange(len(samples.first)),
-        }
-
-    def action(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the action loss on observations ``rows``."""
-        logits = self._model.policy_logits(self._features(rows), self._samples.tokens[rows])
-        return action_loss(logits, self._samples.tokens[rows])
-
-    def steps_to_go(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the steps-to-go loss on observations ``rows``."""
-        logits = self._model.steps_to_go_logits(self._features(rows))
-        return steps_to_go_loss(logits, self._bins[rows], self._width)
-
-    def instruction(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the instruction loss on the episodes ``rows``."""
-        first, last = (self._scenes(at[rows]) for at in (self._samples.first, self._samples.last))
-        pieces = self._pieces[rows]
-        logits = self._model.instruction_logits(first, last, pieces[:, :-1].clamp(min=0))
-        return instruction_loss(logits, pieces[:, 1:])
-
-    def draw(self, objective: str, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return the loss of one objective on ``count`` rows drawn evenly."""
-        rows = self.rows[objective]
-        drawn = rows[torch.randint(len(rows), (count,), generator=generator)]
-        return getattr(self, objective)(drawn)
-
-    @torch.no_grad()
-    def all(self) -> dict[str, float]:
-        """Return every objective, and the detector's F1, on everything, in inference mode."""
-        self._model.eval()
-        losses = {name: getattr(self, name)(self.rows[name]).item() for name in OBJECTIVES}
-        losses['detector_f1'] = self.detector_f1()
-        self._model.train()
-        return losses
-
-    def detector_f1(self) -> float:
-        """Return the F1 of d <= s against t' - t <= s."""
-        rows = self.rows['steps_to_go']
-        logits = self._model.steps_to_go_logits(self._features(rows))
-        said = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
-        true = self._samples.steps_to_go[rows] <= self._threshold
-        return (2 * (said & true).sum() / (said.sum() + true.sum())).item()
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """Weights at one step, and the score they are chosen by."""
@@ -185,20 +114,7 @@ def _begin(
     """Return a new model that knows the words of its demonstrations, and its objectives."""
     words = {piece for e in learning for piece in encoder.pieces(e.instruction)}
     model = new_model(embodiment, config.seed, config.tower, tuple(sorted(words)))
-    return model, _objectives(model, learning, embodiment, encoder, config)
-
-
-def _objectives(
-    model: CompactModel,
-    episodes: list[Episode],
-    embodiment: Embodiment,
-    encoder: TextEncoder,
-    config: SftConfig,
-) -> Imitation:
-    samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
-    numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
-    pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)
-    return Imitation(model, samples, pieces, embodiment, config.smoothing)
+    return model, make_objectives(model, learning, embodiment, encoder, config)
 
 
 def _run(

@@ -3,9 +3,8 @@ import json
 
 from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
-from efm_model.network import new_model
 from efm_trainer.config import SftConfig
-from efm_trainer.sft import _objectives, fine_tune, split
+from efm_trainer.sft import fine_tune, split
 import pytest
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
@@ -48,19 +47,6 @@ def test_either_may_be_the_step_of_the_best_loss_instead(tmp_path):
     ):
         best = min(result.curve, key=lambda row: row[f'validation/{name}'])
         assert iteration == best['iteration']
-
-
-def test_the_detector_s_f1_counts_both_kinds_of_error():
-    model = new_model(EMBODIMENT, tower='scratch', pieces=('push',))
-    imitation = _objectives(
-        model, demonstrations(EMBODIMENT, 1), EMBODIMENT, FakeTextEncoder(), CONFIG
-    )
-    torch.nn.init.zeros_(model.steps_to_go.weight)
-    model.steps_to_go.bias.data = torch.full((61,), -100.0)
-    model.steps_to_go.bias.data[1] = 0.0  # always says one step: right on the last 3 of 4 frames
-    assert imitation.detector_f1() == pytest.approx(2 * 3 / (4 + 3))
-    model.steps_to_go.bias.data[9] = 100.0  # always says nine
-    assert imitation.detector_f1() == 0
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

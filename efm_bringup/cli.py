@@ -1,4 +1,4 @@
-"""The command `efm`: record, train, practice, evaluate, export, report, demo."""
+"""The command `efm`: record, train, practice, evaluate, export, report, demo, experiment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from efm_bringup.demo import DemoConfig, run_demo
 from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, PRACTICE, RECORD, results_path
 from efm_bringup.run import claim, RunConfig
 from efm_core.config import add_arguments, from_arguments
+from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
 from rich.markup import escape
 
@@ -67,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
         for config in configs:
             add_arguments(verb_parser, config)
         verb_parser.set_defaults(command=command)
+    add_experiment_verb(verbs)
     return parser
 
 

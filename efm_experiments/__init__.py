@@ -1,0 +1,1 @@
+"""The science: experiments that can be repeated with one command, without ROS."""

@@ -1,0 +1,29 @@
+"""Every experiment there is, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from efm_experiments.experiment import Experiment
+
+# In the order of the results page.
+CATALOGUE = {
+    'pointmass': "the authors' notebook: a point that learns to take the short way",
+    'sample_efficiency': 'demonstrations against practice, at three sizes of data',
+    'ablation': 'what the pretrained tower is worth, for the policy and for the reward model',
+    'controls': 'other rewards and other learners at the same number of episodes',
+    'detector': 'how often the robot is right about its own success',
+    'over_optimisation': 'practice far past the plateau, and what keeps it there',
+    'sweeps': 'gamma, c, s, batch, bins, temperature: one at a time',
+}
+
+
+def load(name: str) -> Experiment:
+    """
+    Return an experiment by its name.
+
+    :raises ValueError: when there is none of that name.
+    """
+    if name not in CATALOGUE:
+        raise ValueError(f'experiment: expected one of {", ".join(CATALOGUE)}, got {name!r}')
+    return importlib.import_module(f'efm_experiments.{name}').EXPERIMENT

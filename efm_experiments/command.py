@@ -1,0 +1,59 @@
+"""The verb `experiment` of the command `efm`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+ABOUT = 'repeat a published experiment, with seeds and intervals'
+
+
+def add_verb(verbs: argparse._SubParsersAction) -> None:
+    """Give the command line the verb ``experiment``."""
+    parser = verbs.add_parser('experiment', help=ABOUT, description=ABOUT)
+    parser.add_argument('experiment', nargs='?', default='', help='which; --list names them')
+    parser.add_argument('--list', action='store_true', help='name all experiments and stop')
+    parser.add_argument('--seeds', type=int, default=0, help="seeds (default: the experiment's)")
+    parser.add_argument('--smoke', action='store_true', help='all of it in seconds, as a test')
+    parser.add_argument('--jobs', type=int, default=2, help='processes (default 2)')
+    parser.add_argument(
+        '--results',
+        default='runs/experiments',
+        help='where finished cells lie (default runs/experiments); run again to go on',
+    )
+    parser.add_argument(
+        '--publish',
+        default='',
+        metavar='FOLDER',
+        help='where results.md and results/ go, such as docs (default: beside the cells)',
+    )
+    parser.set_defaults(command=experiment_command)
+
+
+def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Run one experiment and write its page."""
+    from efm_experiments.catalogue import CATALOGUE
+
+    if arguments.list or not arguments.experiment:
+        for name, title in CATALOGUE.items():
+            console.print(f'{name:18} {title}')
+        return 0
+    from efm_experiments.publish import publish
+    from efm_experiments.runner import run
+
+    name, root = arguments.experiment, Path(arguments.results)
+    root = root / 'smoke' if arguments.smoke else root
+    seeds, jobs = max(arguments.seeds, 0), max(arguments.jobs, 1)
+    results = run(name, root / name, seeds, arguments.smoke, jobs, console)
+    folder = Path(arguments.publish) if arguments.publish else root
+    page = publish(name, results, as_typed(arguments), folder)
+    console.print(f'results: {page}')
+    return 0
+
+
+def as_typed(arguments: argparse.Namespace) -> str:
+    """Return the command that gives these results."""
+    seeds = f' --seeds {arguments.seeds}' if arguments.seeds else ''
+    return f'efm experiment {arguments.experiment}{seeds}{" --smoke" if arguments.smoke else ""}'

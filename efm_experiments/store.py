@@ -1,0 +1,45 @@
+"""Finished cells on disk: one JSON file each, whole or not there at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+import json
+import os
+from pathlib import Path
+import re
+import tempfile
+
+from efm_experiments.experiment import Record
+
+
+class Store:
+    """The records of one experiment, in ``directory``/cells."""
+
+    def __init__(self, directory: Path):
+        self._cells = Path(directory) / 'cells'
+
+    def path(self, cell: str, seed: int) -> Path:
+        """Return the file of a cell and seed."""
+        return self._cells / f'{re.sub(r"[^A-Za-z0-9._-]+", "_", cell)}-{seed}.json'
+
+    def find(self, cell: str, seed: int, digest: str) -> Record | None:
+        """Return a finished record; None if there is none, or one of another config."""
+        path = self.path(cell, seed)
+        if not path.is_file():
+            return None
+        record = Record(**json.loads(path.read_text()))
+        return record if (record.cell, record.digest) == (cell, digest) else None
+
+    def save(self, record: Record) -> None:
+        """Write a record."""
+        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+        write_whole(self.path(record.cell, record.seed), text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that nobody ever finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix='.', delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -12,13 +12,14 @@ from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode
 from efm_interfaces.msg import EpisodeEvent
+from rclpy.publisher import Publisher
 
 
 class EpisodicNode(ManagedNode):
     """
     Subscribes the embodiment's camera and ``episode_event``; calls two hooks.
 
-    `prepare` gets ready for an episode, `answer` answers one picture of it. Either may raise
+    `prepare` gets ready for an episode, `answer` answers one picture with `say`. Either may raise
     ValueError: an episode that cannot be prepared, or a picture that cannot be used, gets no
     answer and is reported on ``/diagnostics``.
     """
@@ -27,6 +28,7 @@ class EpisodicNode(ManagedNode):
         """Connect the topics; call it from `build`."""
         self.embodiment = embodiment
         self.attempt, self.health = Attempt(), Health(self)
+        self._said_stamp, self._said = 0, []
         camera = embodiment.cameras[0]
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
@@ -67,8 +69,29 @@ class EpisodicNode(ManagedNode):
 
     def _on_image(self, message: Any) -> None:
         stamp = to_stamp(message)
-        if self.is_active and self.attempt.admit(stamp, message):
+        if not self.is_active:
+            return
+        if self.attempt.admit(stamp, message):
             self.retry((stamp, message))
+        elif self.attempt.event is not None and stamp == self._said_stamp:
+            self._say_again()
+
+    def say(self, publisher: Publisher, message: Any) -> None:
+        """
+        Publish an answer to the newest picture.
+
+        It is said again when the picture is shown again: a world in lockstep does so when nothing
+        comes, because somebody joined a moment too late and has missed something.
+        """
+        stamp = to_stamp(message)
+        if stamp != self._said_stamp:
+            self._said_stamp, self._said = stamp, []
+        self._said.append((publisher, message))
+        publisher.publish(message)
+
+    def _say_again(self) -> None:
+        for publisher, message in self._said:
+            publisher.publish(message)
 
     def retry(self, observation: tuple[int, Any] | None) -> None:
         """Answer an observation, if there is one; keep it if something is still missing."""

@@ -95,7 +95,8 @@ class PolicyNode(EpisodicNode):
         observation = observe(to_image(message), self.embodiment)
         action = self._policy.act(observation)
         event, step = self.attempt.event, self.attempt.count(stamp)
-        self._actions.publish(
+        self.say(
+            self._actions,
             from_action(
                 action.tokens,
                 action.values,
@@ -107,9 +108,9 @@ class PolicyNode(EpisodicNode):
                 source='policy',
                 policy_version=self._policy.version,
                 embodiment_hash=self.embodiment.hash,
-            )
+            ),
         )
-        self._observations.publish(from_observation(observation, stamp))
+        self.say(self._observations, from_observation(observation, stamp))
         return True
 
 

@@ -54,7 +54,8 @@ class RewardNode(EpisodicNode):
         """Publish the judgement of one picture."""
         judgement = self._judge.judge(observe(to_image(message), self.embodiment))
         event, step = self.attempt.event, self.attempt.count(stamp)
-        self._publisher.publish(
+        self.say(
+            self._publisher,
             from_judgement(
                 judgement.probabilities,
                 judgement.steps_to_go,
@@ -64,7 +65,7 @@ class RewardNode(EpisodicNode):
                 step=step,
                 reward_version=self._judge.version,
                 embodiment_hash=self.embodiment.hash,
-            )
+            ),
         )
         return True
 

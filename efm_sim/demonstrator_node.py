@@ -59,9 +59,8 @@ class DemonstratorNode(EpisodicNode):
         if stamp not in self._states:
             return False
         state, event, step = self._states[stamp], self.attempt.event, self.attempt.count(stamp)
-        self._observations.publish(
-            from_observation(observe(to_image(message), self.embodiment), stamp)
-        )
+        seen = observe(to_image(message), self.embodiment)
+        self.say(self._observations, from_observation(seen, stamp))
         if state.success:
             self._label.call_async(
                 LabelEpisode.Request(
@@ -70,7 +69,8 @@ class DemonstratorNode(EpisodicNode):
             )
             return True
         tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
-        self._actions.publish(
+        self.say(
+            self._actions,
             from_action(
                 tokens,
                 self._tokeniser.decode(tokens),
@@ -80,7 +80,7 @@ class DemonstratorNode(EpisodicNode):
                 step=step,
                 source='demonstrator',
                 embodiment_hash=self.embodiment.hash,
-            )
+            ),
         )
         return True
 

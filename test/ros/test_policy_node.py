@@ -161,12 +161,20 @@ def test_a_picture_in_another_encoding_gets_no_action_and_is_counted(scene):
     scene.stage.spin_until(lambda: any("'16UC1'" in key for key in scene.facts()), 'a count')
 
 
+def test_a_picture_that_is_shown_again_gets_the_same_answer_again(scene):
+    scene.begin_and_act()
+    scene.see(0)
+    first, second = scene.stage.hear(scene.actions, 2)
+    assert first == second
+    scene.stage.hear(scene.observations, 2)
+
+
 def test_a_picture_out_of_the_past_gets_no_action(scene):
     scene.begin_and_act()
     for step in (-1, 1, 1, 0, 2):
         scene.see(step, PICTURES[0])
-    stamps = [to_stamp(action) for action in scene.stage.hear(scene.actions, 3)]
-    assert stamps == [T0, T0 + PERIOD, T0 + 2 * PERIOD]
+    stamps = [to_stamp(action) for action in scene.stage.hear(scene.actions, 4)]
+    assert stamps == [T0, T0 + PERIOD, T0 + PERIOD, T0 + 2 * PERIOD]
 
 
 def test_after_the_end_nothing_is_answered(scene):

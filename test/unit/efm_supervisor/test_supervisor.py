@@ -97,10 +97,23 @@ def test_action_passes_without_a_judge_where_there_is_none():
     assert Drive(judged=False).action(0) == [permit(0)]
 
 
-def test_action_that_comes_twice_passes_once():
+def test_answers_that_come_again_are_permitted_again_and_counted_once():
     drive = Drive()
     assert drive.both(0) == [permit(0)]
-    assert drive.both(0) == []
+    assert drive.action(0) == [permit(0)]
+    assert drive.judge(0) == [permit(0)]
+    drive.both(1)
+    drive.both(1)
+    assert drive.action(0) == []
+    drive.both(2)
+    assert how(ending(drive.both(3))) == (Outcome.FAILURE, Termination.TIMEOUT, 3)
+
+
+def test_an_answer_that_comes_again_and_again_hides_nobodys_silence():
+    drive = Drive()
+    drive.action(0)
+    drive.action(0, now=9.0)
+    assert ending(drive.it.tick(11.0)).detail.endswith('waiting for steps_to_go')
 
 
 def test_success_ends_the_episode_before_the_action_is_permitted():

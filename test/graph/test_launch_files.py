@@ -38,26 +38,28 @@ class Made:
 
 
 class DeclareLaunchArgument(Made):
-    pass
+    """Stands for an argument of `ros2 launch`."""
 
 
 class OpaqueFunction(Made):
-    pass
+    """Stands for a function that makes nodes when the arguments are known."""
 
 
 class Shutdown(Made):
-    pass
+    """Stands for the end of everything."""
 
 
 class Node(Made):
-    pass
+    """Stands for a node."""
 
 
 class LaunchDescription(Made):
-    pass
+    """Stands for the whole."""
 
 
 class LaunchConfiguration(Made):
+    """Stands for the value of an argument."""
+
     def perform(self, context):
         return context[self.args[0]]
 

@@ -17,6 +17,8 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+ENTITIES = ('publisher', 'subscription', 'timer', 'service', 'client')
+
 
 class ManagedNode(LifecycleNode):
     """
@@ -57,11 +59,13 @@ class ManagedNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters and build; a bad contract is refused here, before anything moves."""
+        self._own = {kind: list(getattr(self, kind + 's')) for kind in ENTITIES}
         try:
             self.config = declare(self, self.config_type)
             self.build()
         except (ValueError, OSError, ImportError, RuntimeError) as error:
             self.get_logger().error(f'not configured: {error}')
+            self.dismantle()
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would swallow it; a fault in the program must be seen
             self.get_logger().fatal(traceback.format_exc())
@@ -78,6 +82,18 @@ class ManagedNode(LifecycleNode):
         """Hold."""
         self._leave()
         return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to where configure began."""
+        self.dismantle()
+        return super().on_cleanup(state)
+
+    def dismantle(self) -> None:
+        """Destroy what `build` has made, so that it can be built again."""
+        for kind in ENTITIES:
+            for entity in list(getattr(self, kind + 's')):
+                if entity not in self._own[kind]:
+                    getattr(self, f'destroy_{kind}')(entity)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Hold, from any state."""

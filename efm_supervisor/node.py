@@ -78,6 +78,13 @@ class SupervisorNode(ManagedNode):
             1 / config.tick_rate_hz, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
+    def dismantle(self) -> None:
+        """Withdraw the offer of episodes too."""
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+        super().dismantle()
+
     def hold(self) -> None:
         """End what is under way."""
         self._do(self._supervisor.stop(Termination.STOPPED, 'the supervisor was stopped'))

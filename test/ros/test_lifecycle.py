@@ -1,0 +1,51 @@
+"""Every node can be cleaned up and configured again."""
+
+from __future__ import annotations
+
+from efm_core.ros_lifecycle import ENTITIES
+from efm_supervisor.guard_node import GuardNode
+from efm_supervisor.node import SupervisorNode
+from efm_supervisor.recorder_node import RecorderNode
+from models import table_arm
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+from releases import write_embodiment
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+def count(node) -> dict[str, int]:
+    """Return how many publishers, subscriptions and so on a node has."""
+    return {kind: len(list(getattr(node, kind + 's'))) for kind in ENTITIES}
+
+
+@pytest.fixture(params=[GuardNode, SupervisorNode, RecorderNode])
+def node(request, stage, tmp_path):
+    """Return a node that is not configured yet."""
+    parameters = {'spool': str(tmp_path / 'spool')}
+    if request.param is not RecorderNode:
+        parameters = {'embodiment': str(write_embodiment(table_arm(), tmp_path / 'robot.yaml'))}
+    return stage.make(request.param, **parameters)
+
+
+def test_cleanup_leaves_what_was_there_before_configure(node):
+    before = count(node)
+    assert node.trigger_configure() == SUCCESS
+    assert count(node) != before
+    assert node.trigger_cleanup() == SUCCESS
+    assert count(node) == before
+
+
+def test_a_node_can_be_configured_twice(node):
+    assert node.trigger_configure() == SUCCESS
+    once = count(node)
+    assert node.trigger_cleanup() == SUCCESS
+    assert node.trigger_configure() == SUCCESS
+    assert count(node) == once
+
+
+def test_a_configure_that_fails_leaves_nothing_behind(stage):
+    node = stage.make(GuardNode, embodiment='/nowhere.yaml')
+    before = count(node)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert count(node) == before

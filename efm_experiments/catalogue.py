@@ -9,11 +9,13 @@ from efm_experiments.experiment import Experiment
 # In the order of the results page.
 CATALOGUE = {
     'pointmass': "the authors' notebook: a point that learns to take the short way",
+    'cloning': 'behaviour cloning alone, trained until it gets no better: the baseline',
     'sample_efficiency': 'demonstrations against practice, at three sizes of data',
     'ablation': 'what the pretrained tower is worth, for the policy and for the reward model',
     'controls': 'other rewards and other learners at the same number of episodes',
     'detector': 'how often the robot is right about its own success',
     'over_optimisation': 'practice far past the plateau, and what keeps it there',
+    'language': 'sentences, pairs and words that were never trained',
     'sweeps': 'gamma, c, s, batch, bins, temperature: one at a time',
 }
 

@@ -22,7 +22,9 @@ class Estimate:
     count: int
 
     def text(self, scale: float = 1.0, digits: int = 1) -> str:
-        """Return it for people: the mean, and the interval if there is one."""
+        """Return it for people: the mean, and the interval if there is one; a dash for nothing."""
+        if math.isnan(self.mean):
+            return '-'
         mean, low, high = (f'{scale * value:.{digits}f}' for value in self.ends)
         return mean if math.isnan(self.low) else f'{mean} [{low}, {high}]'
 

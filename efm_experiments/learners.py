@@ -1,0 +1,238 @@
+"""
+Learners of stage 2 beside the paper's: the controls, each on the same episodes and networks.
+
+Letters: ``M`` samples, ``N`` observations, ``K`` tokens.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+from efm_core.episode import Episode, Termination
+from efm_experiments.setting import Setting, text_encoder
+from efm_model.network import CompactModel, FEATURES, log_probability
+from efm_reward.reward import returns
+from efm_trainer.losses import entropy, reinforce_loss
+from efm_trainer.reinforce import Batch, Reinforce
+import numpy as np
+import torch
+from torch import nn
+
+BONUS = 10.0  # a sparse success is worth about what steps-to-go falls within gamma's horizon
+CLIP = 0.2  # of PPO and GRPO
+PASSES = 4  # over each batch, with clipping
+LAMBDA = 0.95  # of generalised advantages
+
+
+class Pessimist(nn.Module):
+    """Several reward models as one; for each observation the one counts that sees most to do."""
+
+    def __init__(self, members: list[CompactModel]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.config, self.tower = members[0].config, members[0].tower
+        self.eval()
+
+    def features(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features of the tower that all share; it is frozen."""
+        return self.members[0].features(*inputs)
+
+    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the member with the largest mean, ``(B, bins)``."""
+        logits = torch.stack([member.steps_to_go_logits(features) for member in self.members])
+        bins = torch.arange(logits.shape[-1], dtype=logits.dtype)
+        worst = (torch.softmax(logits, dim=-1) @ bins).argmax(dim=0)
+        return logits[worst, torch.arange(logits.shape[1])]
+
+
+class SparseTruth(Reinforce):
+    """REINFORCE on the simulator's own word, once, at the end: the usual way, not self-made."""
+
+    def prepare(self, episodes: list[Episode]) -> Batch:
+        """Return the episodes, rewarded at their last action only."""
+        batch = super().prepare(episodes)
+        found = [
+            returns(self.rewards(episode), self._config.gamma) for episode in ordered(episodes)
+        ]
+        return replace(batch, returns=torch.from_numpy(np.concatenate(found)))
+
+    def rewards(self, episode: Episode) -> np.ndarray:
+        """Return the reward of every action, ``(T,)``."""
+        rewards = np.zeros(len(episode), np.float32)
+        rewards[-1] = BONUS * self.has_succeeded(episode)
+        return rewards
+
+    def has_succeeded(self, episode: Episode) -> bool:
+        """Return whether the last observation shows a success."""
+        return bool(episode.true_success)
+
+
+class SparseDetector(SparseTruth):
+    """REINFORCE on the learned detector's word, once, at the end."""
+
+    def has_succeeded(self, episode: Episode) -> bool:
+        """Return whether the detector ended the episode."""
+        return episode.termination is Termination.SUCCESS_DETECTED
+
+
+class FilteredCloning(SparseDetector):
+    """Behaviour cloning on those own episodes that the detector ended, all actions alike."""
+
+    def rewards(self, episode: Episode) -> np.ndarray:
+        """Return rewards whose returns are the same for every action."""
+        worth = BONUS * self.has_succeeded(episode)
+        rewards = np.full(len(episode), (1 - self._config.gamma) * worth, np.float32)
+        rewards[-1] = worth
+        return rewards
+
+
+class Anchored(Reinforce):
+    """REINFORCE that also stays near the policy of stage 1, by KL(policy, stage 1)."""
+
+    def __init__(self, *arguments, weight: float):
+        super().__init__(*arguments)
+        self._weight = weight
+        self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
+
+    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+        """Take one optimiser step on the samples ``chosen``."""
+        rows = batch.rows[chosen]
+        features, tokens = batch.features[rows], batch.samples.tokens[rows]
+        logits = self.policy.policy_logits(features, tokens)
+        anchor = self._anchor.policy_logits(features, tokens)
+        away = torch.log_softmax(logits, dim=-1) - torch.log_softmax(anchor, dim=-1)
+        away = (torch.softmax(logits, dim=-1) * away).sum(dim=(-1, -2)).mean()
+        loss = reinforce_loss(logits, tokens, batch.returns[chosen], self._config.return_scale)
+        return self._descend(loss + self._weight * away, loss, logits)
+
+    def _descend(
+        self, total: torch.Tensor, loss: torch.Tensor, logits: torch.Tensor
+    ) -> dict[str, float]:
+        """Follow the gradient of ``total``; return what the project's learner returns."""
+        self.optimiser.zero_grad()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._config.gradient_clip)
+        self.optimiser.step()
+        with torch.no_grad():
+            spread = entropy(logits).item()
+        return {'loss': loss.item(), 'entropy': spread, 'gradient_norm': norm.item()}
+
+
+class Clipped(Anchored):
+    """Several passes over each batch, with PPO's clip on how far the policy may go."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments, weight=0.0)
+
+    def prepare(self, episodes: list[Episode]) -> Batch:
+        """Return the episodes with standardised advantages where returns were."""
+        batch = super().prepare(episodes)
+        self._before = torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)]))
+        advantages = self.advantages(batch, ordered(episodes))
+        spread = advantages.std(correction=0) + 1e-6
+        return replace(batch, returns=(advantages - advantages.mean()) / spread)
+
+    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+        """Return how much better each action was than expected, ``(M,)``."""
+        raise NotImplementedError
+
+    def update(self, episodes: list[Episode]) -> dict[str, float]:
+        """Learn from ``episodes`` in several passes; the figures are those of the last."""
+        usable = [episode for episode in episodes if len(episode)]
+        batch = self.prepare(usable)
+        for _ in range(PASSES):
+            order = torch.randperm(len(batch.rows), generator=self.generator)
+            steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
+        return {**steps[-1], 'samples': len(batch.rows)}
+
+    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+        rows = batch.rows[chosen]
+        tokens, advantages = batch.samples.tokens[rows], batch.returns[chosen]
+        logits = self.policy.policy_logits(batch.features[rows], tokens)
+        ratio = (log_probability(logits, tokens) - self._before[chosen]).exp()
+        clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+        loss = -torch.minimum(ratio * advantages, clipped * advantages).mean()
+        return self._descend(loss, loss, logits)
+
+
+class Grpo(Clipped):
+    """Group-relative: whether the detector ended this attempt, against others at this scene."""
+
+    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+        """Return, for every action, its episode's success against its group's mean."""
+        said = np.array([e.termination is Termination.SUCCESS_DETECTED for e in episodes], float)
+        groups = np.array([hash(episode.observations[0].tobytes()) for episode in episodes])
+        means = {group: said[groups == group].mean() for group in set(groups)}
+        away = said - [means[group] for group in groups]
+        lengths = [len(episode) for episode in episodes]
+        return torch.from_numpy(np.repeat(away, lengths).astype(np.float32))
+
+
+class Ppo(Clipped):
+    """PPO on the decrease of steps-to-go, with a learned critic."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.critic = nn.Sequential(
+                nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+            )
+        self._teacher = torch.optim.AdamW(self.critic.parameters(), lr=3e-3)
+
+    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+        """Return generalised advantages, and teach the critic the returns."""
+        with torch.no_grad():
+            values = self.critic(batch.features)[:, 0]
+        d, lengths = batch.steps_to_go, [len(episode) + 1 for episode in episodes]
+        pairs = zip(d.split(lengths), values.split(lengths), strict=True)
+        found = torch.cat([generalised(d, v, self._config.gamma) for d, v in pairs])
+        self.teach(batch)
+        return found
+
+    def teach(self, batch: Batch) -> None:
+        """Fit the critic to the returns of this batch."""
+        for _ in range(10 * PASSES):
+            values = self.critic(batch.features[batch.rows])[:, 0]
+            loss = nn.functional.mse_loss(values, batch.returns)
+            self._teacher.zero_grad()
+            loss.backward()
+            self._teacher.step()
+
+
+def generalised(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Tensor:
+    """
+    Return generalised advantages of the rewards d_t - d_t+1, ``(T,)``.
+
+    Nothing follows the last observation, as in the returns.
+
+    :param d: steps-to-go, ``(T + 1,)``; ``values`` the critic's.
+    """
+    after = torch.cat([values[1:-1], torch.zeros(1)])
+    surprise = d[:-1] - d[1:] + gamma * after - values[:-1]
+    return torch.from_numpy(returns(surprise.numpy(), gamma * LAMBDA))
+
+
+def ordered(episodes: list[Episode]) -> list[Episode]:
+    """Return episodes in the order in which the learner puts them."""
+    return sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
+
+
+CONTROLS = {
+    'reinforce': Reinforce,
+    'sparse_truth': SparseTruth,
+    'sparse_detector': SparseDetector,
+    'filtered_cloning': FilteredCloning,
+    'grpo': Grpo,
+    'ppo': Ppo,
+}
+
+
+def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> Reinforce:
+    """Return the learner that a setting asks for."""
+    scale = setting.embodiment.steps_to_go
+    arguments = (policy, reward, text_encoder(), scale, setting.practice_config)
+    if setting.learner == 'anchored':
+        return Anchored(*arguments, weight=setting.anchor)
+    return CONTROLS[setting.learner](*arguments)

@@ -1,0 +1,88 @@
+"""Policy and judge in torch, on models that are still learning: no export between two updates."""
+
+from __future__ import annotations
+
+from efm_core.embodiment import Embodiment
+from efm_model.network import CompactModel
+from efm_model.text import TextEncoder
+from efm_model.tokeniser import ActionTokeniser
+from efm_policy.policy import Policy
+from efm_reward.judge import Judge
+import numpy as np
+import torch
+
+
+class Sight:
+    """
+    What a frozen tower sees, computed once for all who look at the same moment.
+
+    The judge looks at every episode, then the policy at those that go on.
+    """
+
+    def __init__(self, model: CompactModel):
+        self._model, self._seen = model, {}
+
+    @torch.no_grad()
+    def features(self, observations: np.ndarray, text: np.ndarray, mask: np.ndarray):
+        """Return the features, ``(B, F)``; arguments as ``CompactModel.features``."""
+        keys = [
+            (pair.tobytes(), states[: int(valid.sum())].tobytes())
+            for pair, states, valid in zip(observations, text, mask, strict=True)
+        ]
+        if not all(key in self._seen for key in keys):
+            found = self._model.features(*map(torch.from_numpy, (observations, text, mask)))
+            self._seen = dict(zip(keys, found, strict=True))
+        return torch.stack([self._seen[key] for key in keys])
+
+
+class LiveRuntime:
+    """Answers as ``efm_model.runtime.Runtime`` does, from a torch model as it is now."""
+
+    def __init__(self, model: CompactModel, sight: Sight, version: int = 1):
+        self._model, self._sight, self.version = model, sight, version
+
+    def input_shape(self, _: str) -> list[int | str]:
+        """Return the shape of the noise."""
+        vocabulary = self._model.config.vocabulary
+        return ['B', len(vocabulary), max(vocabulary)]
+
+    @torch.no_grad()
+    def run(
+        self,
+        observations: np.ndarray,
+        text: np.ndarray,
+        text_mask: np.ndarray,
+        gumbel: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return a judgement, or with noise an action."""
+        features = self._sight.features(observations, text, text_mask)
+        if gumbel is None:
+            logits = self._model.steps_to_go_logits(features)
+            return {'probabilities': torch.softmax(logits, dim=-1).numpy()}
+        tokens, log_probability, _ = self._model.sample(features, torch.from_numpy(gumbel))
+        return {'tokens': tokens.numpy(), 'log_probability': log_probability.numpy()}
+
+
+class LivePolicy(Policy):
+    """The robot's policy around a torch model."""
+
+    def __init__(
+        self,
+        runtime: LiveRuntime,
+        encoder: TextEncoder,
+        embodiment: Embodiment,
+        temperature: float = 1.0,
+    ):
+        self._runtime, self._text_encoder, self._temperature = runtime, encoder, temperature
+        self._spec, self._episode = embodiment.observation_spec, None
+        self._tokeniser = ActionTokeniser(embodiment.action)
+        self._noise_shape = tuple(runtime.input_shape('gumbel')[1:])
+
+
+class LiveJudge(Judge):
+    """The robot's judge around a torch model."""
+
+    def __init__(self, runtime: LiveRuntime, encoder: TextEncoder, embodiment: Embodiment):
+        self._runtime, self._text_encoder = runtime, encoder
+        self._spec, self._episode = embodiment.observation_spec, None
+        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode

@@ -1,0 +1,97 @@
+"""Demonstrations against practice (Fig. 3): from three sizes of data, both stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.intervals import over_seeds, paired_over_seeds
+from efm_experiments.setting import Setting, TINY
+from efm_experiments.table import run_cell
+from efm_experiments.table_report import (
+    COMMON,
+    gain,
+    plot_curves,
+    rates,
+    success_table,
+    time_table,
+)
+from matplotlib.figure import Figure
+
+ABOUT = f"""
+Stage 1 from 1, 2 and 8 parts of the same demonstrations, stage 2 from each; the number of
+optimiser steps is the same for all. The question of the paper: is a tenth more episodes,
+practised, worth more than eight times the demonstrations?
+{COMMON}"""
+
+
+@dataclass(frozen=True)
+class SampleEfficiencyConfig:
+    """Sizes of the data, and all else."""
+
+    sizes: tuple[int, ...] = (400, 800, 3200)
+    setting: Setting = field(
+        default_factory=lambda: Setting(practice=400, curve_every=40, curve_evaluations=150)
+    )
+
+
+def cells(config: SampleEfficiencyConfig) -> dict[str, Setting]:
+    """Return one cell for each size."""
+    return {
+        f'{size} demonstrations': replace(config.setting, demonstrations=size)
+        for size in config.sizes
+    }
+
+
+def size_of(results: Results, cell: str) -> int:
+    """Return the number of demonstrations of a cell."""
+    return results.of(cell)[0].config['demonstrations']
+
+
+def summarise(results: Results) -> list[Table]:
+    """Return success, and what a tenth more episodes of practice is worth."""
+    table = success_table(results, 'Success before and after all practice')
+    return [table, worth_table(results), time_table(results)]
+
+
+def worth_table(results: Results) -> Table:
+    """Return practice of about a tenth of the data against the largest data."""
+    largest = max(results.cells, key=lambda cell: size_of(results, cell))
+    rows = []
+    for cell in results.cells:
+        extra, found = about_a_tenth(results, cell)
+        share = f'+{100 * extra / size_of(results, cell):.0f} % ({extra} episodes)'
+        better = paired_over_seeds(found, rates(results, largest, 'before'))
+        total = gain(results, cell).text(100)
+        rows.append([cell, share, over_seeds(found).text(100), better.text(100), total])
+    head = ('', 'practice', 'success [%]', f'minus cloning of {largest}', 'gain of all practice')
+    return Table('What about a tenth more episodes is worth (points)', head, rows)
+
+
+def about_a_tenth(results: Results, cell: str) -> tuple[int, list[float]]:
+    """Return the practice episodes nearest to a tenth of the data, and the success there."""
+    done = results.values(cell, 'curve_episodes')[0]
+    at = min(range(len(done)), key=lambda k: abs(done[k] - size_of(results, cell) / 10))
+    return done[at], [run[at] for run in results.values(cell, 'curve_success')]
+
+
+def plot(results: Results) -> dict[str, Figure]:
+    """Draw success over all episodes used."""
+    offset = {cell: size_of(results, cell) for cell in results.cells}
+    figure = plot_curves(results, offset)
+    figure.axes[0].set(xscale='log', xlabel='episodes used: demonstrations and practice')
+    return {'episodes': figure}
+
+
+CONFIG = SampleEfficiencyConfig()
+EXPERIMENT = Experiment(
+    name='sample_efficiency',
+    title='Sample efficiency',
+    about=ABOUT,
+    config=CONFIG,
+    smoke=SampleEfficiencyConfig(sizes=(4, 8), setting=TINY),
+    cells=cells,
+    run_cell=run_cell,
+    summarise=summarise,
+    plot=plot,
+)

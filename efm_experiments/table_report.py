@@ -1,0 +1,107 @@
+"""Tables and pictures that experiments at the table share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from efm_experiments.experiment import Results, Table
+from efm_experiments.intervals import Estimate, over_seeds, paired_over_seeds
+from efm_experiments.plots import axes_of, band, bars, COLOURS
+from efm_experiments.table import steps, success
+from matplotlib.figure import Figure
+
+LIMITS = (30, 40, 60)
+LIMIT = 40  # of practice, and of the main number
+COMMON = """
+Success is the truth: the goal was reached within the limit, whether or not the robot noticed.
+Every cell of a seed meets the same evaluation scenes. Steps: to the goal, or to the longest limit.
+"""
+
+
+def rates(results: Results, cell: str, word: str, limit: int = LIMIT) -> list[float]:
+    """Return the success rate of every seed; ``word`` is before or after."""
+    return [success(reached, limit) for reached in results.values(cell, f'reached_{word}')]
+
+
+def has_practised(results: Results, cell: str) -> bool:
+    """Return whether a cell has a stage 2."""
+    return 'reached_after' in results.of(cell)[0].values
+
+
+def success_table(results: Results, caption: str) -> Table:
+    """Return success at several limits, and steps, of every cell before and after practice."""
+    rows = []
+    for cell in results.cells:
+        words = ('before', 'after') if has_practised(results, cell) else ('before',)
+        rows += [[cell, word, *success_cells(results, cell, word)] for word in words]
+    head = ('', 'practice', *(f'success within {limit} [%]' for limit in LIMITS), 'steps')
+    return Table(caption, head, rows)
+
+
+def success_cells(results: Results, cell: str, word: str) -> list[str]:
+    """Return success at several limits and mean steps, as people read it."""
+    found = [over_seeds(rates(results, cell, word, limit)).text(100) for limit in LIMITS]
+    length = [steps(reached, LIMITS[-1]) for reached in results.values(cell, f'reached_{word}')]
+    return [*found, over_seeds(length).text()]
+
+
+def gain(results: Results, cell: str) -> Estimate:
+    """Return what practice brought, paired by seed."""
+    return paired_over_seeds(rates(results, cell, 'after'), rates(results, cell, 'before'))
+
+
+def against(results: Results, cell: str, reference: str, word: str = 'after') -> Estimate:
+    """Return how much better a cell is than ``reference``, paired by seed."""
+    pairs = zip(results.of(cell), results.of(reference), strict=False)
+    shared = [(a, b) for a, b in pairs if a.seed == b.seed]
+    one, other = (
+        [success(r.values[f'reached_{word}'], LIMIT) for r in side]
+        for side in zip(*shared, strict=True)
+    )
+    return paired_over_seeds(one, other)
+
+
+def time_table(results: Results) -> Table:
+    """Return how much of a core the parts took."""
+    names = ('demonstrations', 'fine_tuning', 'evaluation', 'practice')
+    rows = [
+        [cell, *(over_seeds(seconds(results, cell, name)).text(digits=0) for name in names)]
+        for cell in results.cells
+    ]
+    return Table('Seconds of one core', ('', *(n.replace('_', ' ') for n in names)), rows)
+
+
+def seconds(results: Results, cell: str, name: str) -> Sequence[float]:
+    """Return the seconds of one part in every seed where it was run."""
+    found = (record.values.get(f'seconds_{name}') for record in results.of(cell))
+    return [value for value in found if value is not None]
+
+
+def plot_curves(results: Results, offset: dict[str, int] | None = None) -> Figure:
+    """Draw true success over practice; ``offset`` says with how many episodes a cell begins."""
+    figure, (axes,) = axes_of(1, 7.0)
+    for k, cell in enumerate(c for c in results.cells if has_curve(results, c)):
+        first = (offset or {}).get(cell, 0)
+        start = [[100 * value] for value in rates(results, cell, 'before')]
+        runs = [[100 * v for v in run] for run in results.values(cell, 'curve_success')]
+        x = [first, *(first + done for done in results.values(cell, 'curve_episodes')[0])]
+        joined = [a + b for a, b in zip(start, runs, strict=True)]
+        band(axes, x, joined, cell, COLOURS[k % len(COLOURS)])
+    axes.set(ylim=(0, 102), ylabel=f'success within {LIMIT} steps [%]', xlabel='episodes')
+    axes.legend(fontsize=8)
+    return figure
+
+
+def has_curve(results: Results, cell: str) -> bool:
+    """Return whether a cell was measured during practice."""
+    return 'curve_success' in results.of(cell)[0].values
+
+
+def plot_bars(results: Results, word: str = 'after') -> Figure:
+    """Draw the success of every cell that practised, or of all before practice."""
+    cells = [c for c in results.cells if word == 'before' or has_practised(results, c)]
+    figure, (axes,) = axes_of(1, 7.0)
+    figure.set_figheight(0.8 + 0.42 * len(cells))
+    bars(axes, {cell: over_seeds(rates(results, cell, word)) for cell in cells})
+    axes.set(xlabel=f'success within {LIMIT} steps [%], {word} practice', xlim=(0, 105))
+    return figure

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_experiments.catalogue import CATALOGUE, load
+from efm_experiments.experiment import Experiment
+from efm_experiments.publish import make_page, publish
+from efm_experiments.runner import run
+from models import FakeTextEncoder
+import pytest
+from rich.console import Console
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    """Let the tiny experiments share their stage 1, away from everybody's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('EFM_CACHE', str(tmp_path_factory.mktemp('cache')))
+        for module in ('stage_one', 'learners', 'table', 'detector'):
+            patch.setattr(f'efm_experiments.{module}.text_encoder', FakeTextEncoder)
+        yield
+
+
+@pytest.mark.parametrize('name', CATALOGUE)
+def test_experiment_runs_from_cells_to_page(name, cache, tmp_path):
+    console = Console(quiet=True)
+    seeds = 2 if name == 'pointmass' else 1
+    results = run(name, tmp_path / name, seeds, smoke=True, jobs=1, console=console)
+    assert results.cells == list(load(name).variants(smoke=True))
+    page = publish(name, results, f'efm experiment {name} --smoke', tmp_path)
+    text = page.read_text()
+    assert f'## {load(name).title}' in text
+    assert f'`efm experiment {name} --smoke`' in text
+    assert 'nan' not in text
+    pictures = {path.name for path in (tmp_path / 'results' / name).glob('*.png')}
+    assert pictures == {f'{word}.png' for word in load(name).plot(results)}
+
+
+@pytest.mark.parametrize('name', CATALOGUE)
+def test_every_cell_differs_and_seeds_are_enough(name):
+    experiment = load(name)
+    assert isinstance(experiment, Experiment)
+    assert experiment.name == name
+    cells = experiment.variants(smoke=False)
+    assert len(cells) == len(set(cells.values()))
+    assert experiment.seeds >= 5
+
+
+def test_the_results_page_is_what_the_stored_results_give():
+    docs = Path(__file__).resolve().parents[3] / 'docs'
+    if not (docs / 'results.md').is_file():
+        pytest.skip('no results are stored yet')
+    assert (docs / 'results.md').read_text() == make_page(docs / 'results')

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_experiments import learners
+from efm_experiments.learners import BONUS, generalised, make_learner, Pessimist
+from efm_experiments.setting import TINY
+from efm_model.network import log_probability, new_model
+from models import FakeTextEncoder, frames, table_arm
+import numpy as np
+import pytest
+import torch
+
+SETTING = replace(TINY, limit=40)
+
+
+@pytest.fixture(autouse=True)
+def words(monkeypatch):
+    monkeypatch.setattr(learners, 'text_encoder', FakeTextEncoder)
+
+
+@pytest.fixture(scope='module')
+def models():
+    return new_model(table_arm(), seed=1), new_model(table_arm(), seed=2)
+
+
+def episode(index, length, detected, true, scene=0):
+    """Return an episode of random frames and actions."""
+    ending = Termination.SUCCESS_DETECTED if detected else Termination.TIMEOUT
+    rng = np.random.default_rng(index)
+    return Episode(
+        episode_id=f'practice-{index}',
+        index=index,
+        kind=Kind.PRACTICE,
+        instruction='push the red cube to the left',
+        seed=index,
+        observations=np.concatenate([frames(1, scene), frames(length, 100 + index)]),
+        stamps=np.arange(length + 1),
+        tokens=rng.integers(0, 11, (length, 2)),
+        actions=np.zeros((length, 2), np.float32),
+        log_probs=np.full(length, -4.8, np.float32),
+        steps_to_go=np.zeros(length + 1, np.float32),
+        outcome=Outcome.SUCCESS if detected else Outcome.FAILURE,
+        termination=ending,
+        policy_version=1,
+        reward_version=1,
+        embodiment_hash='',
+        true_success=true,
+    )
+
+
+def learner(name, models, **changes):
+    policy, reward = models
+    return make_learner(replace(SETTING, learner=name, **changes), policy, reward)
+
+
+def returns_of(name, models, *episodes):
+    return learner(name, models).prepare(list(episodes)).returns.numpy()
+
+
+def test_sparse_truth_discounts_the_bonus_back_from_the_last_action(models):
+    found = returns_of('sparse_truth', models, episode(0, 3, False, True))
+    np.testing.assert_allclose(found, BONUS * np.array([0.81, 0.9, 1.0]), rtol=1e-6)
+
+
+def test_sparse_detector_believes_the_detector_not_the_truth(models):
+    found = returns_of(
+        'sparse_detector', models, episode(0, 2, True, False), episode(1, 2, False, True)
+    )
+    np.testing.assert_allclose(found, BONUS * np.array([0.9, 1, 0, 0]), rtol=1e-6)
+
+
+def test_filtered_cloning_weighs_all_actions_of_a_success_alike(models):
+    found = returns_of(
+        'filtered_cloning', models, episode(0, 4, True, True), episode(1, 2, False, False)
+    )
+    np.testing.assert_allclose(found, BONUS * np.array([1, 1, 1, 1, 0, 0]), rtol=1e-6)
+
+
+def test_grpo_compares_attempts_at_the_same_scene_only(models):
+    # Scene 0: one of two succeeds; scene 1: both do, which teaches nothing.
+    group = [episode(k, 2, k != 1, True, scene=k // 2) for k in range(4)]
+    found = returns_of('grpo', models, *group).reshape(4, 2)
+    assert (found[0] > 0).all()
+    np.testing.assert_allclose(found[1], -found[0], rtol=1e-5)
+    np.testing.assert_allclose(found[2:], 0, atol=1e-6)
+
+
+def test_advantages_without_a_critic_are_discounted_sums():
+    # Rewards 1 and 2, gamma * lambda = 0.5 * 0.95.
+    found = generalised(torch.tensor([5.0, 4.0, 2.0]), torch.zeros(3), gamma=0.5)
+    np.testing.assert_allclose(found, [1 + 0.475 * 2, 2], rtol=1e-6)
+
+
+def test_a_critic_that_knows_leaves_no_advantage():
+    # Rewards 1 and 2, gamma 0.5: values 1 + 0.5 * 2 = 2 and 2.
+    values = torch.tensor([2.0, 2.0, 99.0])
+    found = generalised(torch.tensor([5.0, 4.0, 2.0]), values, gamma=0.5)
+    np.testing.assert_allclose(found, [0, 0], atol=1e-6)
+
+
+def test_the_pessimist_says_what_its_gloomiest_member_says(models):
+    features = torch.randn(20, 50)
+    bins = torch.arange(61, dtype=torch.float32)
+
+    def d(model):
+        with torch.no_grad():
+            return torch.softmax(model.steps_to_go_logits(features), dim=-1) @ bins
+
+    expected = torch.maximum(d(models[0]), d(models[1]))
+    torch.testing.assert_close(d(Pessimist(list(models))), expected)
+
+
+@pytest.mark.parametrize('name', ['reinforce', 'anchored', 'ppo', 'grpo', 'filtered_cloning'])
+def test_every_learner_changes_the_policy_only(name, models):
+    policy, reward = new_model(table_arm(), seed=1), models[1]
+    before = {key: value.clone() for key, value in reward.state_dict().items()}
+    heads = policy.policy.out[0].weight.detach().clone()
+    found = learner(name, (policy, reward)).update(
+        [episode(k, 3, k % 2 == 0, True) for k in range(4)]
+    )
+    assert np.isfinite(found['loss'])
+    assert not torch.equal(heads, policy.policy.out[0].weight)
+    assert all(torch.equal(value, before[key]) for key, value in reward.state_dict().items())
+
+
+def test_an_anchor_holds_the_policy_back(models):
+    episodes = [episode(k, 6, True, True) for k in range(4)]
+
+    def likelier(anchor):
+        """Return how much likelier all that was done has become [nats]."""
+        policy = new_model(table_arm(), seed=1)
+        held = learner('anchored', (policy, models[1]), anchor=anchor, learning_rate=1e-3)
+        batch = held.prepare(episodes)
+        features, tokens = batch.features[batch.rows], batch.samples.tokens[batch.rows]
+        found = []
+        for _ in range(2):
+            with torch.no_grad():
+                logits = policy.policy_logits(features, tokens)
+                found.append(float(log_probability(logits, tokens).mean()))
+            for _ in range(20):
+                held.update(episodes)
+        return abs(found[1] - found[0])
+
+    assert likelier(100.0) < 0.5 * likelier(0.0)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_experiments import demonstrations as made
+from efm_experiments.live import LiveJudge, LivePolicy, LiveRuntime, Sight
+from efm_experiments.setting import Setting, TINY, worlds
+from efm_experiments.table import Grouped, reached_at, steps, success
+from efm_model.export import export_policy, export_reward
+from efm_model.network import new_model
+from efm_policy.policy import Policy
+from efm_reward.judge import Judge
+from models import FakeTextEncoder, frames, SENTENCE, table_arm
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv('EFM_CACHE', str(tmp_path))
+
+
+def test_success_counts_goals_within_the_limit():
+    reached = [10, 40, 41, -1]
+    assert success(reached, 40) == 0.5
+    assert success(reached, 60) == 0.75
+
+
+def test_steps_of_what_does_not_arrive_are_the_limit():
+    assert steps([10, 40, 41, -1], 40) == (10 + 40 + 40 + 40) / 4
+
+
+def test_the_settings_rules_reach_the_robot():
+    robot = Setting(limit=33, threshold=1.5, dwell=3, steps_to_go_bins=31).embodiment
+    assert (robot.episode.max_steps, robot.episode.success_threshold) == (33, 1.5)
+    assert (robot.episode.success_dwell, robot.steps_to_go.bins) == (3, 31)
+
+
+def test_live_models_say_what_exported_ones_say(tmp_path):
+    model, robot, encoder = new_model(table_arm(), seed=3), table_arm(), FakeTextEncoder()
+    exported = (
+        Policy(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
+        Judge(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
+    )
+    runtime = LiveRuntime(model, Sight(model))
+    live = LivePolicy(runtime, encoder, robot), LiveJudge(runtime, encoder, robot)
+    said = []
+    for policy, judge in (exported, live):
+        acting = [policy.start(SENTENCE, seed) for seed in range(3)]
+        judging = [judge.start(SENTENCE) for _ in range(3)]
+        for step in range(2):
+            seen = list(frames(3, seed=step))
+            d = [one.steps_to_go for one in judge.judge_batch(judging, seen)]
+            tokens = [one.tokens for one in policy.act_batch(acting[:2], seen[:2])]
+            said.append((np.array(d), np.array(tokens)))
+    for (d, tokens), (live_d, live_tokens) in zip(said[:2], said[2:], strict=True):
+        np.testing.assert_allclose(d, live_d, atol=1e-3)
+        np.testing.assert_array_equal(tokens, live_tokens)
+
+
+def test_demonstrations_come_back_from_disk_as_they_were():
+    robot = TINY.embodiment
+    first = made.demonstrations(2, 0, 'tool', robot, size=2)
+    again = made.demonstrations(2, 0, 'tool', robot, size=2)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_array_equal(one.actions, other.actions)
+        assert (one.instruction, one.seed) == (other.instruction, other.seed)
+        assert reached_at(one) == len(one)
+
+
+def test_a_larger_set_of_demonstrations_holds_the_smaller_one(monkeypatch):
+    robot = TINY.embodiment
+    small = made.demonstrations(1, 0, 'tool', robot, size=1)
+    large = made.demonstrations(2, 0, 'tool', robot, size=1)
+    assert small[0].seed == large[0].seed
+    assert large[1].seed != large[0].seed
+
+
+def test_a_group_meets_one_scene():
+    (table,) = worlds(1, 'tool', 'train')
+    grouped = Grouped(table, 4)
+    positions = []
+    for seed in (8, 11, 12):
+        grouped.reset(seed)
+        positions.append(table.tool_position())
+    np.testing.assert_array_equal(positions[0], positions[1])
+    assert not np.array_equal(positions[0], positions[2])
+
+
+def test_a_setting_out_of_range_is_refused():
+    with pytest.raises(ValueError, match='gamma'):
+        replace(TINY, gamma=1.5)

@@ -15,6 +15,7 @@ SUCCESS_RADIUS = 0.15
 SUBSTEPS = 10  # of physics in one step
 PROPORTIONAL, DERIVATIVE = 2e-4, 1.25e-2  # gains of the controller
 BORDER = 0.1  # goals keep this far from the edge
+LOST = 10.0  # further than this from the middle a point never comes back
 FEWEST = 10  # a demonstration of fewer observations is thrown away
 ACTION = 2
 OBSERVATION = 6  # position, velocity, goal
@@ -80,7 +81,7 @@ def control(points: Points, aims: np.ndarray) -> np.ndarray:
 
 def rollout(points: Points, act: Callable[[np.ndarray], np.ndarray], limit: int) -> list[Trace]:
     """
-    Return one episode of every point, to its goal or to ``limit`` steps.
+    Return one episode of every point, until it is at its goal or lost, or for ``limit`` steps.
 
     :param act: accelerations, (N, 2), of observations, (N, 6).
     """
@@ -91,7 +92,7 @@ def rollout(points: Points, act: Callable[[np.ndarray], np.ndarray], limit: int)
         points.step(actions[-1], moving)
         observations.append(points.observe())
         lengths += moving
-        moving &= ~points.success()
+        moving &= ~points.success() & (np.abs(points.positions) < LOST).all(axis=1)
     seen, done = np.array(observations), np.array(actions).reshape(-1, len(lengths), ACTION)
     return [
         Trace(seen[: length + 1, n], done[:length, n], bool(success))

@@ -29,9 +29,11 @@ rates are the notebook's. Deviations: (1) the notebook takes the log-probability
 the raw number of steps where the index of its bin was meant; here it is the bin. (2) Its noise is
 the same in every collection (seed 42 each time); here it is fresh. (3) Episodes run in parallel,
 so a collection may hold some more than 2,048 steps; 2,048 samples of it are drawn. (4) Stage 1
-takes minibatches with replacement. As in the notebook, episodes of practice end by the true
-success, and the weight of a sample is its return over the largest distance (140). Evaluation:
-1,000 fresh episodes of at most 140 steps, sampled actions.
+takes minibatches with replacement, and stage 2 shuffles its samples. (5) A point more than 10 away
+from the middle is lost and its episode over; the notebook lets it go on, to infinity. As in the
+notebook, episodes of practice end by the true success, and the weight of a sample is its return
+over the largest distance (140). Evaluation: 1,000 fresh episodes of at most 140 steps, sampled
+actions.
 """
 
 

@@ -44,7 +44,9 @@ def run(
                 failures.append(f'{job[1]}, seed {job[2]}: {outcome}')
             else:
                 store.save(outcome)
-            display.update(len(planned) - len(missing) + count, f'{job[1]}, seed {job[2]}')
+            failed = f', {len(failures)} failed' if failures else ''
+            note = f'{job[1]}, seed {job[2]}{failed}'
+            display.update(len(planned) - len(missing) + count, note)
     if failures:
         raise RuntimeError(
             f'{len(failures)} of {len(planned)} cells failed; {"; ".join(failures[:3])}'

@@ -38,6 +38,13 @@ def test_an_episode_ends_at_its_limit():
     assert (trace.success, len(trace)) == (False, 7)
 
 
+def test_a_point_that_flies_away_is_given_up():
+    points = one_point((0, 0), (0.9, 0.0))
+    (trace,) = rollout(points, lambda seen: np.full((1, 2), [0.0, 0.2]), limit=99)
+    # 55 times 0.2 after the first step.
+    assert (trace.success, len(trace)) == (False, 1)
+
+
 def test_every_demonstration_succeeds_and_is_not_short():
     traces = demonstrate(30, 2, np.random.default_rng(1))
     assert len(traces) == 30

@@ -8,7 +8,7 @@ import tempfile
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments.setting import cache, DEMONSTRATION, name_of, SEEDS, worlds
+from efm_experiments.setting import cache, DEMONSTRATION, fingerprint, name_of, SEEDS, worlds
 from efm_sim.config import DemonstratorConfig, TableConfig
 from efm_sim.rollout import demonstrate
 from filelock import FileLock
@@ -34,7 +34,11 @@ def chunk(
 ) -> list[Episode]:
     """Return one chunk, from disk if it is there."""
     world, teacher = TableConfig(body=body), DemonstratorConfig()
-    folder = cache() / 'demonstrations' / name_of(world, teacher, LONGEST, size, seed)
+    folder = (
+        cache()
+        / 'demonstrations'
+        / name_of(world, teacher, LONGEST, size, fingerprint('efm_sim'), seed)
+    )
     path = folder / f'{number:03}.npz'
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):

@@ -92,6 +92,8 @@ class Anchored(Reinforce):
 
     def __init__(self, *arguments, weight: float):
         super().__init__(*arguments)
+        if not self._same_tower:
+            raise ValueError('learner: expected one tower for policy and reward model, got two')
         self._weight = weight
         self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
 

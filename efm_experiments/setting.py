@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 import functools
+import hashlib
 import os
 from pathlib import Path
 
@@ -116,6 +117,17 @@ TINY = Setting(
 def cache() -> Path:
     """Return where demonstrations and checkpoints are kept between runs (EFM_CACHE)."""
     return Path(os.environ.get('EFM_CACHE', '~/.cache/efm')).expanduser()
+
+
+@functools.cache
+def fingerprint(*folders: str) -> str:
+    """Return a hash of the sources and weights in folders of the suite: what a cache goes by."""
+    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for folder in folders:
+        for path in sorted((root / folder).rglob('*')):
+            if path.suffix in ('.py', '.safetensors') and 'node' not in path.stem:
+                found.update(path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 @functools.cache

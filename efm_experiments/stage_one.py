@@ -17,7 +17,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_experiments.demonstrations import demonstrations
 from efm_experiments.experiment import digest
 from efm_experiments.learners import Pessimist
-from efm_experiments.setting import cache, Setting, text_encoder
+from efm_experiments.setting import cache, fingerprint, Setting, text_encoder
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import CompactModel
 from efm_trainer.config import SftConfig
@@ -73,7 +73,8 @@ def stage_one(setting: Setting, tower: str, seed: int, member: int) -> StageOne:
 
 def checkpoint(stage: StageOne) -> tuple[CompactModel, CompactModel, dict[str, float]]:
     """Return policy, reward model, and the seconds of each part when they were made."""
-    folder = cache() / 'stage_one' / digest(stage)
+    sources = fingerprint('efm_sim', 'efm_model', 'efm_trainer')
+    folder = cache() / 'stage_one' / f'{digest(stage)}-{sources}'
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix('.lock')):
         if not folder.is_dir():

@@ -76,7 +76,7 @@ class Setting:
     @property
     def embodiment(self) -> Embodiment:
         """The suite's table, with this setting's numbers."""
-        robot = load_embodiment(find_embodiment(''))
+        robot = table_robot()
         rules = replace(
             robot.episode,
             max_steps=self.limit,
@@ -136,10 +136,22 @@ def text_encoder() -> TextEncoder:
     return TextEncoder(ensure_text_encoder(), cache_size=100_000)
 
 
-@functools.cache
 def worlds(count: int, body: str, split: str) -> list[Table]:
-    """Return tables, made once in each process."""
-    return [Table(TableConfig(body=body, split=split)) for _ in range(count)]
+    """Return tables; each process makes them once, since each needs a graphics context."""
+    tables = _tables(body, split)
+    tables += [Table(TableConfig(body=body, split=split)) for _ in range(len(tables), count)]
+    return tables[:count]
+
+
+@functools.cache
+def _tables(body: str, split: str) -> list[Table]:
+    return []
+
+
+@functools.cache
+def table_robot() -> Embodiment:
+    """Return the suite's table as its YAML file has it."""
+    return load_embodiment(find_embodiment(''))
 
 
 def name_of(*parts: object) -> str:

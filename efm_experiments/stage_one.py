@@ -12,12 +12,11 @@ import shutil
 import tempfile
 import time
 
-from efm_bringup.run import find_embodiment
-from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.embodiment import Embodiment
 from efm_experiments.demonstrations import demonstrations
 from efm_experiments.experiment import digest
 from efm_experiments.learners import Pessimist
-from efm_experiments.setting import cache, fingerprint, Setting, text_encoder
+from efm_experiments.setting import cache, fingerprint, Setting, table_robot, text_encoder
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import CompactModel
 from efm_trainer.config import SftConfig
@@ -59,7 +58,7 @@ def make_team(setting: Setting, seed: int) -> Team:
 
 def stage_one(setting: Setting, tower: str, seed: int, member: int) -> StageOne:
     """Return what stage 1 of a setting is; the rules of practice are none of its business."""
-    rules = load_embodiment(find_embodiment('')).episode
+    rules = table_robot().episode
     return StageOne(
         demonstrations=setting.demonstrations,
         scenes=seed,

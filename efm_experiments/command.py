@@ -29,6 +29,11 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
         metavar='FOLDER',
         help='where results.md and results/ go, such as docs (default: beside the cells)',
     )
+    parser.add_argument(
+        '--remake',
+        action='store_true',
+        help='run nothing; make pictures and page again from what is stored in --publish FOLDER',
+    )
     parser.set_defaults(command=experiment_command)
 
 
@@ -36,6 +41,11 @@ def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
     """Run one experiment and write its page."""
     from efm_experiments.catalogue import CATALOGUE
 
+    if arguments.remake:
+        from efm_experiments.publish import republish
+
+        console.print(f'results: {republish(Path(arguments.publish or "docs"))}')
+        return 0
     if arguments.list or not arguments.experiment:
         for name, title in CATALOGUE.items():
             console.print(f'{name:18} {title}')

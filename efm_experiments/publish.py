@@ -39,6 +39,16 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
     return page
 
 
+def republish(folder: Path) -> Path:
+    """Draw all pictures and the page again from the results stored in ``folder``/results."""
+    for name in CATALOGUE:
+        path = folder / 'results' / name / 'results.json'
+        if path.is_file():
+            command, results = read(path)
+            publish(name, results, command, folder)
+    return folder / 'results.md'
+
+
 def to_csv(results: Results) -> str:
     """Return one line for every number: cell, seed, name, index in a list (else empty), value."""
     text = io.StringIO()
@@ -107,8 +117,11 @@ def origin(command: str, results: Results) -> str:
         for word in ('date', 'commit', 'machine')
     )
     seeds = len({record.seed for record in records})
-    minutes = sum(record.seconds for record in records) / 60
+    wall, core = (
+        f'{sum(getattr(record, word) for record in records) / 60:.1f}'
+        for word in ('seconds', 'cpu_seconds')
+    )
     return (
-        f'`{command}`: {len(results.cells)} cells, {seeds} seeds, {minutes:.1f} minutes of '
-        f'one core in all; {dates}; commit {commits}; {machines}.\n'
+        f'`{command}`: {len(results.cells)} cells, {seeds} seeds; {wall} minutes of wall-clock '
+        f'summed over the cells, {core} of a core; {dates}; commit {commits}; {machines}.\n'
     )

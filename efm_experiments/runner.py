@@ -138,9 +138,15 @@ def run_job(job: Job) -> Record:
         seconds=round(time.perf_counter() - began, 1),
         cpu_seconds=round(time.process_time() - cpu_began, 1),
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
-        commit=find_commit()[:10],
+        commit=describe_commit(),
         machine=describe_machine(),
     )
+
+
+def describe_commit() -> str:
+    """Return a short commit, with a plus sign if files differ from it."""
+    commit = find_commit()
+    return commit[:10] + ('+' if commit.endswith('+') else '')
 
 
 def describe_machine() -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from efm_experiments.catalogue import CATALOGUE, load
 from efm_experiments.experiment import Experiment
-from efm_experiments.publish import make_page, publish
+from efm_experiments.publish import make_page, publish, republish
 from efm_experiments.runner import run
 from models import FakeTextEncoder
 import pytest
@@ -35,6 +35,8 @@ def test_experiment_runs_from_cells_to_page(name, cache, tmp_path):
     pictures = sorted((tmp_path / 'results' / name).glob('*.png'))
     assert pictures
     assert all(f'(results/{name}/{picture.name})' in text for picture in pictures)
+    page.unlink()
+    assert republish(tmp_path).read_text() == text
 
 
 @pytest.mark.parametrize('name', CATALOGUE)

@@ -48,7 +48,7 @@ def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     if arguments.list or not arguments.experiment:
         for name, title in CATALOGUE.items():
-            console.print(f'{name:18} {title}')
+            console.print(f'{name:18} {title}', soft_wrap=True)
         return 0
     from efm_experiments.publish import publish
     from efm_experiments.runner import run

@@ -14,7 +14,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics build demo test lint unit ros graph bench-graph clean
+.PHONY: help setup graphics build demo test lint unit experiments ros graph bench-graph clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -57,12 +57,12 @@ build:  ## colcon build, on a ROS 2 installation that is sourced
 demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 minutes on 2 cores
 	$(BIN)/efm demo
 
-test: setup  ## lint, unit tests, nodes in process, then real processes over DDS
-	@failed=; for level in lint unit ros graph; do \
+test: setup  ## lint, unit tests, every experiment in small, nodes in process, real processes over DDS
+	@failed=; for level in lint unit experiments ros graph; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level || failed="$$failed $$level"; \
 	done; test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
 
-lint unit ros graph: %: setup run-%  ## that part of the tests only
+lint unit experiments ros graph: %: setup run-%  ## that part of the tests only
 
 run-%:
 	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; $(PYTEST) test/$*

@@ -93,6 +93,12 @@ class Fleet:
         self.finished += 1
         self.counted += not self._config.only_successes or outcome == 'success'
 
+    def on_refusal(self, robot: str, index: int) -> None:
+        """Take back an episode that a robot would not begin now: it is paused, or stopped."""
+        self._running.discard(robot)
+        self._attempts[index] -= 1
+        self._retries.append(index)
+
     def on_trainer(self, view: TrainerView) -> None:
         """Take the trainer's word on how far it is."""
         if self._expected_episodes is None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-import json
-from pathlib import Path
 import time
 from typing import Any
 
@@ -15,6 +13,7 @@ from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import TrainerStatus
 from efm_supervisor.config import FleetConfig
 from efm_supervisor.fleet import Fleet, TrainerView
+from efm_supervisor.results import Results
 from efm_supervisor.supervisor import Goal
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
@@ -33,8 +32,8 @@ class FleetNode(Node):
         """Declare the parameters and look for the robots."""
         super().__init__('fleet')
         self.config = declare(self, FleetConfig)
-        self._results = Path(self.config.results) if self.config.results else None
-        self._fleet = Fleet(self.config, self._count_earlier())
+        self._results = Results(self.config.results)
+        self._fleet = Fleet(self.config, self._results.next_index)
         robots = [name.strip('/ ') for name in self.config.robots.split(',')]
         self._clients_of = {
             robot: ActionClient(self, RunEpisode, f'/{robot}/{topics.RUN_EPISODE}')
@@ -46,13 +45,6 @@ class FleetNode(Node):
         if self.config.trained:
             ros_topics.subscription(self, topics.TRAINER_STATUS, self._on_trainer)
         self.create_timer(0.2, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _count_earlier(self) -> int:
-        """Return the number of the first episode that no earlier run has used."""
-        if self._results is None or not self._results.is_file():
-            return 0
-        lines = self._results.read_text().splitlines()
-        return 1 + max((json.loads(line)['index'] for line in lines), default=-1)
 
     def _on_tick(self) -> None:
         """Wait for everybody, then hand out work; give up when nothing moves."""
@@ -105,16 +97,7 @@ class FleetNode(Node):
         if handle.accepted:
             handle.get_result_async().add_done_callback(partial(self._on_result, robot, goal))
         else:
-            self._count(
-                robot,
-                goal,
-                {
-                    'outcome': 'unlabelled',
-                    'termination': 'fault',
-                    'detail': 'the robot refused the goal',
-                },
-                '',
-            )
+            self._fleet.on_refusal(robot, goal.index)
 
     def _on_result(self, robot: str, goal: Goal, future: Any) -> None:
         result = future.result().result
@@ -130,18 +113,7 @@ class FleetNode(Node):
         )
         if outcome['termination'] == 'fault':
             self.get_logger().warning(f'{robot}: episode {goal.index} broke: {outcome["detail"]}')
-        if self._results:
-            # JSON knows no NaN, which stands for: nobody judged.
-            outcome = {key: None if value != value else value for key, value in outcome.items()}
-            line = {
-                'time': time.time(),
-                'robot': robot,
-                'index': goal.index,
-                **outcome,
-                'recording': recording,
-            }
-            with open(self._results, 'a') as file:
-                file.write(json.dumps(line) + '\n')
+        self._results.append(robot, goal.index, outcome, recording)
 
     def _give_up(self, reason: str) -> None:
         self.get_logger().fatal(reason)

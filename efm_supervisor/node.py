@@ -146,7 +146,8 @@ class SupervisorNode(ManagedNode):
         self._do(self._supervisor.tick(time.monotonic()))
 
     def _on_goal(self, request: RunEpisode.Goal) -> GoalResponse:
-        free = self.is_active and self._handle is None
+        held = self._supervisor.paused or self._supervisor.emergency
+        free = self.is_active and self._handle is None and not held
         return GoalResponse.ACCEPT if free else GoalResponse.REJECT
 
     def _on_cancel(self, handle: Any) -> CancelResponse:

@@ -50,7 +50,7 @@ def test_every_cell_differs_and_seeds_are_enough(name):
 
 
 def test_the_results_page_is_what_the_stored_results_give():
-    docs = Path(__file__).resolve().parents[3] / 'docs'
+    docs = Path(__file__).resolve().parents[2] / 'docs'
     if not (docs / 'results.md').is_file():
         pytest.skip('no results are stored yet')
     assert (docs / 'results.md').read_text() == make_page(docs / 'results')

@@ -124,3 +124,12 @@ def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
     assert practice.next_goal('a').index == 0
     done(practice, 'a', 0)
     assert practice.next_goal('a').index == 1
+
+
+def test_a_robot_that_is_paused_gets_the_episode_later_and_breaks_nothing():
+    it = fleet(episodes=1, patience=1)
+    first = it.next_goal('a')
+    it.on_refusal('a', first.index)
+    assert not it.has_failed
+    assert not it.is_done
+    assert it.next_goal('a') == first

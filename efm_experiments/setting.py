@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 import functools
-import hashlib
-import os
-from pathlib import Path
 
 from efm_bringup.run import find_embodiment
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
-from efm_experiments.experiment import digest
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.config import TableConfig
 from efm_sim.table import Table
@@ -114,22 +110,6 @@ TINY = Setting(
 )
 
 
-def cache() -> Path:
-    """Return where demonstrations and checkpoints are kept between runs (EFM_CACHE)."""
-    return Path(os.environ.get('EFM_CACHE', '~/.cache/efm')).expanduser()
-
-
-@functools.cache
-def fingerprint(*folders: str) -> str:
-    """Return a hash of the sources and weights in folders of the suite: what a cache goes by."""
-    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for folder in folders:
-        for path in sorted((root / folder).rglob('*')):
-            if path.suffix in ('.py', '.safetensors') and 'node' not in path.stem:
-                found.update(path.read_bytes())
-    return found.hexdigest()[:8]
-
-
 @functools.cache
 def text_encoder() -> TextEncoder:
     """Return the sentence encoder; it remembers every sentence of a run."""
@@ -152,8 +132,3 @@ def _tables(body: str, split: str) -> list[Table]:
 def table_robot() -> Embodiment:
     """Return the suite's table as its YAML file has it."""
     return load_embodiment(find_embodiment(''))
-
-
-def name_of(*parts: object) -> str:
-    """Return a short name of configs and numbers, for a file."""
-    return '-'.join(str(part) if isinstance(part, (int, str)) else digest(part) for part in parts)

@@ -37,7 +37,12 @@ class Results:
         plain = {key: None if value != value else value for key, value in outcome.items()}
         line = {'time': time.time(), 'robot': robot, 'index': index, **plain}
         with open(self._path, 'a') as file:
-            file.write(json.dumps({**line, 'recording': recording}) + '\n')
+            file.write(self._mend() + json.dumps({**line, 'recording': recording}) + '\n')
+
+    def _mend(self) -> str:
+        """Return the end of line that a crash has kept from the last line, if so."""
+        text = self._path.read_text()
+        return '\n' if text and not text.endswith('\n') else ''
 
 
 def _index(line: str) -> int:

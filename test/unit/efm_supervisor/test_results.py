@@ -21,6 +21,8 @@ def test_a_line_that_a_crash_has_cut_is_passed_over(tmp_path):
     with open(path, 'a') as file:
         file.write('{"index": 8, "outc')
     assert Results(str(path)).next_index == 8
+    Results(str(path)).append('robot_0', 8, {'outcome': 'success'}, '')
+    assert json.loads(path.read_text().splitlines()[-1])['index'] == 8
 
 
 def test_what_nobody_judged_is_null(tmp_path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+import os
 from pathlib import Path
 import sys
 
 from efm_bringup.demo import DemoConfig, run_demo
 from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, PRACTICE, RECORD, results_path
+from efm_bringup.processes import ProcessConfig, run_graph
+from efm_bringup.progress import watching
 from efm_bringup.run import claim, RunConfig
 from efm_core.config import add_arguments, from_arguments
 from efm_experiments.command import add_verb as add_experiment_verb
@@ -26,7 +29,7 @@ def main(words: list[str] | None = None) -> None:
         code = arguments.command(arguments, console)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         Console(stderr=True, highlight=False).print(
-            f'[red]efm {arguments.name}:[/red] {escape(str(error))}'
+            f'[red]efm {arguments.name}:[/red] {escape(str(error))}', soft_wrap=True
         )
         code = 1
     except KeyboardInterrupt:
@@ -44,17 +47,17 @@ def make_parser() -> argparse.ArgumentParser:
         (
             RECORD,
             graph_command,
-            (GraphConfig,),
+            (GraphConfig, ProcessConfig),
             'record demonstrations with a fleet, one bag per episode',
         ),
         ('train', train_command, (RunConfig, SftConfig), 'stage 1: learn from demonstration bags'),
         (
             PRACTICE,
             graph_command,
-            (GraphConfig,),
+            (GraphConfig, ProcessConfig),
             'stage 2: a fleet practises, the trainer improves the policy',
         ),
-        (EVALUATE, graph_command, (GraphConfig,), 'run a release without learning'),
+        (EVALUATE, graph_command, (GraphConfig, ProcessConfig), 'run a release without learning'),
         (
             'export',
             export_command,
@@ -74,9 +77,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def graph_command(arguments: argparse.Namespace, console: Console) -> int:
     """Run a node graph until its fleet is done."""
-    from efm_bringup.processes import run_graph
-    from efm_bringup.progress import watching
-
     config, mode = from_arguments(GraphConfig, arguments), arguments.name
     config = replace(config, embodiment=str(claim(config.run, config.embodiment)))
     if mode != RECORD and not config.text_encoder:
@@ -88,7 +88,15 @@ def graph_command(arguments: argparse.Namespace, console: Console) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     logs = Path(config.run) / 'logs' / (config.folder or mode)
     with watching(TITLES[mode], path, config.episodes, mode == RECORD, console):
-        return run_graph(nodes, logs, config.log_level)
+        processes = where_to_run(from_arguments(ProcessConfig, arguments), config.world)
+        return run_graph(nodes, logs, config.log_level, processes)
+
+
+def where_to_run(config: ProcessConfig, world: str) -> ProcessConfig:
+    """Return ``config``, in the robot's own ROS domain where a real robot runs already."""
+    if world == 'real' and config.domain_id < 0:
+        return replace(config, domain_id=int(os.environ.get('ROS_DOMAIN_ID', 0)))
+    return config
 
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:
@@ -118,7 +126,7 @@ def report_command(arguments: argparse.Namespace, console: Console) -> int:
     """Write the report of what lies in a run."""
     from efm_bringup.report import write_report
 
-    console.print(f'report: {write_report(Path(arguments.run))}')
+    console.print(f'report: {write_report(Path(arguments.run))}', soft_wrap=True)
     return 0
 
 

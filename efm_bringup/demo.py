@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+from efm_bringup.progress import Results
 from efm_core.config import check, parameter
 from rich.console import Console
 
 EVALUATION_SEED, PRACTICE_SEED = 10_000_000, 5_000_000  # apart from those of the demonstrations
-STOP_WAIT_S = 8.0
+STOP_WAIT_S = 8.0  # for a stage that was asked to stop
+DEMONSTRATION = 'demonstration'
 
 
 @dataclass(frozen=True)
@@ -39,52 +42,64 @@ class DemoConfig:
         check(self)
 
 
-def stages(config: DemoConfig) -> dict[str, list[str]]:
-    """Return every stage and its command line."""
-    world = ['--run', config.run, '--fleet', config.fleet, '--body', config.body]
-    evaluate = [
-        'evaluate',
-        *world,
-        '--episodes',
-        config.evaluations,
-        '--seed',
-        EVALUATION_SEED + config.seed,
-    ]
+@dataclass(frozen=True)
+class Stage:
+    """
+    One command of the plan.
+
+    :param words: the command line, without the number of episodes.
+    :param episodes: how many there shall be in the end; 0 for a command that runs none.
+    :param folder: of the bags and the results.
+    :param product: what is in the run when it is done, if that can be seen.
+    """
+
+    words: list[str]
+    episodes: int = 0
+    folder: str = ''
+    product: str = ''
+
+    def command(self, run: Path) -> list[str]:
+        """Return the command for what is left of it; empty when nothing is."""
+        if not self.episodes:
+            return [] if self.product and (run / self.product).exists() else self.words
+        results = Results(
+            run / 'results' / f'{self.folder}.jsonl', self.folder == DEMONSTRATION, is_new=False
+        )
+        results.read()
+        left = self.episodes - results.counted
+        return [*self.words, '--episodes', str(left)] if left > 0 else []
+
+
+def plan_stages(config: DemoConfig) -> dict[str, Stage]:
+    """Return every stage, in order."""
+    run = f'--run {shlex.quote(config.run)}'
+    world = f'{run} --fleet {config.fleet} --body {config.body}'
+    evaluate = f'evaluate {world} --seed {EVALUATION_SEED + config.seed}'
+    record = f'record {world} --seed {100_000 * config.seed}'
+    practice = f'practice {world} --seed {PRACTICE_SEED + 100_000 * config.seed}'
+    before, after = 'evaluation_before', 'evaluation_after'
     plan = {
-        'record': [
-            'record',
-            *world,
-            '--episodes',
+        'record': (
+            f'{record} --max-steps {config.demonstration_steps}',
             config.demonstrations,
-            '--seed',
-            100_000 * config.seed,
-            '--max-steps',
-            config.demonstration_steps,
-        ],
-        'fine_tune': [
-            'train',
-            '--run',
-            config.run,
-            '--iterations',
-            config.iterations,
-            '--seed',
-            config.seed,
-        ],
-        'evaluate_before': [*evaluate, '--version', 1, '--folder', 'evaluation_before'],
-        'practise': [
-            'practice',
-            *world,
-            '--episodes',
-            config.practice,
-            '--preset',
-            config.preset,
-            '--seed',
-            PRACTICE_SEED + 100_000 * config.seed,
-        ],
-        'evaluate_after': [*evaluate, '--folder', 'evaluation_after'],
-        'report': ['report', '--run', config.run],
+            DEMONSTRATION,
+        ),
+        'fine_tune': (
+            f'train {run} --iterations {config.iterations} --seed {config.seed}',
+            0,
+            '',
+            'releases',
+        ),
+        'evaluate_before': (
+            f'{evaluate} --version 1 --folder {before}',
+            config.evaluations,
+            before,
+        ),
+        'practise': (f'{practice} --preset {config.preset}', config.practice, 'practice'),
+        'evaluate_after': (f'{evaluate} --folder {after}', config.evaluations, after),
+        'report': (f'report {run}',),
     }
-    return {name: [str(word) for word in command] for name, command in plan.items()}
+    return {name: Stage(shlex.split(words), *rest) for name, (words, *rest) in plan.items()}
 
 
 def run_demo(config: DemoConfig, console: Console) -> int:
@@ -92,26 +107,56 @@ def run_demo(config: DemoConfig, console: Console) -> int:
     Run every stage that is not done yet; return the exit code of the first that fails.
 
     The wall-clock seconds of each finished stage stand in ``stages.json``.
+
+    :raises ValueError: when the run was begun with other options.
     """
-    done_path = Path(config.run) / 'stages.json'
-    done_path.parent.mkdir(parents=True, exist_ok=True)
-    done = json.loads(done_path.read_text()) if done_path.is_file() else {}
-    plan = stages(config)
-    for number, (name, command) in enumerate(plan.items(), 1):
+    run = Path(config.run)
+    done = begin(run, config)
+    if done:
+        console.print(f'going on with {run}; remove it to start anew', soft_wrap=True)
+    plan = plan_stages(config)
+    for number, (name, stage) in enumerate(plan.items(), 1):
         if name in done and name != 'report':
             console.print(f'[dim]{number}/{len(plan)} {name}: done in {done[name]:.0f} s[/dim]')
             continue
         console.rule(f'{number}/{len(plan)} {name.replace("_", " ")}')
-        started = time.monotonic()
-        code = run_stage([sys.executable, '-m', 'efm_bringup.cli', *command])
+        started, command = time.monotonic(), stage.command(run)
+        code = run_stage([sys.executable, '-m', 'efm_bringup.cli', *command]) if command else 0
         if code:
-            console.print(
-                f'[red]{name} ended with code {code}[/red]; logs: {Path(config.run) / "logs"}'
-            )
+            console.print(f'[red]{name} ended with code {code}[/red]; logs: {run / "logs"}')
             return code
         done[name] = round(time.monotonic() - started, 1)
-        done_path.write_text(json.dumps(done, indent=1))
+        write_json(run / 'stages.json', done)
     return 0
+
+
+def begin(run: Path, config: DemoConfig) -> dict[str, float]:
+    """
+    Return the seconds of the stages that are done, and note what the run was begun with.
+
+    :raises ValueError: when it was begun with other options.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    options, noted = run / 'demo.json', asdict(config)
+    if not options.is_file():
+        write_json(options, noted)
+    former = json.loads(options.read_text())
+    differing = [name for name, value in noted.items() if former.get(name) != value]
+    if differing:
+        raise ValueError(
+            f'{", ".join(differing)}: expected as {run} was begun, '
+            f'{[former.get(name) for name in differing]}, got '
+            f'{[noted[name] for name in differing]}; take another --run'
+        )
+    stages = run / 'stages.json'
+    return json.loads(stages.read_text()) if stages.is_file() else {}
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f'.{path.name}')
+    unfinished.write_text(json.dumps(value, indent=1))
+    unfinished.replace(path)
 
 
 def run_stage(command: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
@@ -12,6 +13,7 @@ import tempfile
 from typing import Any, TextIO
 
 from efm_bringup.graph import EXECUTABLES, NodeSpec
+from efm_core.config import check, parameter
 from filelock import FileLock, Timeout
 from honcho import manager
 from honcho.manager import Manager
@@ -97,6 +99,31 @@ class Log:
         return f'{name} ended with code {code}; its last lines:\n{lines}'
 
 
+@dataclass(frozen=True)
+class ProcessConfig:
+    """Where the processes of a run may be heard."""
+
+    domain_id: int = parameter(
+        -1,
+        "ROS_DOMAIN_ID; -1 takes one that no other run here has, with a real robot the shell's",
+        '',
+        -1,
+        232,
+    )
+    discovery_range: str = parameter(
+        'LOCALHOST',
+        'Who may join: this host, or with SUBNET every host on the network',
+        choices=('LOCALHOST', 'SUBNET'),
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+DEFAULT = ProcessConfig()
+
+
 def domain_of_its_own() -> tuple[int, FileLock]:
     """
     Return a ROS_DOMAIN_ID that no other run on this machine holds, and the lock that holds it.
@@ -107,16 +134,16 @@ def domain_of_its_own() -> tuple[int, FileLock]:
         lock = FileLock(Path(tempfile.gettempdir()) / f'efm-domain-{domain}.lock')
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except (Timeout, PermissionError):  # the latter: another user's run
             continue
         return domain, lock
     raise RuntimeError('ROS_DOMAIN_ID: expected a free one from 1 to 100, got none')
 
 
-def environment(domain: int) -> dict[str, str]:
-    """Return the processes' environment: this host only, one thread of arithmetic each."""
+def environment(domain: int, discovery_range: str) -> dict[str, str]:
+    """Return the processes' environment; one thread of arithmetic each."""
     own = {
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': discovery_range,
         'ROS_DOMAIN_ID': str(domain),
         'EFM_LAUNCHER': str(os.getpid()),
         'PYTHONUNBUFFERED': '1',
@@ -126,7 +153,9 @@ def environment(domain: int) -> dict[str, str]:
     return {**os.environ, **own}
 
 
-def run_processes(commands: dict[str, list[str]], log_folder: Path) -> int:
+def run_processes(
+    commands: dict[str, list[str]], log_folder: Path, config: ProcessConfig = DEFAULT
+) -> int:
     """
     Run processes until the first of them ends; then end the others, within 5 s.
 
@@ -134,17 +163,19 @@ def run_processes(commands: dict[str, list[str]], log_folder: Path) -> int:
     :return: 0 when the first to end succeeded, 130 after Ctrl-C.
     :raises RuntimeError: when one died, with its name and its last lines.
     """
-    domain, lock = domain_of_its_own()
+    domain, lock = domain_of_its_own() if config.domain_id < 0 else (config.domain_id, None)
+    own_environment = environment(domain, config.discovery_range)
     log = Log(log_folder)
     try:
         crew = Manager(log)
         for name, command in commands.items():
             # exec: signals reach the node itself and not a shell.
-            crew.add_process(name, 'exec ' + shlex.join(command), env=environment(domain))
+            crew.add_process(name, 'exec ' + shlex.join(command), env=own_environment)
         crew.loop()
     finally:
         log.close()
-        lock.release()
+        if lock:
+            lock.release()
     if crew.returncode in (130, 143):
         return crew.returncode
     if log.first_to_stop and log.first_to_stop[1]:
@@ -152,7 +183,12 @@ def run_processes(commands: dict[str, list[str]], log_folder: Path) -> int:
     return 0
 
 
-def run_graph(nodes: list[NodeSpec], log_folder: Path, log_level: str = 'info') -> int:
+def run_graph(
+    nodes: list[NodeSpec],
+    log_folder: Path,
+    log_level: str = 'info',
+    config: ProcessConfig = DEFAULT,
+) -> int:
     """Run a node graph until its fleet is done; see `run_processes`."""
     commands = {node.full_name: to_command(node, log_level) for node in nodes}
-    return run_processes(commands, log_folder)
+    return run_processes(commands, log_folder, config)

@@ -88,12 +88,13 @@ class Results:
     """
     Reads a results file as it grows.
 
+    :param is_new: leave out what stands in the file already.
     :ivar counted: episodes that count towards the number asked for.
     """
 
-    def __init__(self, path: Path, only_successes: bool):
+    def __init__(self, path: Path, only_successes: bool, is_new: bool = True):
         self._path, self._only_successes = path, only_successes
-        self._offset = path.stat().st_size if path.is_file() else 0
+        self._offset = path.stat().st_size if is_new and path.is_file() else 0
         self.episodes = self.successes = self.faults = self.counted = 0
         self.version = 0
 

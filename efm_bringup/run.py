@@ -39,13 +39,16 @@ def claim(run: str, embodiment: str) -> Path:
     """
     Make the run's directory and put the embodiment into it; return the copy.
 
-    :raises ValueError: when the run was made for another embodiment.
+    A run that has one keeps it, so that only its first command must name it.
+
+    :raises ValueError: when another embodiment is named than the run was made for.
     """
-    source, copy = find_embodiment(embodiment), Path(run).absolute() / 'embodiment.yaml'
+    copy = Path(run).absolute() / 'embodiment.yaml'
     if not copy.is_file():
+        source = find_embodiment(embodiment)
         load_embodiment(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
-    elif embodiment or source.is_file():
-        load_embodiment(source).check_same(load_embodiment(copy).hash, str(copy))
+    elif embodiment:
+        load_embodiment(embodiment).check_same(load_embodiment(copy).hash, str(copy))
     return copy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
+from typing import Any
 
 from efm_bringup.progress import Display
 from efm_core.embodiment import Embodiment, load_embodiment
@@ -16,18 +18,40 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     """
     Learn from the run's demonstrations; write its checkpoints and release 1.
 
+    A run is fine-tuned once. If that was cut short, it starts again; if only the release is
+    missing, that is made.
+
+    :raises FileExistsError: when the run is fine-tuned already.
     :raises ValueError: when there are too few demonstrations or a bag is torn.
     """
+    if (run / 'releases').is_dir():
+        raise FileExistsError(
+            f'train: expected a run that is not fine-tuned yet, got {run / "releases"}; '
+            'take a new --run'
+        )
     from efm_model.text import ensure_text_encoder, TextEncoder
-    from efm_trainer.bags import find_bags, read_episodes
-    from efm_trainer.sft import fine_tune
     from efm_trainer.trainer import Trainer
     import torch
 
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
-    folder = run / 'episodes' / 'demonstration'
+    if not (run / 'sft').is_dir():
+        _fine_tune(run, embodiment, encoder, config, console)
+    trainer = Trainer(run, embodiment, encoder)
+    console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
+    trainer.close()
+
+
+def _fine_tune(
+    run: Path, embodiment: Embodiment, encoder: Any, config: SftConfig, console: Console
+) -> None:
+    """Write the run's checkpoints, both or none."""
+    from efm_trainer.bags import find_bags, read_episodes
+    from efm_trainer.sft import fine_tune
+
+    unfinished, folder = run / '.sft', run / 'episodes' / 'demonstration'
+    shutil.rmtree(unfinished, ignore_errors=True)
     total = len(find_bags(folder))
     episodes: list[Episode] = []
     with Display('reading bags', total, 'bags', console) as display:
@@ -39,14 +63,13 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
         def show(iteration: int, total: int, losses: dict) -> None:
             display.update(iteration, _note(losses))
 
-        result = fine_tune(episodes, embodiment, encoder, config, run / 'sft', show)
+        result = fine_tune(episodes, embodiment, encoder, config, unfinished, show)
+    unfinished.rename(run / 'sft')
     console.print(
         f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '
-        f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}'
+        f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}',
+        soft_wrap=True,
     )
-    trainer = Trainer(run, embodiment, encoder)
-    console.print(f'release {trainer.version}: {trainer.release.uri}')
-    trainer.close()
 
 
 def _note(losses: dict) -> str:

@@ -24,6 +24,7 @@ class Health:
         self._publisher = ros_topics.publisher(node, topics.DIAGNOSTICS)
         self.latencies: deque[float] = deque(maxlen=1000)
         self.counts: Counter[str] = Counter()
+        self.newest: dict[str, str] = {}
         self.facts: dict[str, str] = {}
         self._done = 0
         self._last_report = time.monotonic()
@@ -36,10 +37,17 @@ class Health:
         self._done += 1
 
     def drop(self, reason: str) -> None:
-        """Note a sample that was not used, and why; the first of each reason is logged."""
-        if not self.counts[reason]:
+        """
+        Note a sample that was not used, and why; the first of each kind is logged.
+
+        What came is left out of the kind, or every NaN would be a kind of its own; the newest
+        reason of each kind is kept whole.
+        """
+        kind = reason.split(', got ')[0]
+        if not self.counts[kind]:
             self._node.get_logger().warning(reason)
-        self.counts[reason] += 1
+        self.counts[kind] += 1
+        self.newest[kind] = reason
 
     def report(self) -> None:
         """Publish what was counted since the last report."""
@@ -51,6 +59,7 @@ class Health:
             **self._latency(),
             **self.facts,
             **{f'count: {key}': str(count) for key, count in self.counts.items()},
+            **{f'newest: {key}': reason for key, reason in self.newest.items() if reason != key},
         }
         level = DiagnosticStatus.ERROR if self.fault else DiagnosticStatus.OK
         status = DiagnosticStatus(

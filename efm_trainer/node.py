@@ -16,6 +16,7 @@ from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
 from efm_trainer.config import PracticeConfig, PRESETS
 from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class TrainerNode(ManagedNode):
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
         super().__init__('trainer', **kwargs)
+        self._trainer: Any = None
 
     def build(self) -> None:
         """Load the checkpoints or what an earlier trainer left, connect the topics."""
@@ -77,9 +79,24 @@ class TrainerNode(ManagedNode):
         )
 
     def hold(self) -> None:
+        """Look at the spool no more."""
+        self.destroy_timer(self._timer)
+
+    def dismantle(self) -> None:
         """Let another trainer work here."""
-        self._timer.cancel()
-        self._trainer.close()
+        self._close()
+        super().dismantle()
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let another trainer work here."""
+        result = super().on_shutdown(state)
+        self._close()
+        return result
+
+    def _close(self) -> None:
+        if self._trainer is not None:
+            self._trainer.close()
+            self._trainer = None
 
     def _on_timer(self) -> None:
         """Take in what has come and learn from it; a full disk is said and tried again."""

@@ -75,6 +75,8 @@ def test_a_second_trainer_on_the_run_is_refused_and_says_why(stage, parameters, 
     assert 'trainer: expected to be the only one in' in said
     assert 'Traceback' not in said
     assert first.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert second.trigger_configure() == TransitionCallbackReturn.FAILURE  # it may go on yet
+    assert first.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
     assert second.trigger_configure() == TransitionCallbackReturn.SUCCESS
 
 

@@ -1,0 +1,54 @@
+"""The directory of a run and its contract; stage 1 in it; who may hear its processes."""
+
+from __future__ import annotations
+
+from efm_bringup.cli import where_to_run
+from efm_bringup.processes import environment, ProcessConfig
+from efm_bringup.run import claim, find_embodiment
+from efm_bringup.training import train
+from efm_trainer.config import SftConfig
+import pytest
+from rich.console import Console
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Return the file of another robot."""
+    path = tmp_path / 'other.yaml'
+    path.write_text(find_embodiment('').read_text().replace('table_arm', 'other_arm'))
+    return path
+
+
+def test_a_run_keeps_the_robot_that_its_first_command_named(tmp_path, other):
+    run = str(tmp_path / 'run')
+    copy = claim(run, str(other))
+    assert copy.read_text() == other.read_text()
+    assert claim(run, '') == copy
+    assert copy.read_text() == other.read_text()
+
+
+def test_a_run_of_another_robot_is_refused(tmp_path, other):
+    run = str(tmp_path / 'run')
+    claim(run, '')
+    with pytest.raises(ValueError, match=r'expected embodiment .*other_arm'):
+        claim(run, str(other))
+
+
+def test_a_run_is_fine_tuned_once_and_says_so_at_once(tmp_path):
+    (tmp_path / 'releases').mkdir()
+    with pytest.raises(FileExistsError, match='not fine-tuned yet'):
+        train(tmp_path, find_embodiment(''), SftConfig(), Console())
+
+
+def test_a_simulated_run_has_a_domain_of_its_own_and_a_real_robot_the_shells(monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', '42')
+    own = ProcessConfig()
+    assert where_to_run(own, 'mujoco').domain_id == -1
+    assert where_to_run(own, 'real').domain_id == 42
+    assert where_to_run(ProcessConfig(domain_id=7), 'real').domain_id == 7
+
+
+def test_nobody_else_on_the_network_hears_unless_asked():
+    assert environment(3, ProcessConfig().discovery_range)['ROS_AUTOMATIC_DISCOVERY_RANGE'] == (
+        'LOCALHOST'
+    )

@@ -8,7 +8,6 @@ from typing import Any
 
 from efm_bringup.progress import Display
 from efm_core.embodiment import Embodiment, load_embodiment
-from efm_core.episode import Episode
 from efm_trainer.config import SftConfig
 from rich.console import Console
 from rich.table import Table
@@ -52,12 +51,12 @@ def _fine_tune(
 
     unfinished, folder = run / '.sft', run / 'episodes' / 'demonstration'
     shutil.rmtree(unfinished, ignore_errors=True)
-    total = len(find_bags(folder))
-    episodes: list[Episode] = []
-    with Display('reading bags', total, 'bags', console) as display:
-        for episode in read_episodes(folder, embodiment):
-            episodes.append(episode)
-            display.update(len(episodes), '')
+    with Display('reading bags', len(find_bags(folder)), 'bags', console) as display:
+
+        def count(done: int, total: int) -> None:
+            display.update(done, f'{done} read')
+
+        episodes = list(read_episodes(folder, embodiment, count))
     with Display('fine-tuning', config.iterations, 'steps', console) as display:
 
         def show(iteration: int, total: int, losses: dict) -> None:

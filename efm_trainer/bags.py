@@ -7,7 +7,7 @@ never guessed at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,22 @@ def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     return [_build(recording, start, end, embodiment) for start, end in pairs]
 
 
-def read_episodes(folder: str | Path, embodiment: Embodiment) -> Iterator[Episode]:
+def read_episodes(
+    folder: str | Path,
+    embodiment: Embodiment,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Episode]:
     """
     Return all episodes of all bags in ``folder``, in the order of their index.
 
+    :param progress: called after each bag with how many are read, and of how many.
     :raises FileNotFoundError: when there is no such folder.
     :raises ValueError: at the first bag that cannot be used.
     """
-    episodes = [episode for bag in find_bags(folder) for episode in read_all(bag, embodiment)]
+    bags, episodes = find_bags(folder), []
+    for done, bag in enumerate(bags, 1):
+        episodes += read_all(bag, embodiment)
+        progress(done, len(bags))
     return iter(sorted(episodes, key=lambda episode: (episode.index, episode.episode_id)))
 
 

@@ -47,7 +47,7 @@ class Display:
         )
         self._task = self._progress.add_task(title, total=total, note='')
         self._began: float | None = None
-        self._said = time.monotonic()
+        self._said, self._line = time.monotonic(), ''
         self._completed, self._note = 0, 'starting'
 
     def __enter__(self) -> Display:
@@ -71,11 +71,13 @@ class Display:
             self._say(self._left())
 
     def _say(self, left: str) -> None:
-        self._said = time.monotonic()
-        self._console.print(
-            f'{self._title}: {self._completed} of {self._total} {self._unit}, {self._note}{left}',
-            soft_wrap=True,
+        line = (
+            f'{self._title}: {self._completed} of {self._total} {self._unit}, {self._note}{left}'
         )
+        self._said = time.monotonic()
+        if line != self._line:
+            self._console.print(line, soft_wrap=True)
+        self._line = line
 
     def _left(self) -> str:
         if not self._completed or self._completed >= self._total:

@@ -25,7 +25,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     """
     if (run / 'releases').is_dir():
         raise FileExistsError(
-            f'train: expected a run that is not fine-tuned yet, got {run / "releases"}; '
+            f'run: expected one that is not fine-tuned yet, got {run / "releases"}; '
             'take a new --run'
         )
     from efm_model.text import ensure_text_encoder, TextEncoder

@@ -36,7 +36,7 @@ def test_a_run_of_another_robot_is_refused(tmp_path, other):
 
 def test_a_run_is_fine_tuned_once_and_says_so_at_once(tmp_path):
     (tmp_path / 'releases').mkdir()
-    with pytest.raises(FileExistsError, match='not fine-tuned yet'):
+    with pytest.raises(FileExistsError, match='run: expected one that is not fine-tuned yet'):
         train(tmp_path, find_embodiment(''), SftConfig(), Console())
 
 

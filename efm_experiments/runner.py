@@ -34,7 +34,7 @@ def run(
     :raises RuntimeError: when a cell failed; those that did not fail are kept.
     """
     experiment, store = load(name), Store(directory)
-    planned = plan(experiment, seeds, smoke)
+    planned = plan(experiment, seeds, smoke, jobs)
     missing = [job for job in planned if not find(experiment, store, job)]
     failures = []
     with Display(name, len(planned), 'cells', console) as display:
@@ -54,13 +54,18 @@ def run(
     return Results(tuple(find(experiment, store, job) for job in planned))
 
 
-def plan(experiment: Experiment, seeds: int, smoke: bool) -> list[Job]:
-    """Return every cell with every seed; seed by seed, so that all cells grow alike."""
+def plan(experiment: Experiment, seeds: int, smoke: bool, abreast: int = 1) -> list[Job]:
+    """
+    Return every cell with every seed, so that all cells grow alike.
+
+    Cells of one seed share their stage 1 and would wait for it; so neighbours differ in seed.
+    """
     count = seeds or (1 if smoke else experiment.seeds)
     return [
         (experiment.name, cell, seed, smoke)
-        for seed in range(count)
+        for first in range(0, count, abreast)
         for cell in experiment.variants(smoke)
+        for seed in range(first, min(first + abreast, count))
     ]
 
 

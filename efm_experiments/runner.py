@@ -51,7 +51,8 @@ def run(
         raise RuntimeError(
             f'{len(failures)} of {len(planned)} cells failed; {"; ".join(failures[:3])}'
         )
-    return Results(tuple(find(experiment, store, job) for job in planned))
+    ordered = plan(experiment, seeds, smoke)
+    return Results(tuple(find(experiment, store, job) for job in ordered))
 
 
 def plan(experiment: Experiment, seeds: int, smoke: bool, abreast: int = 1) -> list[Job]:

@@ -34,7 +34,7 @@ BEST = 'joint reward model'
 class AblationConfig:
     """All else."""
 
-    setting: Setting = field(default_factory=lambda: Setting(curve_every=76))
+    setting: Setting = field(default_factory=lambda: Setting(curve=(40, 80, 160)))
 
 
 def cells(config: AblationConfig) -> dict[str, Setting]:

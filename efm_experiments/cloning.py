@@ -22,18 +22,19 @@ class CloningConfig:
     """Sizes, lengths, and all else."""
 
     sizes: tuple[int, ...] = (400, 800, 3200)
-    iterations: tuple[int, ...] = (3000, 6000, 12000)
+    iterations: tuple[int, ...] = (6000, 12000)
+    longest: int = 24000  # with the most data only
     setting: Setting = field(default_factory=lambda: Setting(practice=0))
 
 
 def cells(config: CloningConfig) -> dict[str, Setting]:
-    """Return every size with every length."""
+    """Return every size with every length, and one more for the largest size."""
+    pairs = [(size, length) for size in config.sizes for length in config.iterations]
     return {
         f'{size} demonstrations, {length} steps': replace(
             config.setting, demonstrations=size, iterations=length
         )
-        for size in config.sizes
-        for length in config.iterations
+        for size, length in [*pairs, (config.sizes[-1], config.longest)]
     }
 
 
@@ -52,7 +53,7 @@ EXPERIMENT = Experiment(
     title='Cloning alone',
     about=ABOUT,
     config=CloningConfig(),
-    smoke=CloningConfig((4,), (3,), replace(TINY, practice=0)),
+    smoke=CloningConfig((4,), (3,), 4, replace(TINY, practice=0)),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

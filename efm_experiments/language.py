@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_experiments.examination import examine, figures
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds
 from efm_experiments.plots import axes_of, bars
 from efm_experiments.setting import Setting, TINY
 from efm_experiments.stage_one import make_team
-from efm_experiments.table import examine, figures, practise
+from efm_experiments.table import practise
 from efm_experiments.table_report import COMMON, LIMIT, rates
 from matplotlib.figure import Figure
 
@@ -69,7 +70,7 @@ EXPERIMENT = Experiment(
     title='Language',
     about=ABOUT,
     config=LanguageConfig(),
-    smoke=LanguageConfig(replace(TINY, curve_every=0)),
+    smoke=LanguageConfig(replace(TINY, curve=())),
     cells=lambda config: {'default': config.setting},
     run_cell=run_cell,
     summarise=summarise,

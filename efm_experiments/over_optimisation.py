@@ -30,7 +30,9 @@ class OverOptimisationConfig:
     anchor: float = 0.02
     ensemble: int = 3
     setting: Setting = field(
-        default_factory=lambda: Setting(practice=1520, curve_every=152, curve_evaluations=300)
+        default_factory=lambda: Setting(
+            practice=1520, curve=tuple(range(152, 1521, 152)), curve_evaluations=300
+        )
     )
 
 

@@ -31,7 +31,7 @@ class SampleEfficiencyConfig:
 
     sizes: tuple[int, ...] = (400, 800, 3200)
     setting: Setting = field(
-        default_factory=lambda: Setting(practice=400, curve_every=40, curve_evaluations=150)
+        default_factory=lambda: Setting(practice=400, curve=(40, 80, 160, 320))
     )
 
 

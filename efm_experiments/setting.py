@@ -38,8 +38,8 @@ class Setting:
     )
     practice: int = parameter(304, 'Episodes of practice', '', 0, 10**6)
     evaluations: int = parameter(300, 'Episodes of an evaluation', '', 1, 10**5)
-    curve_every: int = parameter(0, 'Practice between two evaluations; 0: none', '', 0, 10**6)
-    curve_evaluations: int = parameter(100, 'Episodes of such an evaluation', '', 1, 10**5)
+    curve: tuple[int, ...] = parameter((), 'Practice after which to evaluate', 'episodes')
+    curve_evaluations: int = parameter(150, 'Episodes of such an evaluation', '', 1, 10**5)
     limit: int = parameter(40, 'Time limit of practice', 'steps', 1, 10**4)
     longest: int = parameter(60, 'Time limit of evaluations', 'steps', 1, 10**4)
     body: str = parameter('arm', 'What carries the tool', choices=('arm', 'tool'))
@@ -100,7 +100,7 @@ TINY = Setting(
     iterations=3,
     practice=4,
     evaluations=3,
-    curve_every=2,
+    curve=(2,),
     curve_evaluations=2,
     limit=6,
     longest=8,

@@ -49,12 +49,17 @@ class Team:
 
 def make_team(setting: Setting, seed: int) -> Team:
     """Return policy and reward model of stage 1; they share nothing but what they began with."""
-    policy, _, seconds = checkpoint(stage_one(setting, setting.tower, seed, 0))
-    rewards = [
-        checkpoint(stage_one(setting, setting.reward_tower, seed, member))[1]
-        for member in range(setting.ensemble)
-    ]
+    policy_origin, *reward_origins = origins(setting, seed)
+    policy, _, seconds = checkpoint(policy_origin)
+    rewards = [checkpoint(origin)[1] for origin in reward_origins]
     return Team(policy, rewards[0] if len(rewards) == 1 else Pessimist(rewards), seconds)
+
+
+def origins(setting: Setting, seed: int) -> tuple[StageOne, ...]:
+    """Return where the policy comes from, then where each reward model does."""
+    members = range(setting.ensemble)
+    rewards = (stage_one(setting, setting.reward_tower, seed, member) for member in members)
+    return stage_one(setting, setting.tower, seed, 0), *rewards
 
 
 def stage_one(setting: Setting, tower: str, seed: int, member: int) -> StageOne:

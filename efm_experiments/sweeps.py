@@ -79,9 +79,7 @@ EXPERIMENT = Experiment(
     title='Sweeps',
     about=ABOUT,
     config=SweepsConfig(),
-    smoke=SweepsConfig(
-        (0.5,), (), (), (), (1,), (), (0.7,), (31,), (), replace(TINY, curve_every=0)
-    ),
+    smoke=SweepsConfig((0.5,), (), (), (), (1,), (), (0.7,), (31,), (), replace(TINY, curve=())),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

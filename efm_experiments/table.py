@@ -4,92 +4,35 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode import Episode, Kind, Termination
+from efm_experiments.examination import (
+    before_practice,
+    examine,
+    figures,
+    players,
+    reached_at,
+    steps,
+    success,
+)
 from efm_experiments.learners import make_learner
-from efm_experiments.live import LiveJudge, LivePolicy, LiveRuntime, Sight
-from efm_experiments.setting import EVALUATION, PRACTICE, SEEDS, Setting, text_encoder, worlds
+from efm_experiments.setting import PRACTICE, SEEDS, Setting, worlds
 from efm_experiments.stage_one import make_team, Team, timed
-from efm_sim.rollout import Attempt, PolicyActor, rollout, Runner
+from efm_sim.rollout import rollout
 from efm_sim.table import Table
-from efm_trainer.evaluation import first_detection
-from efm_trainer.reinforce import have_same_tower, Reinforce
+from efm_trainer.reinforce import Reinforce
 import numpy as np
-
-LINGER = 6  # observations after the goal was reached, for the detector to notice
-NEVER = -1
 
 
 def run_cell(setting: Setting, seed: int) -> dict:
     """Return what both stages reach with one seed, and how much of a core each part took [s]."""
     team = make_team(setting, seed)
     seconds = dict(team.seconds)
-    with timed(seconds, 'evaluation'):
-        values = figures(examine(setting, team, seed), setting, 'before')
+    values = before_practice(setting, team, seed, seconds)
     if setting.practice:
         with timed(seconds, 'practice'):
             team, practised = practise(setting, team, seed)
         values |= practised | figures(examine(setting, team, seed), setting, 'after')
     return values | {f'seconds_{name}': round(value, 1) for name, value in seconds.items()}
-
-
-class Examination(Runner):
-    """Lets every episode go on a little past its goal: so the detector has time to notice."""
-
-    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
-        since = len(attempt.truth) - attempt.truth.index(True) if any(attempt.truth) else 0
-        if since > LINGER:
-            return Outcome.SUCCESS, Termination.STOPPED
-        return super()._ending(attempt, success)
-
-
-def examine(setting: Setting, team: Team, seed: int, count: int = 0) -> list[Episode]:
-    """
-    Return episodes at the evaluation scenes of a seed, the same for every cell.
-
-    The truth ends them, or the longest of all time limits: success at any limit follows.
-    """
-    first = EVALUATION + seed * SEEDS
-    policy, judge = players(setting, team)
-    runner = Examination(
-        setting.embodiment,
-        PolicyActor(policy),
-        judge,
-        Kind.EVALUATION,
-        setting.longest,
-        lambda episode: None,
-        detector_ends=False,
-    )
-    tables = worlds(setting.worlds, setting.body, setting.split)
-    return runner.run(tables, range(first, first + (count or setting.evaluations)), 0)
-
-
-def players(
-    setting: Setting, team: Team, version: int = 1, temperature: float = 1.0
-) -> tuple[LivePolicy, LiveJudge]:
-    """Return policy and judge around the models as they are now."""
-    sight = Sight(team.reward)
-    own = sight if have_same_tower(team.policy, team.reward) else Sight(team.policy)
-    robot, encoder = setting.embodiment, text_encoder()
-    return (
-        LivePolicy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
-        LiveJudge(LiveRuntime(team.reward, sight), encoder, robot),
-    )
-
-
-def figures(episodes: list[Episode], setting: Setting, word: str) -> dict[str, list[int]]:
-    """Return when each episode reached its goal, and when its detector fired; -1 for never."""
-    rules = setting.embodiment.episode
-    fired = [first_detection(episode, rules) for episode in episodes]
-    return {
-        f'reached_{word}': [reached_at(episode) for episode in episodes],
-        f'fired_{word}': [NEVER if at is None else at for at in fired],
-    }
-
-
-def reached_at(episode: Episode) -> int:
-    """Return the steps after which the goal was first reached, or -1."""
-    truth = episode.true_success_per_step
-    return int(np.argmax(truth)) if truth.any() else NEVER
 
 
 def practise(setting: Setting, team: Team, seed: int) -> tuple[Team, dict]:
@@ -105,7 +48,7 @@ def practise(setting: Setting, team: Team, seed: int) -> tuple[Team, dict]:
         if is_enough(waiting, setting):
             log.append(line(waiting, learner, done))
             waiting = []
-        if setting.curve_every and done // setting.curve_every > before // setting.curve_every:
+        if any(before < at <= done for at in setting.curve):
             curve.append(point(setting, team, seed, done))
     columns = {name: [entry[name] for entry in log] for name in (log[0] if log else ())}
     points = {name: [entry[name] for entry in curve] for name in (curve[0] if curve else ())}
@@ -182,16 +125,3 @@ def mean(numbers: list) -> float:
     numbers = np.asarray(numbers, np.float64)
     numbers = numbers[np.isfinite(numbers)]
     return round(float(numbers.mean()), 4) if len(numbers) else 0.0
-
-
-def success(reached: list[int], limit: int) -> float:
-    """Return the share of episodes that reached the goal within ``limit`` steps."""
-    reached = np.asarray(reached)
-    return float(np.mean((reached != NEVER) & (reached <= limit)))
-
-
-def steps(reached: list[int], limit: int) -> float:
-    """Return the mean steps of an episode that ends at the goal or at ``limit``."""
-    reached = np.asarray(reached)
-    ends = np.where((reached == NEVER) | (reached > limit), limit, reached)
-    return float(ends.mean())

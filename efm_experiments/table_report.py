@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from efm_experiments.examination import steps, success
 from efm_experiments.experiment import Results, Table
 from efm_experiments.intervals import Estimate, over_seeds, paired_over_seeds
 from efm_experiments.plots import axes_of, band, bars, COLOURS
-from efm_experiments.table import steps, success
 from matplotlib.figure import Figure
+import numpy as np
 
 LIMITS = (30, 40, 60)
 LIMIT = 40  # of practice, and of the main number
@@ -82,14 +83,26 @@ def plot_curves(results: Results, offset: dict[str, int] | None = None) -> Figur
     figure, (axes,) = axes_of(1, 7.0)
     for k, cell in enumerate(c for c in results.cells if has_curve(results, c)):
         first = (offset or {}).get(cell, 0)
-        start = [[100 * value] for value in rates(results, cell, 'before')]
-        runs = [[100 * v for v in run] for run in results.values(cell, 'curve_success')]
-        x = [first, *(first + done for done in results.values(cell, 'curve_episodes')[0])]
-        joined = [a + b for a, b in zip(start, runs, strict=True)]
-        band(axes, x, joined, cell, COLOURS[k % len(COLOURS)])
+        done, runs = whole_curve(results, cell)
+        x = [first + episodes for episodes in done]
+        band(axes, x, 100 * np.array(runs), cell, COLOURS[k % len(COLOURS)])
     axes.set(ylim=(0, 102), ylabel=f'success within {LIMIT} steps [%]', xlabel='episodes')
     axes.legend(fontsize=8)
     return figure
+
+
+def whole_curve(results: Results, cell: str) -> tuple[list[int], list[list[float]]]:
+    """Return episodes of practice, and the success after them in every run, first and last too."""
+    between = results.values(cell, 'curve_success')
+    done = [0, *results.values(cell, 'curve_episodes')[0]]
+    runs = [
+        [first, *run] for first, run in zip(rates(results, cell, 'before'), between, strict=True)
+    ]
+    if done[-1] < results.of(cell)[0].config['practice']:
+        done.append(results.of(cell)[0].config['practice'])
+        ends = rates(results, cell, 'after')
+        runs = [[*run, last] for run, last in zip(runs, ends, strict=True)]
+    return done, runs
 
 
 def has_curve(results: Results, cell: str) -> bool:

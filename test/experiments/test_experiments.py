@@ -16,7 +16,7 @@ def cache(tmp_path_factory):
     """Let the tiny experiments share their stage 1, away from everybody's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('EFM_CACHE', str(tmp_path_factory.mktemp('cache')))
-        for module in ('stage_one', 'learners', 'table', 'detector'):
+        for module in ('stage_one', 'learners', 'examination', 'detector'):
             patch.setattr(f'efm_experiments.{module}.text_encoder', FakeTextEncoder)
         yield
 

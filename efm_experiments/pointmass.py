@@ -36,8 +36,8 @@ takes minibatches with replacement, and stage 2 shuffles its samples. (5) A poin
 from the middle is lost and its episode over; the notebook lets it go on, to infinity. As in the
 notebook, episodes of practice end by the true success, and the weight of a sample is its return
 over the largest distance (140). Evaluation: 1,000 fresh episodes of at most 140 steps, sampled
-actions. The notebook's stage 2 is not safe: on some seeds it collapses.
-Why: where a point overshoots, the standard deviation of its actions shrinks to the notebook's
+actions. In this reproduction the notebook's stage 2 collapses on some
+seeds; the published run is one. Why: where a point overshoots, the standard deviation of its actions shrinks to the notebook's
 floor (0.01 of the demonstrations'), the gradient of a log-probability grows with its inverse,
 and a negative return pushes the mean away without end. Two more cells change one thing in stage 2
 each: a bound of 1 on the norm of the gradient (`gradient clipped`, no cure), and a floor of 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -45,6 +45,12 @@ def over_seeds(values: Sequence[float]) -> Estimate:
         return Estimate(mean, mean, mean, len(values))
     low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)
     return Estimate(mean, float(low), float(high), len(values))
+
+
+def rate_over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean of rates over seeds with its t interval, as far as a rate can go."""
+    found = over_seeds(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def over_episodes(hits: Sequence[bool]) -> Estimate:

@@ -123,5 +123,6 @@ def origin(command: str, results: Results) -> str:
     )
     return (
         f'`{command}`: {len(results.cells)} cells, {seeds} seeds; {wall} minutes of wall-clock '
-        f'summed over the cells, {core} of a core; {dates}; commit {commits}; {machines}.\n'
+        f'summed over the cells, {core} of a core (without a stage 1 that was there already); '
+        f'{dates}; commit {commits}; {machines}.\n'
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from efm_experiments.examination import steps, success
 from efm_experiments.experiment import Results, Table
-from efm_experiments.intervals import Estimate, over_seeds, paired_over_seeds
+from efm_experiments.intervals import Estimate, over_seeds, paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, band, bars, COLOURS
 from matplotlib.figure import Figure
 import numpy as np
@@ -41,7 +41,7 @@ def success_table(results: Results, caption: str) -> Table:
 
 def success_cells(results: Results, cell: str, word: str) -> list[str]:
     """Return success at several limits and mean steps, as people read it."""
-    found = [over_seeds(rates(results, cell, word, limit)).text(100) for limit in LIMITS]
+    found = [rate_over_seeds(rates(results, cell, word, limit)).text(100) for limit in LIMITS]
     length = [steps(reached, LIMITS[-1]) for reached in results.values(cell, f'reached_{word}')]
     return [*found, over_seeds(length).text()]
 
@@ -115,6 +115,6 @@ def plot_bars(results: Results, word: str = 'after') -> Figure:
     cells = [c for c in results.cells if word == 'before' or has_practised(results, c)]
     figure, (axes,) = axes_of(1, 7.0)
     figure.set_figheight(0.8 + 0.42 * len(cells))
-    bars(axes, {cell: over_seeds(rates(results, cell, word)) for cell in cells})
+    bars(axes, {cell: rate_over_seeds(rates(results, cell, word)) for cell in cells})
     axes.set(xlabel=f'success within {LIMIT} steps [%], {word} practice', xlim=(0, 105))
     return figure

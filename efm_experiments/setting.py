@@ -21,6 +21,12 @@ LEARNERS = (
     'grpo',
     'ppo',
     'anchored',
+    'following',
+    'averaged',
+    'replay',
+    'clipped',
+    'clipped_line',
+    'clipped_critic',
 )
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
 DEMONSTRATION, PRACTICE, EVALUATION, CHECK = (k * 1_000_000_000 for k in range(1, 5))
@@ -31,7 +37,7 @@ class Setting:
     """One run of both stages."""
 
     demonstrations: int = parameter(400, 'Successful demonstrations', '', 2, 10**6)
-    iterations: int = parameter(6000, 'Optimiser steps of stage 1', '', 1, 10**7)
+    iterations: int = parameter(12000, 'Optimiser steps of stage 1', '', 1, 10**7)
     tower: str = parameter('joint', 'Of the policy', choices=('joint', 'vision', 'scratch'))
     reward_tower: str = parameter(
         'joint', 'Of the reward model', choices=('joint', 'vision', 'scratch')
@@ -40,8 +46,8 @@ class Setting:
     evaluations: int = parameter(300, 'Episodes of an evaluation', '', 1, 10**5)
     curve: tuple[int, ...] = parameter((), 'Practice after which to evaluate', 'episodes')
     curve_evaluations: int = parameter(150, 'Episodes of such an evaluation', '', 1, 10**5)
-    limit: int = parameter(40, 'Time limit of practice', 'steps', 1, 10**4)
-    longest: int = parameter(60, 'Time limit of evaluations', 'steps', 1, 10**4)
+    limit: int = parameter(60, 'Time limit of practice', 'steps', 1, 10**4)
+    longest: int = parameter(90, 'Time limit of evaluations', 'steps', 1, 10**4)
     body: str = parameter('arm', 'What carries the tool', choices=('arm', 'tool'))
     split: str = parameter(
         'train', 'Of evaluations', choices=('train', 'phrasing', 'synonym', 'pairs')

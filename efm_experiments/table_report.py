@@ -11,8 +11,8 @@ from efm_experiments.plots import axes_of, band, bars, COLOURS
 from matplotlib.figure import Figure
 import numpy as np
 
-LIMITS = (30, 40, 60)
-LIMIT = 40  # of practice, and of the main number
+LIMITS = (40, 60, 90)
+LIMIT = 60  # of demonstrations, of practice, and of the main number
 COMMON = """
 Success is the truth: the goal was reached within the limit, whether or not the robot noticed.
 Every cell of a seed meets the same evaluation scenes. Steps: to the goal, or to the longest limit.

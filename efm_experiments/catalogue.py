@@ -16,6 +16,8 @@ CATALOGUE = {
     'detector': 'how often the robot is right about its own success',
     'over_optimisation': 'practice far past the plateau, and what keeps it there',
     'language': 'sentences, pairs and words that were never trained',
+    'transfer': 'camera, colours, friction, latency changed: practice in another world',
+    'new_skill': 'a long bar that no demonstration shows, to named places',
     'sweeps': 'gamma, c, s, batch, bins, temperature: one at a time',
 }
 

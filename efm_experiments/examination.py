@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 
@@ -12,7 +13,7 @@ from efm_experiments.live import LiveJudge, LivePolicy, LiveRuntime, Sight
 from efm_experiments.setting import EVALUATION, SEEDS, Setting, text_encoder, worlds
 from efm_experiments.stage_one import origins, StageOne, Team, timed
 from efm_experiments.store import write_whole
-from efm_sim.rollout import Attempt, PolicyActor, Runner
+from efm_sim.rollout import Attempt, PolicyActor, Runner, World
 from efm_trainer.evaluation import first_detection
 from efm_trainer.reinforce import have_same_tower
 from filelock import FileLock
@@ -82,11 +83,19 @@ class Examination(Runner):
         return super()._ending(attempt, success)
 
 
-def examine(setting: Setting, team: Team, seed: int, count: int = 0) -> list[Episode]:
+def examine(
+    setting: Setting,
+    team: Team,
+    seed: int,
+    count: int = 0,
+    tables: Sequence[World] = (),
+) -> list[Episode]:
     """
     Return episodes at the evaluation scenes of a seed, the same for every cell.
 
     The truth ends them, or the longest of all time limits: success at any limit follows.
+
+    :param tables: instead of the setting's own, where something else is asked.
     """
     first = EVALUATION + seed * SEEDS
     policy, judge = players(setting, team)
@@ -99,7 +108,7 @@ def examine(setting: Setting, team: Team, seed: int, count: int = 0) -> list[Epi
         lambda episode: None,
         detector_ends=False,
     )
-    tables = worlds(setting.worlds, setting.body, setting.split)
+    tables = tables or worlds(setting.worlds, setting.body, setting.split)
     return runner.run(tables, range(first, first + (count or setting.evaluations)), 0)
 
 

@@ -28,6 +28,7 @@ LEARNERS = (
     'clipped_line',
     'clipped_critic',
 )
+HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
 DEMONSTRATION, PRACTICE, EVALUATION, CHECK = (k * 1_000_000_000 for k in range(1, 5))
 
@@ -122,15 +123,20 @@ def text_encoder() -> TextEncoder:
     return TextEncoder(ensure_text_encoder(), cache_size=100_000)
 
 
-def worlds(count: int, body: str, split: str) -> list[Table]:
-    """Return tables; each process makes them once, since each needs a graphics context."""
-    tables = _tables(body, split)
-    tables += [Table(TableConfig(body=body, split=split)) for _ in range(len(tables), count)]
+def worlds(count: int, body: str, split: str, like: TableConfig = HOME) -> list[Table]:
+    """
+    Return tables; each process makes them once, since each needs a graphics context.
+
+    :param like: all else about them.
+    """
+    config = replace(like, body=body, split=split)
+    tables = _tables(config)
+    tables += [Table(config) for _ in range(len(tables), count)]
     return tables[:count]
 
 
 @functools.cache
-def _tables(body: str, split: str) -> list[Table]:
+def _tables(config: TableConfig) -> list[Table]:
     return []
 
 

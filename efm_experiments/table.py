@@ -15,8 +15,9 @@ from efm_experiments.examination import (
     success,
 )
 from efm_experiments.learners import make_learner
-from efm_experiments.setting import PRACTICE, SEEDS, Setting, worlds
+from efm_experiments.setting import HOME, PRACTICE, SEEDS, Setting, worlds
 from efm_experiments.stage_one import make_team, Team, timed
+from efm_sim.config import TableConfig
 from efm_sim.rollout import rollout
 from efm_sim.table import Table
 from efm_trainer.reinforce import Reinforce
@@ -35,32 +36,44 @@ def run_cell(setting: Setting, seed: int) -> dict:
     return values | {f'seconds_{name}': round(value, 1) for name, value in seconds.items()}
 
 
-def practise(setting: Setting, team: Team, seed: int) -> tuple[Team, dict]:
-    """Run stage 2 from ``team``, which stays as it is; return the new team and its figures."""
+def practise(
+    setting: Setting, team: Team, seed: int, world: TableConfig = HOME
+) -> tuple[Team, dict]:
+    """
+    Run stage 2 from ``team``, which stays as it is; return the new team and its figures.
+
+    :param world: what the tables are, but for the setting's body.
+    """
     team = Team(deepcopy(team.policy), team.reward, team.seconds)
     learner = make_learner(setting, team.policy, team.reward)
     done, log, curve = 0, [], []
     waiting: list[Episode] = []
     while done < setting.practice:
         count = min(setting.episodes_per_update, setting.practice - done)
-        waiting += attempts(setting, team, seed, done, count, version=1 + len(log))
+        waiting += attempts(setting, team, seed, done, count, 1 + len(log), world)
         before, done = done, done + count
         if is_enough(waiting, setting):
             log.append(line(waiting, learner, done))
             waiting = []
         if any(before < at <= done for at in setting.curve):
-            curve.append(point(setting, team, seed, done))
+            curve.append(point(setting, team, seed, done, world))
     columns = {name: [entry[name] for entry in log] for name in (log[0] if log else ())}
     points = {name: [entry[name] for entry in curve] for name in (curve[0] if curve else ())}
     return team, {f'practice_{k}': v for k, v in columns.items()} | points
 
 
 def attempts(
-    setting: Setting, team: Team, seed: int, done: int, count: int, version: int
+    setting: Setting,
+    team: Team,
+    seed: int,
+    done: int,
+    count: int,
+    version: int,
+    world: TableConfig = HOME,
 ) -> list[Episode]:
     """Return ``count`` episodes of practice; ``done`` came before them."""
     policy, judge = players(setting, team, version, setting.temperature)
-    tables = worlds(setting.worlds, setting.body, 'train')
+    tables = worlds(setting.worlds, setting.body, 'train', world)
     first = (PRACTICE + seed * SEEDS) * setting.group + done
     return rollout(
         [Grouped(table, setting.group) for table in tables],
@@ -110,9 +123,11 @@ def line(episodes: list[Episode], learner: Reinforce, done: int) -> dict:
     }
 
 
-def point(setting: Setting, team: Team, seed: int, done: int) -> dict:
+def point(setting: Setting, team: Team, seed: int, done: int, world: TableConfig = HOME) -> dict:
     """Return one point of the true learning curve: success within the limit, and steps."""
-    found = [reached_at(e) for e in examine(setting, team, seed, setting.curve_evaluations)]
+    tables = worlds(setting.worlds, setting.body, setting.split, world)
+    episodes = examine(setting, team, seed, setting.curve_evaluations, tables)
+    found = [reached_at(episode) for episode in episodes]
     return {
         'curve_episodes': done,
         'curve_success': success(found, setting.limit),

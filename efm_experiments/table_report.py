@@ -98,8 +98,10 @@ def whole_curve(results: Results, cell: str) -> tuple[list[int], list[list[float
     runs = [
         [first, *run] for first, run in zip(rates(results, cell, 'before'), between, strict=True)
     ]
-    if done[-1] < results.of(cell)[0].config['practice']:
-        done.append(results.of(cell)[0].config['practice'])
+    config = results.of(cell)[0].config
+    practised = config.get('setting', config)['practice']
+    if done[-1] < practised:
+        done.append(practised)
         ends = rates(results, cell, 'after')
         runs = [[*run, last] for run, last in zip(runs, ends, strict=True)]
     return done, runs

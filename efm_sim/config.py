@@ -49,14 +49,44 @@ class TableConfig:
     ik_iterations: int = parameter(
         1, 'Iterations of inverse kinematics per control step', low=1, high=10
     )
+    objects: str = parameter(
+        'blocks',
+        'What lies on the table: six blocks, or one long bar that no training shows',
+        choices=('blocks', 'bar'),
+    )
+    camera_turn_deg: float = parameter(
+        0.0, 'How far the policy camera is turned around the table', 'deg', -180.0, 180.0
+    )
+    camera_rise_deg: float = parameter(
+        0.0, 'How far it is raised towards straight above', 'deg', -45.0, 45.0
+    )
+    hue_deg: float = parameter(
+        0.0, 'Turn of the colours of all blocks on the colour wheel', 'deg', -180.0, 180.0
+    )
+    light: float = parameter(1.0, 'Strength of all lamps, 1 as in training', '', 0.1, 2.0)
+    surface: float = parameter(1.0, 'Brightness of the table top, 1 as in training', '', 0.1, 1.25)
+    friction: float = parameter(0.4, 'Friction where tool and blocks touch', '', 0.0, 2.0)
+    drag: float = parameter(
+        1.0, 'Resistance of the table to what slides on it, 1 as in training', '', 0.02, 10.0
+    )
+    mass: float = parameter(1.0, 'Mass of what lies on the table, 1 as in training', '', 0.1, 20.0)
+    latency_steps: int = parameter(
+        0, 'Control steps before an action is executed', 'steps', low=0, high=20
+    )
 
     def __post_init__(self):
         """
         Check the values.
 
-        :raises ValueError: when a value is out of range or success would hold at the start.
+        :raises ValueError: when a value is out of range, success would hold at the start, or there
+            is no such task with such objects.
         """
         check(self)
+        if self.objects == 'bar' and (self.task == 'block_to_block' or self.split == 'pairs'):
+            raise ValueError(
+                'task: expected block_to_place, and a split with places, where no blocks are, '
+                f'got {self.task}, split {self.split}'
+            )
         if self.start_distance_m <= self.success_distance_m:
             raise ValueError(
                 'start_distance_m: expected more than success_distance_m '

@@ -11,6 +11,7 @@ import numpy as np
 COLOURS = ('red', 'blue', 'green', 'yellow')
 SHAPES = ('cube', 'cylinder')
 TYPES = tuple(f'{colour}_{shape}' for shape in SHAPES for colour in COLOURS)
+BAR = 'yellow_bar'  # in no demonstration, and in no scene or sentence of pretraining
 PLACES = (
     'left',
     'right',
@@ -129,6 +130,9 @@ UNSEEN_SHAPE_WORDS = {
     'cylinder': ('tube', 'jar', 'circular block', 'round thing'),
 }
 
+# Its colour is a word of pretraining; 'bar' is not, and 'brick' means a cube there.
+BAR_WORDS = ('yellow bar', 'long yellow bar', 'yellow brick')
+
 # Seen as in the picture: 'top' is the far side of the table, where the arm stands.
 _PLACE_WORDS = {
     'left': ('left', 'left hand'),
@@ -190,7 +194,7 @@ class Task:
     """
     Bring block ``source`` to ``target``: another block or a place.
 
-    :param source: one of ``TYPES``.
+    :param source: one of ``TYPES``, or ``BAR``.
     :param target: one of ``TYPES`` or ``PLACES``.
     """
 
@@ -203,8 +207,10 @@ class Task:
 
         :raises ValueError: on an unknown name, or when a block should go to itself.
         """
-        if self.source not in TYPES:
-            raise ValueError(f'source: expected one of {", ".join(TYPES)}, got {self.source!r}')
+        if self.source not in (*TYPES, BAR):
+            raise ValueError(
+                f'source: expected one of {", ".join(TYPES)} or {BAR}, got {self.source!r}'
+            )
         if self.target not in TYPES + PLACES or self.target == self.source:
             raise ValueError(
                 f'target: expected another block or one of {", ".join(PLACES)}, '
@@ -256,6 +262,11 @@ def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
     )
 
 
+def bar_tasks() -> tuple[Task, ...]:
+    """Return every task of the long bar: it goes to a named place."""
+    return tuple(Task(BAR, place) for place in PLACES)
+
+
 def types_in(task: Task) -> tuple[str, ...]:
     """Return the block types that a task names: the source, and the target if it is a block."""
     return (task.source, task.target) if task.kind == 'block_to_block' else (task.source,)
@@ -285,6 +296,8 @@ def noun(
     type_name: str, rng: np.random.Generator, split: str = 'train', plain: float = 0.6
 ) -> str:
     """Return a noun phrase for one block type, such as ``the scarlet box``."""
+    if type_name == BAR:
+        return f'the {_pick(rng, BAR_WORDS)}'
     colour, shape = type_name.split('_')
     if split == 'synonym':
         word = _pick(rng, UNSEEN_COLOUR_WORDS[colour])

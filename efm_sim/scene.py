@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from efm_sim.config import TableConfig
+from efm_sim.domain import camera_pose
 from efm_sim.graphics import mujoco
 
 TOOL_RADIUS = 0.01  # [m]
 CUBE_HALF_SIDE = 0.019  # [m]
 CYLINDER_RADIUS = 0.022  # [m]
+BAR_HALF_SIDES = (0.06, 0.015)  # four times as long as wide [m]
+SLIDE_DRAG = 1.5  # of the table, on anything [N s/m]
+BLOCK_TURN_DRAG = 5e-4  # likewise, on a turn [N m s/rad]
+MASS = 0.05  # of anything on the table [kg]
 TIP_HEIGHT = 0.02  # of the tool's tip above the table [m]
 BLOCK_LIMIT = 0.165  # largest |x| and |y| of a block [m]
 TOOL_LIMIT = 0.2  # largest |x| and |y| of the tool [m]
 BASE = (0.0, 0.52, 0.0)  # where the arm stands: behind the table, at the top of the picture [m]
 SLOTS = ('cube_0', 'cube_1', 'cube_2', 'cylinder_0', 'cylinder_1', 'cylinder_2')
+SLOTS_OF = {'blocks': SLOTS, 'bar': ('bar',)}  # by TableConfig.objects
 ARM_JOINTS = ('shoulder_pan', 'shoulder_lift', 'elbow', 'wrist_roll', 'wrist_pitch', 'wrist_yaw')
 RGBA = {
     'red': (0.85, 0.12, 0.10, 1),
@@ -57,16 +64,16 @@ ARM_SERVO = Servo(inertia=0.5)
 TOOL_SERVO = Servo(inertia=0.3)
 
 
-def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
+def build_scene(config: TableConfig) -> mujoco.MjModel:
     """
-    Return the scene with an ``arm`` or a floating ``tool``.
+    Return the scene: what carries the tool, what lies on the table, what sees it.
 
     Blocks slide and turn in the plane against a viscous table: quasi-static, fast, and without
     contact with the table.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
-    spec.option.timestep = timestep_s
+    spec.option.timestep = config.control_period_s / config.substeps
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = (0, 0, 0)
     spec.stat.extent, spec.stat.center = 0.8, (0, 0.1, 0.1)
@@ -79,9 +86,9 @@ def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
         height=384,
     )
     spec.visual.map.shadowclip = 2.5
-    _add_surroundings(spec.worldbody)
-    tip = _add_arm(spec) if body == 'arm' else _add_tool(spec)
-    blocks = [_add_block(spec.worldbody, slot) for slot in SLOTS]
+    _add_surroundings(spec, config)
+    tip = _add_arm(spec) if config.body == 'arm' else _add_tool(spec)
+    blocks = [_add_block(spec.worldbody, slot, config) for slot in SLOTS_OF[config.objects]]
     bodies = [tip, *blocks]
     for index, first in enumerate(bodies):
         for second in bodies[index + 1 :]:
@@ -89,7 +96,7 @@ def build_scene(body: str, timestep_s: float) -> mujoco.MjModel:
                 geomname1=first,
                 geomname2=second,
                 condim=3,
-                friction=[0.4, 0.4, 0.005, 0.0001, 0.0001],
+                friction=[config.friction, config.friction, 0.005, 0.0001, 0.0001],
             )
     return spec.compile()
 
@@ -127,11 +134,12 @@ def find_urdf() -> Path:
     )
 
 
-def _add_surroundings(world: mujoco.MjsBody) -> None:
+def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
+    world, light, shade = spec.worldbody, config.light, config.surface
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     for kind, size, pos, grey in (
         (plane, [4, 4, 0.1], [0, 0, -0.45], [0.42, 0.44, 0.47, 1]),
-        (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80, 0.77, 0.72, 1]),
+        (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80 * shade, 0.77 * shade, 0.72 * shade, 1]),
         (box, [0.08, 0.08, 0.225], [*BASE[:2], -0.225], [0.3, 0.31, 0.33, 1]),
     ):
         world.add_geom(type=kind, size=size, pos=pos, rgba=grey, contype=0, conaffinity=0)
@@ -140,36 +148,43 @@ def _add_surroundings(world: mujoco.MjsBody) -> None:
         type=directional,
         pos=[-0.6, -0.5, 1.5],
         dir=[0.45, 0.35, -1.0],
-        diffuse=[0.55, 0.55, 0.55],
+        diffuse=[0.55 * light] * 3,
         specular=[0.1, 0.1, 0.1],
-        ambient=[0.2, 0.2, 0.2],
+        ambient=[0.2 * light] * 3,
         castshadow=True,
     )
-    world.add_camera(
-        name='policy', pos=[0, -0.67, 1.06], fovy=20, xyaxes=[1, 0, 0, 0, 0.848, 0.53]
-    )
+    headlight = spec.visual.headlight
+    headlight.ambient, headlight.diffuse = headlight.ambient * light, headlight.diffuse * light
+    pos, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
+    world.add_camera(name='policy', pos=pos, fovy=20, xyaxes=axes)
     world.add_camera(
         name='pretty', pos=[0.75, -0.95, 0.75], fovy=42, xyaxes=[0.8, 0.6, 0, -0.27, 0.36, 0.893]
     )
 
 
-def _add_block(world: mujoco.MjsBody, slot: str) -> str:
+def _add_block(world: mujoco.MjsBody, slot: str, config: TableConfig) -> str:
     """Add one block with its joints; return the name of the geom that collides."""
     block = world.add_body(name=slot, pos=[0, 0, CUBE_HALF_SIDE])
-    joint = mujoco.mjtJoint
-    limits = {'range': [-BLOCK_LIMIT, BLOCK_LIMIT], 'limited': True, 'damping': [1.5, 0, 0]}
+    joint, is_bar = mujoco.mjtJoint, slot == 'bar'
+    limits = {
+        'range': [-BLOCK_LIMIT, BLOCK_LIMIT],
+        'limited': True,
+        'damping': [SLIDE_DRAG * config.drag, 0, 0],
+    }
+    turning = (_bar_turn_drag() if is_bar else BLOCK_TURN_DRAG) * config.drag
     block.add_joint(name=f'{slot}_x', type=joint.mjJNT_SLIDE, axis=[1, 0, 0], **limits)
     block.add_joint(name=f'{slot}_y', type=joint.mjJNT_SLIDE, axis=[0, 1, 0], **limits)
     block.add_joint(
-        name=f'{slot}_yaw', type=joint.mjJNT_HINGE, axis=[0, 0, 1], damping=[5e-4, 0, 0]
+        name=f'{slot}_yaw', type=joint.mjJNT_HINGE, axis=[0, 0, 1], damping=[turning, 0, 0]
     )
     kind = mujoco.mjtGeom
-    if slot.startswith('cube'):
+    if is_bar or slot.startswith('cube'):
+        sides = BAR_HALF_SIDES if is_bar else (CUBE_HALF_SIDE, CUBE_HALF_SIDE)
         block.add_geom(
             name=slot,
             type=kind.mjGEOM_BOX,
-            size=[CUBE_HALF_SIDE] * 3,
-            mass=0.05,
+            size=[*sides, CUBE_HALF_SIDE],
+            mass=MASS * config.mass,
             contype=0,
             conaffinity=0,
         )
@@ -180,7 +195,7 @@ def _add_block(world: mujoco.MjsBody, slot: str) -> str:
         name=slot,
         type=kind.mjGEOM_CYLINDER,
         size=[CYLINDER_RADIUS, CUBE_HALF_SIDE, 0],
-        mass=0.05,
+        mass=MASS * config.mass,
         contype=0,
         conaffinity=0,
     )
@@ -194,6 +209,15 @@ def _add_block(world: mujoco.MjsBody, slot: str) -> str:
         conaffinity=0,
     )
     return f'{slot}_hull'
+
+
+def _bar_turn_drag() -> float:
+    """
+    Return the resistance to a turn of a bar whose drag is spread evenly over it [N m s/rad].
+
+    So it yields to a push at its tip by turning: the middle moves a quarter as fast as the tip.
+    """
+    return SLIDE_DRAG * sum((2 * half) ** 2 for half in BAR_HALF_SIDES) / 12
 
 
 def _add_arm(spec: mujoco.MjSpec) -> str:

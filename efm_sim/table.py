@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 import math
 
 import cv2
@@ -14,15 +15,18 @@ from efm_sim.arrangement import (
     START_LIMIT,
 )
 from efm_sim.config import TableConfig
+from efm_sim.domain import paint
 from efm_sim.graphics import make_renderer, mujoco
-from efm_sim.language import phrase, Task, tasks, TYPES, types_in
+from efm_sim.language import BAR, bar_tasks, phrase, Task, tasks, types_in
 from efm_sim.scene import (
     ARM_JOINTS,
     ARM_PREFIX,
     ARM_SERVO,
+    BAR_HALF_SIDES,
     build_scene,
     RGBA,
     SLOTS,
+    SLOTS_OF,
     TOOL_LIMIT,
     TOOL_SERVO,
 )
@@ -30,6 +34,7 @@ import numpy as np
 
 BLOCK_SPACING = 0.072  # smallest distance of two blocks at a reset [m]
 TOOL_SPACING = 0.045  # smallest distance of the tool from a block at a reset [m]
+BAR_SPACING = BAR_HALF_SIDES[0] + 0.025  # likewise, from the middle of a bar [m]
 LARGEST_LEAD = 0.03  # of the commanded over the real tool position: a jam winds nothing up [m]
 DEFAULT = TableConfig()
 
@@ -45,7 +50,7 @@ class Table:
     def __init__(self, config: TableConfig = DEFAULT):
         """Build the scene and reset it with seed 0; OpenGL starts with the first picture."""
         self.config = config
-        self.model = build_scene(config.body, config.control_period_s / config.substeps)
+        self.model = build_scene(config)
         self.data = mujoco.MjData(self.model)
         self._kinematics = _load_kinematics() if config.body == 'arm' else None
         self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
@@ -54,7 +59,10 @@ class Table:
         self._joints = np.array(
             [self.model.joint(prefix + name).qposadr[0] for name in self.joint_names]
         )
-        self._blocks = np.array([self.model.joint(f'{slot}_x').qposadr[0] for slot in SLOTS])
+        self._slot_names = SLOTS_OF[config.objects]
+        self._blocks = np.array(
+            [self.model.joint(f'{slot}_x').qposadr[0] for slot in self._slot_names]
+        )
         self._slots = {}
         self._renderers = {}
         self.reset(0)
@@ -67,14 +75,15 @@ class Table:
         :param instruction: made from the task if not given.
         """
         rng = np.random.default_rng([seed, 0])
-        options = tasks(self.config.task, self.config.split)
+        has_bar = self.config.objects == 'bar'
+        options = bar_tasks() if has_bar else tasks(self.config.task, self.config.split)
         self.task = task or draw_task(options, rng)
         self.instruction = instruction or phrase(
             self.task, np.random.default_rng([seed, 1]), self.config.split
         )
-        types = draw_types(rng, types_in(self.task))
+        types = (BAR,) if has_bar else draw_types(rng, types_in(self.task))
         blocks, tool = self._draw_start(types, rng)
-        self.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(SLOTS)), tool)
+        self.arrange(types, blocks, rng.uniform(-math.pi, math.pi, len(types)), tool)
 
     def arrange(
         self, types: tuple[str, ...], blocks: np.ndarray, yaws: np.ndarray, tool: np.ndarray
@@ -82,20 +91,21 @@ class Table:
         """
         Put everything where it is said to be, at rest.
 
-        :param types: of the six slots: three cubes, then three cylinders.
-        :param blocks: positions, (6, 2) float64 [m].
-        :param yaws: (6,) float64 [rad].
+        :param types: of the six slots, three cubes, then three cylinders; or of the one bar.
+        :param blocks: positions, (6, 2) or (1, 2) float64 [m].
+        :param yaws: (6,) or (1,) float64 [rad].
         :param tool: position, (2,) float64 [m].
         """
         mujoco.mj_resetData(self.model, self.data)
         self._slots = {name: index for index, name in enumerate(types)}
-        for index, (slot, name) in enumerate(zip(SLOTS, types, strict=True)):
-            self.model.geom(slot).rgba = RGBA[name.split('_')[0]]
+        for index, (slot, name) in enumerate(zip(self._slot_names, types, strict=True)):
+            self.model.geom(slot).rgba = paint(RGBA[name.split('_')[0]], self.config.hue_deg)
             self.data.qpos[self._blocks[index] : self._blocks[index] + 3] = (
                 *blocks[index],
                 yaws[index],
             )
         self._command = np.array(tool, dtype=np.float64)
+        self._late = deque(np.zeros((self.config.latency_steps, 2)))
         self._setpoint = (
             self._kinematics.reset(self._command) if self._kinematics else self._command.copy()
         )
@@ -107,6 +117,8 @@ class Table:
         """
         Move the tool for one control step; what it meets is pushed.
 
+        With latency it is an earlier action that is executed, and at first none.
+
         :param action: displacement in x and y, (2,) float32 [m]; clipped to the largest action and
             the workspace.
         :raises ValueError: on another shape or a number that is not finite.
@@ -114,6 +126,8 @@ class Table:
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (2,) or not np.isfinite(action).all():
             raise ValueError(f'action: expected 2 finite numbers [m], got {action}')
+        self._late.append(action)
+        action = self._late.popleft()
         limit = self.config.max_action_m
         tool = self.tool_position()[:2]
         command = np.clip(
@@ -160,7 +174,7 @@ class Table:
         return {'tool': self.tool_position(), **{name: self._position(name) for name in names}}
 
     def block_positions(self) -> dict[str, np.ndarray]:
-        """Return where the six blocks are, (3,) float64 [m] each."""
+        """Return where the blocks are, (3,) float64 [m] each."""
         return {name: self._position(name) for name in self._slots}
 
     def tool_position(self) -> np.ndarray:
@@ -231,21 +245,21 @@ class Table:
         )
 
     def _position(self, name: str) -> np.ndarray:
-        if name not in TYPES:
+        if name not in self._slots:
             return place_position(name)
-        index = self._slots[name]
-        return self.data.body(SLOTS[index]).xpos.copy()
+        return self.data.body(self._slot_names[self._slots[name]]).xpos.copy()
 
     def _draw_start(
         self, types: tuple[str, ...], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """
-        Return start positions of the blocks, (6, 2), and of the tool, (2,) [m].
+        Return start positions of the blocks, (6, 2) or (1, 2), and of the tool, (2,) [m].
 
         Where nothing is done or touches.
         """
+        tool_spacing = BAR_SPACING if BAR in types else TOOL_SPACING
         while True:
-            points = draw_apart(rng, [BLOCK_SPACING] * len(SLOTS) + [TOOL_SPACING])
+            points = draw_apart(rng, [BLOCK_SPACING] * len(types) + [tool_spacing])
             source = points[types.index(self.task.source)]
             target = self.task.target
             goal = points[types.index(target)] if target in types else place_position(target)[:2]

@@ -1,0 +1,41 @@
+"""What may be another world than the one of training: where the camera stands, colours."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+
+import numpy as np
+
+CAMERA = (0.0, -0.67, 1.06)  # where the policy camera stands [m]
+CAMERA_AXES = ((1.0, 0.0, 0.0), (0.0, 0.848, 0.53))  # its right and its up, in the table frame
+
+
+def camera_pose(turn_deg: float, rise_deg: float) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the policy camera's position, (3,) [m], and its right and up, (6,), in the table frame.
+
+    It goes on a sphere around the table's middle and looks at it as before.
+
+    :param turn_deg: around the vertical, anticlockwise seen from above.
+    :param rise_deg: towards straight above, before that turn.
+    """
+    turn = _rotation(math.radians(turn_deg), 0, 1) @ _rotation(math.radians(-rise_deg), 1, 2)
+    right, up = (turn @ np.array(axis) for axis in CAMERA_AXES)
+    return turn @ np.array(CAMERA), np.concatenate([right, up])
+
+
+def paint(rgba: tuple[float, ...], hue_deg: float) -> tuple[float, ...]:
+    """Return a colour turned on the colour wheel by ``hue_deg``; 360 is once around."""
+    if hue_deg == 0:
+        return rgba
+    hue, saturation, value = colorsys.rgb_to_hsv(*rgba[:3])
+    return (*colorsys.hsv_to_rgb((hue + hue_deg / 360) % 1, saturation, value), rgba[3])
+
+
+def _rotation(angle: float, first: int, second: int) -> np.ndarray:
+    """Return the rotation by ``angle`` [rad] from axis ``first`` to ``second``, (3, 3)."""
+    rotation = np.eye(3)
+    rotation[[first, second], [first, second]] = math.cos(angle)
+    rotation[second, first], rotation[first, second] = math.sin(angle), -math.sin(angle)
+    return rotation

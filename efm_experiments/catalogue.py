@@ -13,6 +13,7 @@ CATALOGUE = {
     'sample_efficiency': 'demonstrations against practice, at three sizes of data',
     'ablation': 'what the pretrained tower is worth, for the policy and for the reward model',
     'controls': 'other rewards and other learners at the same number of episodes',
+    'reuse': 'samples that teach more than once, and how many episodes that saves',
     'detector': 'how often the robot is right about its own success',
     'over_optimisation': 'practice far past the plateau, and what keeps it there',
     'language': 'sentences, pairs and words that were never trained',

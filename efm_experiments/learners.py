@@ -6,14 +6,15 @@ Letters: ``M`` samples, ``N`` observations, ``K`` tokens.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 
 from efm_core.episode import Episode, Termination
+from efm_experiments.anchoring import Anchored, Averaged, Following, SHARE
+from efm_experiments.descent import Descent, ordered
+from efm_experiments.reusing import REUSES, Reusing
 from efm_experiments.setting import Setting, text_encoder
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns
-from efm_trainer.losses import entropy, reinforce_loss
 from efm_trainer.reinforce import Batch, Reinforce
 import numpy as np
 import torch
@@ -87,45 +88,8 @@ class FilteredCloning(SparseDetector):
         return rewards
 
 
-class Anchored(Reinforce):
-    """REINFORCE that also stays near the policy of stage 1, by KL(policy, stage 1)."""
-
-    def __init__(self, *arguments, weight: float):
-        super().__init__(*arguments)
-        if not self._same_tower:
-            raise ValueError('learner: expected one tower for policy and reward model, got two')
-        self._weight = weight
-        self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
-
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
-        """Take one optimiser step on the samples ``chosen``."""
-        rows = batch.rows[chosen]
-        features, tokens = batch.features[rows], batch.samples.tokens[rows]
-        logits = self.policy.policy_logits(features, tokens)
-        anchor = self._anchor.policy_logits(features, tokens)
-        away = torch.log_softmax(logits, dim=-1) - torch.log_softmax(anchor, dim=-1)
-        away = (torch.softmax(logits, dim=-1) * away).sum(dim=(-1, -2)).mean()
-        loss = reinforce_loss(logits, tokens, batch.returns[chosen], self._config.return_scale)
-        return self._descend(loss + self._weight * away, loss, logits)
-
-    def _descend(
-        self, total: torch.Tensor, loss: torch.Tensor, logits: torch.Tensor
-    ) -> dict[str, float]:
-        """Follow the gradient of ``total``; return what the project's learner returns."""
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._config.gradient_clip)
-        self.optimiser.step()
-        with torch.no_grad():
-            spread = entropy(logits).item()
-        return {'loss': loss.item(), 'entropy': spread, 'gradient_norm': norm.item()}
-
-
-class Clipped(Anchored):
+class Clipped(Descent):
     """Several passes over each batch, with PPO's clip on how far the policy may go."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments, weight=0.0)
 
     def prepare(self, episodes: list[Episode]) -> Batch:
         """Return the episodes with standardised advantages where returns were."""
@@ -216,11 +180,6 @@ def generalised(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Te
     return torch.from_numpy(returns(surprise.numpy(), gamma * LAMBDA))
 
 
-def ordered(episodes: list[Episode]) -> list[Episode]:
-    """Return episodes in the order in which the learner puts them."""
-    return sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
-
-
 CONTROLS = {
     'reinforce': Reinforce,
     'sparse_truth': SparseTruth,
@@ -232,9 +191,22 @@ CONTROLS = {
 
 
 def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> Reinforce:
-    """Return the learner that a setting asks for."""
-    scale = setting.embodiment.steps_to_go
+    """
+    Return the learner that a setting asks for.
+
+    :raises ValueError: when samples are to be used again that were not drawn at temperature 1:
+        their log-probabilities are not those of what acted.
+    """
+    scale, name = setting.embodiment.steps_to_go, setting.learner
     arguments = (policy, reward, text_encoder(), scale, setting.practice_config)
-    if setting.learner == 'anchored':
+    if name in REUSES:
+        if setting.temperature != 1:
+            raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
+        return Reusing(*arguments, reuse=REUSES[name])
+    if name == 'averaged':
+        return Averaged(*arguments, share=SHARE)
+    if name == 'following':
+        return Following(*arguments, weight=setting.anchor, share=SHARE)
+    if name == 'anchored':
         return Anchored(*arguments, weight=setting.anchor)
-    return CONTROLS[setting.learner](*arguments)
+    return CONTROLS[name](*arguments)

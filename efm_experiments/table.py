@@ -124,13 +124,18 @@ def line(episodes: list[Episode], learner: Reinforce, done: int) -> dict:
 
 
 def point(setting: Setting, team: Team, seed: int, done: int, world: TableConfig = HOME) -> dict:
-    """Return one point of the true learning curve: success within the limit, and steps."""
+    """
+    Return one point of the true learning curve: success within the limit, and steps.
+
+    The halves are the success at every other scene, and at those between.
+    """
     tables = worlds(setting.worlds, setting.body, setting.split, world)
     episodes = examine(setting, team, seed, setting.curve_evaluations, tables)
     found = [reached_at(episode) for episode in episodes]
     return {
         'curve_episodes': done,
         'curve_success': success(found, setting.limit),
+        'curve_halves': [success(found[first::2], setting.limit) for first in (0, 1)],
         'curve_steps': steps(found, setting.limit),
     }
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments import learners
 from efm_experiments.learners import BONUS, generalised, make_learner, Pessimist
-from efm_experiments.setting import TINY
+from efm_experiments.setting import LEARNERS, TINY
 from efm_model.network import log_probability, new_model
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
@@ -112,7 +112,7 @@ def test_the_pessimist_says_what_its_gloomiest_member_says(models):
     torch.testing.assert_close(d(Pessimist(list(models))), expected)
 
 
-@pytest.mark.parametrize('name', ['reinforce', 'anchored', 'ppo', 'grpo', 'filtered_cloning'])
+@pytest.mark.parametrize('name', [name for name in LEARNERS if not name.startswith('sparse')])
 def test_every_learner_changes_the_policy_only(name, models):
     policy, reward = new_model(table_arm(), seed=1), models[1]
     before = {key: value.clone() for key, value in reward.state_dict().items()}

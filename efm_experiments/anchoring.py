@@ -1,0 +1,74 @@
+"""Learners that are held back, so that long practice does not undo what was learned."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from efm_core.episode import Episode
+from efm_experiments.descent import Descent
+from efm_experiments.reusing import Reuse, Reusing
+from efm_model.network import CompactModel
+from efm_trainer.losses import reinforce_loss
+from efm_trainer.reinforce import Batch
+import torch
+
+SHARE = 0.1  # of the way to what learned that a follower goes at each update
+
+
+class Anchored(Descent):
+    """REINFORCE that also stays near the policy of stage 1, by KL(policy, stage 1)."""
+
+    def __init__(self, *arguments, weight: float):
+        super().__init__(*arguments)
+        self._weight = weight
+        self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
+
+    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+        """Take one optimiser step on the samples ``chosen``."""
+        rows = batch.rows[chosen]
+        features, tokens = batch.features[rows], batch.samples.tokens[rows]
+        logits = self.policy.policy_logits(features, tokens)
+        anchor = self._anchor.policy_logits(features, tokens)
+        away = torch.log_softmax(logits, dim=-1) - torch.log_softmax(anchor, dim=-1)
+        away = (torch.softmax(logits, dim=-1) * away).sum(dim=(-1, -2)).mean()
+        loss = reinforce_loss(logits, tokens, batch.returns[chosen], self._config.return_scale)
+        return self._descend(loss + self._weight * away, loss, logits)
+
+
+class Following(Anchored):
+    """Anchored to a moving average of itself: a brake on every change, and none on the sum."""
+
+    def __init__(self, *arguments, weight: float, share: float):
+        super().__init__(*arguments, weight=weight)
+        self._share = share
+
+    def update(self, episodes: list[Episode]) -> dict[str, float]:
+        """Learn from ``episodes``, then let the anchor follow."""
+        found = super().update(episodes)
+        follow(self._anchor, self.policy, self._share)
+        return found
+
+
+class Averaged(Reusing):
+    """
+    The policy that acts is a moving average of the one that learns.
+
+    What acted is then not quite what learns, hence the truncated importance weights.
+    """
+
+    def __init__(self, policy: CompactModel, *arguments, share: float):
+        super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
+        self._acting, self._share = policy, share
+
+    def update(self, episodes: list[Episode]) -> dict[str, float]:
+        """Learn from ``episodes``, then let what acts follow."""
+        found = super().update(episodes)
+        follow(self._acting, self.policy, self._share)
+        return found
+
+
+@torch.no_grad()
+def follow(follower: CompactModel, leader: CompactModel, share: float) -> None:
+    """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""
+    for old, new in zip(follower.parameters(), leader.parameters(), strict=True):
+        old.lerp_(new, share)

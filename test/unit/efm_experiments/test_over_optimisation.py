@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from efm_experiments.experiment import Record
+from efm_experiments.over_optimisation import ends, peak, seen_by_itself
+import pytest
+
+
+def record(**values):
+    return Record('plain', 0, '', {}, values, 0.0, 0.0, '', '', '')
+
+
+def test_a_checkpoint_is_judged_by_episodes_that_it_has_not_learned_from():
+    found = record(
+        practice_episodes=[8, 16, 24, 80, 88], practice_detected=[1.0, 1.0, 0.5, 0.0, 1.0]
+    )
+    # Of the checkpoint after 16: those that end at 24 and 80, not its own last ones.
+    assert seen_by_itself(found, 16) == 0.25
+    assert seen_by_itself(found, 88) == 0
+
+
+def test_the_peak_is_quoted_from_other_scenes_than_it_was_found_at():
+    # The one half likes the first checkpoint best, the other the second: by chance.
+    found = record(curve_halves=[[0.9, 0.7], [0.8, 0.8], [0.5, 0.75]])
+    assert peak(found) == pytest.approx((0.7 + 0.8) / 2)
+
+
+def test_own_choice_needs_no_truth():
+    found = record(
+        curve_success=[0.5, 0.9, 0.6],
+        curve_halves=[[0.5, 0.5], [0.9, 0.9], [0.6, 0.6]],
+        curve_episodes=[8, 16, 24],
+        practice_episodes=[8, 88, 96],
+        practice_detected=[0.9, 0.2, 0.8],
+    )
+    assert ends(found) == (0.9, 0.6, 0.6)

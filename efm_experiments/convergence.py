@@ -1,0 +1,86 @@
+"""Whether more steps of stage 1 would help the towers that learn along: one long run of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from efm_experiments import ablation
+from efm_experiments.ablation import (
+    AblationCell,
+    available,
+    losses_table,
+    meanings,
+    plot_losses,
+    run_cell,
+    WORDS,
+)
+from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.table_report import COMMON, plot_bars, success_table, time_table
+from efm_experiments.towers.training import EndToEndConfig
+from matplotlib.figure import Figure
+
+ABOUT = f"""
+The towers of `ablation`, trained along for eight times as many steps (`imagenet`: four times), as
+policies without practice. One seed (`--seeds 1`) is meant to be enough: it says whether a loss
+on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
+its own one-cycle schedule, so the end of a short run is no point of a long one.
+{COMMON}"""
+
+
+@dataclass(frozen=True)
+class ConvergenceConfig:
+    """Steps of each tower, and all else."""
+
+    base: AblationCell = field(default_factory=lambda: AblationCell(practice=0, evaluations=200))
+    longer: tuple[tuple[str, int], ...] = (('unimodal', 8), ('imagenet', 4), ('scratch', 8))
+
+
+def cells(config: ConvergenceConfig) -> dict[str, AblationCell]:
+    """Return the policy of each tower, trained for longer."""
+    base = config.base
+    return {
+        f'{tower} policy': replace(
+            base, tower=tower, reward_tower=tower, training=stretched(base.training, times)
+        )
+        for tower, times in config.longer
+        if tower in available()
+    }
+
+
+def stretched(training: EndToEndConfig, times: int) -> EndToEndConfig:
+    """Return the same training for ``times`` as many steps."""
+    return replace(
+        training,
+        iterations=times * training.iterations,
+        validate_every=times * training.validate_every,
+    )
+
+
+def summarise(results: Results) -> list[Table]:
+    """Return success, losses and costs."""
+    return [
+        meanings(results),
+        success_table(results, 'Success without practice'),
+        losses_table(results),
+        time_table(results),
+    ]
+
+
+def plot(results: Results) -> dict[str, Figure]:
+    """Draw losses and success."""
+    return {'losses': plot_losses(results), 'success': plot_bars(results, 'before')}
+
+
+EXPERIMENT = Experiment(
+    name='convergence',
+    title='Pretraining: convergence',
+    about=ABOUT,
+    config=ConvergenceConfig(),
+    smoke=ConvergenceConfig(
+        AblationCell(**{**WORDS, 'practice': 0, 'training': ablation.SMOKE}),
+    ),
+    cells=cells,
+    run_cell=run_cell,
+    summarise=summarise,
+    plot=plot,
+)

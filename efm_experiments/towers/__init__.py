@@ -1,0 +1,1 @@
+"""Towers that know less than the shipped one, and how they learn from demonstrations alone."""

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+
+from efm_experiments import fresh
+from efm_experiments.canonical import Canonicaliser
+from efm_experiments.fresh import Asked, rename, rephrase
+from efm_experiments.setting import worlds
+from efm_model.pretraining import AFTER, BEFORE
+from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_sim import language
+from efm_sim.language import phrase, SPLITS, tasks
+import numpy as np
+import pytest
+
+KNOWN_PATTERNS = language.TEMPLATES + language.BLOCK_TEMPLATES + language.UNSEEN_TEMPLATES
+KNOWN_RELATIONS = (
+    *(language.TO_BLOCK + language.BY_BLOCK + language.UNSEEN_TO_BLOCK),
+    *(language.TO_PLACE + language.UNSEEN_TO_PLACE),
+)
+KNOWN_VERBS = language.VERBS + language.PLACING_VERBS + language.UNSEEN_VERBS
+
+
+@pytest.fixture(scope='module')
+def encoder():
+    return TextEncoder(ensure_text_encoder(), cache_size=10_000)
+
+
+def all_words(phrases) -> set[str]:
+    return set(re.sub(r'\{\w+\}', '', ' '.join(phrases)).split())
+
+
+def test_fresh_verbs_occur_nowhere_else():
+    known = all_words(KNOWN_PATTERNS + KNOWN_RELATIONS + KNOWN_VERBS + BEFORE + AFTER)
+    assert not known & all_words(fresh.VERBS)
+
+
+def test_fresh_prepositions_are_in_no_split():
+    mine = fresh.TO_BLOCK + fresh.TO_PLACE + fresh.BY_BLOCK
+    assert not [
+        one for one in mine if any(known in one for known in KNOWN_RELATIONS if ' ' in known)
+    ]
+    assert not set(mine) & set(KNOWN_RELATIONS)
+    assert not all_words(mine) & (
+        all_words(KNOWN_RELATIONS) - {'to', 'of', 'in', 'with', 'the', 'by'}
+    )
+
+
+def test_fresh_patterns_are_in_no_split():
+    def skeleton(pattern: str) -> str:
+        return re.sub(r'\{\w+\}', '_', pattern)
+
+    known = {skeleton(pattern) for pattern in KNOWN_PATTERNS}
+    chatter = {f'{a} _ _ _ _ {b}'.strip() for a in ('', *BEFORE) for b in ('', *AFTER)}
+    mine = {skeleton(pattern) for pattern in fresh.PATTERNS}
+    assert len(mine) == 30
+    assert not mine & (known | chatter)
+    assert not [p for p in mine for end in BEFORE if p.startswith(f'{end} ')]
+    assert not [p for p in mine for end in AFTER if p.endswith(f' {end}')]
+
+
+@pytest.mark.parametrize('what', ['COLOUR_WORDS', 'SHAPE_WORDS'])
+def test_fresh_names_are_in_no_split(what):
+    known = [
+        w
+        for name in (what, f'UNSEEN_{what}')
+        for ws in getattr(language, name).values()
+        for w in ws
+    ]
+    mine = [word for words in getattr(fresh, what).values() for word in words]
+    assert len(mine) == len(set(mine))
+    plain = {*language.COLOURS, 'block', 'piece', 'object', 'shaped'}
+    assert not all_words(mine) & (all_words(known) - plain)
+
+
+def test_no_fresh_sentence_can_be_said_in_a_split():
+    rng, options = np.random.default_rng(0), tasks()
+    mine = {rephrase(options[rng.integers(len(options))], rng) for _ in range(2000)}
+    others = {
+        phrase(task, rng, split)
+        for split in SPLITS
+        for task in tasks('both', split)
+        for _ in range(20)
+    }
+    assert len(mine) > 1500
+    assert not mine & others
+
+
+def test_every_fresh_sentence_is_complete_and_accepted(encoder):
+    rng, options = np.random.default_rng(1), tasks()
+    for make in (rephrase, rename):
+        for _ in range(30):
+            sentence = make(options[rng.integers(len(options))], rng)
+            assert '{' not in sentence
+            assert encoder.encode(sentence).shape[1] == 384
+
+
+def test_only_the_sentence_of_a_scene_is_another_one():
+    (table,) = worlds(1, 'tool', 'train')
+    table.reset(5)
+    said, seen = table.instruction, table.render()
+    asked = Asked(table, lambda table, seed: f'{table.task.source} {seed}')
+    asked.reset(5)
+    assert asked.instruction == f'{table.task.source} 5' != said
+    np.testing.assert_array_equal(asked.render(), seen)
+
+
+@pytest.mark.parametrize('split', ['train', 'phrasing', 'pairs'])
+def test_known_names_are_left_as_they_are(encoder, split):
+    plain, rng = Canonicaliser(encoder), np.random.default_rng(0)
+    for task in tasks('both', split)[:40]:
+        sentence = phrase(task, rng, split)
+        assert plain(sentence) == sentence
+
+
+def test_unknown_names_become_plain_ones(encoder):
+    plain = Canonicaliser(encoder)
+    said = plain('push the crimson cuboid towards the navy tube please')
+    assert said == 'push the red cube towards the blue cylinder please'
+    place = 'push the crimson cuboid to the upper left corner of the table'
+    assert plain(place) == 'push the red cube to the upper left corner of the table'

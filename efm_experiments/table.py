@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 from efm_core.episode import Episode, Kind, Termination
@@ -23,6 +24,13 @@ from efm_sim.table import Table
 from efm_trainer.reinforce import Reinforce
 import numpy as np
 
+AfterUpdate = Callable[[Setting, list[Episode], int], Setting]
+
+
+def unchanged(setting: Setting, episodes: list[Episode], done: int) -> Setting:
+    """Go on as before."""
+    return setting
+
 
 def run_cell(setting: Setting, seed: int) -> dict:
     """Return what both stages reach with one seed, and how much of a core each part took [s]."""
@@ -37,11 +45,17 @@ def run_cell(setting: Setting, seed: int) -> dict:
 
 
 def practise(
-    setting: Setting, team: Team, seed: int, world: TableConfig = HOME
+    setting: Setting,
+    team: Team,
+    seed: int,
+    after_update: AfterUpdate = unchanged,
+    world: TableConfig = HOME,
 ) -> tuple[Team, dict]:
     """
     Run stage 2 from ``team``, which stays as it is; return the new team and its figures.
 
+    :param after_update: gets the setting, the episodes just learned from and how many there were
+        so far; returns the setting to go on with. It may teach the reward model, in place.
     :param world: what the tables are, but for the setting's body.
     """
     team = Team(deepcopy(team.policy), team.reward, team.seconds)
@@ -54,7 +68,7 @@ def practise(
         before, done = done, done + count
         if is_enough(waiting, setting):
             log.append(line(waiting, learner, done))
-            waiting = []
+            setting, waiting = after_update(setting, waiting, done), []
         if any(before < at <= done for at in setting.curve):
             curve.append(point(setting, team, seed, done, world))
     columns = {name: [entry[name] for entry in log] for name in (log[0] if log else ())}

@@ -1,0 +1,321 @@
+"""A reward model that can say 'not from here', against the plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+import functools
+
+from efm_core.config import check, parameter
+from efm_core.episode import Episode
+from efm_experiments.cautious import (
+    attempted,
+    Cautious,
+    demonstrated,
+    Lessons,
+    mismatched,
+    teach,
+)
+from efm_experiments.choosing import choose, DWELLS, held_out, HeldOut, THRESHOLDS
+from efm_experiments.demonstrations import demonstrations
+from efm_experiments.examination import before_practice, examine, figures, reached_at
+from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.intervals import over_seeds
+from efm_experiments.plots import axes_of, COLOURS
+from efm_experiments.setting import Setting, text_encoder, TINY
+from efm_experiments.stage_one import make_team, Team
+from efm_experiments.table import mean, practise, unchanged
+from efm_experiments.table_report import against, COMMON, success_table
+from efm_reward.reward import returns, rewards
+from efm_trainer.dataset import all_features, to_samples
+from efm_trainer.evaluation import detect_per_episode
+from efm_trainer.reinforce import label
+from matplotlib.figure import Figure
+import numpy as np
+import torch
+
+HELD_OUT = 100  # fresh demonstrations on which s is chosen
+ANOTHER = 700  # the seed of these, above the run's own
+PLAIN, AWARE, REFRESHED = 'plain', 'failure-aware', 'refreshed'
+ABOUT = f"""
+The failure-aware reward model is the plain one with an extra bin, 'not from here', worth the
+largest number of steps. It is trained on the same demonstrations, forwards, backwards and at rest
+(so that motion alone fools nobody), with the ends of demonstrations under another instruction as
+negatives. `refreshed` learns also from the run's own attempts, every {{refresh}} episodes: all
+of a time-out is 'not from here', but for moments at which it seemed to be there; a detected
+success gives steps-to-go, but for its last few steps. s and dwell are chosen without truth, on
+{HELD_OUT} fresh demonstrations: those that see most of the ends at no more than {{most}} %
+of false alarms before them or under another instruction. The frontier is measured on one set of
+episodes for both models: those of the policy of stage 1, and of the policy that practised with the
+plain model.
+{COMMON}"""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to judge oneself."""
+
+    setting: Setting = field(default_factory=Setting)
+    kind: str = parameter(PLAIN, 'Reward model', choices=(PLAIN, AWARE, REFRESHED))
+    iterations: int = parameter(2000, 'Optimiser steps of the extra bin', '', 1, 10**6)
+    refresh: int = parameter(80, 'Between two refreshes', 'episodes', 1, 10**6)
+    refresh_iterations: int = parameter(500, 'Optimiser steps of a refresh', '', 1, 10**6)
+    most: float = parameter(0.02, 'False alarms allowed where s is chosen', '', 0.0, 1.0)
+    fresh: int = parameter(HELD_OUT, 'Demonstrations on which s is chosen', '', 2, 10**4)
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the robot has to learn and to choose s from, without any truth."""
+
+    demonstrated: Lessons
+    mismatched: Lessons
+    fresh: HeldOut
+    fresh_mismatched: Lessons
+
+
+def cells(config: Arm) -> dict[str, Arm]:
+    """Return the plain model, the failure-aware one, and the one that is refreshed."""
+    return {kind: replace(config, kind=kind) for kind in (PLAIN, AWARE, REFRESHED)}
+
+
+def run_cell(arm: Arm, seed: int) -> dict:
+    """Return what practice with one reward model reaches; the plain cell compares both models."""
+    setting, plain = arm.setting, make_team(arm.setting, seed)
+    material = gather(setting, arm.fresh, seed)
+    aware = replace(plain, reward=make_aware(arm, plain, material, seed))
+    chosen = {PLAIN: chosen_for(arm, plain, material), AWARE: chosen_for(arm, aware, material)}
+    values = {f'{name}_{kind}': v for kind, one in chosen.items() for name, v in one.items()}
+    if arm.kind == PLAIN:
+        before = examine(setting, plain, seed)
+        team, practised = practise(setting, plain, seed)
+        after = examine(setting, team, seed)
+        for word, episodes in (('before', before), ('after', after)):
+            values |= figures(episodes, setting, word)
+            features = features_of(plain, episodes)
+            for one, name in ((plain, PLAIN), (aware, AWARE)):
+                where = f'{name}_{word}'
+                values |= compare(setting, one, episodes, features, where, chosen[name])
+        return values | practised
+    rules = chosen[AWARE]
+    setting = replace(setting, threshold=rules['threshold'], dwell=rules['dwell'])
+    hook = refresher(arm, aware, material, seed) if arm.kind == REFRESHED else unchanged
+    values |= before_practice(arm.setting, plain, seed, {})
+    team, practised = practise(setting, aware, seed, hook)
+    after = examine(setting, team, seed)
+    values |= figures(after, setting, 'after') | practised
+    rules, features = chosen_for(arm, team, material), features_of(team, after)
+    return values | compare(setting, team, after, features, f'{arm.kind}_own', rules)
+
+
+def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
+    """Return what the reward model's tower sees in every observation, ``(N, F)``."""
+    return all_features(team.reward, to_samples(episodes, text_encoder()))
+
+
+@functools.lru_cache(maxsize=2)
+def gather(setting: Setting, fresh: int, seed: int) -> Material:
+    """Return lessons from the demonstrations, and ``fresh`` ones more to choose s on."""
+    robot, model, found = setting.embodiment, make_team(setting, seed).reward, []
+    for count, scenes in ((setting.demonstrations, seed), (fresh, seed + ANOTHER)):
+        made = demonstrations(count, scenes, setting.body, robot)
+        samples = to_samples(made, text_encoder())
+        wrong = mismatched(model, samples, robot.steps_to_go, seed)
+        found.append((samples, all_features(model, samples), wrong))
+    (samples, features, wrong), (other, fresh_features, fresh_wrong) = found
+    lessons = demonstrated(features, samples, robot.steps_to_go)
+    return Material(lessons, wrong, held_out(fresh_features, other), fresh_wrong)
+
+
+def make_aware(arm: Arm, team: Team, material: Material, seed: int) -> Cautious:
+    """Return the failure-aware model of the demonstrations."""
+    model = Cautious(team.reward)
+    lessons = [(material.demonstrated, 0.75), (material.mismatched, 0.25)]
+    teach(model, lessons, arm.iterations, seed)
+    return model
+
+
+def chosen_for(arm: Arm, team: Team, material: Material) -> dict:
+    """Return s, dwell, and what they do to held-out demonstrations."""
+    scale = arm.setting.embodiment.steps_to_go
+    return choose(team.reward, material.fresh, material.fresh_mismatched, scale, arm.most)
+
+
+def refresher(
+    arm: Arm, team: Team, material: Material, seed: int
+) -> Callable[[Setting, list[Episode], int], Setting]:
+    """Return what ``table.practise`` calls: it teaches the reward model in place, and moves s."""
+    seen: list[Episode] = []
+
+    def refresh(setting: Setting, episodes: list[Episode], done: int) -> Setting:
+        seen.extend(episodes)
+        if len(seen) < arm.refresh or done >= setting.practice:
+            return setting
+        own = attempted(team.reward, seen, setting.embodiment.steps_to_go, setting.threshold)
+        lessons = [(material.demonstrated, 0.5), (material.mismatched, 0.2), (own, 0.3)]
+        teach(team.reward, lessons, arm.refresh_iterations, seed + done)
+        seen.clear()
+        rules = chosen_for(arm, team, material)
+        return replace(setting, threshold=rules['threshold'], dwell=rules['dwell'])
+
+    return refresh
+
+
+def compare(
+    setting: Setting,
+    team: Team,
+    episodes: list[Episode],
+    features: torch.Tensor,
+    word: str,
+    chosen: dict,
+) -> dict[str, object]:
+    """Return recall and false success for every s and dwell and for the chosen ones; returns."""
+    d = label(team.reward, features, setting.embodiment.steps_to_go).numpy()
+    ends = np.cumsum([len(episode) + 1 for episode in episodes])[:-1]
+    judged = [
+        replace(episode, steps_to_go=part)
+        for episode, part in zip(episodes, np.split(d, ends), strict=True)
+    ]
+    found = {f'fails_{word}': failed_returns(judged, setting)}
+    for dwell in DWELLS:
+        pairs = [detection(setting, judged, s, dwell) for s in THRESHOLDS]
+        found[f'false_{word}_{dwell}'] = [false for false, _ in pairs]
+        found[f'recall_{word}_{dwell}'] = [recall for _, recall in pairs]
+    at_choice = detection(setting, judged, chosen['threshold'], chosen['dwell'])
+    return found | {f'chosen_{word}': list(at_choice)}
+
+
+def detection(
+    setting: Setting, episodes: list[Episode], threshold: float, dwell: int
+) -> tuple[float, float | None]:
+    """Return the share of false successes among all episodes, and the recall."""
+    rules = replace(setting.embodiment.episode, success_threshold=threshold, success_dwell=dwell)
+    found = detect_per_episode(episodes, rules)
+    return found.false_positives / len(episodes), found.to_plain()['recall']
+
+
+def failed_returns(episodes: list[Episode], setting: Setting) -> list[float | None]:
+    """Return d(first) - d(last), and the discounted return, as means over failed attempts."""
+    limit = setting.limit
+    failed = [e.steps_to_go[: limit + 1] for e in episodes if not 0 <= reached_at(e) <= limit]
+    if not failed:
+        return [None, None]
+    whole = [float(d[0] - d[-1]) for d in failed]
+    discounted = [float(returns(rewards(d), setting.gamma).mean()) for d in failed]
+    return [mean(whole), mean(discounted)]
+
+
+def summarise(results: Results) -> list[Table]:
+    """Return what stage 2 reaches, the frontier, the chosen s, and returns of failures."""
+    words = ('before', 'after')
+    return [
+        success_table(results, 'Stage 2 with each reward model'),
+        gain_table(results),
+        chosen_table(results),
+        *(frontier_table(results, word) for word in words),
+        failure_table(results),
+    ]
+
+
+def gain_table(results: Results) -> Table:
+    """Return each cell against the plain one, paired by seed."""
+    rows = [[c, against(results, c, PLAIN).text(100)] for c in results.cells if c != PLAIN]
+    return Table('Success within 40 steps after practice, minus plain (points)', ('', ''), rows)
+
+
+def chosen_table(results: Results) -> Table:
+    """Return what the chosen s and dwell do."""
+    rows = []
+    for cell, word in sets(results):
+        false, recall = zip(*results.values(cell, f'chosen_{word}'), strict=True)
+        rows.append([word.replace('_', ', '), estimate(false), estimate(recall)])
+    head = ('model, policy', 'false success [% of all]', 'recall [%]')
+    return Table('With s and dwell chosen without truth', head, rows)
+
+
+def sets(results: Results) -> list[tuple[str, str]]:
+    """Return the cell and the name of everything that was compared."""
+    shared = [(PLAIN, f'{kind}_{w}') for w in ('before', 'after') for kind in (PLAIN, AWARE)]
+    own = [(cell, f'{cell}_own') for cell in results.cells if cell != PLAIN]
+    return shared + own
+
+
+def frontier_table(results: Results, word: str) -> Table:
+    """Return false success and recall by s and dwell of both models on the same episodes."""
+    rows = [
+        [s, dwell, *(estimate(column) for column in columns(results, word, dwell, k))]
+        for dwell in DWELLS
+        for k, s in enumerate(THRESHOLDS)
+    ]
+    names = [f'{what}, {kind} [%]' for kind in (PLAIN, AWARE) for what in ('false', 'recall')]
+    head = ('s [steps]', 'dwell', *names)
+    return Table(f'The frontier on the policy {word} practice with the plain model', head, rows)
+
+
+def columns(results: Results, word: str, dwell: int, k: int) -> list[list]:
+    """Return false success and recall of both models in every seed, at one s and dwell."""
+    return [
+        [values[k] for values in results.values(PLAIN, f'{what}_{kind}_{word}_{dwell}')]
+        for kind in (PLAIN, AWARE)
+        for what in ('false', 'recall')
+    ]
+
+
+def failure_table(results: Results) -> Table:
+    """Return what failed attempts earn."""
+    rows = []
+    for cell, word in sets(results):
+        found = zip(*results.values(cell, f'fails_{word}'), strict=True)
+        earned = [over_seeds([v for v in one if v is not None]).text(digits=2) for one in found]
+        rows.append([word.replace('_', ', '), *earned])
+    head = ('model, policy', 'd(first) - d(last) [steps]', 'discounted return [steps]')
+    return Table('What attempts that fail within 40 steps earn', head, rows)
+
+
+def estimate(values: list) -> str:
+    """Return shares over seeds in percent, where they are defined."""
+    return over_seeds([value for value in values if value is not None]).text(100)
+
+
+def plot(results: Results) -> dict[str, Figure]:
+    """Draw recall against false success, each dot an s."""
+    figure, axes = axes_of(2)
+    for one, word in zip(axes, ('before', 'after'), strict=True):
+        for k, kind in enumerate((PLAIN, AWARE)):
+            for dwell, style in zip(DWELLS, (':', '--', '-'), strict=True):
+                false, recall = (
+                    [over_seeds([v or 0.0 for v in at]).mean for at in zip(*runs, strict=True)]
+                    for runs in (
+                        results.values(PLAIN, f'{what}_{kind}_{word}_{dwell}')
+                        for what in ('false', 'recall')
+                    )
+                )
+                one.plot(
+                    100 * np.array(false),
+                    100 * np.array(recall),
+                    style,
+                    marker='.',
+                    color=COLOURS[k],
+                    label=f'{kind}, dwell {dwell}',
+                )
+        one.plot([2, 2, 0], [100, 90, 90], color='#d1d5db')
+        one.set(xlabel='false success [% of all]', ylabel='recall [%]', title=f'{word} practice')
+    axes[0].legend(fontsize=7)
+    return {'frontier': figure}
+
+
+EXPERIMENT = Experiment(
+    name='failure_aware',
+    title='A robot that can say: not from here',
+    about=ABOUT.replace('{refresh}', '80').replace('{most}', '2'),
+    config=Arm(),
+    smoke=Arm(replace(TINY, curve=()), iterations=3, refresh=2, refresh_iterations=2, fresh=2),
+    cells=cells,
+    run_cell=run_cell,
+    summarise=summarise,
+    plot=plot,
+)

@@ -33,7 +33,7 @@ class ControlsConfig:
 
     clipped_rate: float = 3e-4
     group: int = 8
-    setting: Setting = field(default_factory=lambda: Setting(curve=(40, 80, 160)))
+    setting: Setting = field(default_factory=lambda: Setting(curve=(40, 80, 160), evaluations=200))
 
 
 def cells(config: ControlsConfig) -> dict[str, Setting]:

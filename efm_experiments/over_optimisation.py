@@ -22,7 +22,7 @@ the next {{window}} episodes that its detector ended. No simulator truth is in i
 checkpoint has learned from the episodes that it is chosen by. Detector and reward are one model,
 so what fools the one can fool the other. The peak is looked for at one half of the evaluation
 scenes and quoted from the other half, both ways round: quoted from where it was found, the best
-of ten checkpoints that are equally good would seem about two points better than the last.
+of several checkpoints that are equally good would seem better than the last.
 {COMMON}"""
 WINDOW = 64
 
@@ -36,7 +36,10 @@ class OverOptimisationConfig:
     ensemble: int = 3
     setting: Setting = field(
         default_factory=lambda: Setting(
-            practice=1520 + WINDOW, curve=tuple(range(152, 1521, 152)), curve_evaluations=300
+            practice=1520 + WINDOW,
+            curve=(152, 304, 608, 912, 1216, 1520),
+            curve_evaluations=200,
+            evaluations=200,
         )
     )
 

@@ -40,7 +40,7 @@ class SweepsConfig:
     temperature: tuple[float, ...] = (0.7, 1.3)
     steps_to_go_bins: tuple[int, ...] = (13, 31)
     action_bins: tuple[int, ...] = (7, 21)
-    setting: Setting = field(default_factory=Setting)
+    setting: Setting = field(default_factory=lambda: Setting(evaluations=200))
 
 
 def cells(config: SweepsConfig) -> dict[str, Setting]:

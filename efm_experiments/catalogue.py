@@ -16,6 +16,7 @@ CATALOGUE = {
     'controls': 'other rewards and other learners at the same number of episodes',
     'reuse': 'samples that teach more than once, and how many episodes that saves',
     'detector': 'how often the robot is right about its own success',
+    'failure_aware': 'a reward model that can say "not from here", against the plain one',
     'over_optimisation': 'practice far past the plateau, and what keeps it there',
     'language': 'sentences, pairs and words that were never trained',
     'transfer': 'camera, colours, friction, latency changed: practice in another world',

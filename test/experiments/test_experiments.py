@@ -11,7 +11,16 @@ import pytest
 from rich.console import Console
 
 # Of the sentence encoder.
-USERS = ('stage_one', 'learners', 'examination', 'detector', 'language', 'towers.training')
+USERS = (
+    'stage_one',
+    'learners',
+    'examination',
+    'detector',
+    'language',
+    'towers.training',
+    'cautious',
+    'failure_aware',
+)
 
 
 @pytest.fixture(scope='module')

@@ -15,13 +15,14 @@ PLAYERS = SimpleNamespace(version=1), None
 ICE = TableConfig(drag=0.1)
 
 
+class Seen(SimpleNamespace):
+    """What ``steps_to_go_error`` needs of an episode."""
+
+    def __len__(self):
+        return len(self.steps_to_go) - 1
+
+
 def seen(d, truth):
-    """Return what ``steps_to_go_error`` needs of an episode."""
-
-    class Seen(SimpleNamespace):
-        def __len__(self):
-            return len(self.steps_to_go) - 1
-
     return Seen(
         steps_to_go=np.array(d, np.float32), true_success_per_step=np.array(truth, dtype=bool)
     )

@@ -15,7 +15,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
 from efm_experiments.setting import text_encoder
 from efm_model.network import CompactModel, FEATURES
-from efm_trainer.dataset import all_features, Samples, to_bins, to_samples
+from efm_trainer.dataset import all_features, look_at, Samples, to_bins, to_samples
 from efm_trainer.losses import smooth_targets
 import torch
 from torch import nn
@@ -60,9 +60,13 @@ class Cautious(nn.Module):
             self.out.bias.copy_(nn.functional.pad(plain.steps_to_go.bias, (0, 1), value=-4.0))
         self.eval()
 
-    def features(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features of the frozen tower."""
-        return self.plain.features(*inputs)
+    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the frozen tower sees."""
+        return self.plain.see(frames)
+
+    def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        return self.plain.relate(*inputs)
 
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of every bin and of 'not from here', ``(N, C + 1)``."""
@@ -167,7 +171,7 @@ def mismatched(model: nn.Module, samples: Samples, scale: StepsToGoRange, seed: 
     of_episode = wrong.episode
     rows = (samples.steps_to_go <= NEAR_END) & (other != samples.sentence)[of_episode]
     with torch.no_grad():
-        found = [model.features(*wrong.glimpses(part)) for part in rows.nonzero()[:, 0].split(64)]
+        found = [look_at(model, wrong, part) for part in rows.nonzero()[:, 0].split(64)]
     features = torch.cat(found) if found else torch.zeros(0, FEATURES)
     return Lessons(features, torch.full((len(features),), scale.bins))
 

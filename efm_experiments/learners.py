@@ -35,9 +35,13 @@ class Pessimist(nn.Module):
         self.config, self.tower = members[0].config, members[0].tower
         self.eval()
 
-    def features(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features of the tower that all share; it is frozen."""
-        return self.members[0].features(*inputs)
+    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the tower sees that all share; it is frozen."""
+        return self.members[0].see(frames)
+
+    def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        return self.members[0].relate(*inputs)
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of the member with the largest mean, ``(B, bins)``."""

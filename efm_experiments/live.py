@@ -16,11 +16,12 @@ class Sight:
     """
     What a frozen tower sees, computed once for all who look at the same moment.
 
-    The judge looks at every episode, then the policy at those that go on.
+    The judge looks at every episode, then the policy at those that go on. A frame is seen again as
+    the previous one of the next moment.
     """
 
     def __init__(self, model: CompactModel):
-        self._model, self._seen = model, {}
+        self._model, self._features, self._frames = model, {}, {}
 
     @torch.no_grad()
     def features(self, observations: np.ndarray, text: np.ndarray, mask: np.ndarray):
@@ -29,10 +30,26 @@ class Sight:
             (pair.tobytes(), states[: int(valid.sum())].tobytes())
             for pair, states, valid in zip(observations, text, mask, strict=True)
         ]
-        if not all(key in self._seen for key in keys):
-            found = self._model.features(*map(torch.from_numpy, (observations, text, mask)))
-            self._seen = dict(zip(keys, found, strict=True))
-        return torch.stack([self._seen[key] for key in keys])
+        if not all(key in self._features for key in keys):
+            found = self._relate(observations, *map(torch.from_numpy, (text, mask)))
+            self._features = dict(zip(keys, found, strict=True))
+        return torch.stack([self._features[key] for key in keys])
+
+    def _relate(
+        self, observations: np.ndarray, text: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the features, of which only new frames are looked at."""
+        names = [tuple(frame.tobytes() for frame in pair) for pair in observations]
+        pairs = zip(names, observations, strict=True)
+        new = {n: f for both, pair in pairs for n, f in zip(both, pair, strict=True)}
+        new = {name: frame for name, frame in new.items() if name not in self._frames}
+        if new:
+            keys, occupancy = self._model.see(torch.from_numpy(np.stack(list(new.values()))))
+            self._frames |= dict(zip(new, zip(keys, occupancy, strict=True), strict=True))
+        keys = torch.stack([torch.stack([self._frames[n][0] for n in both]) for both in names])
+        occupancy = torch.stack([self._frames[now][1] for _, now in names])
+        self._frames = {now: self._frames[now] for _, now in names}
+        return self._model.relate(keys, occupancy, text, mask)
 
 
 class LiveRuntime:

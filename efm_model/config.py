@@ -70,6 +70,9 @@ class PretrainingConfig:
         low=0.0,
         high=1.0,
     )
+    pushes: float = parameter(
+        0.5, 'Share of the scenes that look like a push that is nearly over', low=0.0, high=1.0
+    )
     sentences: int = parameter(110, 'Sentences for each task', low=1, high=1000)
     plain: float = parameter(
         0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0

@@ -151,14 +151,31 @@ class CompactModel(nn.Module):
         :param observations: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
         :param text: token states, ``(B, L, 384)``, with their ``mask``, ``(B, L)``.
         """
-        keys, occupancy = self.tower.image(observations.flatten(0, 1))
-        heat = self.tower.heat(self.tower.text(text, mask)[:, None], keys.unflatten(0, (-1, 2)))
+        keys, occupancy = (
+            seen.unflatten(0, (-1, 2)) for seen in self.see(observations.flatten(0, 1))
+        )
+        return self.relate(keys, occupancy[:, 1], text, mask)
+
+    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and occupancy of ``frames``, ``(B, H, W, 3)``, whatever is asked."""
+        return self.tower.image(frames)
+
+    def relate(
+        self, keys: torch.Tensor, occupancy: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Return the features, ``(B, F)``: where in the frames is what the sentence names.
+
+        :param keys: of the previous and the current frame, ``(B, 2, D, C)``.
+        :param occupancy: of the current frame, ``(B, C)``.
+        """
+        heat = self.tower.heat(self.tower.text(text, mask)[:, None], keys)
         points = self.tower.points(heat)  # (B, 2, Q, 2)
         before, now = points[:, 0], points[:, 1]
         peaks = torch.softmax(heat[:, 1], dim=-1).amax(dim=-1)
         image = self.tower.image
         around = sample_around(
-            torch.sigmoid(occupancy.unflatten(0, (-1, 2))[:, 1]),
+            torch.sigmoid(occupancy),
             now[:, EFFECTOR],
             image.rows,
             image.columns,

@@ -127,13 +127,13 @@ class Classes(nn.Module):
         return torch.cat([tool, self.queries[types]], dim=1)
 
 
-def render_scenes(count: int, seed: int, body: str = 'arm') -> Scenes:
-    """Return ``count`` random scenes of the simulator with one body."""
+def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0) -> Scenes:
+    """Return ``count`` random scenes of the simulator with one body; some are ``pushes``."""
     table, rng = Table(TableConfig(body=body)), np.random.default_rng(seed)
     places = np.array([place_position(place) for place in PLACES])
     images, types, points = [], [], []
     for _ in range(count):
-        positions = random_scene(table, rng)
+        positions = random_scene(table, rng, pushes)
         names = [name for name in positions if name != 'tool']
         images.append(table.render())
         types.append([TYPES.index(name) for name in names])
@@ -337,8 +337,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     arms = round(config.scenes * config.arm_share)
     scenes = concatenate(
-        render_scenes(arms, config.seed),
-        render_scenes(config.scenes - arms, config.seed + 1, 'tool'),
+        render_scenes(arms, config.seed, 'arm', config.pushes),
+        render_scenes(config.scenes - arms, config.seed + 1, 'tool', config.pushes),
     )
     sentences = encode_sentences(config, encoder)
     print(

@@ -10,6 +10,8 @@ import numpy as np
 
 START_LIMIT = 0.13  # largest |x| and |y| of a block or the tool at a reset [m]
 PLACE_OFFSET = 0.115  # distance of the outer places from the middle, per axis [m]
+PUSHED = (0.039, 0.085)  # of a block from that to which it is pushed [m]; two that touch: 0.038
+BEHIND = (0.029, 0.05)  # of the tool from the block that it pushes [m]
 
 
 def place_position(place: str) -> np.ndarray:
@@ -58,6 +60,31 @@ def draw_apart(
             points = np.concatenate([points, candidates[np.argmax(gaps >= spacing)][None]])
         else:
             return points
+
+
+def draw_push(rng: np.random.Generator, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Bring one block next to another, and the tool behind it: a push that is nearly over.
+
+    :param blocks: (N, 2) [m]; where no block has room beside another they stay as they are.
+    :return: blocks, (N, 2), and tool, (2,) [m].
+    """
+    for _ in range(20):
+        source, target = rng.permutation(len(blocks))[:2]
+        angle = rng.uniform(-math.pi, math.pi)
+        there = blocks[target] + rng.uniform(*PUSHED) * heading(angle)
+        others = np.delete(blocks, [source, target], axis=0)
+        if np.linalg.norm(others - there, axis=1).min() > PUSHED[0]:
+            blocks = blocks.copy()
+            blocks[source] = there
+            break
+    behind = rng.uniform(*BEHIND) * heading(angle + rng.normal(0, 0.6))
+    return blocks, blocks[source] + behind
+
+
+def heading(angle: float) -> np.ndarray:
+    """Return the unit vector of an angle, (2,)."""
+    return np.array([math.cos(angle), math.sin(angle)])
 
 
 def clear_of(tool: np.ndarray, blocks: np.ndarray) -> np.ndarray:

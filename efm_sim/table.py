@@ -9,8 +9,10 @@ import cv2
 from efm_sim.arrangement import (
     clear_of,
     draw_apart,
+    draw_push,
     draw_task,
     draw_types,
+    heading,
     place_position,
     START_LIMIT,
 )
@@ -267,23 +269,27 @@ class Table:
                 return points[:-1], points[-1]
 
 
-def random_scene(table: Table, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def random_scene(
+    table: Table, rng: np.random.Generator, pushes: float = 0.0
+) -> dict[str, np.ndarray]:
     """
     Arrange a random scene for pretraining.
 
     Return where everything is: tool and six blocks, (3,) float64 [m] each.
 
-    Blocks may touch; in half of the scenes the tool is at a block. The table's task and
-    instruction mean nothing.
+    Blocks may touch; the tool is at a block or anywhere. The table's task and instruction mean
+    nothing.
+
+    :param pushes: share of the scenes that look like a push that is nearly over.
     """
     types = draw_types(rng)
     limit = rng.uniform(START_LIMIT, 0.165)
     blocks = draw_apart(rng, [rng.choice([0.046, 0.072])] * len(SLOTS), limit)
-    if rng.random() < 0.5:
+    if pushes and rng.random() < pushes:
+        blocks, tool = draw_push(rng, blocks)
+    elif rng.random() < 0.5:
         angle, gap = rng.uniform(-math.pi, math.pi), rng.uniform(0.031, 0.06)
-        tool = blocks[rng.integers(len(SLOTS))] + gap * np.array(
-            [math.cos(angle), math.sin(angle)]
-        )
+        tool = blocks[rng.integers(len(SLOTS))] + gap * heading(angle)
     else:
         tool = rng.uniform(-TOOL_LIMIT, TOOL_LIMIT, 2)
     table.arrange(

@@ -132,7 +132,18 @@ def features_of(model: CompactModel, samples: Samples) -> Features:
 def all_features(model: CompactModel, samples: Samples) -> torch.Tensor:
     """Return the features of every observation, ``(N, F)``."""
     rows = torch.arange(len(samples.frames)).split(CHUNK)
-    return torch.cat([model.features(*samples.glimpses(chunk)) for chunk in rows])
+    return torch.cat([look_at(model, samples, chunk) for chunk in rows])
+
+
+def look_at(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
+    """Return the features of the observations ``rows``, ``(B, F)``; each frame is seen once."""
+    pairs = torch.stack([samples.previous[rows], rows], dim=1)
+    frames = pairs.unique()
+    keys, occupancy = model.see(samples.frames[frames])
+    pairs = torch.searchsorted(frames, pairs)
+    sentence = samples.sentence[samples.episode[rows]]
+    text, mask = samples.text[sentence], samples.mask[sentence]
+    return model.relate(keys[pairs], occupancy[pairs[:, 1]], text, mask)
 
 
 def scenes_of(model: CompactModel, samples: Samples) -> Features:

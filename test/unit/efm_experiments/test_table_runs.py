@@ -13,6 +13,7 @@ from efm_reward.judge import Judge
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,17 @@ def test_a_group_meets_one_scene():
 def test_a_setting_out_of_range_is_refused():
     with pytest.raises(ValueError, match='gamma'):
         replace(TINY, gamma=1.5)
+
+
+def test_a_frame_is_looked_at_once_though_it_is_also_the_one_before(monkeypatch):
+    model = new_model(table_arm(), 0, 'scratch')
+    shots = frames(4)
+    text, mask = np.ones((1, 3, 384), np.float32), np.ones((1, 3), np.float32)
+    sight, looked, see = Sight(model), [], model.see
+    pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
+    with torch.no_grad():
+        expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]
+    monkeypatch.setattr(model, 'see', lambda new: looked.append(len(new)) or see(new))
+    for pair, features in zip(pairs, expected, strict=True):
+        torch.testing.assert_close(sight.features(pair, text, mask), features)
+    assert looked == [1, 1, 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efm_sim import graphics
-from efm_sim.arrangement import draw_apart, draw_types
+from efm_sim.arrangement import BEHIND, draw_apart, draw_push, draw_types, PUSHED
 from efm_sim.config import TableConfig
 from efm_sim.language import Task, TYPES, types_in
 from efm_sim.scene import CUBE_HALF_SIDE, find_urdf, TOOL_LIMIT
@@ -302,3 +302,20 @@ def test_the_held_out_pairs_can_be_asked_for():
     for seed in range(5):
         table.reset(seed)
         assert set(types_in(table.task)) <= set(table.positions())
+
+
+def test_a_push_brings_one_block_to_another_and_the_tool_behind_it():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        before = draw_apart(rng, [0.072] * 6)
+        after, tool = draw_push(rng, before)
+        (moved,) = np.flatnonzero((after != before).any(axis=1))
+        gaps = np.linalg.norm(np.delete(after, moved, axis=0) - after[moved], axis=1)
+        assert PUSHED[0] <= gaps.min() <= PUSHED[1]
+        assert BEHIND[0] <= np.linalg.norm(tool - after[moved]) <= BEHIND[1]
+
+
+def test_a_push_leaves_blocks_alone_that_have_no_room():
+    blocks = 0.03 * np.stack(np.meshgrid(*2 * [np.arange(-9.0, 10.0)]), axis=-1).reshape(-1, 2)
+    after, _ = draw_push(np.random.default_rng(0), blocks)
+    np.testing.assert_array_equal(after, blocks)

@@ -9,10 +9,12 @@ import json
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.experiment import digest
-from efm_experiments.live import LiveJudge, LivePolicy, LiveRuntime, Sight
+from efm_experiments.live import LiveRuntime, Sight
 from efm_experiments.setting import EVALUATION, SEEDS, Setting, text_encoder, worlds
 from efm_experiments.stage_one import origins, StageOne, Team, timed
 from efm_experiments.store import write_whole
+from efm_policy.policy import Policy
+from efm_reward.judge import Judge
 from efm_sim.rollout import Attempt, PolicyActor, Runner, World
 from efm_trainer.evaluation import first_detection
 from efm_trainer.reinforce import have_same_tower
@@ -114,14 +116,14 @@ def examine(
 
 def players(
     setting: Setting, team: Team, version: int = 1, temperature: float = 1.0
-) -> tuple[LivePolicy, LiveJudge]:
+) -> tuple[Policy, Judge]:
     """Return policy and judge around the models as they are now."""
     sight = Sight(team.reward)
     own = sight if have_same_tower(team.policy, team.reward) else Sight(team.policy)
     robot, encoder = setting.embodiment, text_encoder()
     return (
-        LivePolicy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
-        LiveJudge(LiveRuntime(team.reward, sight), encoder, robot),
+        Policy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
+        Judge(LiveRuntime(team.reward, sight), encoder, robot),
     )
 
 

@@ -1,13 +1,8 @@
-"""Policy and judge in torch, on models that are still learning: no export between two updates."""
+"""Models that are still learning, in torch: no export between two updates."""
 
 from __future__ import annotations
 
-from efm_core.embodiment import Embodiment
 from efm_model.network import CompactModel
-from efm_model.text import TextEncoder
-from efm_model.tokeniser import ActionTokeniser
-from efm_policy.policy import Policy
-from efm_reward.judge import Judge
 import numpy as np
 import torch
 
@@ -78,28 +73,3 @@ class LiveRuntime:
             return {'probabilities': torch.softmax(logits, dim=-1).numpy()}
         tokens, log_probability, _ = self._model.sample(features, torch.from_numpy(gumbel))
         return {'tokens': tokens.numpy(), 'log_probability': log_probability.numpy()}
-
-
-class LivePolicy(Policy):
-    """The robot's policy around a torch model."""
-
-    def __init__(
-        self,
-        runtime: LiveRuntime,
-        encoder: TextEncoder,
-        embodiment: Embodiment,
-        temperature: float = 1.0,
-    ):
-        self._runtime, self._text_encoder, self._temperature = runtime, encoder, temperature
-        self._spec, self._episode = embodiment.observation_spec, None
-        self._tokeniser = ActionTokeniser(embodiment.action)
-        self._noise_shape = tuple(runtime.input_shape('gumbel')[1:])
-
-
-class LiveJudge(Judge):
-    """The robot's judge around a torch model."""
-
-    def __init__(self, runtime: LiveRuntime, encoder: TextEncoder, embodiment: Embodiment):
-        self._runtime, self._text_encoder = runtime, encoder
-        self._spec, self._episode = embodiment.observation_spec, None
-        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from efm_core.embodiment import Embodiment
 import numpy as np
 import onnxruntime
 
 PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider')
+
+
+class Answers(Protocol):
+    """What policy and judge need of a model: an exported one, or one that is still learning."""
+
+    version: int
+
+    def input_shape(self, name: str) -> list[int | str]:
+        """Return the shape of the input called ``name``; a word stands for any length."""
+
+    def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name."""
 
 
 class Runtime:

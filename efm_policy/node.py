@@ -49,7 +49,9 @@ class PolicyNode(EpisodicNode):
 
     def _load(self, uri: str, sha256: str) -> Policy:
         files = load_release(uri, sha256, self.embodiment.hash)
-        return Policy(files.policy, self._text_encoder, self.embodiment, self.config.temperature)
+        return Policy.load(
+            files.policy, self._text_encoder, self.embodiment, self.config.temperature
+        )
 
     def _on_release(self, message: PolicyRelease) -> None:
         if message.stage == 'active' and message.version != self._version():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_model.runtime import Eye, glimpses, Runtime
+from efm_model.runtime import Answers, Eye, glimpses, Runtime
 from efm_model.text import TextEncoder
 from efm_model.tokeniser import ActionTokeniser
 import numpy as np
@@ -48,21 +48,20 @@ class Policy:
 
     def __init__(
         self,
-        path: str | Path,
+        runtime: Answers,
         text_encoder: TextEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
     ):
         """
-        Open an exported policy.
+        Act by what ``runtime`` answers.
 
         :param temperature: of sampling; 0 takes the likeliest token, which is unreliable after
             practice.
-        :raises ValueError: when the file was made for another embodiment, or the language is not
-            the encoder's.
+        :raises ValueError: when the robot's language is not the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        self._runtime = Runtime(path, 'policy', embodiment)
+        self._runtime = runtime
         self._spec, self._text_encoder, self._temperature = (
             embodiment.observation_spec,
             text_encoder,
@@ -71,6 +70,23 @@ class Policy:
         self._tokeniser = ActionTokeniser(embodiment.action)
         self._noise_shape = tuple(self._runtime.input_shape('gumbel')[1:])
         self._episode: PolicyEpisode | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        text_encoder: TextEncoder,
+        embodiment: Embodiment,
+        temperature: float = 1.0,
+    ) -> Policy:
+        """
+        Open an exported policy; the other arguments as above.
+
+        :raises ValueError: when the file was made for another embodiment, or the language is not
+            the encoder's.
+        """
+        text_encoder.check_language(embodiment.instruction_language)
+        return cls(Runtime(path, 'policy', embodiment), text_encoder, embodiment, temperature)
 
     @property
     def version(self) -> int:

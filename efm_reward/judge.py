@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_model.runtime import Eye, glimpses, Runtime
+from efm_model.runtime import Answers, Eye, glimpses, Runtime
 from efm_model.text import TextEncoder
 import numpy as np
 
@@ -53,7 +53,20 @@ class Judge:
     once with ``start`` and ``judge_batch``.
     """
 
-    def __init__(self, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment):
+    def __init__(self, runtime: Answers, text_encoder: TextEncoder, embodiment: Embodiment):
+        """
+        Judge by what ``runtime`` answers.
+
+        :raises ValueError: when the robot's language is not the encoder's.
+        """
+        text_encoder.check_language(embodiment.instruction_language)
+        self._runtime = runtime
+        self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
+        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
+        self._episode: JudgeEpisode | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment) -> Judge:
         """
         Open an exported reward model.
 
@@ -61,10 +74,7 @@ class Judge:
             the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        self._runtime = Runtime(path, 'reward', embodiment)
-        self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
-        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
-        self._episode: JudgeEpisode | None = None
+        return cls(Runtime(path, 'reward', embodiment), text_encoder, embodiment)
 
     @property
     def version(self) -> int:

@@ -37,7 +37,7 @@ class RewardNode(EpisodicNode):
         config = self.config
         self.watch(load_embodiment(config.embodiment), config.lockstep)
         files = load_release(config.release, '', self.embodiment.hash)
-        self._judge = Judge(
+        self._judge = Judge.load(
             files.reward,
             TextEncoder(config.text_encoder or ensure_text_encoder()),
             self.embodiment,

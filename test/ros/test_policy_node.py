@@ -114,7 +114,7 @@ def test_an_action_names_all_that_it_comes_from(scene, embodiment, shelf, pictur
 
 
 def test_the_node_says_what_the_policy_itself_says(scene, embodiment, shelf):
-    alone = Policy(f'{shelf(7).uri}/policy.onnx', FakeTextEncoder(), embodiment)
+    alone = Policy.load(f'{shelf(7).uri}/policy.onnx', FakeTextEncoder(), embodiment)
     alone.begin(SENTENCE, 3)
     for step, action in enumerate(scene.run_episode('first', seed=3)):
         expected = alone.act(PICTURES[step])

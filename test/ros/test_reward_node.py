@@ -59,7 +59,7 @@ def scene_for(stage, make_event, shelf, yaml_of):
 
 def test_the_node_says_what_the_judge_itself_says(scene_for, shelf):
     scene = scene_for(table_arm())
-    alone = Judge(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
+    alone = Judge.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
     alone.begin(SENTENCE)
     for step, said in enumerate(scene.run_episode('first')):
         expected = alone.judge(PICTURES[step])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_experiments import demonstrations as made
-from efm_experiments.live import LiveJudge, LivePolicy, LiveRuntime, Sight
+from efm_experiments.live import LiveRuntime, Sight
 from efm_experiments.setting import Setting, TINY, worlds
 from efm_experiments.table import Grouped, reached_at, steps, success
 from efm_model.export import export_policy, export_reward
@@ -40,11 +40,11 @@ def test_the_settings_rules_reach_the_robot():
 def test_live_models_say_what_exported_ones_say(tmp_path):
     model, robot, encoder = new_model(table_arm(), seed=3), table_arm(), FakeTextEncoder()
     exported = (
-        Policy(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
-        Judge(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
+        Policy.load(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
+        Judge.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
     )
     runtime = LiveRuntime(model, Sight(model))
-    live = LivePolicy(runtime, encoder, robot), LiveJudge(runtime, encoder, robot)
+    live = Policy(runtime, encoder, robot), Judge(runtime, encoder, robot)
     said = []
     for policy, judge in (exported, live):
         acting = [policy.start(SENTENCE, seed) for seed in range(3)]

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def policy():
-    return Policy(exported('policy'), FakeTextEncoder(), table_arm())
+    return Policy.load(exported('policy'), FakeTextEncoder(), table_arm())
 
 
 def episode(policy, seed, pictures):
@@ -52,7 +52,7 @@ def test_many_episodes_at_once_act_as_each_alone(policy):
 
 
 def test_at_temperature_zero_the_seed_does_not_matter():
-    policy = Policy(exported('policy'), FakeTextEncoder(), table_arm(), temperature=0.0)
+    policy = Policy.load(exported('policy'), FakeTextEncoder(), table_arm(), temperature=0.0)
     pictures = frames(10)
     assert episode(policy, 1, pictures) == episode(policy, 2, pictures)
 
@@ -84,7 +84,7 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
     model = new_model(table_arm(), tower='scratch')
     model.policy.out[0].bias.data[3] = float('nan')
-    policy = Policy(
+    policy = Policy.load(
         export_policy(model, tmp_path / 'p.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
     )
     policy.begin(SENTENCE, 1)
@@ -105,7 +105,7 @@ def test_an_empty_instruction_is_refused(policy):
 def test_an_embodiment_that_speaks_another_language_is_refused():
     german = dataclasses.replace(table_arm(), instruction_language='de')
     with pytest.raises(ValueError, match=r"instruction_language: expected en.*got 'de'"):
-        Policy(exported('policy'), FakeTextEncoder(), german)
+        Policy.load(exported('policy'), FakeTextEncoder(), german)
 
 
 def test_policy_and_judge_run_without_torch():
@@ -116,8 +116,8 @@ def test_policy_and_judge_run_without_torch():
             'from efm_core.embodiment import load_embodiment',
             'from efm_policy.policy import Policy; from efm_reward.judge import Judge',
             'from models import FakeTextEncoder, frames, table_arm',
-            f'policy = Policy({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
-            f'judge = Judge({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
+            f'policy = Policy.load({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
+            f'judge = Judge.load({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
             'policy.begin("push it", 1); policy.act(frames(1)[0])',
             'judge.begin("push it"); judge.judge(frames(1)[0])',
         )

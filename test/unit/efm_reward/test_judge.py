@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def judge():
-    return Judge(exported('reward'), FakeTextEncoder(), table_arm())
+    return Judge.load(exported('reward'), FakeTextEncoder(), table_arm())
 
 
 class FakeRuntime:
@@ -89,7 +89,7 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
     model = new_model(table_arm(), tower='scratch')
     model.steps_to_go.weight.data.fill_(float('nan'))
-    judge = Judge(
+    judge = Judge.load(
         export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
     )
     judge.begin(SENTENCE)
@@ -107,4 +107,4 @@ def test_judging_before_an_episode_has_begun_is_refused(judge):
 def test_another_embodiment_is_refused():
     other = dataclasses.replace(table_arm(), name='other')
     with pytest.raises(ValueError, match=f'{other.hash}.*{table_arm().hash}'):
-        Judge(exported('reward'), FakeTextEncoder(), other)
+        Judge.load(exported('reward'), FakeTextEncoder(), other)

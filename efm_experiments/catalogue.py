@@ -33,4 +33,4 @@ def load(name: str) -> Experiment:
     """
     if name not in CATALOGUE:
         raise ValueError(f'experiment: expected one of {", ".join(CATALOGUE)}, got {name!r}')
-    return importlib.import_module(f'efm_experiments.{name}').EXPERIMENT
+    return importlib.import_module(f'efm_experiments.studies.{name}').EXPERIMENT

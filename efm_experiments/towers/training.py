@@ -19,10 +19,10 @@ import tempfile
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment
 from efm_experiments.caches import cache, fingerprint
-from efm_experiments.demonstrations import demonstrations
 from efm_experiments.experiment import digest
-from efm_experiments.setting import table_robot, text_encoder
-from efm_experiments.stage_one import timed
+from efm_experiments.table.demonstrations import demonstrations
+from efm_experiments.table.setting import table_robot, text_encoder
+from efm_experiments.table.stage_one import timed
 from efm_experiments.towers.models import blank, EndToEnd, new_end_to_end, TOWERS
 from efm_experiments.towers.unimodal import VisionConfig
 from efm_model.tokeniser import ActionTokeniser

@@ -12,14 +12,14 @@ from rich.console import Console
 
 # Of the sentence encoder.
 USERS = (
-    'stage_one',
-    'learners',
-    'examination',
-    'detector',
-    'language',
+    'learners.alternatives',
+    'learners.cautious',
+    'studies.detector',
+    'studies.failure_aware',
+    'studies.language',
+    'table.examination',
+    'table.stage_one',
     'towers.training',
-    'cautious',
-    'failure_aware',
 )
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from efm_experiments import elsewhere, new_skill, table, transfer
-from efm_experiments.elsewhere import known, steps_to_go_error
 from efm_experiments.experiment import Record, Results
-from efm_experiments.setting import HOME, TINY, worlds
+from efm_experiments.studies import new_skill, transfer
+from efm_experiments.table import elsewhere, practice
+from efm_experiments.table.elsewhere import known, steps_to_go_error
+from efm_experiments.table.setting import HOME, TINY, worlds
 from efm_sim.config import TableConfig
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def test_practice_and_its_curve_are_in_the_world_that_was_asked_for(monkeypatch)
         asked.append(like)
         raise LookupError
 
-    monkeypatch.setattr(table, 'worlds', note)
-    monkeypatch.setattr(table, 'players', lambda *arguments: PLAYERS)
-    for function, arguments in ((table.attempts, (0, 0, 1, 1)), (table.point, (0, 1))):
+    monkeypatch.setattr(practice, 'worlds', note)
+    monkeypatch.setattr(practice, 'players', lambda *arguments: PLAYERS)
+    for function, arguments in ((practice.attempts, (0, 0, 1, 1)), (practice.point, (0, 1))):
         with pytest.raises(LookupError):
             function(TINY, None, *arguments, world=ICE)
     assert asked == [ICE, ICE]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments import cautious, failure_aware
-from efm_experiments.cautious import (
+from efm_experiments.learners import cautious
+from efm_experiments.learners.cautious import (
     at_rest,
     attempted,
     Cautious,
@@ -16,9 +16,10 @@ from efm_experiments.cautious import (
     rewound,
     teach,
 )
-from efm_experiments.choosing import choose, first_alarm, held_out, HeldOut, WAIT
-from efm_experiments.failure_aware import failed_returns
-from efm_experiments.setting import TINY
+from efm_experiments.learners.choosing import choose, first_alarm, held_out, HeldOut, WAIT
+from efm_experiments.studies import failure_aware
+from efm_experiments.studies.failure_aware import failed_returns
+from efm_experiments.table.setting import TINY
 from efm_model.network import new_model
 from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.reinforce import label

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import re
 
-from efm_experiments import fresh
-from efm_experiments.canonical import Canonicaliser
-from efm_experiments.fresh import Asked, rename, rephrase
-from efm_experiments.setting import worlds
+from efm_experiments.studies import fresh
+from efm_experiments.studies.canonical import Canonicaliser
+from efm_experiments.studies.fresh import Asked, rename, rephrase
+from efm_experiments.table.setting import worlds
 from efm_model.pretraining import AFTER, BEFORE
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim import language

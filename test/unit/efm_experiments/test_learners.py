@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments import learners
-from efm_experiments.learners import BONUS, generalised, make_learner, Pessimist
-from efm_experiments.setting import LEARNERS, TINY
+from efm_experiments.learners import alternatives
+from efm_experiments.learners.alternatives import BONUS, generalised, make_learner, Pessimist
+from efm_experiments.table.setting import LEARNERS, TINY
 from efm_model.network import log_probability, new_model
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
@@ -17,7 +17,7 @@ SETTING = replace(TINY, limit=40)
 
 @pytest.fixture(autouse=True)
 def words(monkeypatch):
-    monkeypatch.setattr(learners, 'text_encoder', FakeTextEncoder)
+    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
 
 
 @pytest.fixture(scope='module')

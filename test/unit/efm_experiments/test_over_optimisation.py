@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from efm_experiments.experiment import Record
-from efm_experiments.over_optimisation import ends, peak, seen_by_itself
+from efm_experiments.studies.over_optimisation import ends, peak, seen_by_itself
 import pytest
 
 

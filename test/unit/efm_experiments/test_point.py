@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from efm_experiments.point import demonstrate, Points, rollout, SUCCESS_RADIUS
+from efm_experiments.studies.point import demonstrate, Points, rollout, SUCCESS_RADIUS
 import numpy as np
 
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 import math
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments import learners
-from efm_experiments.anchoring import Averaged, follow, Following
-from efm_experiments.reuse import first_reached, needed
-from efm_experiments.reusing import (
+from efm_experiments.learners import alternatives
+from efm_experiments.learners.anchoring import Averaged, follow, Following
+from efm_experiments.learners.reusing import (
     clipped,
     Critic,
     joined,
@@ -18,7 +17,8 @@ from efm_experiments.reusing import (
     Reusing,
     truncated,
 )
-from efm_experiments.setting import TINY
+from efm_experiments.studies.reuse import first_reached, needed
+from efm_experiments.table.setting import TINY
 from efm_model.network import FEATURES, new_model
 from efm_trainer.reinforce import Reinforce
 from models import FakeTextEncoder, frames, table_arm
@@ -193,9 +193,9 @@ def test_what_some_seeds_never_reach_has_no_upper_end():
 
 
 def test_samples_of_another_temperature_are_not_used_again(models, monkeypatch):
-    monkeypatch.setattr(learners, 'text_encoder', FakeTextEncoder)
+    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
     with pytest.raises(ValueError, match='temperature: expected 1'):
-        learners.make_learner(replace(SETTING, learner='replay', temperature=0.7), *models)
+        alternatives.make_learner(replace(SETTING, learner='replay', temperature=0.7), *models)
 
 
 def test_a_follower_moves_its_share_of_the_way(models):

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from efm_experiments import demonstrations as made
-from efm_experiments.live import LiveRuntime, Sight
-from efm_experiments.setting import Setting, TINY, worlds
-from efm_experiments.table import Grouped, reached_at, steps, success
+from efm_experiments.table import demonstrations as made
+from efm_experiments.table.live import LiveRuntime, Sight
+from efm_experiments.table.practice import Grouped, reached_at, steps, success
+from efm_experiments.table.setting import Setting, TINY, worlds
 from efm_model.export import export_policy, export_reward
 from efm_model.network import new_model
 from efm_policy.policy import Policy

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from efm_experiments import ablation
-from efm_experiments.ablation import AblationConfig, cells, SMOKE
-from efm_experiments.setting import table_robot
+from efm_experiments.studies import ablation
+from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
+from efm_experiments.table.setting import table_robot
 from efm_experiments.towers import imagenet, training
 from efm_experiments.towers.imagenet import first_blocks, ImageNetTower, is_installed
 from efm_experiments.towers.models import blank, new_end_to_end, OpenTower, TOWERS

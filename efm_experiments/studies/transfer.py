@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from efm_experiments.elsewhere import look, plot_worlds, quality_table
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds
 from efm_experiments.plots import axes_of, COLOURS
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.stage_one import make_team, timed
-from efm_experiments.table import practise
-from efm_experiments.table_report import (
+from efm_experiments.table.elsewhere import look, plot_worlds, quality_table
+from efm_experiments.table.practice import practise
+from efm_experiments.table.report import (
     COMMON,
     gain,
     LIMIT,
@@ -19,6 +17,8 @@ from efm_experiments.table_report import (
     success_table,
     time_table,
 )
+from efm_experiments.table.setting import Setting, TINY
+from efm_experiments.table.stage_one import make_team, timed
 from efm_sim.config import TableConfig
 from matplotlib.figure import Figure
 import numpy as np

@@ -14,10 +14,10 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_experiments.caches import cache, fingerprint
-from efm_experiments.demonstrations import demonstrations
 from efm_experiments.experiment import digest
-from efm_experiments.learners import Pessimist
-from efm_experiments.setting import Setting, table_robot, text_encoder
+from efm_experiments.learners.alternatives import Pessimist
+from efm_experiments.table.demonstrations import demonstrations
+from efm_experiments.table.setting import Setting, table_robot, text_encoder
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import CompactModel
 from efm_trainer.config import SftConfig

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.table import run_cell
-from efm_experiments.table_report import (
+from efm_experiments.table.practice import run_cell
+from efm_experiments.table.report import (
     COMMON,
     gain,
     plot_curves,
@@ -16,6 +15,7 @@ from efm_experiments.table_report import (
     success_table,
     time_table,
 )
+from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 
 ABOUT = f"""

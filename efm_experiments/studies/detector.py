@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_core.episode import Episode
-from efm_experiments.demonstrations import demonstrations
-from efm_experiments.examination import examine, figures, reached_at
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of, COLOURS
-from efm_experiments.setting import Setting, text_encoder, TINY
-from efm_experiments.stage_one import make_team, Team
-from efm_experiments.table import practise
-from efm_experiments.table_report import COMMON, success_table
+from efm_experiments.table.demonstrations import demonstrations
+from efm_experiments.table.examination import examine, figures, reached_at
+from efm_experiments.table.practice import practise
+from efm_experiments.table.report import COMMON, success_table
+from efm_experiments.table.setting import Setting, text_encoder, TINY
+from efm_experiments.table.stage_one import make_team, Team
 from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.evaluation import detect, detect_per_episode
 from matplotlib.figure import Figure

@@ -7,14 +7,12 @@ import functools
 import sys
 
 from efm_core.config import parameter
-from efm_experiments.examination import before_practice, examine, figures
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.stage_one import checkpoint, stage_one, Team, timed
-from efm_experiments.table import practise
-from efm_experiments.table_report import (
+from efm_experiments.table.examination import before_practice, examine, figures
+from efm_experiments.table.practice import practise
+from efm_experiments.table.report import (
     against,
     COMMON,
     plot_bars,
@@ -22,6 +20,8 @@ from efm_experiments.table_report import (
     success_table,
     time_table,
 )
+from efm_experiments.table.setting import Setting, TINY
+from efm_experiments.table.stage_one import checkpoint, stage_one, Team, timed
 from efm_experiments.towers.imagenet import is_installed, MISSING
 from efm_experiments.towers.training import EndToEndConfig, StageOneEndToEnd, train_along
 from efm_experiments.towers.unimodal import VisionConfig

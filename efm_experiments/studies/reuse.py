@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import math
 
-from efm_experiments.examination import success
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds
-from efm_experiments.reusing import REUSES
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.table import run_cell
-from efm_experiments.table_report import (
+from efm_experiments.learners.reusing import REUSES
+from efm_experiments.table.examination import success
+from efm_experiments.table.practice import run_cell
+from efm_experiments.table.report import (
     COMMON,
     LIMIT,
     plot_bars,
@@ -21,6 +20,7 @@ from efm_experiments.table_report import (
     success_table,
     whole_curve,
 )
+from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 import numpy as np
 

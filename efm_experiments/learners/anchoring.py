@@ -5,8 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 
 from efm_core.episode import Episode
-from efm_experiments.descent import Descent
-from efm_experiments.reusing import Reuse, Reusing
+from efm_experiments.learners.descent import Descent
+from efm_experiments.learners.reusing import Reuse, Reusing
 from efm_model.network import CompactModel
 from efm_trainer.losses import reinforce_loss
 from efm_trainer.reinforce import Batch

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.table import run_cell
-from efm_experiments.table_report import against, COMMON, plot_bars, success_table
+from efm_experiments.table.practice import run_cell
+from efm_experiments.table.report import against, COMMON, plot_bars, success_table
+from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 
 ABOUT = f"""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from efm_experiments.canonical import Canonicaliser
-from efm_experiments.examination import examine, figures
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.fresh import Asked, rename, rephrase
 from efm_experiments.intervals import over_episodes, over_seeds, paired_over_seeds
 from efm_experiments.plots import axes_of, bars
-from efm_experiments.setting import Setting, text_encoder, TINY, worlds
-from efm_experiments.stage_one import make_team, Team
-from efm_experiments.table import practise
-from efm_experiments.table_report import COMMON, LIMIT, rates
+from efm_experiments.studies.canonical import Canonicaliser
+from efm_experiments.studies.fresh import Asked, rename, rephrase
+from efm_experiments.table.examination import examine, figures
+from efm_experiments.table.practice import practise
+from efm_experiments.table.report import COMMON, LIMIT, rates
+from efm_experiments.table.setting import Setting, text_encoder, TINY, worlds
+from efm_experiments.table.stage_one import make_team, Team
 from efm_sim.language import phrase, Task, tasks
 from matplotlib.figure import Figure
 import numpy as np

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from efm_core.episode import Episode, Kind, Termination
-from efm_experiments.examination import (
+from efm_experiments.learners.alternatives import make_learner
+from efm_experiments.table.examination import (
     before_practice,
     examine,
     figures,
@@ -15,9 +16,8 @@ from efm_experiments.examination import (
     steps,
     success,
 )
-from efm_experiments.learners import make_learner
-from efm_experiments.setting import HOME, PRACTICE, SEEDS, Setting, worlds
-from efm_experiments.stage_one import make_team, Team, timed
+from efm_experiments.table.setting import HOME, PRACTICE, SEEDS, Setting, worlds
+from efm_experiments.table.stage_one import make_team, Team, timed
 from efm_sim.config import TableConfig
 from efm_sim.rollout import rollout
 from efm_sim.table import Table

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode, Termination
-from efm_experiments.anchoring import Anchored, Averaged, Following, SHARE
-from efm_experiments.descent import Descent, ordered
-from efm_experiments.reusing import REUSES, Reusing
-from efm_experiments.setting import Setting, text_encoder
+from efm_experiments.learners.anchoring import Anchored, Averaged, Following, SHARE
+from efm_experiments.learners.descent import Descent, ordered
+from efm_experiments.learners.reusing import REUSES, Reusing
+from efm_experiments.table.setting import Setting, text_encoder
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns
 from efm_trainer.reinforce import Batch, Reinforce

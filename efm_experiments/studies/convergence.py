@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from efm_experiments import ablation
-from efm_experiments.ablation import (
+from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.studies import ablation
+from efm_experiments.studies.ablation import (
     AblationCell,
     available,
     losses_table,
@@ -14,8 +15,7 @@ from efm_experiments.ablation import (
     run_cell,
     WORDS,
 )
-from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.table_report import COMMON, plot_bars, success_table, time_table
+from efm_experiments.table.report import COMMON, plot_bars, success_table, time_table
 from efm_experiments.towers.training import EndToEndConfig
 from matplotlib.figure import Figure
 

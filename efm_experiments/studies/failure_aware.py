@@ -8,7 +8,9 @@ import functools
 
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
-from efm_experiments.cautious import (
+from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.intervals import over_seeds
+from efm_experiments.learners.cautious import (
     attempted,
     Cautious,
     demonstrated,
@@ -16,16 +18,14 @@ from efm_experiments.cautious import (
     mismatched,
     teach,
 )
-from efm_experiments.choosing import choose, DWELLS, held_out, HeldOut, THRESHOLDS
-from efm_experiments.demonstrations import demonstrations
-from efm_experiments.examination import before_practice, examine, figures, reached_at
-from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.learners.choosing import choose, DWELLS, held_out, HeldOut, THRESHOLDS
 from efm_experiments.plots import axes_of, COLOURS
-from efm_experiments.setting import Setting, text_encoder, TINY
-from efm_experiments.stage_one import make_team, Team
-from efm_experiments.table import mean, practise, unchanged
-from efm_experiments.table_report import against, COMMON, success_table
+from efm_experiments.table.demonstrations import demonstrations
+from efm_experiments.table.examination import before_practice, examine, figures, reached_at
+from efm_experiments.table.practice import mean, practise, unchanged
+from efm_experiments.table.report import against, COMMON, success_table
+from efm_experiments.table.setting import Setting, text_encoder, TINY
+from efm_experiments.table.stage_one import make_team, Team
 from efm_reward.reward import returns, rewards
 from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.evaluation import detect_per_episode

@@ -9,10 +9,10 @@ import json
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.experiment import digest
-from efm_experiments.live import LiveRuntime, Sight
-from efm_experiments.setting import EVALUATION, SEEDS, Setting, text_encoder, worlds
-from efm_experiments.stage_one import origins, StageOne, Team, timed
 from efm_experiments.store import write_whole
+from efm_experiments.table.live import LiveRuntime, Sight
+from efm_experiments.table.setting import EVALUATION, SEEDS, Setting, text_encoder, worlds
+from efm_experiments.table.stage_one import origins, StageOne, Team, timed
 from efm_policy.policy import Policy
 from efm_reward.judge import Judge
 from efm_sim.rollout import Attempt, PolicyActor, Runner, World

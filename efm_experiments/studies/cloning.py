@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from efm_experiments import table
-from efm_experiments.examination import reached_at
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.setting import EVALUATION, SEEDS, Setting, TINY, worlds
-from efm_experiments.table_report import COMMON, plot_bars, success_table, time_table
+from efm_experiments.table import practice
+from efm_experiments.table.examination import reached_at
+from efm_experiments.table.report import COMMON, plot_bars, success_table, time_table
+from efm_experiments.table.setting import EVALUATION, SEEDS, Setting, TINY, worlds
 from efm_sim.rollout import demonstrate
 from matplotlib.figure import Figure
 
@@ -53,7 +53,7 @@ def cells(config: CloningConfig) -> dict[str, Demonstrator | Setting]:
 def run_cell(cell: Demonstrator | Setting, seed: int) -> dict:
     """Return when each episode reached its goal."""
     if isinstance(cell, Setting):
-        return table.run_cell(cell, seed)
+        return practice.run_cell(cell, seed)
     setting = cell.setting
     first = EVALUATION + seed * SEEDS
     episodes = demonstrate(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode
-from efm_experiments.detector import steps_left
-from efm_experiments.examination import examine, figures
 from efm_experiments.experiment import Results, Table
 from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of
-from efm_experiments.setting import HOME, Setting, worlds
-from efm_experiments.stage_one import Team
-from efm_experiments.table_report import has_practised
+from efm_experiments.studies.detector import steps_left
+from efm_experiments.table.examination import examine, figures
+from efm_experiments.table.report import has_practised
+from efm_experiments.table.setting import HOME, Setting, worlds
+from efm_experiments.table.stage_one import Team
 from efm_sim.config import TableConfig
 from efm_sim.table import Table as Tabletop
 from efm_trainer.evaluation import detect_per_episode

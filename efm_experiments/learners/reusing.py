@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
-from efm_experiments.descent import Descent, ordered
+from efm_experiments.learners.descent import Descent, ordered
 from efm_model.network import FEATURES, log_probability
 import numpy as np
 import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from efm_experiments.cautious import at_rest, Lessons
+from efm_experiments.learners.cautious import at_rest, Lessons
 from efm_trainer.dataset import Samples
 from efm_trainer.reinforce import label
 import numpy as np

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.table import run_cell
-from efm_experiments.table_report import (
+from efm_experiments.table.practice import run_cell
+from efm_experiments.table.report import (
     against,
     COMMON,
     plot_bars,
     plot_curves,
     success_table,
 )
+from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 
 ABOUT = f"""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
-from efm_experiments.setting import text_encoder
+from efm_experiments.table.setting import text_encoder
 from efm_model.network import CompactModel, FEATURES
 from efm_trainer.dataset import all_features, look_at, Samples, to_bins, to_samples
 from efm_trainer.losses import smooth_targets

@@ -9,7 +9,7 @@ import tempfile
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.caches import cache, fingerprint, name_of
-from efm_experiments.setting import DEMONSTRATION, SEEDS, worlds
+from efm_experiments.table.setting import DEMONSTRATION, SEEDS, worlds
 from efm_sim.config import DemonstratorConfig, TableConfig
 from efm_sim.rollout import demonstrate
 from filelock import FileLock

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Record, Results, Table
 from efm_experiments.intervals import over_seeds
-from efm_experiments.setting import Setting, TINY
-from efm_experiments.table import run_cell
-from efm_experiments.table_report import COMMON, LIMIT, plot_curves
+from efm_experiments.table.practice import run_cell
+from efm_experiments.table.report import COMMON, LIMIT, plot_curves
+from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 import numpy as np
 

@@ -1,0 +1,1 @@
+"""Learners of stage 2, and reward models, beside the suite's own."""

@@ -30,7 +30,7 @@ class DemoConfig:
     demonstration_steps: int = parameter(
         60, 'Actions before a demonstration is given up', 'steps', 1, 10000
     )
-    iterations: int = parameter(6000, 'Steps of fine-tuning', '', 1, 10000000)
+    iterations: int = parameter(12000, 'Steps of fine-tuning', '', 1, 10000000)
     practice: int = parameter(304, 'Practice episodes', 'episodes', 1, 1000000)
     evaluations: int = parameter(300, 'Episodes of each evaluation', 'episodes', 1, 100000)
     body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))

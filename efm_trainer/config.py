@@ -11,7 +11,7 @@ from efm_core.config import check, parameter
 class SftConfig:
     """Stage 1: supervised fine-tuning on demonstrations."""
 
-    iterations: int = parameter(6000, 'Optimiser steps', low=1, high=10_000_000)
+    iterations: int = parameter(12000, 'Optimiser steps', low=1, high=10_000_000)
     batch: int = parameter(128, 'Samples per step, split evenly over the objectives', '', 3, 65536)
     learning_rate: float = parameter(1e-3, 'Peak of the one-cycle schedule', '', 1e-7, 1.0)
     weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)

@@ -23,7 +23,7 @@ from efm_experiments.plots import axes_of, COLOURS
 from efm_experiments.table.demonstrations import demonstrations
 from efm_experiments.table.examination import before_practice, examine, figures, reached_at
 from efm_experiments.table.practice import mean, practise, unchanged
-from efm_experiments.table.report import against, COMMON, success_table
+from efm_experiments.table.report import against, COMMON, LIMIT, success_table
 from efm_experiments.table.setting import Setting, text_encoder, TINY
 from efm_experiments.table.stage_one import make_team, Team
 from efm_reward.reward import returns, rewards
@@ -224,7 +224,9 @@ def summarise(results: Results) -> list[Table]:
 def gain_table(results: Results) -> Table:
     """Return each cell against the plain one, paired by seed."""
     rows = [[c, against(results, c, PLAIN).text(100)] for c in results.cells if c != PLAIN]
-    return Table('Success within 40 steps after practice, minus plain (points)', ('', ''), rows)
+    return Table(
+        f'Success within {LIMIT} steps after practice, minus plain (points)', ('', ''), rows
+    )
 
 
 def chosen_table(results: Results) -> Table:
@@ -273,7 +275,7 @@ def failure_table(results: Results) -> Table:
         earned = [over_seeds([v for v in one if v is not None]).text(digits=2) for one in found]
         rows.append([word.replace('_', ', '), *earned])
     head = ('model, policy', 'd(first) - d(last) [steps]', 'discounted return [steps]')
-    return Table('What attempts that fail within 40 steps earn', head, rows)
+    return Table(f'What attempts that fail within {LIMIT} steps earn', head, rows)
 
 
 def estimate(values: list) -> str:

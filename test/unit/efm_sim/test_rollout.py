@@ -8,6 +8,7 @@ import pytest
 from trainer_fakes import TABLE_ARM
 
 EMBODIMENT = load_embodiment(TABLE_ARM)
+LIMIT = EMBODIMENT.episode.max_steps
 
 
 class CountingWorld:
@@ -72,7 +73,7 @@ class CountingJudge:
         return [Judgement(d, d < 0) for d in left]
 
 
-def run(worlds=2, seeds=(3, 1, 2, 50), **options):
+def run(worlds=2, seeds=(3, 1, 2, 70), **options):
     policy = options.pop('policy', CountingPolicy())
     made = [CountingWorld() for _ in range(worlds)]
     return rollout(
@@ -82,14 +83,14 @@ def run(worlds=2, seeds=(3, 1, 2, 50), **options):
 
 def test_every_seed_has_its_episode_in_order():
     episodes = run(first_index=10)
-    assert [e.seed for e in episodes] == [3, 1, 2, 50]
+    assert [e.seed for e in episodes] == [3, 1, 2, 70]
     assert [e.index for e in episodes] == [10, 11, 12, 13]
-    assert [e.instruction for e in episodes] == [f'do {s} steps' for s in (3, 1, 2, 50)]
+    assert [e.instruction for e in episodes] == [f'do {s} steps' for s in (3, 1, 2, 70)]
 
 
 def test_the_judge_ends_an_episode_or_too_many_steps_do():
     episodes = run()
-    assert [len(e) for e in episodes] == [4, 2, 3, 40]
+    assert [len(e) for e in episodes] == [4, 2, 3, LIMIT]
     assert [e.termination for e in episodes[2:]] == [
         Termination.SUCCESS_DETECTED,
         Termination.TIMEOUT,
@@ -98,8 +99,8 @@ def test_the_judge_ends_an_episode_or_too_many_steps_do():
 
 
 def test_a_judge_that_may_not_end_episodes_still_votes():
-    episodes = run(seeds=(3, 50), detector_ends=False)
-    assert [len(e) for e in episodes] == [40, 40]
+    episodes = run(seeds=(3, 70), detector_ends=False)
+    assert [len(e) for e in episodes] == [LIMIT, LIMIT]
     assert [e.termination for e in episodes] == [Termination.TIMEOUT] * 2
     assert [e.outcome for e in episodes] == [Outcome.SUCCESS, Outcome.FAILURE]
 
@@ -135,8 +136,8 @@ def test_without_a_judge_the_truth_ends_an_episode():
 def test_every_episode_is_announced_when_it_ends():
     seen = []
     run(on_episode=lambda episode: seen.append(episode.seed))
-    assert sorted(seen) == [1, 2, 3, 50]
-    assert seen.index(1) < seen.index(50)
+    assert sorted(seen) == [1, 2, 3, 70]
+    assert seen.index(1) < seen.index(70)
 
 
 def test_an_action_survives_its_way_as_a_velocity():

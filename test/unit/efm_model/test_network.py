@@ -158,4 +158,4 @@ def test_shipped_weights_are_small_and_say_how_they_came_about():
     assert TOWER_WEIGHTS.stat().st_size < 1_000_000
     card = json.loads(TOWER_WEIGHTS.with_suffix('.json').read_text())
     assert 'stand-in for web-scale' in card['nature']
-    assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs'}
+    assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs', 'pushes'}

@@ -1,3 +1,6 @@
+from dataclasses import replace
+import math
+
 from efm_model.config import PretrainingConfig
 from efm_model.pretraining import (
     cell_weights,
@@ -9,7 +12,7 @@ from efm_model.pretraining import (
     Sentences,
 )
 from efm_model.tower import cell_centres
-from efm_sim.language import Task, tasks
+from efm_sim.language import Task, tasks, TYPES
 from models import FakeTextEncoder
 import numpy as np
 import pytest
@@ -75,3 +78,22 @@ def test_grounding_counts_every_scene_that_has_a_task(scenes, sentences):
     found = grounding(tower, scenes, FakeTextEncoder(), 'train')
     assert found['sentences'] == 4
     assert 0 <= found['right_source'] <= 1
+
+
+def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
+    points = scenes.points.copy()
+    points[0, 1], points[0, 2] = (0.0, 0.0), (0.45, 0.0)
+    scenes, names = replace(scenes, points=points), scenes.names(0)
+    assert scenes.gap_mm(0, Task(names[1], names[2])) == pytest.approx(100)
+    missing = next(name for name in TYPES if name not in names)
+    assert scenes.gap_mm(0, Task(missing, names[2])) == math.inf
+
+
+def test_grounding_can_ask_only_for_what_is_near(scenes, sentences):
+    tower = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch=4))
+    points = np.tile(np.linspace(-0.9, 0.9, 16, dtype=np.float32)[None, :, None], (4, 1, 2))
+    points[1:3, 2] = points[1:3, 1]
+    found = grounding(
+        tower, replace(scenes, points=points), FakeTextEncoder(), 'train', within_mm=10
+    )
+    assert found['sentences'] == 2

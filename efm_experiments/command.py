@@ -13,7 +13,9 @@ ABOUT = 'repeat a published experiment, with seeds and intervals'
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line the verb ``experiment``."""
     parser = verbs.add_parser('experiment', help=ABOUT, description=ABOUT)
-    parser.add_argument('experiment', nargs='?', default='', help='which; --list names them')
+    parser.add_argument(
+        'experiment', nargs='?', default='', help='which, or all; --list names them'
+    )
     parser.add_argument('--list', action='store_true', help='name all experiments and stop')
     parser.add_argument('--seeds', type=int, default=0, help="seeds (default: the experiment's)")
     parser.add_argument('--smoke', action='store_true', help='all of it in seconds, as a test')
@@ -50,20 +52,26 @@ def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
         for name, title in CATALOGUE.items():
             console.print(f'{name:18} {title}', soft_wrap=True)
         return 0
+    for name in CATALOGUE if arguments.experiment == 'all' else [arguments.experiment]:
+        run_and_publish(name, arguments, console)
+    return 0
+
+
+def run_and_publish(name: str, arguments: argparse.Namespace, console: Console) -> None:
+    """Run what is missing of one experiment and write its page."""
     from efm_experiments.publish import publish
     from efm_experiments.runner import run
 
-    name, root = arguments.experiment, Path(arguments.results)
+    root = Path(arguments.results)
     root = root / 'smoke' if arguments.smoke else root
     seeds, jobs = max(arguments.seeds, 0), max(arguments.jobs, 1)
     results = run(name, root / name, seeds, arguments.smoke, jobs, console)
     folder = Path(arguments.publish) if arguments.publish else root
-    page = publish(name, results, as_typed(arguments), folder)
+    page = publish(name, results, as_typed(name, arguments), folder)
     console.print(f'results: {page}')
-    return 0
 
 
-def as_typed(arguments: argparse.Namespace) -> str:
+def as_typed(name: str, arguments: argparse.Namespace) -> str:
     """Return the command that gives these results."""
     seeds = f' --seeds {arguments.seeds}' if arguments.seeds else ''
-    return f'efm experiment {arguments.experiment}{seeds}{" --smoke" if arguments.smoke else ""}'
+    return f'efm experiment {name}{seeds}{" --smoke" if arguments.smoke else ""}'

@@ -24,7 +24,7 @@ from efm_experiments.table.setting import Setting, TINY
 from efm_experiments.table.stage_one import checkpoint, stage_one, Team, timed
 from efm_experiments.towers.imagenet import is_installed, MISSING
 from efm_experiments.towers.training import EndToEndConfig, StageOneEndToEnd, train_along
-from efm_experiments.towers.unimodal import VisionConfig
+from efm_experiments.towers.unimodal import USUAL, VisionConfig
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -54,15 +54,15 @@ BEST = 'joint reward model'
 MEANING = {
     FROZEN: (
         'image tower and text adapter together: to find in a picture what a sentence names, on '
-        "20,000 random scenes of this simulator with its positions as labels; the suite's "
+        f"{USUAL.scenes:,} scenes of this simulator with its positions as labels; the suite's "
         'stand-in for web-scale vision-language pretraining, and not the same',
         'the whole tower',
     ),
     'tuned': ('as `joint`: the control for the loop that trains the others', 'nothing'),
     'unimodal': (
-        'image tower alone: to find each type of block and the tool on 10,000 such scenes, with '
-        'no sentence; the query for the tool too. The text adapter begins from nothing, so '
-        'both halves are pretrained, but were never joined',
+        'image tower alone: to find each type of block and the tool on as many such scenes, in as '
+        'many steps, with no sentence; the query for the tool too. The text adapter begins from '
+        'nothing, so both halves are pretrained, but were never joined',
         'nothing',
     ),
     'imagenet': (

@@ -34,15 +34,16 @@ from torch import nn
 from torch.nn import functional
 
 IMAGE, TOOL = 'image.', 'tool'  # names in the file
+USUAL = PretrainingConfig()
 
 
 @dataclass(frozen=True)
 class VisionConfig:
     """How the image tower learns without sentences."""
 
-    scenes: int = parameter(10000, 'Random scenes rendered for training', '', 10, 10**6)
-    iterations: int = parameter(2400, 'Gradient steps', '', 2, 10**6)
-    batch: int = parameter(64, 'Scenes in one step', '', 1, 4096)
+    scenes: int = parameter(USUAL.scenes, 'Random scenes rendered for training', '', 10, 10**6)
+    iterations: int = parameter(USUAL.iterations, 'Gradient steps', '', 2, 10**6)
+    batch: int = parameter(USUAL.batch, 'Scenes in one step', '', 1, 4096)
     seed: int = parameter(0, 'Of scenes and weights', '', 0, 2**31 - 1)
 
     def __post_init__(self):
@@ -67,18 +68,18 @@ def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
 
 def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     """Render scenes and learn from them; schedule and losses as ``efm_model.pretraining``."""
-    usual, arms = PretrainingConfig(), round(config.scenes * PretrainingConfig().arm_share)
+    arms = round(config.scenes * USUAL.arm_share)
     scenes = concatenate(
-        render_scenes(arms, config.seed),
-        render_scenes(config.scenes - arms, config.seed + 1, 'tool'),
+        render_scenes(arms, config.seed, 'arm', USUAL.pushes),
+        render_scenes(config.scenes - arms, config.seed + 1, 'tool', USUAL.pushes),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         tower, classes = Tower(scenes.images.shape[1:3]), Classes()
     parameters = [*tower.image.parameters(), *classes.parameters()]
-    optimiser = torch.optim.AdamW(parameters, usual.learning_rate, weight_decay=usual.weight_decay)
+    optimiser = torch.optim.AdamW(parameters, USUAL.learning_rate, weight_decay=USUAL.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, usual.learning_rate, config.iterations
+        optimiser, USUAL.learning_rate, config.iterations
     )
     for images, types, points in batches(scenes, config):
         optimiser.zero_grad()

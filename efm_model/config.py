@@ -63,7 +63,7 @@ class ModelConfig:
 class PretrainingConfig:
     """How the tower learns where the things are that sentences name."""
 
-    scenes: int = parameter(20000, 'Random scenes rendered for training', low=10, high=1000000)
+    scenes: int = parameter(30000, 'Random scenes rendered for training', low=10, high=1000000)
     arm_share: float = parameter(
         0.7,
         'Share of the scenes with the arm in view; the others have the tool alone',
@@ -77,7 +77,7 @@ class PretrainingConfig:
     plain: float = parameter(
         0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0
     )
-    iterations: int = parameter(3600, 'Gradient steps', low=1, high=1000000)
+    iterations: int = parameter(12000, 'Gradient steps', low=1, high=1000000)
     batch: int = parameter(64, 'Scenes in one step, each with two sentences', low=1, high=4096)
     learning_rate: float = parameter(
         3e-3, 'Highest learning rate of the one-cycle schedule', low=1e-6, high=0.1

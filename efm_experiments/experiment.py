@@ -10,6 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+# What the figures of a policy depend on, beside the experiment's own numbers.
+SOURCES = ('efm_core', 'efm_model', 'efm_policy', 'efm_reward', 'efm_sim', 'efm_trainer')
+
 
 @dataclass(frozen=True)
 class Table:
@@ -33,6 +36,8 @@ class Record:
     :param seconds: wall-clock; ``cpu_seconds`` is what the process itself needed.
     :param digest: of the cell's config; another one means that these numbers answer another
         question.
+    :param sources: fingerprint of what was measured; another one means that it is another model
+        or world. Empty in what was stored before there was one.
     """
 
     cell: str
@@ -45,6 +50,7 @@ class Record:
     date: str
     commit: str
     machine: str
+    sources: str = ''
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Experiment:
     :param cells: named variants of a config.
     :param run_cell: pure function of a variant and a seed; returns plain numbers.
     :param summarise: tables from all results; ``plot`` figures by name.
+    :param sources: folders whose code and weights the numbers depend on; after a change there,
+        finished cells are run again.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Experiment:
     summarise: Callable[[Results], list[Table]]
     plot: Callable[[Results], dict[str, Figure]]
     seeds: int = 5
+    sources: tuple[str, ...] = SOURCES
 
     def variants(self, smoke: bool) -> dict[str, Any]:
         """Return the cells to run."""

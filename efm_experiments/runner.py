@@ -15,6 +15,7 @@ import time
 
 from efm_bringup.progress import Display
 from efm_bringup.report import find_commit
+from efm_experiments.caches import fingerprint
 from efm_experiments.catalogue import load
 from efm_experiments.experiment import digest, Experiment, Record, Results
 from efm_experiments.store import Store
@@ -73,7 +74,8 @@ def plan(experiment: Experiment, seeds: int, smoke: bool, abreast: int = 1) -> l
 def find(experiment: Experiment, store: Store, job: Job) -> Record | None:
     """Return the finished record of a job, if there is one."""
     _, cell, seed, smoke = job
-    return store.find(cell, seed, digest(experiment.variants(smoke)[cell]))
+    sources = fingerprint(*experiment.sources)
+    return store.find(cell, seed, digest(experiment.variants(smoke)[cell]), sources)
 
 
 def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Exception]]:
@@ -146,6 +148,7 @@ def run_job(job: Job) -> Record:
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
         commit=describe_commit(),
         machine=describe_machine(),
+        sources=fingerprint(*experiment.sources),
     )
 
 

@@ -22,13 +22,14 @@ class Store:
         """Return the file of a cell and seed."""
         return self._cells / f'{re.sub(r"[^A-Za-z0-9._-]+", "_", cell)}-{seed}.json'
 
-    def find(self, cell: str, seed: int, digest: str) -> Record | None:
-        """Return a finished record; None if there is none, or one of another config."""
+    def find(self, cell: str, seed: int, digest: str, sources: str) -> Record | None:
+        """Return a finished record; None if there is none, or one of another config or model."""
         path = self.path(cell, seed)
         if not path.is_file():
             return None
         record = Record(**json.loads(path.read_text()))
-        return record if (record.cell, record.digest) == (cell, digest) else None
+        same = (record.cell, record.digest, record.sources) == (cell, digest, sources)
+        return record if same else None
 
     def save(self, record: Record) -> None:
         """Write a record."""

@@ -90,10 +90,15 @@ def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
 
 def first_detection(episode: Episode, rules: EpisodeRules) -> int | None:
     """Return the first observation at which d <= s has held long enough, or None."""
-    dwell = 0
-    for index, d in enumerate(episode.steps_to_go):
-        dwell = dwell + 1 if d <= rules.success_threshold else 0
-        if dwell >= rules.success_dwell:
+    return first_alarm(episode.steps_to_go, rules.success_threshold, rules.success_dwell)
+
+
+def first_alarm(steps_to_go: Iterable[float], threshold: float, dwell: int) -> int | None:
+    """Return where d <= ``threshold`` [steps] has first held ``dwell`` times in a row, or None."""
+    held = 0
+    for index, d in enumerate(steps_to_go):
+        held = held + 1 if d <= threshold else 0
+        if held >= dwell:
             return index
     return None
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from efm_core.episode import Episode, Termination
 from efm_experiments.learners.anchoring import Anchored, Averaged, Following, SHARE
 from efm_experiments.learners.descent import Descent, ordered
-from efm_experiments.learners.reusing import REUSES, Reusing
+from efm_experiments.learners.reusing import clipped, REUSES, Reusing
 from efm_experiments.table.setting import Setting, text_encoder
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns
@@ -121,8 +121,7 @@ class Clipped(Descent):
         tokens, advantages = batch.samples.tokens[rows], batch.returns[chosen]
         logits = self.policy.policy_logits(batch.features[rows], tokens)
         ratio = (log_probability(logits, tokens) - self._before[chosen]).exp()
-        clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
-        loss = -torch.minimum(ratio * advantages, clipped * advantages).mean()
+        loss = -clipped(ratio, advantages, CLIP).mean()
         return self._descend(loss, loss, logits)
 
 

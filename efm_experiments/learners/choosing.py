@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from efm_experiments.learners.cautious import at_rest, Lessons
 from efm_trainer.dataset import Samples
+from efm_trainer.evaluation import first_alarm
 from efm_trainer.reinforce import label
 import numpy as np
 import torch
@@ -71,9 +72,3 @@ def alarms(
     seen = np.mean([at is not None and at >= end for at, end in zip(first, ends, strict=True)])
     wrong = np.mean(other <= threshold) if len(other) else 0.0
     return {'false': float(max(early, wrong)), 'seen': float(seen)}
-
-
-def first_alarm(d: np.ndarray, threshold: float, dwell: int) -> int | None:
-    """Return the first observation at which d <= s has held ``dwell`` times in a row, or None."""
-    low = np.convolve(np.asarray(d) <= threshold, np.ones(dwell, int))[: len(d)] == dwell
-    return int(np.argmax(low)) if low.any() else None

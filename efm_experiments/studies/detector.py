@@ -9,7 +9,7 @@ from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of, COLOURS
 from efm_experiments.table.demonstrations import demonstrations
-from efm_experiments.table.examination import examine, figures, reached_at
+from efm_experiments.table.examination import examine, figures, steps_left
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import COMMON, success_table
 from efm_experiments.table.setting import Setting, text_encoder, TINY
@@ -117,12 +117,6 @@ def calibration(
         f'failed_{word}': [int((part & failed).sum()) for part in where],
         f'calibration_error_{word}': expected_error(soon[judged], left[judged] <= HORIZON),
     }
-
-
-def steps_left(episode: Episode) -> np.ndarray:
-    """Return the true steps to the goal of every observation: infinite if it is not reached."""
-    at = reached_at(episode)
-    return (at if at >= 0 else np.inf) - np.arange(len(episode) + 1.0)
 
 
 def average(numbers: np.ndarray) -> float | None:

@@ -26,12 +26,12 @@ Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 
   made, so these are validation sets. `pairs` are ten ordered pairs of blocks, asked for as in
   training. `synonym` are words for colours and shapes that not even the tower's pretraining saw.
 - `fresh phrasing`, `fresh phrasing, pairs`, `fresh synonym`: the test set, in
-  `efm_experiments/fresh.py`. 30 patterns, 14 verbs, 10 prepositions, 12 colour words and 8 shape
-  words, none of them in any other split; written down once, before anything was measured on them,
-  and no decision was made on them since.
+  `efm_experiments/studies/fresh.py`. 30 patterns, 14 verbs, 10 prepositions, 12 colour words and
+  8 shape words, none of them in any other split; written down once, before anything was measured
+  on them, and no decision was made on them since.
 - `..., canonical`: the same sentences, but names with unknown words are put into plain ones first,
-  by what the frozen sentence encoder says is nearest (`efm_experiments/canonical.py`); nothing is
-  retrained. How it goes about it was chosen on the words of `synonym`: only its row on
+  by what the frozen sentence encoder says is nearest (`efm_experiments/studies/canonical.py`);
+  nothing is retrained. How it goes about it was chosen on the words of `synonym`: only its row on
   `fresh synonym` is a test.
 
 All but the pairs are asked at the same scenes for the same tasks; only the sentence differs.

@@ -353,4 +353,5 @@ EXPERIMENT = Experiment(
     run_cell=run_cell,
     summarise=summarise,
     plot=plot,
+    sources=('efm_reward',),
 )

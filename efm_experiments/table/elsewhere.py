@@ -8,8 +8,7 @@ from efm_core.episode import Episode
 from efm_experiments.experiment import Results, Table
 from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of
-from efm_experiments.studies.detector import steps_left
-from efm_experiments.table.examination import examine, figures
+from efm_experiments.table.examination import examine, figures, steps_left
 from efm_experiments.table.report import has_practised
 from efm_experiments.table.setting import HOME, Setting, worlds
 from efm_experiments.table.stage_one import Team

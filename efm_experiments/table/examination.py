@@ -8,7 +8,7 @@ import json
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.caches import cache, fingerprint
-from efm_experiments.experiment import digest
+from efm_experiments.experiment import digest, SOURCES
 from efm_experiments.store import write_whole
 from efm_experiments.table.live import LiveRuntime, Sight
 from efm_experiments.table.setting import EVALUATION, SEEDS, Setting, text_encoder, worlds
@@ -23,7 +23,6 @@ import numpy as np
 
 LINGER = 6  # observations after the goal was reached, for the detector to notice
 NEVER = -1
-SOURCES = ('efm_core', 'efm_model', 'efm_policy', 'efm_reward', 'efm_sim', 'efm_trainer')
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,12 @@ def reached_at(episode: Episode) -> int:
     """Return the steps after which the goal was first reached, or -1."""
     truth = episode.true_success_per_step
     return int(np.argmax(truth)) if truth.any() else NEVER
+
+
+def steps_left(episode: Episode) -> np.ndarray:
+    """Return the true steps to the goal of every observation: infinite if it is not reached."""
+    at = reached_at(episode)
+    return (at if at >= 0 else np.inf) - np.arange(len(episode) + 1.0)
 
 
 def success(reached: list[int], limit: int) -> float:

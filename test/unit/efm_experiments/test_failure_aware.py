@@ -16,7 +16,7 @@ from efm_experiments.learners.cautious import (
     rewound,
     teach,
 )
-from efm_experiments.learners.choosing import choose, first_alarm, held_out, HeldOut, WAIT
+from efm_experiments.learners.choosing import choose, held_out, HeldOut, WAIT
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import failed_returns
 from efm_experiments.table.setting import TINY
@@ -167,14 +167,6 @@ def test_a_cautious_model_learns_when_to_say_never_and_leaves_the_plain_one_alon
     assert float(label(wary, near, SCALE).max()) < 2
     assert float(label(wary, never, SCALE).min()) > 58
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_an_alarm_needs_enough_low_observations_in_a_row():
-    d = [1.0, 3.0, 1.0, 1.0, 1.0]
-    assert first_alarm(d, 2.0, 1) == 0
-    assert first_alarm(d, 2.0, 2) == 3
-    assert first_alarm(d, 2.0, 3) == 4
-    assert first_alarm(d, 0.5, 1) is None
 
 
 def test_held_out_demonstrations_stay_at_their_goals(model):

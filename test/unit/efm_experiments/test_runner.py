@@ -53,6 +53,16 @@ def run(monkeypatch, tmp_path):
     return run
 
 
+def test_what_another_model_reached_is_run_again(run, monkeypatch):
+    sums = Sums(Numbers())
+    run(sums)
+    run(sums)
+    assert len(sums.runs) == 3
+    monkeypatch.setattr(runner, 'fingerprint', lambda *folders: 'another')
+    run(sums)
+    assert len(sums.runs) == 6
+
+
 def test_every_cell_is_run_with_every_seed(run):
     results = run(Sums(Numbers(10), Numbers(20)))
     assert results.cells == ['cell 0', 'cell 1']

@@ -38,9 +38,7 @@ NODE_NAME = re.compile(r'__node:=(\w+)')
 def main() -> None:
     """Measure, print a table for people, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--episodes', type=int, default=60, help='episodes of 40 steps through the graph'
-    )
+    parser.add_argument('--episodes', type=int, default=60, help='episodes through the graph')
     parser.add_argument(
         '--rounds', type=int, default=3, help='alternations of graph and single process'
     )
@@ -150,7 +148,7 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
     files = load_release(str(run / 'releases' / '000001'), '')
     encoder = TextEncoder(ensure_text_encoder())
     policy, judge = (
-        cls(path, encoder, embodiment)
+        cls.load(path, encoder, embodiment)
         for cls, path in ((Policy, files.policy), (Judge, files.reward))
     )
     table = Table(TableConfig())

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 ABOUT = f"""
 The towers of `ablation`, trained along for eight times as many steps (`imagenet`: four times), as
-policies without practice. One seed (`--seeds 1`) is meant to be enough: it says whether a loss
+policies without practice. One seed is enough here: it says whether a loss
 on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
 its own one-cycle schedule, so the end of a short run is no point of a long one.
 {COMMON}"""
@@ -83,4 +83,5 @@ EXPERIMENT = Experiment(
     run_cell=run_cell,
     summarise=summarise,
     plot=plot,
+    seeds=1,
 )

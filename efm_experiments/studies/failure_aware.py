@@ -310,12 +310,13 @@ def plot(results: Results) -> dict[str, Figure]:
     return {'frontier': figure}
 
 
+QUICK = Arm(replace(TINY, curve=()), iterations=3, refresh=2, refresh_iterations=2, fresh=2)
 EXPERIMENT = Experiment(
     name='failure_aware',
     title='A robot that can say: not from here',
     about=ABOUT.replace('{refresh}', '80').replace('{most}', '2'),
     config=Arm(),
-    smoke=Arm(replace(TINY, curve=()), iterations=3, refresh=2, refresh_iterations=2, fresh=2),
+    smoke=QUICK,
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Record, Results, Table
 from efm_experiments.intervals import over_seeds
-from efm_experiments.table.practice import run_cell
+from efm_experiments.studies import failure_aware
+from efm_experiments.studies.failure_aware import Arm, QUICK
+from efm_experiments.table import practice
 from efm_experiments.table.report import COMMON, LIMIT, plot_curves
 from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
@@ -15,7 +17,9 @@ import numpy as np
 ABOUT = f"""
 Five times the practice of the demo. The plain method; an anchor, which is a KL penalty towards the
 policy of stage 1; the same towards a moving average of the policy itself; a policy that acts as
-the moving average of the one that learns; and the most pessimistic of three reward models.
+the moving average of the one that learns; the most pessimistic of three reward models; and one that
+can say 'not from here' and learns this from demonstrations and, every {{refresh}} episodes, from the
+run's own attempts (the experiment `failure_aware` has more on it).
 
 `own choice` is the checkpoint after which the robot itself saw the most successes: the share of
 the next {{window}} episodes that its detector ended. No simulator truth is in it, and no
@@ -34,6 +38,7 @@ class OverOptimisationConfig:
     anchor: float = 0.02
     brake: float = 0.2
     ensemble: int = 3
+    refreshed: Arm = Arm(kind=failure_aware.REFRESHED, refresh=304)
     setting: Setting = field(
         default_factory=lambda: Setting(
             practice=1520 + WINDOW,
@@ -44,7 +49,7 @@ class OverOptimisationConfig:
     )
 
 
-def cells(config: OverOptimisationConfig) -> dict[str, Setting]:
+def cells(config: OverOptimisationConfig) -> dict[str, Setting | Arm]:
     """Return the plain method and its cures."""
     base = config.setting
     return {
@@ -53,7 +58,14 @@ def cells(config: OverOptimisationConfig) -> dict[str, Setting]:
         'anchored to its average': replace(base, learner='following', anchor=config.brake),
         'the average acts': replace(base, learner='averaged'),
         'pessimistic': replace(base, ensemble=config.ensemble),
+        'refreshed': replace(config.refreshed, setting=base),
     }
+
+
+def run_cell(cell: Setting | Arm, seed: int) -> dict:
+    """Return what long practice reaches."""
+    study = failure_aware if isinstance(cell, Arm) else practice
+    return study.run_cell(cell, seed)
 
 
 def summarise(results: Results) -> list[Table]:
@@ -96,9 +108,11 @@ def plot(results: Results) -> dict[str, Figure]:
 EXPERIMENT = Experiment(
     name='over_optimisation',
     title='Practice past the plateau',
-    about=ABOUT.replace('{window}', str(WINDOW)),
+    about=ABOUT.replace('{window}', str(WINDOW)).replace('{refresh}', '304'),
     config=OverOptimisationConfig(),
-    smoke=OverOptimisationConfig(ensemble=2, setting=TINY),
+    smoke=OverOptimisationConfig(
+        ensemble=2, refreshed=replace(QUICK, kind=failure_aware.REFRESHED), setting=TINY
+    ),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

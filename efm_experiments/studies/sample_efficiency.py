@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds
+from efm_experiments.table.examination import success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
-    gain,
+    LIMITS,
     plot_curves,
     rates,
     success_table,
@@ -55,24 +56,25 @@ def summarise(results: Results) -> list[Table]:
 
 
 def worth_table(results: Results) -> Table:
-    """Return practice of about a tenth of the data against the largest data."""
+    """Return practice of about a tenth of the data against the largest data, at each limit."""
     largest = max(results.cells, key=lambda cell: size_of(results, cell))
     rows = []
     for cell in results.cells:
-        extra, found = about_a_tenth(results, cell)
+        extra, reached = about_a_tenth(results, cell)
         share = f'+{100 * extra / size_of(results, cell):.0f} % ({extra} episodes)'
-        better = paired_over_seeds(found, rates(results, largest, 'before'))
-        total = gain(results, cell).text(100)
-        rows.append([cell, share, over_seeds(found).text(100), better.text(100), total])
-    head = ('', 'practice', 'success [%]', f'minus cloning of {largest}', 'gain of all practice')
+        for limit in LIMITS:
+            found = [success(run, limit) for run in reached]
+            better = paired_over_seeds(found, rates(results, largest, 'before', limit))
+            rows.append([cell, share, limit, over_seeds(found).text(100), better.text(100)])
+    head = ('', 'practice', 'limit [steps]', 'success [%]', f'minus cloning of {largest}')
     return Table('What about a tenth more episodes is worth (points)', head, rows)
 
 
-def about_a_tenth(results: Results, cell: str) -> tuple[int, list[float]]:
-    """Return the practice episodes nearest to a tenth of the data, and the success there."""
+def about_a_tenth(results: Results, cell: str) -> tuple[int, list[list[int]]]:
+    """Return the practice episodes nearest to a tenth of the data, and when goals were reached."""
     done = results.values(cell, 'curve_episodes')[0]
     at = min(range(len(done)), key=lambda k: abs(done[k] - size_of(results, cell) / 10))
-    return done[at], [run[at] for run in results.values(cell, 'curve_success')]
+    return done[at], [run[at] for run in results.values(cell, 'curve_reached')]
 
 
 def plot(results: Results) -> dict[str, Figure]:

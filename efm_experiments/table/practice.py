@@ -139,7 +139,7 @@ def line(episodes: list[Episode], learner: Reinforce, done: int) -> dict:
 
 def point(setting: Setting, team: Team, seed: int, done: int, world: TableConfig = HOME) -> dict:
     """
-    Return one point of the true learning curve: success within the limit, and steps.
+    Return one point of the true learning curve: success within the limit, steps, and all of it.
 
     The halves are the success at every other scene, and at those between.
     """
@@ -151,6 +151,7 @@ def point(setting: Setting, team: Team, seed: int, done: int, world: TableConfig
         'curve_success': success(found, setting.limit),
         'curve_halves': [success(found[first::2], setting.limit) for first in (0, 1)],
         'curve_steps': steps(found, setting.limit),
+        'curve_reached': found,
     }
 
 

@@ -12,7 +12,15 @@ class SftConfig:
     """Stage 1: supervised fine-tuning on demonstrations."""
 
     iterations: int = parameter(12000, 'Optimiser steps', low=1, high=10_000_000)
-    batch: int = parameter(128, 'Samples per step, split evenly over the objectives', '', 3, 65536)
+    batch: int = parameter(512, 'Samples per step, over all objectives', '', 3, 65536)
+    instruction_share: float = parameter(
+        0.1,
+        'Share of the batch that predicts instructions, at least one sample (the paper: a third); '
+        'the others have half of the rest each. With a frozen tower it trains its own head only',
+        '',
+        0.0,
+        0.9,
+    )
     learning_rate: float = parameter(1e-3, 'Peak of the one-cycle schedule', '', 1e-7, 1.0)
     weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
     gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)

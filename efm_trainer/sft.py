@@ -150,6 +150,13 @@ def _run(
     return chosen, curve
 
 
+def counts(config: SftConfig) -> tuple[int, int, int]:
+    """Return how many samples of a batch each objective has, in their order."""
+    instruction = min(max(1, round(config.instruction_share * config.batch)), config.batch - 2)
+    action = (config.batch - instruction + 1) // 2
+    return action, config.batch - instruction - action, instruction
+
+
 def _step(
     model: CompactModel,
     imitation: Imitation,
@@ -157,9 +164,9 @@ def _step(
     config: SftConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Take one optimiser step on a batch split evenly over the objectives; return the losses."""
-    share = [config.batch // 3 + (k < config.batch % 3) for k in range(3)]
-    losses = {n: imitation.draw(n, k, generator) for n, k in zip(OBJECTIVES, share, strict=True)}
+    """Take one optimiser step on a batch split over the objectives; return the losses."""
+    shares = zip(OBJECTIVES, counts(config), strict=True)
+    losses = {name: imitation.draw(name, count, generator) for name, count in shares}
     optimiser.zero_grad()
     sum(losses.values()).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)

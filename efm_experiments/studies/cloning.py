@@ -19,7 +19,8 @@ follows: a baseline that was trained too short, or that only lacks time, would f
 
 The time limit of 60 steps is that of the demonstrations: each of them succeeded within it. Who has
 more time has more success, so other limits are shown too; and the demonstrator itself, failures
-included, at the same scenes.
+included, at the same scenes. Trained to convergence means here: as good as the demonstrator. Data,
+steps and batch were chosen by four runs on seed 0, with cloning alone.
 {COMMON}"""
 
 
@@ -32,22 +33,20 @@ class Demonstrator:
 
 @dataclass(frozen=True)
 class CloningConfig:
-    """Sizes, lengths, and all else."""
+    """Sizes, a shorter training of the largest, and all else."""
 
     sizes: tuple[int, ...] = (400, 800, 3200)
-    iterations: tuple[int, ...] = (6000, 12000)
+    shorter: int = 6000
     setting: Setting = field(default_factory=lambda: Setting(practice=0))
 
 
 def cells(config: CloningConfig) -> dict[str, Demonstrator | Setting]:
-    """Return the demonstrator, and every size with every length."""
-    return {'demonstrator': Demonstrator(config.setting)} | {
-        f'{size} demonstrations, {length} steps': replace(
-            config.setting, demonstrations=size, iterations=length
-        )
-        for size in config.sizes
-        for length in config.iterations
-    }
+    """Return the demonstrator, every size, and the largest with a shorter training."""
+    base, largest = config.setting, max(config.sizes)
+    sizes = {f'{n} demonstrations': replace(base, demonstrations=n) for n in config.sizes}
+    short = replace(base, demonstrations=largest, iterations=config.shorter)
+    name = f'{largest} demonstrations, {config.shorter} steps'
+    return {'demonstrator': Demonstrator(base), **sizes, name: short}
 
 
 def run_cell(cell: Demonstrator | Setting, seed: int) -> dict:
@@ -80,7 +79,7 @@ EXPERIMENT = Experiment(
     title='Cloning alone',
     about=ABOUT,
     config=CloningConfig(),
-    smoke=CloningConfig((4,), (3,), replace(TINY, practice=0)),
+    smoke=CloningConfig((4,), 2, replace(TINY, practice=0)),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

@@ -17,9 +17,9 @@ import numpy as np
 ABOUT = f"""
 Five times the practice of the demo. The plain method; an anchor, which is a KL penalty towards the
 policy of stage 1; the same towards a moving average of the policy itself; a policy that acts as
-the moving average of the one that learns; the most pessimistic of three reward models; and one that
-can say 'not from here' and learns this from demonstrations and, every {{refresh}} episodes, from the
-run's own attempts (the experiment `failure_aware` has more on it).
+the moving average of the one that learns; the most pessimistic of three reward models; and a
+reward model that can say 'not from here' and learns this from demonstrations and, every
+{{refresh}} episodes, from the run's own attempts (`failure_aware` has more on it).
 
 `own choice` is the checkpoint after which the robot itself saw the most successes: the share of
 the next {{window}} episodes that its detector ended. No simulator truth is in it, and no
@@ -38,7 +38,7 @@ class OverOptimisationConfig:
     anchor: float = 0.02
     brake: float = 0.2
     ensemble: int = 3
-    refreshed: Arm = Arm(kind=failure_aware.REFRESHED, refresh=304)
+    refreshed: Arm = field(default_factory=lambda: Arm(kind=failure_aware.REFRESHED, refresh=304))
     setting: Setting = field(
         default_factory=lambda: Setting(
             practice=1520 + WINDOW,

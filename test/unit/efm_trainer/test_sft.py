@@ -4,7 +4,7 @@ import json
 from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
 from efm_trainer.config import SftConfig
-from efm_trainer.sft import fine_tune, split
+from efm_trainer.sft import counts, fine_tune, split
 import pytest
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
@@ -68,3 +68,16 @@ def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
 def test_too_few_successes_are_refused():
     with pytest.raises(ValueError, match='at least 2 that succeeded, got 1'):
         split(demonstrations(EMBODIMENT, 1), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ('batch', 'share', 'expected'),
+    [
+        (512, 0.1, (231, 230, 51)),
+        (128, 1 / 3, (43, 42, 43)),
+        (3, 0.9, (1, 1, 1)),
+        (9, 0.0, (4, 4, 1)),
+    ],
+)
+def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
+    assert counts(SftConfig(batch=batch, instruction_share=share)) == expected

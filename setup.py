@@ -40,6 +40,8 @@ setup(
         *shared('launch/*.launch.py'),
         *shared('config/**'),
         *shared('urdf/**'),
+        *shared('worlds/**'),
+        *shared('tools/set_up_gazebo.sh'),
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],

@@ -38,7 +38,9 @@ class GraphConfig:
     run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
     embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
     world: str = parameter(
-        'mujoco', 'Who plays the world; real expects the robot to run', choices=('mujoco', 'real')
+        'mujoco',
+        'Who plays the world; real expects the robot to run',
+        choices=('mujoco', 'gazebo', 'real'),
     )
     fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
     lockstep: bool = parameter(
@@ -129,9 +131,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     spool = str(Path(config.run).absolute() / 'episodes')
     nodes = [
         *(
-            [('world_node', {**common, 'body': config.body, 'task': config.task})]
-            if config.world == 'mujoco'
-            else []
+            [('world_node', {**common, **_world(config)})] if config.world != 'real' else []
         ),
         *(_actors(mode, config, common)),
         ('guard_node', common),
@@ -154,6 +154,10 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
         NodeSpec(executable, executable.replace('_node', ''), namespace, parameters, remappings)
         for executable, parameters in nodes
     ]
+
+
+def _world(config: GraphConfig) -> dict[str, Any]:
+    return {'simulator': config.world, 'body': config.body, 'task': config.task}
 
 
 def _actors(mode: str, config: GraphConfig, common: dict) -> list[tuple[str, dict]]:

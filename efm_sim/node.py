@@ -13,9 +13,10 @@ from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
 from efm_core.ros_params import declare
+from efm_gazebo.config import SimulatorConfig
+from efm_gazebo.table import make_table
 from efm_interfaces.srv import ResetWorld
 from efm_sim.config import TableConfig, WorldConfig
-from efm_sim.table import Table
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 from rclpy.clock import Clock as RosClock
@@ -29,7 +30,7 @@ REPEAT_PERIOD_S = 1.0  # lockstep: wall time after which an unanswered moment is
 
 class WorldNode(ManagedNode):
     """
-    Simulate one robot and its table.
+    Simulate one robot and its table, in MuJoCo or in Gazebo.
 
     Serves ``reset_world``; subscribes ``command``; publishes ``image``, ``camera_info``,
     ``joint_states``, ``world_state`` and ``clock``. In lockstep the world advances by one control
@@ -52,12 +53,19 @@ class WorldNode(ManagedNode):
             control_period_s=self._period_ns / 1e9,
             image_size=self._camera.height,
         )
-        self._table = Table(table_config)
+        self._table = make_table(table_config, declare(self, SimulatorConfig))
         self._table.render()  # a missing OpenGL is found out now
         self._time_ns = self._shown_ns = 0
         self._health = Health(self)
         self._displacement = np.zeros(2, np.float32)
         self._connect()
+
+    def dismantle(self) -> None:
+        """Free the graphics memory, end Gazebo; then as every node."""
+        if hasattr(self, '_table'):
+            self._table.close()
+            del self._table
+        super().dismantle()
 
     @property
     def _camera(self):

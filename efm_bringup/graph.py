@@ -130,9 +130,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     judged = mode != RECORD
     spool = str(Path(config.run).absolute() / 'episodes')
     nodes = [
-        *(
-            [('world_node', {**common, **_world(config)})] if config.world != 'real' else []
-        ),
+        *([('world_node', {**common, **_world(config)})] if config.world != 'real' else []),
         *(_actors(mode, config, common)),
         ('guard_node', common),
         ('supervisor_node', {**common, 'judged': judged, 'detector_ends': mode != EVALUATE}),

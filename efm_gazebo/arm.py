@@ -11,7 +11,7 @@ from efm_gazebo import sdf
 from efm_gazebo.sdf import leaf, node
 from efm_sim.scene import BASE, find_urdf
 
-MODEL = 'arm'
+ARM = 'arm'  # the model's name
 MOMENTS = ('ixx', 'iyy', 'izz')
 
 
@@ -33,7 +33,7 @@ def make_arm() -> Element:
     stand = node('joint', node('parent', 'world'), node('child', 'base_link'), **_fixed('stand'))
     joints = [_joint(joint) for joint in robot.findall('joint')]
     pose = leaf('pose', *BASE, 0, 0, -math.pi / 2)
-    return node('model', pose, *links, stand, *joints, name=MODEL)
+    return node('model', pose, *links, stand, *joints, name=ARM)
 
 
 def _link(link: Element, parents: dict[str, Element], colours: dict[str, tuple]) -> Element:
@@ -90,9 +90,7 @@ def _origin(element: Element) -> tuple[float, ...]:
     origin = element.find('origin')
     if origin is None:
         return (0.0,) * 6
-    return tuple(
-        number for key in ('xyz', 'rpy') for number in _numbers(origin.get(key, '0 0 0'))
-    )
+    return tuple(number for key in ('xyz', 'rpy') for number in _numbers(origin.get(key, '0 0 0')))
 
 
 def _geometry(element: Element) -> Element:

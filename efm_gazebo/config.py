@@ -11,15 +11,13 @@ from efm_core.config import check, parameter
 class SimulatorConfig:
     """Which simulator plays the world, and what only Gazebo needs to know."""
 
-    simulator: str = parameter(
-        'mujoco', 'Who plays the world', choices=('mujoco', 'gazebo')
-    )
+    simulator: str = parameter('mujoco', 'Who plays the world', choices=('mujoco', 'gazebo'))
     gazebo_step_s: float = parameter(0.001, 'Physics step of Gazebo', 's', 0.0001, 0.005)
     gazebo_iterations: int = parameter(
         50, "Iterations of Gazebo's constraint solver in a physics step", '', 10, 1000
     )
-    gazebo_start_s: float = parameter(
-        60.0, 'Longest time that gzserver may take to start', 's', 5.0, 600.0
+    gazebo_patience_s: float = parameter(
+        120.0, 'Longest time that gzserver may take to start, or to answer', 's', 5.0, 600.0
     )
 
     def __post_init__(self):

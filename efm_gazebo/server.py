@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-import os
 from pathlib import Path
 import socket
 import subprocess
@@ -17,8 +16,9 @@ import numpy as np
 UNSHARE = ('unshare', '--mount', '--pid', '--net', '--fork', '--kill-child')
 OUTSIDE = """
 mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/tmp" &&
-mount --bind "$1" "$0/mnt" && exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    HOME=/tmp LC_ALL=C DISPLAY=:1 LP_NUM_THREADS=1 GAZEBO_PLUGIN_PATH="$2" GAZEBO_MODEL_DATABASE_URI= \
+mount --bind "$1" "$0/mnt" && exec chroot "$0" /usr/bin/env -i \
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C DISPLAY=:1 LP_NUM_THREADS=1 \
+    GAZEBO_PLUGIN_PATH="$2" GAZEBO_MODEL_DATABASE_URI= \
     GAZEBO_MASTER_URI=http://127.0.0.1:11345 GAZEBO_IP=127.0.0.1 IGN_IP=127.0.0.1 \
     EFM_GAZEBO_SOCKET="$3" /bin/bash -c "$4"
 """
@@ -65,7 +65,11 @@ class Server:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self.version, step = self.ask('hello').split()
+        try:
+            self.version, step = self.ask('hello').split()
+        except BaseException:
+            self.close()
+            raise
         self.step_s = float(step)
 
     def ask(self, command: str) -> str:

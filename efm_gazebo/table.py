@@ -7,9 +7,8 @@ from efm_gazebo.config import SimulatorConfig
 from efm_gazebo.server import Server
 from efm_gazebo.world import ARM, block_joints, CAMERA, joint_names, make_world
 from efm_sim.config import TableConfig
-from efm_sim.domain import paint
 from efm_sim.graphics import mujoco
-from efm_sim.scene import ARM_PREFIX, RGBA
+from efm_sim.scene import ARM_PREFIX
 from efm_sim.table import Table
 import numpy as np
 
@@ -37,16 +36,14 @@ class GazeboTable(Table):
     and instructions, take the same actions, and are asked the same questions.
     """
 
-    def __init__(
-        self, config: TableConfig = DEFAULT_TABLE, numbers: SimulatorConfig = DEFAULT
-    ):
+    def __init__(self, config: TableConfig = DEFAULT_TABLE, numbers: SimulatorConfig = DEFAULT):
         """
         Start Gazebo and reset it with seed 0.
 
         :raises FileNotFoundError: when Gazebo is not set up here, saying how to.
         :raises RuntimeError: when it does not start.
         """
-        self._server = Server(make_world(config, numbers), numbers.gazebo_start_s)
+        self._server = Server(make_world(config, numbers), numbers.gazebo_patience_s)
         self._steps = round(config.control_period_s / numbers.gazebo_step_s)
         self._driven = joint_names(config)
         try:
@@ -76,7 +73,9 @@ class GazeboTable(Table):
         super().step(action)
         words = [
             f'{name} {a!r} {b!r}'
-            for name, a, b in zip(self._driven, start.tolist(), self._setpoint.tolist(), strict=True)
+            for name, a, b in zip(
+                self._driven, start.tolist(), self._setpoint.tolist(), strict=True
+            )
         ]
         _, joints = self._server.ask_all([f'move {self._steps} {" ".join(words)}', 'joints'])
         self._mirror(joints.split()[1:])

@@ -8,10 +8,11 @@ tool and the blocks touch.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from efm_gazebo import sdf
-from efm_gazebo.arm import make_arm, MODEL as ARM
+from efm_gazebo.arm import ARM, make_arm
 from efm_gazebo.config import SimulatorConfig
 from efm_gazebo.sdf import leaf, node
 from efm_sim.config import TableConfig
@@ -57,9 +58,7 @@ def make_world(
     :raises ValueError: when the drag is too strong for the physics step.
     """
     _check_drag(config, numbers)
-    driver = node(
-        'plugin', leaf('gain', ARM_SERVO.frequency), name='efm_table', filename=PLUGIN
-    )
+    driver = node('plugin', leaf('gain', ARM_SERVO.frequency), name='efm_table', filename=PLUGIN)
     world = node(
         'world',
         leaf('gravity', 0, 0, 0),
@@ -139,7 +138,12 @@ def make_tool() -> Element:
 
 
 def _joint(
-    name: str, parent: str, child: str, damping: float = 0.0, limit: float = 1e16, effort: float = -1
+    name: str,
+    parent: str,
+    child: str,
+    damping: float = 0.0,
+    limit: float = 1e16,
+    effort: float = -1,
 ) -> Element:
     axis = node(
         'axis',
@@ -148,9 +152,7 @@ def _joint(
         node('limit', leaf('lower', -limit), leaf('upper', limit), leaf('effort', effort)),
     )
     kind = 'revolute' if name == 'yaw' else 'prismatic'
-    return node(
-        'joint', node('parent', parent), node('child', child), axis, name=name, type=kind
-    )
+    return node('joint', node('parent', parent), node('child', child), axis, name=name, type=kind)
 
 
 def _slider(name: str, mass: float) -> Element:
@@ -270,7 +272,12 @@ def _camera(config: TableConfig) -> Element:
         name=CAMERA,
     )
     sensor = node(
-        'sensor', node('always_on', '0'), node('update_rate', '10'), camera, name=CAMERA, type='camera'
+        'sensor',
+        node('always_on', '0'),
+        node('update_rate', '10'),
+        camera,
+        name=CAMERA,
+        type='camera',
     )
     return node(
         'model',
@@ -279,3 +286,13 @@ def _camera(config: TableConfig) -> Element:
         node('link', sensor, name='link'),
         name='camera',
     )
+
+
+def main() -> None:
+    """Write the world file of the suite's own table beside the others."""
+    path = Path(__file__).resolve().parents[1] / 'worlds' / 'table.classic.sdf'
+    path.write_text(make_world(TableConfig(), SimulatorConfig()))
+
+
+if __name__ == '__main__':
+    main()

@@ -15,6 +15,7 @@
 // Nothing moves and no time passes between two commands. When the other end is closed, the server ends.
 #include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <iomanip>
@@ -23,6 +24,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gazebo/common/Events.hh>
@@ -66,7 +68,11 @@ private:
   void BeforeStep()
   {
     if (!this->IsDrawable())
-      return;  // the scene is built while the world runs
+    {
+      // The scene is built while the world runs, by a thread that needs the processor.
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      return;
+    }
     while (this->left == 0)
       this->Answer(this->ReadLine());
     const double step = this->world->Physics()->GetMaxStepSize();

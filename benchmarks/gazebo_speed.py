@@ -1,0 +1,87 @@
+"""
+Control steps per second of the table in Gazebo Classic and in MuJoCo, in turns, in one run.
+
+Last line: one JSON object. With ``--picture`` also the same scene as both of them draw it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+import time
+
+import cv2
+from efm_gazebo.config import SimulatorConfig
+from efm_gazebo.table import GazeboTable, make_table
+from efm_sim.config import TableConfig
+from efm_sim.table import Table
+import numpy as np
+
+PICTURE_SEED, PICTURE_SIZE = 3, 320
+
+
+def main() -> None:
+    """Measure, print the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--steps', type=int, default=200, help='control steps of one turn')
+    parser.add_argument('--rounds', type=int, default=3, help='turns of each simulator')
+    parser.add_argument('--picture', type=Path, help='PNG of one scene, drawn by both')
+    options = parser.parse_args()
+    if options.picture:
+        draw(options.picture)
+    found: dict[str, list[float]] = {}
+    for _ in range(options.rounds):
+        for name in ('mujoco', 'gazebo'):
+            for key, value in measure(name, options.steps).items():
+                found.setdefault(f'{name}_{key}', []).append(value)
+    print(json.dumps({key: round(float(np.median(value)), 4) for key, value in found.items()}))
+
+
+def measure(simulator: str, steps: int) -> dict[str, float]:
+    """Return how fast one table is: started, stepped, stepped and drawn."""
+    started = time.perf_counter()
+    table = make_table(TableConfig(), SimulatorConfig(simulator=simulator))
+    table.render()
+    ready = time.perf_counter()
+    try:
+        return {
+            'start_s': ready - started,
+            'steps_per_s': steps / timed(table, steps, is_drawn=False),
+            'drawn_steps_per_s': steps / timed(table, steps, is_drawn=True),
+        }
+    finally:
+        table.close()
+
+
+def timed(table: Table, steps: int, is_drawn: bool) -> float:
+    """Return the seconds of some random control steps."""
+    rng = np.random.default_rng(0)
+    table.reset(0)
+    started = time.perf_counter()
+    for _ in range(steps):
+        table.step(rng.uniform(-0.025, 0.025, 2).astype(np.float32))
+        if is_drawn:
+            table.render()
+    return time.perf_counter() - started
+
+
+def draw(path: Path) -> None:
+    """Write MuJoCo's picture on the left, Gazebo's on the right: small as the policy's, large."""
+    rows = []
+    for size in (64, PICTURE_SIZE):
+        table = GazeboTable(TableConfig(image_size=size))
+        try:
+            table.reset(PICTURE_SEED)
+            pictures = [table.render_in_mujoco(), table.render()]
+        finally:
+            table.close()
+        large = (PICTURE_SIZE, PICTURE_SIZE)
+        rows.append(
+            np.hstack([cv2.resize(p, large, interpolation=cv2.INTER_NEAREST) for p in pictures])
+        )
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows[::-1]), cv2.COLOR_RGB2BGR))
+
+
+if __name__ == '__main__':
+    main()

@@ -12,6 +12,7 @@ from efm_gazebo.sdf import leaf, node
 from efm_sim.scene import BASE, find_urdf
 
 ARM = 'arm'  # the model's name
+GEARS = 0.05  # added to the inertia of each link, since ODE's joints have no gears [kg m^2]
 MOMENTS = ('ixx', 'iyy', 'izz')
 
 
@@ -44,7 +45,7 @@ def _link(link: Element, parents: dict[str, Element], colours: dict[str, tuple])
         _pose_in_parent(parents[name]) if name in parents else None,
         sdf.inertial(
             float(link.find('inertial/mass').get('value')),
-            [float(inertia.get(key)) for key in MOMENTS],
+            [float(inertia.get(key)) + GEARS for key in MOMENTS],
             _origin(link.find('inertial')),
         ),
         *(

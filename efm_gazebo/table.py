@@ -44,7 +44,7 @@ class GazeboTable(Table):
         :raises RuntimeError: when it does not start.
         """
         self._server = Server(make_world(config, numbers), numbers.gazebo_patience_s)
-        self._steps = round(config.control_period_s / numbers.gazebo_step_s)
+        self._steps = _whole(config.control_period_s / config.substeps, numbers.gazebo_step_s)
         self._driven = joint_names(config)
         try:
             super().__init__(config)
@@ -57,6 +57,7 @@ class GazeboTable(Table):
     ) -> None:
         """Put everything where it is said to be, at rest; arguments as ``Table.arrange``."""
         super().arrange(types, blocks, yaws, tool)
+        self._reference, self._speed = self._setpoint.copy(), np.zeros_like(self._setpoint)
         self._server.ask_all(
             [
                 'seed 1',
@@ -71,13 +72,13 @@ class GazeboTable(Table):
         start = self._setpoint
         # It works out what the arm is told; what MuJoCo makes of that is thrown away.
         super().step(action)
-        words = [
-            f'{name} {a!r} {b!r}'
-            for name, a, b in zip(
-                self._driven, start.tolist(), self._setpoint.tolist(), strict=True
-            )
+        change = (self._setpoint - start) / self.config.substeps
+        lead = self._servo.lead_s / self.model.opt.timestep
+        moves = [
+            self._move(start + change * (substep + lead))
+            for substep in range(1, self.config.substeps + 1)
         ]
-        _, joints = self._server.ask_all([f'move {self._steps} {" ".join(words)}', 'joints'])
+        joints = self._server.ask_all([*moves, 'joints'])[-1]
         self._mirror(joints.split()[1:])
 
     def render(self) -> np.ndarray:
@@ -93,6 +94,17 @@ class GazeboTable(Table):
         """End Gazebo, and free MuJoCo's graphics memory."""
         super().close()
         self._server.close()
+
+    def _move(self, control: np.ndarray) -> str:
+        """Return the command that moves the joints as a servo would in one of MuJoCo's steps."""
+        before, period = self._reference, self.model.opt.timestep
+        pull = self._servo.frequency * period
+        self._speed += pull**2 * (control - before) / period
+        self._speed /= 1 + 2 * pull + pull**2
+        self._reference = before + period * self._speed
+        courses = zip(self._driven, before.tolist(), self._reference.tolist(), strict=True)
+        words = ' '.join(f'{name} {start!r} {end!r}' for name, start, end in courses)
+        return f'move {self._steps} {words}'
 
     def _mirror(self, words: list[str]) -> None:
         """Put MuJoCo's table where Gazebo's is, at rest."""
@@ -134,6 +146,18 @@ class GazeboTable(Table):
     def _painting(self, slot: str) -> str:
         red, green, blue = self.model.geom(slot).rgba[:3]
         return f'paint {slot}::block::picture {red} {green} {blue}'
+
+
+def _whole(period_s: float, step_s: float) -> int:
+    """
+    Return how many of Gazebo's physics steps one of MuJoCo's is.
+
+    :raises ValueError: when that is no whole number.
+    """
+    steps = round(period_s / step_s)
+    if steps < 1 or abs(steps * step_s - period_s) > 1e-9:
+        raise ValueError(f'gazebo_step_s: expected a whole part of {period_s} s, got {step_s}')
+    return steps
 
 
 def _place(link: str, position: np.ndarray, rotation: np.ndarray) -> str:

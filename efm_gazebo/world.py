@@ -163,7 +163,7 @@ def _slider(name: str, mass: float) -> Element:
 def _collision(geometry: Element, config: TableConfig | None) -> Element:
     friction = config.friction if config else 1.0  # ODE takes the smaller of the two
     ode = node('ode', leaf('mu', friction), leaf('mu2', friction))
-    contact = node('contact', node('ode', leaf('max_vel', 0.5), leaf('min_depth', 0.0001)))
+    contact = node('contact', node('ode', leaf('max_vel', 100), leaf('min_depth', 0.0001)))
     surface = node('surface', node('friction', ode), contact)
     return node('collision', geometry, surface, name='hull')
 
@@ -195,7 +195,7 @@ def _physics(config: TableConfig, numbers: SimulatorConfig) -> Element:
         'constraints',
         leaf('cfm', 0),
         leaf('erp', 0.2),
-        leaf('contact_max_correcting_vel', 0.5),
+        leaf('contact_max_correcting_vel', 100),  # ODE bounds the speed of motors by it too
         leaf('contact_surface_layer', 0.0001),
     )
     return node(

@@ -139,6 +139,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
         (
             'recorder_node',
             {
+                'embodiment': common['embodiment'],
                 'spool': spool,
                 'folder': config.folder,
                 'lockstep': config.lockstep,

@@ -52,7 +52,8 @@ success gives steps-to-go, but for its last few steps.
 
 `stays` tries something else: a demonstration that ends when its goal is reached shows the goal
 once, and only from its edge. Here each goes on for {HOLD} steps, all of which have no step to go.
-The reward model is the mean of {MEMBERS} that began anew on these; no bin is added. `four times the data` has {{more}} such demonstrations.
+The reward model is the mean of {MEMBERS} that began anew on these; no bin is added. `four times
+the data` has {{more}} such demonstrations.
 
 s and dwell are chosen without truth, on {HELD_OUT} fresh demonstrations: those that see most of
 the ends at no more than {{most}} % of false alarms before them or under another instruction. The

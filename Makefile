@@ -29,10 +29,11 @@ $(STAMPS)/venv:
 	@$(PIP) setuptools
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/constraints.txt
+$(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/pusht.txt \
+		requirements/constraints.txt
 	@echo '--- requirements (minutes)'
 	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	@$(PIP) --no-deps -r requirements/text.txt
+	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)

@@ -22,7 +22,13 @@ import numpy as np
 import yaml
 
 # What YAML may say for a plain field: the Python types, and the word for people.
-PLAIN = {float: ((int, float), 'a number'), int: (int, 'a whole number'), str: (str, 'text')}
+PLAIN = {
+    float: ((int, float), 'a number'),
+    int: (int, 'a whole number'),
+    str: (str, 'text'),
+    dict: (dict, 'a mapping'),
+}
+SIMULATION = 'gymnasium'  # section of the file that is no part of the contract: who plays it
 
 
 @dataclass(frozen=True)
@@ -228,10 +234,29 @@ def load_embodiment(path: str | Path) -> Embodiment:
     :raises FileNotFoundError: when there is no such file.
     :raises ValueError: on an unknown or missing key, with the closest known one.
     """
+    data = _read(path)
+    if isinstance(data, dict):
+        data.pop(SIMULATION, None)
+    return _build(Embodiment, data, Path(path).name)
+
+
+def load_simulation(path: str | Path, cls: type) -> Any:
+    """
+    Read who plays an embodiment, a section of its file, as the dataclass ``cls``.
+
+    :raises ValueError: when there is no such section; else as ``load_embodiment``.
+    """
+    data, name = _read(path), Path(path).name
+    found = isinstance(data, dict) and SIMULATION in data
+    _expect(found, name, f'a section `{SIMULATION}`', 'none')
+    return _build(cls, data[SIMULATION], f'{name}: {SIMULATION}')
+
+
+def _read(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
-    return _build(Embodiment, yaml.safe_load(path.read_text()), path.name)
+    return yaml.safe_load(path.read_text())
 
 
 def _build(cls: type, data: Any, where: str) -> Any:

@@ -248,7 +248,7 @@ def load_simulation(path: str | Path, cls: type) -> Any:
     """
     data, name = _read(path), Path(path).name
     found = isinstance(data, dict) and SIMULATION in data
-    _expect(found, name, f'a section `{SIMULATION}`', 'none')
+    expect(found, name, f'a section `{SIMULATION}`', 'none')
     return _build(cls, data[SIMULATION], f'{name}: {SIMULATION}')
 
 

@@ -38,7 +38,9 @@ class GraphConfig:
     run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
     embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
     world: str = parameter(
-        'mujoco', 'Who plays the world; real expects the robot to run', choices=('mujoco', 'real')
+        'mujoco',
+        "Who plays the world; gym: what the embodiment's file names; real: the robot runs already",
+        choices=('mujoco', 'gym', 'real'),
     )
     fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
     lockstep: bool = parameter(
@@ -113,6 +115,7 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
 
     :param mode: ``record`` (a demonstrator acts), ``practice`` or ``evaluate``.
     :raises FileNotFoundError: when robots would have no release to act with.
+    :raises ValueError: when there is nobody who could demonstrate in this world.
     """
     nodes = [
         node for index in range(config.fleet) for node in _robot(mode, config, f'robot_{index}')
@@ -128,11 +131,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     judged = mode != RECORD
     spool = str(Path(config.run).absolute() / 'episodes')
     nodes = [
-        *(
-            [('world_node', {**common, 'body': config.body, 'task': config.task})]
-            if config.world == 'mujoco'
-            else []
-        ),
+        *([('world_node', {**common, **_world(config)})] if config.world != 'real' else []),
         *(_actors(mode, config, common)),
         ('guard_node', common),
         ('supervisor_node', {**common, 'judged': judged, 'detector_ends': mode != EVALUATE}),
@@ -157,8 +156,14 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     ]
 
 
+def _world(config: GraphConfig) -> dict[str, Any]:
+    return {'simulator': config.world, 'body': config.body, 'task': config.task}
+
+
 def _actors(mode: str, config: GraphConfig, common: dict) -> list[tuple[str, dict]]:
     """Return who acts and who judges: a demonstrator alone, or the learned pair."""
+    if mode == RECORD and config.world == 'gym':
+        raise ValueError('world: expected one that the demonstrator knows, mujoco; got gym')
     if mode == RECORD:
         return [('demonstrator_node', common)]
     learned = {

@@ -176,6 +176,11 @@ class WorldConfig:
 
     embodiment: str = parameter('', 'YAML file of the embodiment')
     lockstep: bool = parameter(False, 'Wait for the command of each observation')
+    simulator: str = parameter(
+        'mujoco',
+        "The suite's table, or the Gymnasium environment that the embodiment's file names",
+        choices=('mujoco', 'gym'),
+    )
 
     def __post_init__(self):
         """Refuse a value out of range."""

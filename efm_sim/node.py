@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_displacement, to_stamp
 from efm_core.ros_diagnostics import Health
@@ -15,6 +16,7 @@ from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, 
 from efm_core.ros_params import declare
 from efm_interfaces.srv import ResetWorld
 from efm_sim.config import TableConfig, WorldConfig
+from efm_sim.gymnasium_world import GymnasiumWorld, load_world
 from efm_sim.table import Table
 from geometry_msgs.msg import TwistStamped
 import numpy as np
@@ -29,7 +31,7 @@ REPEAT_PERIOD_S = 1.0  # lockstep: wall time after which an unanswered moment is
 
 class WorldNode(ManagedNode):
     """
-    Simulate one robot and its table.
+    Simulate one robot and its table, or let a Gymnasium environment play both.
 
     Serves ``reset_world``; subscribes ``command``; publishes ``image``, ``camera_info``,
     ``joint_states``, ``world_state`` and ``clock``. In lockstep the world advances by one control
@@ -47,17 +49,31 @@ class WorldNode(ManagedNode):
         """Build the scene, connect the topics."""
         self._embodiment = load_embodiment(self.config.embodiment)
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
-        table_config = dataclasses.replace(
-            declare(self, TableConfig),
-            control_period_s=self._period_ns / 1e9,
-            image_size=self._camera.height,
-        )
-        self._table = Table(table_config)
+        self._table = self._make_world()
         self._table.render()  # a missing OpenGL is found out now
         self._time_ns = self._shown_ns = 0
         self._health = Health(self)
         self._displacement = np.zeros(2, np.float32)
         self._connect()
+
+    def _make_world(self) -> Table | GymnasiumWorld:
+        if self.config.simulator == 'gym':
+            names = self._embodiment.action.names
+            expect(len(names) == 2, 'action', 'two dimensions, which a planar command has', names)
+            return load_world(self.config.embodiment)
+        table_config = dataclasses.replace(
+            declare(self, TableConfig),
+            control_period_s=self._period_ns / 1e9,
+            image_size=self._camera.height,
+        )
+        return Table(table_config)
+
+    def dismantle(self) -> None:
+        """Free what the world holds; then as every node."""
+        if hasattr(self, '_table'):
+            self._table.close()
+            del self._table
+        super().dismantle()
 
     @property
     def _camera(self):

@@ -7,7 +7,9 @@ STAMPS := $(VENV)/stamps
 PREFIX := $(CURDIR)/$(VENV)
 PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
-INTERFACES := $(shell find efm_interfaces -type f)
+INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
+# Message packages that no wheel brings, and the suite's own.
+MESSAGES := requirements/interfaces/tf2_msgs requirements/interfaces/control_msgs efm_interfaces
 REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt test.txt)
 # CMake must find the ROS 2 wheels, and their generators the wheels' libraries.
 WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
@@ -27,18 +29,22 @@ $(STAMPS)/venv:
 	@$(PIP) setuptools
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/constraints.txt
+$(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/pusht.txt \
+		requirements/constraints.txt
 	@echo '--- requirements (minutes)'
 	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	@$(PIP) --no-deps -r requirements/text.txt
+	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
-	@echo '--- efm_interfaces (half a minute)'
-	@$(WITH_WHEELS) $(BIN)/cmake -S efm_interfaces -B $(VENV)/build/efm_interfaces --log-level=WARNING \
-		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
-		-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null
-	@$(WITH_WHEELS) $(BIN)/cmake --build $(VENV)/build/efm_interfaces -j2 --target install >/dev/null
+	@echo '--- tf2_msgs, control_msgs, efm_interfaces (two minutes)'
+	@set -e; for source in $(MESSAGES); do \
+		build=$(VENV)/build/$$(basename $$source); \
+		$(WITH_WHEELS) $(BIN)/cmake -S $$source -B $$build --log-level=WARNING \
+			-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
+			-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null; \
+		$(WITH_WHEELS) $(BIN)/cmake --build $$build -j2 --target install >/dev/null; \
+	done
 	@touch $@
 
 $(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml

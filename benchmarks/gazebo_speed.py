@@ -12,8 +12,7 @@ from pathlib import Path
 import time
 
 import cv2
-from efm_gazebo.config import SimulatorConfig
-from efm_gazebo.table import GazeboTable, make_table
+from efm_gazebo.table import GazeboTable
 from efm_sim.config import TableConfig
 from efm_sim.table import Table
 import numpy as np
@@ -41,7 +40,7 @@ def main() -> None:
 def measure(simulator: str, steps: int) -> dict[str, float]:
     """Return how fast one table is: started, stepped, stepped and drawn."""
     started = time.perf_counter()
-    table = make_table(TableConfig(), SimulatorConfig(simulator=simulator))
+    table = GazeboTable() if simulator == 'gazebo' else Table(TableConfig())
     table.render()
     ready = time.perf_counter()
     try:

@@ -39,8 +39,8 @@ class GraphConfig:
     embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
     world: str = parameter(
         'mujoco',
-        'Who plays the world; real expects the robot to run',
-        choices=('mujoco', 'gazebo', 'real'),
+        "Who plays the world; gym: what the embodiment's file names; real: the robot runs already",
+        choices=('mujoco', 'gazebo', 'gym', 'real'),
     )
     fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
     lockstep: bool = parameter(
@@ -115,6 +115,7 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
 
     :param mode: ``record`` (a demonstrator acts), ``practice`` or ``evaluate``.
     :raises FileNotFoundError: when robots would have no release to act with.
+    :raises ValueError: when there is nobody who could demonstrate in this world.
     """
     nodes = [
         node for index in range(config.fleet) for node in _robot(mode, config, f'robot_{index}')
@@ -137,6 +138,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
         (
             'recorder_node',
             {
+                'embodiment': common['embodiment'],
                 'spool': spool,
                 'folder': config.folder,
                 'lockstep': config.lockstep,
@@ -160,6 +162,8 @@ def _world(config: GraphConfig) -> dict[str, Any]:
 
 def _actors(mode: str, config: GraphConfig, common: dict) -> list[tuple[str, dict]]:
     """Return who acts and who judges: a demonstrator alone, or the learned pair."""
+    if mode == RECORD and config.world == 'gym':
+        raise ValueError('world: expected one that the demonstrator knows, mujoco; got gym')
     if mode == RECORD:
         return [('demonstrator_node', common)]
     learned = {

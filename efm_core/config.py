@@ -88,3 +88,13 @@ def from_arguments(config_type: type[ConfigType], arguments: argparse.Namespace)
     """
     names = [field.name for field in dataclasses.fields(config_type)]
     return config_type(**{name: getattr(arguments, name) for name in names})
+
+
+def expect(fact: bool, where: str, what: str, got: Any) -> None:
+    """
+    Refuse what is not as expected.
+
+    :raises ValueError: if ``fact`` is false.
+    """
+    if not fact:
+        raise ValueError(f'{where}: expected {what}, got {got}')

@@ -15,12 +15,20 @@ import math
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from efm_core.command import Command, FIRST_FIELDS
+from efm_core.config import expect
 from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import yaml
 
 # What YAML may say for a plain field: the Python types, and the word for people.
-PLAIN = {float: ((int, float), 'a number'), int: (int, 'a whole number'), str: (str, 'text')}
+PLAIN = {
+    float: ((int, float), 'a number'),
+    int: (int, 'a whole number'),
+    str: (str, 'text'),
+    dict: (dict, 'a mapping'),
+}
+SIMULATION = 'gymnasium'  # section of the file that is no part of the contract: who plays it
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ class Camera:
         """
         left, top, width, height = self.crop
         size = (self.height, self.width)
-        _expect(min(size) > 0, f'{self.name}: height, width', '1 px or more', size)
-        _expect(
+        expect(min(size) > 0, f'{self.name}: height, width', '1 px or more', size)
+        expect(
             min(self.crop) >= 0 and left + width <= self.width and top + height <= self.height,
             f'{self.name}: crop',
             f'left, top, width, height inside {self.width} x {self.height} px',
@@ -108,14 +116,6 @@ class ActionSpace:
 
 
 @dataclass(frozen=True)
-class Command:
-    """What goes to the robot's driver: an action becomes a ``type`` message in ``frame``."""
-
-    type: str = 'geometry_msgs/msg/TwistStamped'
-    frame: str = 'table'
-
-
-@dataclass(frozen=True)
 class StepsToGoRange:
     """
     The categorical distribution over steps-to-go: ``bins`` bins, evenly over 0 to ``max_steps``.
@@ -172,7 +172,7 @@ class Embodiment:
     action: ActionSpace
     instruction_language: str = 'en'
     proprioception: tuple[str, ...] = ()
-    command: Command = Command()
+    command: Command = Command()  # noqa: RUF009, frozen
     control_rate_hz: float = 10.0
     action_lifetime_s: float = 0.3
     steps_to_go: StepsToGoRange = StepsToGoRange()
@@ -185,7 +185,7 @@ class Embodiment:
 
         :raises ValueError: naming the field, what was expected and what came.
         """
-        _expect(bool(self.cameras), 'cameras', 'at least one', self.cameras)
+        expect(bool(self.cameras), 'cameras', 'at least one', self.cameras)
         for name, value in (
             ('observation_size', min(self.observation_size)),
             ('control_rate_hz', self.control_rate_hz),
@@ -197,12 +197,16 @@ class Embodiment:
             ('episode.success_dwell', self.episode.success_dwell),
             ('reset.timeout_s', self.reset.timeout_s),
         ):
-            _expect(0 < value < math.inf, name, 'more than that', value)
+            expect(0 < value < math.inf, name, 'more than that', value)
+        self.command.check_action(self.action.names, self.action.low, self.action.high)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, first 16 hexadecimal digits."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(',', ':'))
+        contract = asdict(self)
+        kept = {*FIRST_FIELDS, *self.command.later_fields()}
+        contract['command'] = {k: v for k, v in contract['command'].items() if k in kept}
+        canonical = json.dumps(contract, sort_keys=True, separators=(',', ':'))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
@@ -230,10 +234,29 @@ def load_embodiment(path: str | Path) -> Embodiment:
     :raises FileNotFoundError: when there is no such file.
     :raises ValueError: on an unknown or missing key, with the closest known one.
     """
+    data = _read(path)
+    if isinstance(data, dict):
+        data.pop(SIMULATION, None)
+    return _build(Embodiment, data, Path(path).name)
+
+
+def load_simulation(path: str | Path, cls: type) -> Any:
+    """
+    Read who plays an embodiment, a section of its file, as the dataclass ``cls``.
+
+    :raises ValueError: when there is no such section; else as ``load_embodiment``.
+    """
+    data, name = _read(path), Path(path).name
+    found = isinstance(data, dict) and SIMULATION in data
+    expect(found, name, f'a section `{SIMULATION}`', 'none')
+    return _build(cls, data[SIMULATION], f'{name}: {SIMULATION}')
+
+
+def _read(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
-    return _build(Embodiment, yaml.safe_load(path.read_text()), path.name)
+    return yaml.safe_load(path.read_text())
 
 
 def _build(cls: type, data: Any, where: str) -> Any:
@@ -264,22 +287,12 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _convert_list(get_args(kind), value, where)
     types, words = PLAIN[kind]
     fits = isinstance(value, types) and not isinstance(value, bool)
-    _expect(fits, where, words, repr(value))
+    expect(fits, where, words, repr(value))
     return kind(value)
 
 
 def _convert_list(kinds: tuple, value: Any, where: str) -> tuple:
     """Return a YAML list as a tuple of its kind; ``...`` in ``kinds`` stands for any length."""
-    _expect(isinstance(value, list), where, 'a list', repr(value))
-    _expect(kinds[-1] is ... or len(value) == len(kinds), where, f'{len(kinds)} values', value)
+    expect(isinstance(value, list), where, 'a list', repr(value))
+    expect(kinds[-1] is ... or len(value) == len(kinds), where, f'{len(kinds)} values', value)
     return tuple(_convert(kinds[0], item, where) for item in value)
-
-
-def _expect(fact: bool, where: str, what: str, got: Any) -> None:
-    """
-    Refuse what is not as expected.
-
-    :raises ValueError: if ``fact`` is false.
-    """
-    if not fact:
-        raise ValueError(f'{where}: expected {what}, got {got}')

@@ -75,3 +75,38 @@ def to_displacement(message: Any, rate_hz: float) -> np.ndarray:
     return np.array([message.twist.linear.x, message.twist.linear.y], np.float32) / np.float32(
         rate_hz
     )
+
+
+def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
+    """
+    Return the positions of some joints of a ``JointState``, ``(J,)`` float64 [rad or m].
+
+    :raises ValueError: when one is missing or not finite.
+    """
+    found = dict(zip(message.name, message.position, strict=False))
+    missing = [name for name in joints if name not in found]
+    if missing:
+        raise ValueError(
+            f'joint_states: expected {", ".join(joints)}, got no {", ".join(missing)} '
+            f'among {", ".join(message.name)}'
+        )
+    positions = np.array([found[name] for name in joints], np.float64)
+    if not np.isfinite(positions).all():
+        raise ValueError(f'joint_states: expected finite positions, got {positions}')
+    return positions
+
+
+def to_pose(message: Any) -> np.ndarray:
+    """
+    Return a ``Pose`` or a ``Transform`` as ``(7,)`` float64: x, y, z [m], quaternion x, y, z, w.
+
+    :raises ValueError: when the quaternion is not of length 1, or a number not finite.
+    """
+    place = message.position if hasattr(message, 'position') else message.translation
+    turn = message.orientation if hasattr(message, 'orientation') else message.rotation
+    pose = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w])
+    length = np.linalg.norm(pose[3:])
+    if not np.isfinite(pose).all() or abs(length - 1) > 1e-2:
+        raise ValueError(f'pose: expected finite numbers and a unit quaternion, got {pose}')
+    pose[3:] /= length
+    return pose

@@ -7,7 +7,9 @@ for why they are chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from efm_core.command import Command
 
 NEWEST = 'newest'  # only the latest sample matters
 EVERY = 'every'  # every sample is data
@@ -43,6 +45,12 @@ ACTION = Topic(
     'action', 'efm_interfaces/msg/Action', EVERY, 'what the policy (or a demonstrator) wants to do'
 )
 COMMAND = Topic('command', 'geometry_msgs/msg/TwistStamped', EVERY, 'what the guard lets through')
+EXECUTED = Topic(
+    'executed',
+    'efm_interfaces/msg/Action',
+    EVERY,
+    "the actions that became commands, where a driver's messages do not carry their stamps",
+)
 STEPS_TO_GO = Topic(
     'steps_to_go',
     'efm_interfaces/msg/StepsToGo',
@@ -85,6 +93,7 @@ TABLE = (
     INSTRUCTION,
     ACTION,
     COMMAND,
+    EXECUTED,
     STEPS_TO_GO,
     PERMIT,
     EPISODE_EVENT,
@@ -97,6 +106,9 @@ TABLE = (
     DIAGNOSTICS,
 )
 
+# Of the robot, in no namespace: tf2_msgs/msg/TFMessage.
+TF, TF_STATIC = '/tf', '/tf_static'
+
 RUN_EPISODE = 'run_episode'  # action, efm_interfaces/action/RunEpisode
 RESET_WORLD = 'reset_world'  # service, efm_interfaces/srv/ResetWorld
 LABEL_EPISODE = 'label_episode'  # service, efm_interfaces/srv/LabelEpisode
@@ -106,3 +118,8 @@ PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
     'take_over',
     'hand_back',
 )  # services, std_srvs/srv/Trigger
+
+
+def command_topic(command: Command) -> Topic:
+    """Return the row of the table for what this robot's driver takes."""
+    return replace(COMMAND, name=command.topic or COMMAND.name, type=command.type)

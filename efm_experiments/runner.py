@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from pathlib import Path
 import platform
+import threading
 import time
 
 from efm_bringup.progress import Display
@@ -93,7 +94,8 @@ def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Excep
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Give worker processes; on an error or Ctrl-C what has not begun is not begun."""
-    executor = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'))
+    context = multiprocessing.get_context('spawn')
+    executor = ProcessPoolExecutor(workers, context, initializer=end_with_parent)
     try:
         yield executor
     except BaseException:
@@ -119,6 +121,16 @@ def one_thread() -> Iterator[None]:
             del os.environ['OMP_NUM_THREADS']
         else:
             os.environ['OMP_NUM_THREADS'] = before
+
+
+def end_with_parent() -> None:
+    """End this worker when the process that started it is gone, killed or not."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def attempt(job: Job) -> Record | Exception:

@@ -8,10 +8,9 @@ from efm_core.config import check, parameter
 
 
 @dataclass(frozen=True)
-class SimulatorConfig:
-    """Which simulator plays the world, and what only Gazebo needs to know."""
+class GazeboConfig:
+    """What only the table in Gazebo needs to know."""
 
-    simulator: str = parameter('mujoco', 'Who plays the world', choices=('mujoco', 'gazebo'))
     gazebo_step_s: float = parameter(0.001, 'Physics step of Gazebo', 's', 0.0001, 0.005)
     gazebo_iterations: int = parameter(
         50, "Iterations of Gazebo's constraint solver in a physics step", '', 10, 1000

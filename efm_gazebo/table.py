@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cv2
-from efm_gazebo.config import SimulatorConfig
+from efm_gazebo.config import GazeboConfig
 from efm_gazebo.server import Server
 from efm_gazebo.world import ARM, block_joints, CAMERA, joint_names, make_world
 from efm_sim.config import TableConfig
@@ -13,18 +13,8 @@ from efm_sim.table import Table
 import numpy as np
 
 DEFAULT_TABLE = TableConfig()
-DEFAULT = SimulatorConfig(simulator='gazebo')
+DEFAULT = GazeboConfig()
 SLIDERS = ('x_slider', 'y_slider')
-
-
-def make_table(config: TableConfig, numbers: SimulatorConfig) -> Table:
-    """
-    Return the table in the simulator that ``numbers`` names.
-
-    :raises FileNotFoundError: when it is Gazebo, and that is not set up here.
-    :raises RuntimeError: when Gazebo does not start.
-    """
-    return Table(config) if numbers.simulator == 'mujoco' else GazeboTable(config, numbers)
 
 
 class GazeboTable(Table):
@@ -36,7 +26,7 @@ class GazeboTable(Table):
     and instructions, take the same actions, and are asked the same questions.
     """
 
-    def __init__(self, config: TableConfig = DEFAULT_TABLE, numbers: SimulatorConfig = DEFAULT):
+    def __init__(self, config: TableConfig = DEFAULT_TABLE, numbers: GazeboConfig = DEFAULT):
         """
         Start Gazebo and reset it with seed 0.
 

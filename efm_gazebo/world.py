@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from efm_gazebo import sdf
 from efm_gazebo.arm import ARM, make_arm
-from efm_gazebo.config import SimulatorConfig
+from efm_gazebo.config import GazeboConfig
 from efm_gazebo.sdf import leaf, node
 from efm_sim.config import TableConfig
 from efm_sim.domain import camera_pose, paint
@@ -49,7 +49,7 @@ DAMPING_LIMIT = 0.5  # largest share of its speed that a block may lose in a phy
 
 
 def make_world(
-    config: TableConfig, numbers: SimulatorConfig, plugins: tuple[Element, ...] = ()
+    config: TableConfig, numbers: GazeboConfig, plugins: tuple[Element, ...] = ()
 ) -> str:
     """
     Return the world file for Gazebo Classic 11.
@@ -175,7 +175,7 @@ def _turn_drag(slot: str) -> float:
     return SLIDE_DRAG * sum((2 * half) ** 2 for half in BAR_HALF_SIDES) / 12
 
 
-def _check_drag(config: TableConfig, numbers: SimulatorConfig) -> None:
+def _check_drag(config: TableConfig, numbers: GazeboConfig) -> None:
     lost = SLIDE_DRAG * config.drag / (MASS * config.mass) * numbers.gazebo_step_s
     if lost > DAMPING_LIMIT:
         raise ValueError(
@@ -184,7 +184,7 @@ def _check_drag(config: TableConfig, numbers: SimulatorConfig) -> None:
         )
 
 
-def _physics(config: TableConfig, numbers: SimulatorConfig) -> Element:
+def _physics(config: TableConfig, numbers: GazeboConfig) -> Element:
     solver = node(
         'solver',
         node('type', 'quick'),
@@ -291,7 +291,7 @@ def _camera(config: TableConfig) -> Element:
 def main() -> None:
     """Write the world file of the suite's own table beside the others."""
     path = Path(__file__).resolve().parents[1] / 'worlds' / 'table.classic.sdf'
-    path.write_text(make_world(TableConfig(), SimulatorConfig()))
+    path.write_text(make_world(TableConfig(), GazeboConfig()))
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from efm_core.config import check, parameter
 
@@ -129,11 +129,58 @@ class DemonstratorConfig:
 
 
 @dataclass(frozen=True)
+class EnvironmentConfig:
+    """
+    A Gymnasium environment that plays a robot: the section `gymnasium` of an embodiment's file.
+
+    A place is one of `render`, `reward`, `terminated`, `observation` and `info`, the last two with
+    keys behind dots: `info.coverage`.
+
+    :param kwargs: of ``gymnasium.make``.
+    """
+
+    id: str = parameter('', '`module:name`: what is imported first, and what it has registered')
+    kwargs: dict = field(default_factory=dict)
+    pixels: str = parameter('render', 'Place of the picture')
+    success: str = parameter('terminated', 'Place of the truth: yes or no, or a number')
+    success_at: float = parameter(1.0, 'The task is done from this number on', '', -1e9, 1e9)
+    instruction: str = parameter('', 'The sentence that says what is asked')
+    instruction_from: str = parameter('', 'Instead, the place of the sentence after a reset')
+    action: str = parameter(
+        'same',
+        "same: it has the robot's bounds; affine: they are mapped",
+        choices=('same', 'affine'),
+    )
+    relative_to: str = parameter('', 'Place of the position that an action is added to; or none')
+    repeat: int = parameter(1, 'Steps of the environment in one control step', 'steps', 1, 10000)
+
+    def __post_init__(self):
+        """
+        Check the values.
+
+        :raises ValueError: when one is out of range, or what is asked is said twice or never.
+        """
+        check(self)
+        if not self.id:
+            raise ValueError('id: expected what gymnasium.make takes, got nothing')
+        if bool(self.instruction) == bool(self.instruction_from):
+            raise ValueError(
+                'instruction: expected either a sentence or instruction_from, '
+                f'got {self.instruction!r} and {self.instruction_from!r}'
+            )
+
+
+@dataclass(frozen=True)
 class WorldConfig:
     """What the world node needs to know beside the table's own numbers."""
 
     embodiment: str = parameter('', 'YAML file of the embodiment')
     lockstep: bool = parameter(False, 'Wait for the command of each observation')
+    simulator: str = parameter(
+        'mujoco',
+        "The suite's table in MuJoCo or Gazebo, or what the embodiment's file names (gym)",
+        choices=('mujoco', 'gazebo', 'gym'),
+    )
 
     def __post_init__(self):
         """Refuse a value out of range."""

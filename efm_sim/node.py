@@ -7,16 +7,19 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_displacement, to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
 from efm_core.ros_params import declare
-from efm_gazebo.config import SimulatorConfig
-from efm_gazebo.table import make_table
+from efm_gazebo.config import GazeboConfig
+from efm_gazebo.table import GazeboTable
 from efm_interfaces.srv import ResetWorld
 from efm_sim.config import TableConfig, WorldConfig
+from efm_sim.gymnasium_world import GymnasiumWorld, load_world
+from efm_sim.table import Table
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 from rclpy.clock import Clock as RosClock
@@ -30,7 +33,7 @@ REPEAT_PERIOD_S = 1.0  # lockstep: wall time after which an unanswered moment is
 
 class WorldNode(ManagedNode):
     """
-    Simulate one robot and its table, in MuJoCo or in Gazebo.
+    Simulate one robot and its table, or let Gazebo or a Gymnasium environment play both.
 
     Serves ``reset_world``; subscribes ``command``; publishes ``image``, ``camera_info``,
     ``joint_states``, ``world_state`` and ``clock``. In lockstep the world advances by one control
@@ -48,20 +51,29 @@ class WorldNode(ManagedNode):
         """Build the scene, connect the topics."""
         self._embodiment = load_embodiment(self.config.embodiment)
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
-        table_config = dataclasses.replace(
-            declare(self, TableConfig),
-            control_period_s=self._period_ns / 1e9,
-            image_size=self._camera.height,
-        )
-        self._table = make_table(table_config, declare(self, SimulatorConfig))
+        self._table = self._make_world()
         self._table.render()  # a missing OpenGL is found out now
         self._time_ns = self._shown_ns = 0
         self._health = Health(self)
         self._displacement = np.zeros(2, np.float32)
         self._connect()
 
+    def _make_world(self) -> Table | GymnasiumWorld:
+        if self.config.simulator == 'gym':
+            names = self._embodiment.action.names
+            expect(len(names) == 2, 'action', 'two dimensions, which a planar command has', names)
+            return load_world(self.config.embodiment)
+        table_config = dataclasses.replace(
+            declare(self, TableConfig),
+            control_period_s=self._period_ns / 1e9,
+            image_size=self._camera.height,
+        )
+        if self.config.simulator == 'gazebo':
+            return GazeboTable(table_config, declare(self, GazeboConfig))
+        return Table(table_config)
+
     def dismantle(self) -> None:
-        """Free the graphics memory, end Gazebo; then as every node."""
+        """Free what the world holds; then as every node."""
         if hasattr(self, '_table'):
             self._table.close()
             del self._table

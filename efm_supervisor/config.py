@@ -58,6 +58,9 @@ class GuardConfig:
 class RecorderConfig:
     """What the recorder needs to know."""
 
+    embodiment: str = parameter(
+        '', "YAML file of the embodiment, for what its driver takes; empty for the table's"
+    )
     spool: str = parameter('spool', 'Folder that gets one sub-folder per kind of episode')
     folder: str = parameter('', 'Name of that sub-folder, if not the kind of the episode')
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')

@@ -6,15 +6,18 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.commander import Commander
+from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_ns, to_stamp, to_values
+from efm_core.ros_commands import Driver
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import from_displacement
+from efm_core.ros_messages import from_action
+from efm_core.ros_state import StateListener
 from efm_interfaces.msg import Action, EpisodeEvent, Permit
 from efm_supervisor.config import GuardConfig
 from efm_supervisor.guard import Guard, Lease, Request
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Bool
 
@@ -23,8 +26,9 @@ class GuardNode(ManagedNode):
     """
     Let an action through only when nothing speaks against it.
 
-    Subscribes ``action``, ``permit``, ``episode_event``, ``estop``; publishes ``command``. On
-    every way out the last command is stop.
+    Subscribes ``action``, ``permit``, ``episode_event``, ``estop`` and the state that the
+    embodiment's command needs; publishes ``command``, or what the robot's driver takes, and
+    ``executed``. On every way out the last command is stop.
     """
 
     config_type = GuardConfig
@@ -36,9 +40,18 @@ class GuardNode(ManagedNode):
     def build(self) -> None:
         """Check the contract, connect the topics."""
         config = self.config
-        self._embodiment = load_embodiment(config.embodiment)
-        self._guard, self._health = Guard(self._embodiment, config.lockstep), Health(self)
-        self._publisher = ros_topics.publisher(self, topics.COMMAND)
+        robot = load_embodiment(config.embodiment)
+        self._plain = robot.command.is_plain
+        expect(
+            self._plain or not config.lockstep,
+            'lockstep',
+            'false with a real arm',
+            config.lockstep,
+        )
+        self._guard, self._health = Guard(robot, config.lockstep), Health(self)
+        self._commander, self._listener = Commander(robot), StateListener(self, robot)
+        self._driver = Driver(self, robot)
+        self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
@@ -46,6 +59,13 @@ class GuardNode(ManagedNode):
         self.create_timer(
             1 / config.check_rate_hz, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+
+    def dismantle(self) -> None:
+        """Let go of the gripper's action too."""
+        if getattr(self, '_driver', None):
+            self._driver.destroy()
+            self._driver = None
+        super().dismantle()
 
     def hold(self) -> None:
         """Stop the robot."""
@@ -95,22 +115,32 @@ class GuardNode(ManagedNode):
             self._stop()
 
     def _pass(self, request: Request | None) -> None:
-        """Send what may pass, under the stamp of its observation: bags are joined by it."""
-        if request is not None:
-            self._send(request.values, request.stamp)
+        """Send what may pass and keeps the limits; otherwise hold."""
+        if request is None:
+            return
+        try:
+            order = self._commander.order(request.values, self._listener.state, self._now())
+        except ValueError as error:
+            self._health.drop(f'action refused: {error}')
+            self._stop()
+            return
+        self._driver.send(order, request.stamp)
+        if self._executed:
+            self._executed.publish(
+                from_action(
+                    (),
+                    request.values,
+                    0.0,
+                    request.stamp,
+                    episode_id=request.episode_id,
+                    embodiment_hash=request.embodiment_hash,
+                )
+            )
 
     def _stop(self) -> None:
-        self._send(
-            np.zeros(len(self._embodiment.action.names), np.float32),
-            0 if self.config.lockstep else self._now(),
-        )
-
-    def _send(self, values: np.ndarray, stamp: int) -> None:
-        self._publisher.publish(
-            from_displacement(
-                values, self._embodiment.control_rate_hz, stamp, self._embodiment.command.frame
-            )
-        )
+        now = self._now()
+        numbers = self._commander.stop(self._listener.state, now)
+        self._driver.stop(numbers, 0 if self.config.lockstep else now)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -113,11 +113,12 @@ class SupervisorNode(ManagedNode):
 
     def _missing_peers(self) -> list[str]:
         """Return what an episode needs that nobody offers yet."""
-        spoken = [topics.ACTION, topics.COMMAND]
+        command = topics.command_topic(self._embodiment.command)
+        spoken = [topics.ACTION, command]
         spoken += [topics.STEPS_TO_GO] if self.config.judged else []
         spoken += [topics.RECORDING] if self.config.recorded else []
         missing = [topic.name for topic in spoken if not self.count_publishers(topic.name)]
-        missing += [] if self.count_subscribers(topics.COMMAND.name) else ['a robot']
+        missing += [] if self.count_subscribers(command.name) else ['a robot']
         return missing + ([] if self._world.service_is_ready() else [topics.RESET_WORLD])
 
     def _open(self) -> None:

@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.command import Command
+from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
@@ -15,7 +17,7 @@ from efm_core.ros_messages import stamped
 from efm_interfaces.msg import EpisodeEvent
 from efm_interfaces.msg import Recording as RecordingMessage
 from efm_supervisor.config import RecorderConfig
-from efm_supervisor.recording import Recording, stamp_of, UNSTAMPED
+from efm_supervisor.recording import is_stamped, Recording, stamp_of
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import WriterError
@@ -43,12 +45,18 @@ class RecorderNode(ManagedNode):
         closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged)
         answering = (topics.OBSERVATION, topics.ACTION)
         answering += (topics.COMMAND, *judged) if config.lockstep else ()
+        command = load_embodiment(config.embodiment).command if config.embodiment else Command()
+        always = () if command.is_plain else (topics.EXECUTED,)
         spool = Path(config.spool).absolute()
-        self._recording = Recording(spool, self.get_namespace(), closing, config.folder, answering)
+        self._recording = Recording(
+            spool, self.get_namespace(), closing, config.folder, answering, always
+        )
         self._health, self._seen = Health(self), {}
         skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
+                if topic is topics.COMMAND:
+                    topic = topics.command_topic(command)
                 callback = partial(
                     self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
                 )
@@ -64,7 +72,7 @@ class RecorderNode(ManagedNode):
     def _on_message(self, topic: topics.Topic, data: bytes) -> None:
         if not self.is_active:
             return
-        if topic.name not in UNSTAMPED:
+        if is_stamped(topic):
             self._seen[topic.name] = stamp_of(data)
         self._attempt(partial(self._recording.write, topic, data, time.time_ns()))
         self._finish_if_whole()

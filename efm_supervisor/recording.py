@@ -13,6 +13,7 @@ from pathlib import Path
 import struct
 
 from efm_core import topics
+from efm_core.command import ARRAY
 from efm_core.message_types import known_types, typestore_for
 from efm_core.topics import Topic
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -21,6 +22,11 @@ HEADER_STAMP = struct.Struct('<iI')
 CDR_HEADER = 4
 PER_OBSERVATION = {topics.IMAGE.name, topics.JOINT_STATES.name, topics.WORLD_STATE.name}
 UNSTAMPED = {topics.INSTRUCTION.name, topics.ESTOP.name}
+
+
+def is_stamped(topic: Topic) -> bool:
+    """Return whether the messages of a topic begin with a header."""
+    return topic.name not in UNSTAMPED and topic.type != ARRAY
 
 
 def stamp_of(data: bytes) -> int:
@@ -86,6 +92,7 @@ class Recording:
     :param folder: name of that sub-folder, if not the kind.
     :param closing: topics whose sample for the last observation a whole bag must have.
     :param answering: topics whose sample for every observation before that it must have.
+    :param always: topics that a bag names even if nothing came on them.
     """
 
     def __init__(
@@ -95,10 +102,11 @@ class Recording:
         closing: tuple[Topic, ...],
         folder: str = '',
         answering: tuple[Topic, ...] = (),
+        always: tuple[Topic, ...] = (),
     ):
         self._spool, self._folder, self._namespace = spool, folder, namespace.rstrip('/')
         self._closing = {topic.name for topic in closing}
-        self._answering = {topic.name for topic in answering}
+        self._answering, self._always = {topic.name for topic in answering}, always
         self._definitions = Definitions()
         self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
         self._bag: Bag | None = None
@@ -126,6 +134,8 @@ class Recording:
         writer.open()
         self._bag = Bag(episode_id, path, first_stamp, writer, set(self._closing))
         self._bag.stamps = {name: set() for name in self._answering}
+        for topic in self._always:
+            self._connection(topic)
         early, self._early = list(self._early), deque(maxlen=64)
         for topic, data, received in early:
             self.write(topic, data, received)
@@ -140,11 +150,11 @@ class Recording:
         if self._bag is None:
             self._early.append((topic, data, received))
             return
-        stamp = received if topic.name in UNSTAMPED else stamp_of(data)
-        bag = self._bag
-        if topic.name not in UNSTAMPED and stamp and stamp < bag.first_stamp:
+        stamped, bag = is_stamped(topic), self._bag
+        stamp = stamp_of(data) if stamped else received
+        if stamped and stamp and stamp < bag.first_stamp:
             return
-        if bag.last_stamp is not None and topic.name not in UNSTAMPED and stamp > bag.last_stamp:
+        if bag.last_stamp is not None and stamped and stamp > bag.last_stamp:
             return
         bag.writer.write(self._connection(topic), received, data)
         bag.stamps.get(topic.name, set()).add(stamp)

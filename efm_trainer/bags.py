@@ -147,8 +147,8 @@ def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[l
     missing = [stamp for stamp in stamps[:-1] if stamp not in actions]
     if missing:
         raise TornBag(f'{path}: expected an action for the observation at {missing[0]}, got none')
-    passed = recording.at[topics.COMMAND.name]
-    guarded = topics.COMMAND.name in recording.topics
+    passed = {**recording.at[topics.COMMAND.name], **recording.at[topics.EXECUTED.name]}
+    guarded = bool({topics.COMMAND.name, topics.EXECUTED.name} & recording.topics)
     executed = [stamp for stamp in stamps[:-1] if stamp in passed or not guarded]
     if outcome and outcome.termination != Termination.FAULT and len(stamps) - 1 < outcome.steps:
         raise TornBag(f'{path}: expected {outcome.steps} actions, got {len(stamps) - 1}')

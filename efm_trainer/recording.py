@@ -17,7 +17,13 @@ from rosbags.rosbag2 import Reader
 import yaml
 
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # libyaml is twenty times faster
-JOINED = (topics.ACTION, topics.COMMAND, topics.STEPS_TO_GO, topics.WORLD_STATE)
+JOINED = (
+    topics.ACTION,
+    topics.COMMAND,
+    topics.EXECUTED,
+    topics.STEPS_TO_GO,
+    topics.WORLD_STATE,
+)
 
 
 class TornBag(ValueError):  # noqa: N818, a bag is torn or it is not
@@ -133,7 +139,10 @@ def _keep(recording: Recording, name: str, picture: str, message: Any) -> None:
     if name == picture:
         recording.pictures[to_stamp(message)] = message
     elif name in recording.at:
-        recording.at[name][to_stamp(message)] = message
+        if hasattr(
+            message, 'header'
+        ):  # a driver's command may have none; `executed` stands for it
+            recording.at[name][to_stamp(message)] = message
     elif name == topics.EPISODE_EVENT.name:
         recording.events.append(message)
     elif name == topics.OUTCOME.name:

@@ -31,15 +31,15 @@ PAPER = {
 class SweepsConfig:
     """What is tried in the place of each default."""
 
-    gamma: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 0.99, 1.0)
-    return_scale: tuple[float, ...] = (0.02, 0.05, 0.2, 0.5)
+    gamma: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
+    return_scale: tuple[float, ...] = (0.03, 0.3)
     learning_rate: tuple[float, ...] = (3e-4, 3e-3)
     threshold: tuple[float, ...] = (1.0, 3.0, 5.0)
     dwell: tuple[int, ...] = (1, 3)
-    episodes_per_update: tuple[int, ...] = (4, 16, 32)
+    episodes_per_update: tuple[int, ...] = (4, 16)
     temperature: tuple[float, ...] = (0.7, 1.3)
-    steps_to_go_bins: tuple[int, ...] = (13, 31)
-    action_bins: tuple[int, ...] = (7, 21)
+    steps_to_go_bins: tuple[int, ...] = (31,)
+    action_bins: tuple[int, ...] = (21,)
     setting: Setting = field(default_factory=lambda: Setting(evaluations=200))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from efm_experiments.catalogue import CATALOGUE, load
 from efm_experiments.experiment import Experiment
-from efm_experiments.publish import make_page, publish, republish
+from efm_experiments.publish import headline, make_page, publish, QUOTE, republish
 from efm_experiments.runner import run
 from models import FakeTextEncoder
 import pytest
@@ -66,3 +66,11 @@ def test_the_results_page_is_what_the_stored_results_give():
     if not (docs / 'results.md').is_file():
         pytest.skip('no results are stored yet')
     assert (docs / 'results.md').read_text() == make_page(docs / 'results')
+
+
+def test_the_readme_quotes_what_the_stored_results_give():
+    root = Path(__file__).resolve().parents[2]
+    text, (begin, end) = (root / 'README.md').read_text(), QUOTE
+    if begin not in text:
+        pytest.skip('the README quotes nothing yet')
+    assert text.split(begin)[1].split(end)[0] == headline(root / 'docs' / 'results')

@@ -237,7 +237,7 @@ def configs_of(executable):
     return (*managed, *FURTHER.get(executable, ()))
 
 
-@pytest.mark.parametrize('world', ['mujoco', 'real'])
+@pytest.mark.parametrize('world', ['mujoco', 'gazebo', 'real'])
 @pytest.mark.parametrize('mode', MODES)
 def test_every_parameter_that_is_given_is_declared(config, mode, world):
     for node in make_graph(mode, dataclasses.replace(config, world=world)):
@@ -252,6 +252,14 @@ def test_every_parameter_that_is_given_is_declared(config, mode, world):
         for config_type in configs_of(node.executable):
             names = {field.name for field in dataclasses.fields(config_type)}
             config_type(**{k: v for k, v in node.parameters.items() if k in names})
+
+
+def test_the_environment_that_the_embodiment_names_is_asked_for_and_has_no_demonstrator(config):
+    gym = dataclasses.replace(config, world='gym')
+    nodes = {node.executable: node for node in make_graph(PRACTICE, gym)}
+    assert nodes['world_node'].parameters['simulator'] == 'gym'
+    with pytest.raises(ValueError, match='the demonstrator knows, mujoco; got gym'):
+        make_graph(RECORD, gym)
 
 
 def test_without_the_simulation_the_robot_brings_its_own_world(config):

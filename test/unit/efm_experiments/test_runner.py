@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 import json
+from pathlib import Path
+import subprocess
+import sys
+import time
 
 from efm_experiments import runner
 from efm_experiments.experiment import digest, Experiment, Record, Results
@@ -142,3 +146,25 @@ def test_a_page_without_results_is_its_head(tmp_path):
 def test_a_stored_record_is_json_for_anybody(tmp_path):
     Store(tmp_path).save(record())
     assert json.loads(Store(tmp_path).path('a', 0).read_text())['values']['x'] == 0.5
+
+
+PARENT = """
+import os, time
+from efm_experiments.runner import pool
+if __name__ == '__main__':
+    with pool(1) as executor:
+        print(executor.submit(os.getpid).result(), flush=True)
+        executor.submit(time.sleep, 60).result()
+"""
+
+
+def test_workers_end_when_the_run_is_killed(tmp_path):
+    (tmp_path / 'parent.py').write_text(PARENT)
+    command = [sys.executable, str(tmp_path / 'parent.py')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    late = time.monotonic() + 20
+    while Path(f'/proc/{worker}').exists() and time.monotonic() < late:
+        time.sleep(0.05)
+    assert not Path(f'/proc/{worker}').exists()

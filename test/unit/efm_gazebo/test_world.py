@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
-from efm_gazebo.config import SimulatorConfig
+from efm_gazebo.config import GazeboConfig
 from efm_gazebo.world import block_joints, joint_names, make_world, OVERSAMPLING
 from efm_sim.config import TableConfig
 from efm_sim.domain import camera_pose
@@ -29,7 +29,7 @@ CONFIGS = {'default': TableConfig(), 'other': OTHER}
 
 def world_of(config=CONFIGS['default'], **numbers):
     """Return the world element and MuJoCo's model of the same config."""
-    text = make_world(config, SimulatorConfig(**numbers))
+    text = make_world(config, GazeboConfig(**numbers))
     return ElementTree.fromstring(text).find('world'), build_scene(config)
 
 
@@ -164,11 +164,11 @@ def test_a_bar_lies_there_where_mujoco_has_one():
 
 def test_drag_that_the_physics_step_cannot_follow_is_refused():
     with pytest.raises(ValueError, match='gazebo_step_s: expected so short a step'):
-        make_world(TableConfig(drag=10.0, mass=0.1), SimulatorConfig())
+        make_world(TableConfig(drag=10.0, mass=0.1), GazeboConfig())
 
 
 def test_the_stored_world_is_the_one_that_is_made():
     stored = (ROOT / 'worlds' / 'table.classic.sdf').read_text()
-    assert stored == make_world(TableConfig(), SimulatorConfig()), (
+    assert stored == make_world(TableConfig(), GazeboConfig()), (
         'worlds: expected what efm_gazebo makes, got another; python -m efm_gazebo.world'
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 import struct
 
+from arms import make_arm
 from bags import make_episode, write_bag
 from efm_core import topics
 from efm_supervisor.recording import Definitions, Recording, stamp_of
@@ -227,3 +228,18 @@ def test_episode_that_is_recorded_is_the_episode_that_is_read(tmp_path, embodime
     read = read_episode(recording.finish(), embodiment)
     for field in fields(episode):
         np.testing.assert_array_equal(getattr(read, field.name), getattr(episode, field.name))
+
+
+def test_a_bag_names_what_may_never_have_come(tmp_path):
+    recording = Recording(tmp_path, '/robot_0', CLOSING, always=(topics.EXECUTED,))
+    recording.start('e1', 'practice', 100)
+    finish(recording, 200)
+    with Reader(tmp_path / 'practice' / 'e1') as reader:
+        assert '/robot_0/executed' in {c.topic for c in reader.connections}
+
+
+def test_a_drivers_numbers_without_a_header_are_kept_as_they_come(recording):
+    driver = topics.command_topic(make_arm('forward_position_controller').command)
+    recording.start('e1', 'practice', 100)
+    write(recording, (driver, 10**18))
+    assert ('/robot_0/driver/command', 10**18) in finish(recording, 200)

@@ -213,3 +213,12 @@ def test_a_missing_bag_or_folder_is_named(tmp_path):
         read_episode(tmp_path / 'nowhere', EMBODIMENT)
     with pytest.raises(FileNotFoundError, match='nowhere'):
         list(read_episodes(tmp_path / 'nowhere', EMBODIMENT))
+
+
+def test_where_commands_carry_no_stamp_what_was_executed_counts(tmp_path):
+    episode = make_episode(EMBODIMENT, steps=3)
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_events_and_steps(bag, episode, commanded=())
+        bag.write('executed', episode.stamps[1], values=episode.actions[1])
+    found = read_episode(tmp_path / 'bag', EMBODIMENT)
+    np.testing.assert_array_equal(found.stamps, episode.stamps[[1, 3]])

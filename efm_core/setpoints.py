@@ -1,0 +1,208 @@
+"""
+From an action to the numbers that a driver takes, and to those that stop it.
+
+Pure functions of the action's values, the measured state and the embodiment. The numbers are those
+of `Command.numbers`: ``twist`` ``(6,)`` [m/s, rad/s], ``velocities`` and ``positions`` ``(J,)`` in
+the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efm_core.command import ANGULAR, Command, GRIPPER, Limits, LINEAR
+from efm_core.config import expect
+from efm_core.embodiment import Embodiment
+from efm_core.poses import difference, from_rotation_vector, multiply
+import numpy as np
+
+SLACK = 1e-6  # what float32 actions may differ from a limit by
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """
+    What was measured last; None for what never was.
+
+    :param positions: of the command's joints, ``(J,)`` [rad or m].
+    :param pose: of the tool in the command's frame, ``(7,)``.
+    :param stamp: of the older of what the command needs [ns].
+    :param problem: why something is missing.
+    """
+
+    positions: np.ndarray | None = None
+    pose: np.ndarray | None = None
+    stamp: int = 0
+    problem: str = 'nothing measured yet'
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    What goes to the robot for one action.
+
+    :param gripper: its position, or None without a gripper.
+    """
+
+    numbers: np.ndarray
+    gripper: float | None = None
+
+
+def measured(state: RobotState, command: Command) -> np.ndarray | None:
+    """Return what a command is measured against: positions, pose, or None."""
+    return state.positions if command.drives_joints else state.pose
+
+
+def setpoint(
+    values: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
+) -> np.ndarray:
+    """
+    Return the numbers that an action asks for, within no limits yet.
+
+    :param values: ``(A,)``, units of the embodiment.
+    :param target: the numbers before, which displacements of positions and poses begin at; None
+        begins at what was measured.
+    """
+    command, values = robot.command, np.asarray(values, np.float64)
+    rate = robot.control_rate_hz if command.mode == 'delta' else 1.0
+    if command.is_plain:
+        return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
+    arm = [value for axis, value in zip(command.axes, values, strict=True) if axis != GRIPPER]
+    driven = _indices(command)
+    if command.numbers in ('twist', 'velocities'):
+        numbers = np.zeros(6 if command.numbers == 'twist' else len(command.joints))
+        numbers[driven] = np.array(arm) * rate
+        return numbers
+    start = measured(state, command) if target is None else target
+    if command.numbers == 'positions':
+        numbers = start.copy()
+        numbers[driven] = np.array(arm) + (start[driven] if command.mode == 'delta' else 0.0)
+        return numbers
+    return _moved_pose(start, driven, np.array(arm), command.mode)
+
+
+def stop(
+    state: RobotState, target: np.ndarray | None, command: Command, fresh: bool
+) -> np.ndarray | None:
+    """
+    Return the numbers that stop the robot: no speed, or to stay where it is.
+
+    :param fresh: whether ``state`` may be believed; otherwise the target is where it stays.
+    :return: None where nothing was ever commanded and nobody knows where the robot is.
+    """
+    if command.numbers == 'twist':
+        return np.zeros(6)
+    if command.numbers == 'velocities':
+        return np.zeros(len(command.joints))
+    here = measured(state, command)
+    return here if fresh and here is not None else target
+
+
+def limit(
+    numbers: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
+) -> np.ndarray:
+    """
+    Return the numbers within the limits.
+
+    :raises ValueError: naming the limit, when one is broken that may not be clamped.
+    """
+    command = robot.command
+    if command.is_plain:
+        return numbers
+    here = measured(state, command)
+    low, high = _ends(numbers, here, robot)
+    bounded = _keep(numbers, low, high, command)
+    speeds = bounded
+    if command.numbers == 'positions':
+        speeds = (bounded - (here if target is None else target)) * robot.control_rate_hz
+        _check_lead(np.abs(bounded - here).max(), command.limits)
+    elif command.numbers == 'pose':
+        speeds = difference(bounded, here if target is None else target) * robot.control_rate_hz
+        _check_lead(float(np.linalg.norm(bounded[:3] - here[:3])), command.limits)
+    _check_speed(speeds, command)
+    return bounded
+
+
+def gripper_position(values: np.ndarray, command: Command) -> float | None:
+    """
+    Return where the gripper shall be, or None without one.
+
+    :raises ValueError: when that is out of its range.
+    """
+    if GRIPPER not in command.axes:
+        return None
+    gripper, value = command.gripper, float(values[command.axes.index(GRIPPER)])
+    inside = gripper.low - SLACK <= value <= gripper.high + SLACK
+    expect(inside, 'gripper', f'{gripper.low} to {gripper.high}', value)
+    return min(max(value, gripper.low), gripper.high)
+
+
+def _indices(command: Command) -> list[int]:
+    names = command.joints if command.drives_joints else LINEAR + ANGULAR
+    return [names.index(axis) for axis in command.arm_axes]
+
+
+def _moved_pose(start: np.ndarray, driven: list[int], arm: np.ndarray, mode: str) -> np.ndarray:
+    change, pose = np.zeros(6), start.copy()
+    change[driven] = arm
+    if mode == 'absolute':
+        pose[driven] = arm
+        return pose
+    pose[:3] += change[:3]
+    turned = multiply(from_rotation_vector(change[3:]), pose[3:])
+    pose[3:] = turned / np.linalg.norm(turned)
+    return pose
+
+
+def _ends(
+    numbers: np.ndarray, here: np.ndarray | None, robot: Embodiment
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of what keeps joints in range and the tool in its box."""
+    command, limits = robot.command, robot.command.limits
+    low, high = np.full(len(numbers), -np.inf), np.full(len(numbers), np.inf)
+    if command.drives_joints:
+        low[:], high[:] = limits.position_low, limits.position_high
+    elif limits.box_low:
+        low[:3], high[:3] = limits.box_low, limits.box_high
+    if command.numbers in ('twist', 'velocities') and here is not None:
+        place = here[:3] if command.numbers == 'twist' else here
+        count = len(place)
+        # Whoever is outside may only come back.
+        low[:count] = np.minimum(0, (low[:count] - place) * robot.control_rate_hz)
+        high[:count] = np.maximum(0, (high[:count] - place) * robot.control_rate_hz)
+    return low, high
+
+
+def _keep(numbers: np.ndarray, low: np.ndarray, high: np.ndarray, command: Command) -> np.ndarray:
+    """Return the numbers between two ends, by clamping where that is allowed."""
+    bounded = np.clip(numbers, low, high)
+    outside = np.flatnonzero(np.abs(bounded - numbers) > SLACK)
+    if outside.size and command.limits.beyond == 'refuse':
+        first = int(outside[0])
+        names = command.joints if command.drives_joints else (*LINEAR, *ANGULAR, 'w')
+        what = 'joint limit' if command.drives_joints else 'workspace'
+        allowed = f'{low[first]:.4g} to {high[first]:.4g}'
+        expect(False, f'{what} of {names[first]}', allowed, f'{numbers[first]:.4g}')
+    return bounded
+
+
+def _check_speed(speeds: np.ndarray, command: Command) -> None:
+    limits = command.limits
+    if command.drives_joints:
+        excess = np.abs(speeds) - np.array(limits.velocity)
+        worst = int(excess.argmax())
+        allowed = f'{limits.velocity[worst]:.4g} at most'
+        fits = excess[worst] <= SLACK
+        expect(fits, f'speed of {command.joints[worst]}', allowed, f'{abs(speeds[worst]):.4g}')
+        return
+    for word, part, allowed in (
+        ('linear', speeds[:3], limits.linear_velocity),
+        ('angular', speeds[3:], limits.angular_velocity),
+    ):
+        speed = float(np.linalg.norm(part))
+        expect(speed <= allowed + SLACK, f'{word} speed', f'{allowed:.4g} at most', f'{speed:.4g}')
+
+
+def _check_lead(lead: float, limits: Limits) -> None:
+    near = not limits.lead or lead <= limits.lead + SLACK
+    expect(near, 'lead of the command', f'{limits.lead:.4g} at most', f'{lead:.4g}')

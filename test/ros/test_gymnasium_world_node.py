@@ -1,0 +1,70 @@
+"""A Gymnasium environment behind a robot's topics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from efm_core import topics
+from efm_core.embodiment import ActionSpace, load_embodiment
+from efm_core.messages import to_image, to_ns, to_stamp
+from efm_core.ros_messages import from_displacement
+from efm_interfaces.srv import ResetWorld
+from efm_sim.gymnasium_world import load_world
+from efm_sim.node import WorldNode
+import numpy as np
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+
+PUSHT = Path(__file__).resolve().parents[2] / 'config' / 'embodiments' / 'pusht.yaml'
+PERIOD = 100_000_000  # [ns]
+STEPS = [(36.0, 0.0), (0.0, -60.0), (0.0, 0.0), (-24.0, 12.0)]
+
+
+@pytest.fixture
+def scene(stage):
+    """Return a stage with the world node in lockstep, and what it says."""
+    stage.start(WorldNode, lockstep=True, simulator='gym', embodiment=str(PUSHT))
+    stage.commands = stage.speak(topics.COMMAND)
+    stage.images = stage.listen(topics.IMAGE)
+    stage.states = stage.listen(topics.WORLD_STATE)
+    stage.joints = stage.listen(topics.JOINT_STATES)
+    return stage
+
+
+def test_in_lockstep_it_is_the_same_world_as_in_one_process(scene):
+    world = load_world(PUSHT)
+    for seed in (5, 6):
+        del scene.images[:], scene.states[:]
+        answer = scene.call(ResetWorld, topics.RESET_WORLD, seed=seed)
+        assert answer.success, answer.message
+        assert answer.instruction == world.instruction
+        stamp = to_ns(answer.stamp)
+        world.reset(seed)
+        for index, step in enumerate(STEPS):
+            scene.hear(scene.images, index + 1)
+            np.testing.assert_array_equal(to_image(scene.images[-1]), world.render())
+            scene.commands.publish(
+                from_displacement(np.array(step), 10.0, stamp + index * PERIOD, 'board')
+            )
+            world.step(np.float32(step))
+        image = scene.hear(scene.images, len(STEPS) + 1)[-1]
+        assert to_stamp(image) == stamp + len(STEPS) * PERIOD
+        np.testing.assert_array_equal(to_image(image), world.render())
+        states = scene.hear(scene.states, len(STEPS) + 1)
+        assert [state.success for state in states] == [False] * len(states)
+        assert not states[0].names
+        assert np.isnan(states[0].distance)
+    assert not scene.joints[0].name
+
+
+def test_an_embodiment_that_names_no_environment_is_refused(stage, embodiment, yaml_of):
+    node = stage.make(WorldNode, simulator='gym', embodiment=yaml_of(embodiment))
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+
+
+def test_more_dimensions_than_a_planar_command_has_are_refused(stage, yaml_of):
+    three = ActionSpace(('x', 'y', 'z'), 'px', (-1.0,) * 3, (1.0,) * 3)
+    robot = replace(load_embodiment(PUSHT), action=three)
+    node = stage.make(WorldNode, simulator='gym', embodiment=yaml_of(robot))
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE

@@ -1,4 +1,4 @@
-"""Fixed seeds give the weights that they always gave, whatever else the trainer learns to train."""
+"""Fixed seeds give the weights that they always gave, whatever else can be trained."""
 
 from dataclasses import replace
 

@@ -19,6 +19,14 @@ NODES = {
 }
 
 
+def required(kind: str) -> list:
+    """Return the packages of a requirements file."""
+    lines = (
+        Path(__file__).with_name('requirements').joinpath(f'{kind}.txt').read_text().splitlines()
+    )
+    return [line for line in lines if line and not line.startswith('#')]
+
+
 def shared(pattern: str) -> list:
     """Return the files of a pattern as data files, each under its own folder of ``share/efm``."""
     files = [path for path in glob(pattern, recursive=True) if Path(path).is_file()]
@@ -45,6 +53,7 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],
+    extras_require={'vlm': [*required('trainer'), *required('vlm')]},
     zip_safe=False,
     entry_points={
         'console_scripts': [

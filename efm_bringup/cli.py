@@ -39,6 +39,8 @@ def main(words: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the command line: one verb each, options made from the config dataclasses."""
+    from efm_bringup.training import ModelChoice
+    from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
 
     parser = argparse.ArgumentParser(prog='efm', description='Robots that practise by themselves.')
@@ -50,7 +52,12 @@ def make_parser() -> argparse.ArgumentParser:
             (GraphConfig, ProcessConfig),
             'record demonstrations with a fleet, one bag per episode',
         ),
-        ('train', train_command, (RunConfig, SftConfig), 'stage 1: learn from demonstration bags'),
+        (
+            'train',
+            train_command,
+            (RunConfig, ModelChoice),
+            'stage 1: learn from demonstration bags',
+        ),
         (
             PRACTICE,
             graph_command,
@@ -71,6 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
         for config in configs:
             add_arguments(verb_parser, config)
         verb_parser.set_defaults(command=command)
+    for config in (SftConfig, VlmConfig):
+        add_arguments(verbs.choices['train'], config, given_only=True)
     add_experiment_verb(verbs)
     return parser
 
@@ -100,17 +109,19 @@ def where_to_run(config: ProcessConfig, world: str) -> ProcessConfig:
 
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Read the demonstrations, fine-tune, publish release 1."""
-    from efm_bringup.training import train
-    from efm_trainer.config import SftConfig
+    """Read the demonstrations, fine-tune; of a compact model publish release 1."""
+    from efm_bringup.training import train, train_vlm
+    from efm_model.vlm.config import VlmConfig
+    from efm_trainer.config import SftConfig, STAGE_ONE
 
-    run = from_arguments(RunConfig, arguments)
-    train(
-        Path(run.run),
-        claim(run.run, run.embodiment),
-        from_arguments(SftConfig, arguments),
-        console,
-    )
+    run, kind = from_arguments(RunConfig, arguments), arguments.model
+    config = from_arguments(SftConfig, arguments, STAGE_ONE[kind])
+    folder, embodiment = Path(run.run), claim(run.run, run.embodiment)
+    if kind == 'vlm':
+        options = from_arguments(VlmConfig, arguments, VlmConfig())
+        train_vlm(folder, embodiment, config, options, console)
+    else:
+        train(folder, embodiment, config, console)
     return 0
 
 

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 import shutil
 from typing import Any
 
 from efm_bringup.progress import Display
+from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
-from efm_trainer.config import SftConfig
+from efm_model.vlm.config import VlmConfig
+from efm_trainer.config import SftConfig, STAGE_ONE
 from rich.console import Console
 from rich.table import Table
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which kind of model learns."""
+
+    model: str = parameter(
+        'compact',
+        'compact runs on a robot; vlm is a vision-language model in --base',
+        choices=tuple(STAGE_ONE),
+    )
+
+    def __post_init__(self):
+        """Refuse an unknown word."""
+        check(self)
+
+
+def train_vlm(
+    run: Path, embodiment_path: Path, config: SftConfig, options: VlmConfig, console: Console
+) -> None:
+    """
+    Fine-tune a vision-language model on the run's demonstrations; write its checkpoints.
+
+    There is no release: a robot's nodes load ONNX files, and of this model there are none.
+
+    :raises FileExistsError: when the run is fine-tuned already.
+    :raises ValueError: when the base is no such model, or as ``train``.
+    """
+    if (run / 'sft').is_dir():
+        raise FileExistsError(
+            f'run: expected one that is not fine-tuned yet, got {run / "sft"}; take a new --run'
+        )
+    try:
+        from efm_model.vlm.network import new_vlm
+        import peft  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; install it with `pip install 'efm[vlm]'`") from error
+
+    embodiment = load_embodiment(embodiment_path)
+    model = new_vlm(embodiment, options, config.seed)
+    _fine_tune(run, embodiment, model.sentences, config, console, model)
+    console.print(f'checkpoints: {run / "sft"}; how to practise: docs/vlm.md', soft_wrap=True)
 
 
 def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console) -> None:
@@ -43,9 +88,14 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
 
 
 def _fine_tune(
-    run: Path, embodiment: Embodiment, encoder: Any, config: SftConfig, console: Console
+    run: Path,
+    embodiment: Embodiment,
+    encoder: Any,
+    config: SftConfig,
+    console: Console,
+    model: Any = None,
 ) -> None:
-    """Write the run's checkpoints, both or none."""
+    """Write the run's checkpoints, both or none; ``model`` as in ``fine_tune``."""
     from efm_trainer.bags import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
 
@@ -62,7 +112,7 @@ def _fine_tune(
         def show(iteration: int, total: int, losses: dict) -> None:
             display.update(iteration, _note(losses))
 
-        result = fine_tune(episodes, embodiment, encoder, config, unfinished, show)
+        result = fine_tune(episodes, embodiment, encoder, config, unfinished, show, model)
     unfinished.rename(run / 'sft')
     console.print(
         f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '

@@ -63,8 +63,14 @@ def describe(field: dataclasses.Field) -> str:
     return f'{field.metadata.get("description", "")}{unit} (default {field.default}{allowed})'
 
 
-def add_arguments(parser: argparse.ArgumentParser, config_type: type) -> None:
-    """Give ``parser`` one ``--option`` for every field of a config dataclass."""
+def add_arguments(
+    parser: argparse.ArgumentParser, config_type: type, given_only: bool = False
+) -> None:
+    """
+    Give ``parser`` one ``--option`` for every field of a config dataclass.
+
+    :param given_only: what was not typed is left out, for ``from_arguments`` to fill in.
+    """
     group = parser.add_argument_group(config_type.__name__)
     for field in dataclasses.fields(config_type):
         kind = (
@@ -74,20 +80,28 @@ def add_arguments(parser: argparse.ArgumentParser, config_type: type) -> None:
         )
         group.add_argument(
             '--' + field.name.replace('_', '-'),
-            default=field.default,
+            default=argparse.SUPPRESS if given_only else field.default,
             help=describe(field).replace('%', '%%'),
             **kind,
         )
 
 
-def from_arguments(config_type: type[ConfigType], arguments: argparse.Namespace) -> ConfigType:
+def from_arguments(
+    config_type: type[ConfigType],
+    arguments: argparse.Namespace,
+    preset: ConfigType | None = None,
+) -> ConfigType:
     """
     Return the config that the parsed command line describes.
 
+    :param preset: has the values of what was left out.
     :raises ValueError: from the dataclass's ``__post_init__`` when a value is out of range.
     """
     names = [field.name for field in dataclasses.fields(config_type)]
-    return config_type(**{name: getattr(arguments, name) for name in names})
+    if preset is None:
+        return config_type(**{name: getattr(arguments, name) for name in names})
+    typed = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return dataclasses.replace(preset, **typed)
 
 
 def expect(fact: bool, where: str, what: str, got: Any) -> None:

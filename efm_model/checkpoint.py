@@ -13,6 +13,7 @@ from typing import Any
 from efm_core.embodiment import Embodiment
 from efm_model.config import ModelConfig
 from efm_model.network import CompactModel
+from efm_model.protocol import Model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -21,7 +22,7 @@ WEIGHTS, CARD = 'weights.safetensors', 'config.json'
 
 def save_checkpoint(
     directory: str | Path,
-    model: CompactModel,
+    model: Model,
     embodiment: Embodiment,
     kind: str,
     version: int,
@@ -47,6 +48,7 @@ def save_checkpoint(
         card = {
             'kind': kind,
             'version': version,
+            'family': model.family,
             'model': asdict(model.config),
             **identify(embodiment),
             **notes,
@@ -63,13 +65,14 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    directory: str | Path, embodiment: Embodiment
-) -> tuple[CompactModel, dict[str, Any]]:
+    directory: str | Path, embodiment: Embodiment, base: str = ''
+) -> tuple[Model, dict[str, Any]]:
     """
     Return the model in ``directory``, ready for inference, and its card.
 
+    :param base: where a vision-language model's base folder is now; empty for where it was.
     :raises FileNotFoundError: when there is no checkpoint.
-    :raises ValueError: when it was made for another embodiment, or is torn.
+    :raises ValueError: when it was made for another embodiment or base model, or is torn.
     """
     directory = Path(directory)
     if not (directory / CARD).is_file():
@@ -77,7 +80,7 @@ def load_checkpoint(
     try:
         card = json.loads((directory / CARD).read_text())
         embodiment.check_same(card['embodiment_hash'], str(directory))
-        model = CompactModel(_to_config(card['model']))
+        model = _build(card, base)
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (
         json.JSONDecodeError,
@@ -93,6 +96,16 @@ def load_checkpoint(
 def identify(embodiment: Embodiment) -> dict[str, Any]:
     """Return the lines of a card that say for which embodiment something was made."""
     return {'embodiment_hash': embodiment.hash, 'embodiment': asdict(embodiment)}
+
+
+def _build(card: dict[str, Any], base: str) -> Model:
+    """Return the model that a card describes, without its weights."""
+    if card.get('family') != 'vlm':
+        return CompactModel(_to_config(card['model']))
+    from efm_model.vlm.config import VlmModelConfig
+    from efm_model.vlm.network import restore_vlm
+
+    return restore_vlm(VlmModelConfig.from_plain(card['model'], base))
 
 
 def _to_config(plain: dict[str, Any]) -> ModelConfig:

@@ -111,6 +111,9 @@ class InstructionHead(nn.Module):
 class CompactModel(nn.Module):
     """A tower that finds what the sentence names, and heads that act on it and judge it."""
 
+    family = 'compact'
+    at_once = 0  # samples in one pass; any number
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -141,6 +144,10 @@ class CompactModel(nn.Module):
         if self.config.tower_is_frozen:
             self.tower.eval()
         return self
+
+    def freeze_vision(self) -> None:
+        """Let the image tower learn no more."""
+        self.tower.image.requires_grad_(False)
 
     def features(
         self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor

@@ -88,6 +88,13 @@ class PracticeConfig:
         check(self)
 
 
+# By the model that learns. Those of vision-language models have only been tried on tiny ones.
+STAGE_ONE = {
+    'compact': SftConfig(),
+    'vlm': SftConfig(
+        iterations=5000, batch=128, instruction_share=1 / 3, learning_rate=1e-4, smoothing=0.0
+    ),
+}
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(
@@ -99,3 +106,4 @@ PRESETS = {
         batch=64,
     ),
 }
+VLM_PRACTICE = PracticeConfig(return_scale=0.05, learning_rate=2e-5, update='samples', batch=64)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
 from efm_model.network import CompactModel
+from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_model.tokeniser import ActionTokeniser
 import numpy as np
@@ -116,7 +117,12 @@ def to_bins(steps: torch.Tensor, steps_to_go: StepsToGoRange) -> torch.Tensor:
     return (steps / width).round().clamp(0, steps_to_go.bins - 1).to(torch.int64)
 
 
-def features_of(model: CompactModel, samples: Samples) -> Features:
+def in_parts(rows: torch.Tensor, at_once: int) -> tuple[torch.Tensor, ...]:
+    """Return ``rows`` in parts that a model takes in one pass; 0 for any number."""
+    return rows.split(at_once) if at_once else (rows,)
+
+
+def features_of(model: Model, samples: Samples) -> Features:
     """
     Return a function from observation rows to features: a table where the tower is frozen.
 
@@ -146,7 +152,7 @@ def look_at(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.
     return model.relate(keys[pairs], occupancy[pairs[:, 1]], text, mask)
 
 
-def scenes_of(model: CompactModel, samples: Samples) -> Features:
+def scenes_of(model: Model, samples: Samples) -> Features:
     """Return a function from first and last rows to scenes; a table where the tower is frozen."""
     if not model.config.tower_is_frozen:
         return lambda rows: model.scenes(samples.frames[rows])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
-from efm_model.network import CompactModel
+from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_model.tokeniser import ActionTokeniser
 from efm_trainer.config import SftConfig
-from efm_trainer.dataset import features_of, Samples, scenes_of, to_bins, to_samples
+from efm_trainer.dataset import (
+    features_of,
+    in_parts,
+    Samples,
+    scenes_of,
+    to_bins,
+    to_samples,
+)
 from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
 import torch
 
@@ -24,7 +31,7 @@ class Imitation:
 
     def __init__(
         self,
-        model: CompactModel,
+        model: Model,
         samples: Samples,
         pieces: torch.Tensor,
         embodiment: Embodiment,
@@ -60,31 +67,43 @@ class Imitation:
         return instruction_loss(logits, pieces[:, 1:])
 
     def draw(self, objective: str, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return the loss of one objective on ``count`` rows drawn evenly."""
+        """Return ``count`` rows of one objective, drawn evenly."""
         rows = self.rows[objective]
-        drawn = rows[torch.randint(len(rows), (count,), generator=generator)]
-        return getattr(self, objective)(drawn)
+        return rows[torch.randint(len(rows), (count,), generator=generator)]
 
     @torch.no_grad()
     def all(self) -> dict[str, float]:
         """Return every objective, and the detector's F1, on everything, in inference mode."""
         self._model.eval()
-        losses = {name: getattr(self, name)(self.rows[name]).item() for name in OBJECTIVES}
+        losses = {name: self._mean(name) for name in OBJECTIVES}
         losses['detector_f1'] = self.detector_f1()
         self._model.train()
         return losses
 
+    def _mean(self, name: str) -> float:
+        """Return an objective on all its rows."""
+        rows = self.rows[name]
+        return sum(
+            getattr(self, name)(part).item() * (len(part) / len(rows))
+            for part in in_parts(rows, self._model.at_once)
+        )
+
     def detector_f1(self) -> float:
         """Return the F1 of d <= s against t' - t <= s."""
         rows = self.rows['steps_to_go']
-        logits = self._model.steps_to_go_logits(self._features(rows))
+        logits = torch.cat(
+            [
+                self._model.steps_to_go_logits(self._features(part))
+                for part in in_parts(rows, self._model.at_once)
+            ]
+        )
         said = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
         true = self._samples.steps_to_go[rows] <= self._threshold
         return (2 * (said & true).sum() / (said.sum() + true.sum())).item()
 
 
 def make_objectives(
-    model: CompactModel,
+    model: Model,
     episodes: list[Episode],
     embodiment: Embodiment,
     encoder: TextEncoder,

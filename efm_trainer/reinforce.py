@@ -14,14 +14,15 @@ success is never looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
-from efm_model.network import CompactModel
+from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
-from efm_trainer.dataset import all_features, Samples, to_samples
+from efm_trainer.dataset import all_features, in_parts, Samples, to_samples
 from efm_trainer.losses import entropy, reinforce_loss
 import numpy as np
 import torch
@@ -35,30 +36,42 @@ class Batch:
     :param rows: observations with an executed action, ``(M,)``.
     :param returns: ``(M,)`` float32, R of each of them [steps].
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
-    :param features: of every observation, ``(N, F)``, as the reward model's tower sees it.
+    :param features: of every observation, ``(N, F)``, as the reward model's tower sees it; None of
+        a model without a tower of its own.
     """
 
     samples: Samples
     rows: torch.Tensor
     returns: torch.Tensor
     steps_to_go: torch.Tensor
-    features: torch.Tensor
+    features: torch.Tensor | None
 
 
 @torch.no_grad()
-def label(
-    reward_model: CompactModel, features: torch.Tensor, scale: StepsToGoRange
-) -> torch.Tensor:
+def label(reward_model: Model, features: Any, scale: StepsToGoRange) -> torch.Tensor:
     """
     Return d(o, g), the mean of the predicted distribution, ``(N,)`` [steps].
 
-    :param features: of the reward model's own tower, ``(N, F)``.
+    :param features: the reward model's own, of ``N`` observations.
     """
     logits = reward_model.steps_to_go_logits(features)
     return torch.softmax(logits, dim=-1) @ torch.from_numpy(scale.values)
 
 
-def have_same_tower(one: CompactModel, other: CompactModel) -> bool:
+def judge_all(
+    reward_model: Model, samples: Samples, scale: StepsToGoRange
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return d of every observation, ``(N,)`` [steps], and the features that a tower gave."""
+    at_once = getattr(reward_model, 'at_once', 0)  # whatever judges features will do
+    if not at_once:
+        features = all_features(reward_model, samples)
+        return label(reward_model, features, scale), features
+    parts = in_parts(torch.arange(len(samples.frames)), at_once)
+    seen = (reward_model.features(*samples.glimpses(rows)) for rows in parts)
+    return torch.cat([label(reward_model, features, scale) for features in seen]), None
+
+
+def have_same_tower(one: Model, other: Model) -> bool:
     """Return whether both see the same and neither will ever learn to see otherwise."""
     if not (one.config.tower_is_frozen and other.config.tower_is_frozen):
         return False
@@ -75,8 +88,8 @@ class Reinforce:
 
     def __init__(
         self,
-        policy: CompactModel,
-        reward_model: CompactModel,
+        policy: Model,
+        reward_model: Model,
         encoder: TextEncoder,
         scale: StepsToGoRange,
         config: PracticeConfig,
@@ -85,7 +98,7 @@ class Reinforce:
         self.policy, self._encoder, self._scale, self._config = policy, encoder, scale, config
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
-        self.policy.tower.image.requires_grad_(False)
+        self.policy.freeze_vision()
         self._same_tower = have_same_tower(policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in policy.parameters() if parameter.requires_grad],
@@ -99,8 +112,7 @@ class Reinforce:
         """Return ``episodes`` with returns from the frozen reward model, sorted by their index."""
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
         samples = to_samples(episodes, self._encoder)
-        features = all_features(self._reward_model, samples)
-        d = label(self._reward_model, features, self._scale)
+        d, features = judge_all(self._reward_model, samples, self._scale)
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
         rows = samples.has_action.nonzero()[:, 0]
@@ -130,6 +142,21 @@ class Reinforce:
 
     def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
+        self.optimiser.zero_grad()
+        parts = in_parts(chosen, self.policy.at_once)
+        found = [self._descend(batch, part, len(part) / len(chosen)) for part in parts]
+        parameters, clip = self.policy.parameters(), self._config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+        self.optimiser.step()
+        loss, spread = map(sum, zip(*found, strict=True))
+        return {'loss': loss, 'entropy': spread, 'gradient_norm': norm.item()}
+
+    def _descend(self, batch: Batch, chosen: torch.Tensor, share: float) -> tuple[float, float]:
+        """
+        Add the gradient of the samples ``chosen``; return loss and entropy, their part of it.
+
+        :param share: of these samples in those of the optimiser step.
+        """
         rows, config = batch.rows[chosen], self._config
         tokens = batch.samples.tokens[rows]
         if self._same_tower:
@@ -137,15 +164,8 @@ class Reinforce:
         else:
             features = self.policy.features(*batch.samples.glimpses(rows))
         logits = self.policy.policy_logits(features, tokens)
-        loss = reinforce_loss(logits, tokens, batch.returns[chosen], config.return_scale)
+        loss = share * reinforce_loss(logits, tokens, batch.returns[chosen], config.return_scale)
         if not torch.isfinite(loss):
             raise ValueError(f'loss: expected a finite number, got {loss.item()}')
-        self.optimiser.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.gradient_clip)
-        self.optimiser.step()
-        return {
-            'loss': loss.item(),
-            'entropy': entropy(logits.detach()).item(),
-            'gradient_norm': norm.item(),
-        }
+        return loss.item(), share * entropy(logits.detach()).item()

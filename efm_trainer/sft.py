@@ -18,7 +18,8 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
-from efm_model.network import CompactModel, new_model
+from efm_model.network import new_model
+from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_trainer.config import SftConfig
 from efm_trainer.imitation import Imitation, make_objectives, OBJECTIVES
@@ -50,15 +51,19 @@ def fine_tune(
     config: SftConfig,
     directory: str | Path,
     progress: Progress = lambda iteration, total, losses: None,
+    model: Model | None = None,
 ) -> SftResult:
     """
     Learn from demonstrations; write the checkpoints ``policy`` and ``reward`` into ``directory``.
 
+    :param encoder: of sentences, the model's own.
+    :param model: what learns; without one, a new compact model.
     :param progress: called at each validation with iteration, total and losses.
     :raises ValueError: when there are too few demonstrations, or none that succeeded.
     """
     learning, held_out = split(episodes, config)
-    model, imitation = _begin(learning, embodiment, encoder, config)
+    model = model or _new_compact(learning, embodiment, encoder, config)
+    imitation = make_objectives(model, learning, embodiment, encoder, config)
     check = make_objectives(model, held_out, embodiment, encoder, config)
     chosen, curve = _run(model, imitation, check, config, progress)
     directory = Path(directory)
@@ -108,17 +113,16 @@ class Snapshot:
     score: float
 
 
-def _begin(
+def _new_compact(
     learning: list[Episode], embodiment: Embodiment, encoder: TextEncoder, config: SftConfig
-) -> tuple[CompactModel, Imitation]:
-    """Return a new model that knows the words of its demonstrations, and its objectives."""
+) -> Model:
+    """Return a new model that knows the words of its demonstrations."""
     words = {piece for e in learning for piece in encoder.pieces(e.instruction)}
-    model = new_model(embodiment, config.seed, config.tower, tuple(sorted(words)))
-    return model, make_objectives(model, learning, embodiment, encoder, config)
+    return new_model(embodiment, config.seed, config.tower, tuple(sorted(words)))
 
 
 def _run(
-    model: CompactModel,
+    model: Model,
     imitation: Imitation,
     check: Imitation,
     config: SftConfig,
@@ -158,20 +162,35 @@ def counts(config: SftConfig) -> tuple[int, int, int]:
 
 
 def _step(
-    model: CompactModel,
+    model: Model,
     imitation: Imitation,
     optimiser: torch.optim.Optimizer,
     config: SftConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
     """Take one optimiser step on a batch split over the objectives; return the losses."""
-    shares = zip(OBJECTIVES, counts(config), strict=True)
-    losses = {name: imitation.draw(name, count, generator) for name, count in shares}
+    shares = dict(zip(OBJECTIVES, counts(config), strict=True))
+    rows = {name: imitation.draw(name, count, generator) for name, count in shares.items()}
+    losses = dict.fromkeys(OBJECTIVES, 0.0)
     optimiser.zero_grad()
-    sum(losses.values()).backward()
+    for part in passes(rows, model.at_once):
+        found = {
+            name: getattr(imitation, name)(drawn) * (len(drawn) / shares[name])
+            for name, drawn in part.items()
+        }
+        sum(found.values()).backward()
+        for name, loss in found.items():
+            losses[name] += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     optimiser.step()
-    return {name: loss.detach() for name, loss in losses.items()}
+    return losses
+
+
+def passes(rows: dict[str, torch.Tensor], at_once: int) -> list[dict[str, torch.Tensor]]:
+    """Return the rows of each pass through the model; all objectives in one, if it takes them."""
+    if not at_once:
+        return [rows]
+    return [{name: part} for name, drawn in rows.items() for part in drawn.split(at_once)]
 
 
 def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, float]:
@@ -185,7 +204,7 @@ def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, 
 
 def _choose(
     chosen: dict[str, Snapshot],
-    model: CompactModel,
+    model: Model,
     iteration: int,
     held_out: dict[str, float],
     config: SftConfig,

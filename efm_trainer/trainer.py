@@ -22,6 +22,7 @@ from efm_core.episode import Episode, Termination
 from efm_core.release import hash_file, Release
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, parity
+from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_trainer.config import PracticeConfig
 from efm_trainer.reinforce import Reinforce
@@ -126,6 +127,7 @@ class Trainer:
         self._embodiment, self._config = embodiment, config
         checkpoints = self._run / 'sft'
         policy, _ = load_checkpoint(checkpoints / 'policy', embodiment)
+        _check_exportable(policy, checkpoints)
         self._reward_model, _ = load_checkpoint(checkpoints / 'reward', embodiment)
         self._origin = {
             'embodiment_hash': embodiment.hash,
@@ -226,6 +228,19 @@ class Trainer:
         )
         releases, parent = self._run / 'releases', self.version - 1
         return publish(releases, self.version, policy, reward, STAGE, embodiment, reports, parent)
+
+
+def _check_exportable(policy: Model, checkpoints: Path) -> None:
+    """
+    Refuse a model of which there can be no release.
+
+    :raises ValueError: for a vision-language model.
+    """
+    if policy.family != 'compact':
+        raise ValueError(
+            f'{checkpoints}: expected a compact model, whose releases are ONNX files, got one of '
+            f'the family {policy.family!r}; it practises in one process, see docs/vlm.md'
+        )
 
 
 def _lock(path: Path) -> FileLock:

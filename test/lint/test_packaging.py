@@ -84,7 +84,7 @@ def test_every_requirement_is_pinned():
     pinned = re.findall(r'^([\w-]+)==', read('constraints'), re.MULTILINE)
     wanted = [
         line
-        for kind in ('ros', 'robot', 'sim', 'trainer', 'text', 'ablation', 'pusht', 'test')
+        for kind in ('ros', 'robot', 'sim', 'trainer', 'vlm', 'text', 'ablation', 'pusht', 'test')
         for line in read(kind).splitlines()
         if not line.startswith('#')
     ]

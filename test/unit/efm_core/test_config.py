@@ -77,3 +77,11 @@ def test_help_says_unit_default_and_range():
     shown = ' '.join(parser.format_help().split())
     assert 'For how many [cups] (default 4, 1 to 12)' in shown
     assert 'At 100 % of the pot' in shown
+
+
+def test_what_was_not_typed_comes_from_a_preset():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Kettle, given_only=True)
+    preset = Kettle(litres=0.5, cups=2)
+    assert from_arguments(Kettle, parser.parse_args(['--cups', '4']), preset) == Kettle(0.5, 4)
+    assert from_arguments(Kettle, parser.parse_args([]), preset) == preset

@@ -1,0 +1,52 @@
+"""Fixed seeds give the weights that they always gave, whatever else can be trained."""
+
+from dataclasses import replace
+
+from bags import make_episode
+from efm_model.checkpoint import load_checkpoint
+from efm_trainer.config import PRESETS, SftConfig
+from efm_trainer.reinforce import Reinforce
+from efm_trainer.sft import fine_tune, passes
+import pytest
+import torch
+from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
+
+EMBODIMENT = small_embodiment()
+CONFIG = SftConfig(iterations=8, batch=12, validate_every=4, tower='scratch', learning_rate=3e-3)
+# By `fingerprint`, before models other than the compact one could be trained.
+STAGE_ONE = [9211.210556252681, -11.616026179201029]
+STAGE_TWO = [9211.866541875064, -11.647792977571669]
+
+
+def fingerprint(model):
+    """Return two numbers that any change of any weight would change."""
+    weights = torch.cat([p.detach().flatten().double() for p in model.parameters()])
+    along = torch.cos(torch.arange(len(weights), dtype=torch.float64))
+    return [float(weights.abs().sum()), float(weights @ along)]
+
+
+def test_the_compact_model_of_a_seed_stays_the_same(tmp_path):
+    episodes = demonstrations(EMBODIMENT, 4)
+    fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), CONFIG, tmp_path)
+    policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
+    assert fingerprint(policy) == pytest.approx(STAGE_ONE, rel=1e-5)
+    config = replace(PRESETS['paper'], batch=5, updates=3)
+    learner = Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
+    learner.update([make_episode(EMBODIMENT, i, 5 + i) for i in range(3)])
+    assert fingerprint(policy) == pytest.approx(STAGE_TWO, rel=1e-5)
+
+
+def test_a_model_of_any_number_of_samples_takes_all_objectives_in_one_pass():
+    rows = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
+    assert passes(rows, 0) == [rows]
+
+
+def test_a_model_of_few_samples_takes_one_objective_at_a_time_and_every_row_once():
+    rows = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
+    found = [(name, part.tolist()) for each in passes(rows, 2) for name, part in each.items()]
+    assert found == [
+        ('action', [0, 1]),
+        ('action', [2, 3]),
+        ('action', [4]),
+        ('steps_to_go', [0, 1]),
+    ]

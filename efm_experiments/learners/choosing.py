@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)  # [steps]
+THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)  # [steps]
 DWELLS = (1, 2, 3)
 WAIT = max(DWELLS) - 1  # observations for which the robot stays at the goal
 
@@ -24,11 +24,12 @@ class HeldOut:
     Demonstrations that nothing was trained on, which stay at their goals for a moment.
 
     :param features: ``(N, F)`` float32, ``lengths`` of the episodes in observations; those that
-        stay are the last ``WAIT`` of each.
+        stay are the last ``wait`` of each.
     """
 
     features: torch.Tensor
     lengths: tuple[int, ...]
+    wait: int = WAIT
 
 
 def held_out(features: torch.Tensor, samples: Samples) -> HeldOut:
@@ -52,7 +53,7 @@ def choose(reward: nn.Module, fresh: HeldOut, wrong: Lessons, scale, most: float
     episodes = np.split(d, np.cumsum(fresh.lengths)[:-1])
     other = label(reward, wrong.features, scale).numpy()
     found = [
-        {'threshold': s, 'dwell': n, **alarms(episodes, other, s, n)}
+        {'threshold': s, 'dwell': n, **alarms(episodes, other, s, n, fresh.wait)}
         for n in DWELLS
         for s in THRESHOLDS
     ]
@@ -63,11 +64,11 @@ def choose(reward: nn.Module, fresh: HeldOut, wrong: Lessons, scale, most: float
 
 
 def alarms(
-    episodes: Sequence[np.ndarray], other: np.ndarray, threshold: float, dwell: int
+    episodes: Sequence[np.ndarray], other: np.ndarray, threshold: float, dwell: int, wait: int
 ) -> dict[str, float]:
     """Return the shares of held-out demonstrations seen at the goal, and of false alarms."""
     first = [first_alarm(d, threshold, dwell) for d in episodes]
-    ends = [len(d) - 1 - WAIT for d in episodes]
+    ends = [len(d) - 1 - wait for d in episodes]
     early = np.mean([at is not None and at < end for at, end in zip(first, ends, strict=True)])
     seen = np.mean([at is not None and at >= end for at, end in zip(first, ends, strict=True)])
     wrong = np.mean(other <= threshold) if len(other) else 0.0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import tempfile
+from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.table.setting import DEMONSTRATION, SEEDS, worlds
+from efm_model.tokeniser import ActionTokeniser
 from efm_sim.config import DemonstratorConfig, TableConfig
-from efm_sim.rollout import demonstrate
+from efm_sim.rollout import Attempt, Runner, ScriptedActor
 from filelock import FileLock
 import numpy as np
 
@@ -21,43 +23,67 @@ LONGEST = 60  # steps of a demonstration
 ARRAYS = ('stamps', 'tokens', 'actions', 'true_success_per_step')
 
 
+class Staying(Runner):
+    """Goes on with what it does for ``hold`` steps after its goal was reached."""
+
+    def __init__(self, hold: int, *arguments: Any):
+        super().__init__(*arguments)
+        self._hold = hold
+
+    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
+        if not any(attempt.truth):
+            return super()._ending(attempt, success)
+        since = len(attempt.truth) - 1 - attempt.truth.index(True)
+        return (Outcome.SUCCESS, Termination.STOPPED) if since >= self._hold else None
+
+
 def demonstrations(
-    count: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK
+    count: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK, hold: int = 0
 ) -> list[Episode]:
-    """Return the first ``count`` successful demonstrations of a seed."""
+    """
+    Return the first ``count`` successful demonstrations of a seed.
+
+    :param hold: steps for which each goes on after its goal was reached.
+    """
     chunks = range(-(-count // size))
-    found = [one for k in chunks for one in chunk(k, seed, body, embodiment, min(size, count))]
+    size = min(size, count)
+    found = [one for k in chunks for one in chunk(k, seed, body, embodiment, size, hold)]
     return found[:count]
 
 
 def chunk(
-    number: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK
+    number: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK, hold: int = 0
 ) -> list[Episode]:
     """Return one chunk, from disk if it is there."""
     world, teacher = TableConfig(body=body), DemonstratorConfig()
-    folder = (
-        cache()
-        / 'demonstrations'
-        / name_of(world, teacher, LONGEST, size, fingerprint('efm_sim'), seed)
-    )
+    name = name_of(world, teacher, LONGEST, size, fingerprint('efm_sim'), seed)
+    folder = cache() / 'demonstrations' / (f'{name}-{hold}' if hold else name)
     path = folder / f'{number:03}.npz'
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
-            save(path, collect(number, seed, body, embodiment, size))
+            save(path, collect(number, seed, body, embodiment, size, hold))
         return load(path, embodiment)
 
 
-def collect(number: int, seed: int, body: str, embodiment: Embodiment, size: int) -> list[Episode]:
+def collect(
+    number: int, seed: int, body: str, embodiment: Embodiment, size: int, hold: int
+) -> list[Episode]:
     """Let the teacher try scene after scene until ``size`` were done; return these."""
     first = DEMONSTRATION + seed * SEEDS + number * ATTEMPTS
     found, tables = [], worlds(16, body, 'train')
+    teacher = ScriptedActor(DemonstratorConfig(), ActionTokeniser(embodiment.action))
+    runner = Staying(hold, embodiment, teacher, None, Kind.DEMONSTRATION, LONGEST, ignore)
     while len(found) < size:
         step = max(4, round(1.3 * (size - len(found))))
-        made = demonstrate(tables, range(first, first + step), embodiment, max_steps=LONGEST)
+        made = runner.run(tables, range(first, first + step), 0)
         found += [episode for episode in made if episode.outcome is Outcome.SUCCESS]
         first += step
     return found[:size]
+
+
+def ignore(episode: Episode) -> None:
+    """Do nothing."""
 
 
 def save(path: Path, episodes: list[Episode]) -> None:
@@ -112,6 +138,6 @@ def restore(
         policy_version=0,
         reward_version=0,
         embodiment_hash=embodiment.hash,
-        true_success=True,
+        true_success=bool(plain['true_success_per_step'][seen][-1]),
         true_success_per_step=plain['true_success_per_step'][seen],
     )

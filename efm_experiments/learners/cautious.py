@@ -80,19 +80,10 @@ class Cautious(nn.Module):
 
 
 def teach(
-    model: Cautious,
-    lessons: Sequence[tuple[Lessons, float]],
-    iterations: int,
-    seed: int,
-    jitter: float = 0.0,
+    model: Cautious, lessons: Sequence[tuple[Lessons, float]], iterations: int, seed: int
 ) -> None:
-    """
-    Train trunk and bins of ``model``; each batch has a given share of each of ``lessons``.
-
-    :param jitter: noise on every feature, as a share of its standard deviation.
-    """
+    """Train trunk and bins of ``model``; each batch has a given share of each of ``lessons``."""
     lessons = [(part, share) for part, share in lessons if len(part.bins)]
-    spread = jitter * torch.cat([part.features for part, _ in lessons]).std(dim=0)
     learned = [*model.trunk.parameters(), *model.out.parameters()]
     for parameter in learned:
         parameter.requires_grad_(True)
@@ -105,7 +96,6 @@ def teach(
         for _ in range(iterations):
             drawn = [draw(part, round(share * BATCH), generator) for part, share in lessons]
             features = torch.cat([part.features for part in drawn])
-            features = features + spread * torch.randn(features.shape, generator=generator)
             loss = cautious_loss(
                 model.all_logits(features), torch.cat([part.bins for part in drawn])
             )

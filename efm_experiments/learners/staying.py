@@ -16,7 +16,6 @@ import torch
 
 HOLD = 6  # steps for which a demonstration goes on after its goal was reached
 MEMBERS = 3
-JITTER = 0.1  # of the features: about what the tower itself is unsure of
 ANOTHER = 1000  # between the seeds of two members
 
 
@@ -49,7 +48,7 @@ def make_staying(plain: CompactModel, lessons: Lessons, iterations: int, seed: i
     for k in range(MEMBERS):
         member = Cautious(plain)
         begin_anew(member, seed + ANOTHER * k)
-        teach(member, [(lessons, 1.0)], iterations, seed + ANOTHER * k, JITTER)
+        teach(member, [(lessons, 1.0)], iterations, seed + ANOTHER * k)
         members.append(member)
     return Average(members)
 

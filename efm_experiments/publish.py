@@ -13,8 +13,11 @@ from efm_bringup.report_plots import STYLE
 from efm_experiments.catalogue import CATALOGUE, load
 from efm_experiments.experiment import Experiment, Record, Results, Table
 from efm_experiments.store import write_whole
+from efm_experiments.studies import sample_efficiency
 from matplotlib import rc_context
 
+QUOTED = 'sample_efficiency'
+QUOTE = ('<!-- results -->\n', '<!-- end of results -->\n')  # what stands between them in a README
 HEAD = """# Results
 
 Made by `efm experiment` from the files in `docs/results`; nothing here is typed by hand.
@@ -40,13 +43,30 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
 
 
 def republish(folder: Path) -> Path:
-    """Draw all pictures and the page again from the results stored in ``folder``/results."""
+    """Make pictures, page and the README's table again from what ``folder``/results holds."""
     for name in CATALOGUE:
         path = folder / 'results' / name / 'results.json'
         if path.is_file():
             command, results = read(path)
             publish(name, results, command, folder)
+    quote(folder.parent / 'README.md', folder / 'results')
     return folder / 'results.md'
+
+
+def quote(readme: Path, folder: Path) -> None:
+    """Write the headline of the results in ``folder`` between the marks of a README."""
+    begin, end = QUOTE
+    text = readme.read_text() if readme.is_file() else ''
+    if begin not in text or not (folder / QUOTED / 'results.json').is_file():
+        return
+    before, rest = text.split(begin, 1)
+    write_whole(readme, before + begin + headline(folder) + end + rest.split(end, 1)[1])
+
+
+def headline(folder: Path) -> str:
+    """Return the table that a README quotes from the results in ``folder``."""
+    _, results = read(folder / QUOTED / 'results.json')
+    return f'\n{to_markdown(sample_efficiency.headline(results))}'
 
 
 def to_csv(results: Results) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, paired_over_seeds
-from efm_experiments.table.examination import success
+from efm_experiments.intervals import over_seeds, paired_over_seeds, rate_over_seeds
+from efm_experiments.table.examination import steps, success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
+    LIMIT,
     LIMITS,
     plot_curves,
     rates,
@@ -75,6 +76,30 @@ def about_a_tenth(results: Results, cell: str) -> tuple[int, list[list[int]]]:
     done = results.values(cell, 'curve_episodes')[0]
     at = min(range(len(done)), key=lambda k: abs(done[k] - size_of(results, cell) / 10))
     return done[at], [run[at] for run in results.values(cell, 'curve_reached')]
+
+
+def headline(results: Results) -> Table:
+    """Return the few numbers that the README quotes."""
+    rows = []
+    for cell in results.cells:
+        extra, reached = about_a_tenth(results, cell)
+        tenth = over_seeds([success(run, LIMIT) for run in reached])
+        before, after = (rate_over_seeds(rates(results, cell, w)) for w in ('before', 'after'))
+        length = [
+            f'{over_seeds([steps(run, LIMIT) for run in results.values(cell, name)]).mean:.0f}'
+            for name in ('reached_before', 'reached_after')
+        ]
+        shown = (before.text(100), f'{tenth.text(100)} ({extra})', after.text(100))
+        rows.append([size_of(results, cell), *shown, ' → '.join(length)])
+    practised = results.of(results.cells[0])[0].config['practice']
+    head = (
+        'demonstrations',
+        'cloned [%]',
+        'practised a tenth more [%] (episodes)',
+        f'after {practised} episodes [%]',
+        'steps',
+    )
+    return Table(f'Success within {LIMIT} steps', head, rows)
 
 
 def plot(results: Results) -> dict[str, Figure]:

@@ -15,6 +15,7 @@ from efm_core.poses import TransformTree
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_state import listen_to_tf
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
@@ -41,6 +42,8 @@ class Watcher(Node):
             ros_topics.subscription(self, topic, partial(self._on_message, name))
         reads_tf = command.needs_pose and not command.pose_topic
         self._tree = listen_to_tf(self) if reads_tf else TransformTree()
+        # Where nothing ever comes, the events executor would wait longer than it was told to.
+        self.create_timer(0.1, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def look(self) -> Robot:
         """Return what was seen so far."""

@@ -12,6 +12,7 @@ import warnings
 
 from arms import make_arm
 from efm_core import ros_topics, topics
+from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_image
 from efm_interfaces.srv import ResetWorld
 from efm_sim.fake_driver_node import FakeDriverNode
@@ -19,7 +20,6 @@ import numpy as np
 import pytest
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -42,7 +42,7 @@ class Rig(Node):
         self._images = ros_topics.publisher(self, topics.IMAGE)
         self._estop = ros_topics.publisher(self, topics.ESTOP)
         self.create_service(ResetWorld, topics.RESET_WORLD, lambda request, response: response)
-        self.create_timer(0.02, self._show)
+        self.create_timer(0.04, self._show)
         self.commands = []
         topic = topics.command_topic(robot.command)
         ros_topics.subscription(self, topic, self.commands.append)
@@ -57,12 +57,13 @@ def running(robot, path, **faults):
     """Run a driver and a rig in a thread."""
     context = Context()
     rclpy.init(context=context)
-    parameters = [Parameter('embodiment', value=str(path))]
+    given = {'embodiment': str(path), 'rate_hz': 25.0}
+    parameters = [Parameter(name, value=value) for name, value in given.items()]
     driver = FakeDriverNode(context=context, namespace=NAMESPACE, parameter_overrides=parameters)
     assert driver.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert driver.trigger_activate() == TransitionCallbackReturn.SUCCESS
     rig = Rig(context, robot, **faults)
-    executor = SingleThreadedExecutor(context=context)
+    executor = make_executor(context)
     for node in (driver, rig):
         executor.add_node(node)
     ended = threading.Event()

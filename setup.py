@@ -14,6 +14,7 @@ NODES = {
     'recorder_node': 'efm_supervisor.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
     'world_node': 'efm_sim.node',
+    'fake_driver_node': 'efm_sim.fake_driver_node',
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }

@@ -1,4 +1,4 @@
-"""The command `efm`: record, train, practice, evaluate, export, report, demo, experiment."""
+"""The command `efm`: check, record, train, practice, evaluate, export, report, demo and more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import sys
 
+from efm_bringup.checking import add_verb as add_check_verb
 from efm_bringup.demo import DemoConfig, run_demo
 from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, PRACTICE, RECORD, results_path
 from efm_bringup.processes import ProcessConfig, run_graph
@@ -80,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         verb_parser.set_defaults(command=command)
     for config in (SftConfig, VlmConfig):
         add_arguments(verbs.choices['train'], config, given_only=True)
+    add_check_verb(verbs)
     add_experiment_verb(verbs)
     return parser
 

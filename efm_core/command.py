@@ -204,8 +204,12 @@ class Command:
 
     @property
     def arm_axes(self) -> tuple[str, ...]:
-        """The axes without the gripper."""
-        return tuple(axis for axis in self.axes if axis != GRIPPER)
+        """The axes without the gripper's action; a joint may be called gripper as well."""
+        return tuple(axis for axis in self.axes if not self.grips(axis))
+
+    def grips(self, axis: str) -> bool:
+        """Return whether an axis drives the gripper's action."""
+        return axis == GRIPPER and bool(self.gripper.action)
 
     def later_fields(self) -> dict[str, Any]:
         """Return the fields beyond the first contract's that differ from their defaults."""
@@ -227,7 +231,7 @@ class Command:
             return
         expect(len(self.axes) == len(names), 'command.axes', f'one for each of {names}', self.axes)
         for axis, smallest, largest in zip(self.axes, low, high, strict=True):
-            if axis == GRIPPER:
+            if self.grips(axis):
                 inside = self.gripper.low <= smallest and largest <= self.gripper.high
                 allowed = f'a range in {self.gripper.low} to {self.gripper.high}'
                 expect(inside, 'action of the gripper', allowed, (smallest, largest))

@@ -96,6 +96,17 @@ def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
     return positions
 
 
+def to_twist(message: Any, scale: tuple[float, ...] = ()) -> np.ndarray:
+    """
+    Return a ``TwistStamped`` as ``(6,)`` float64 [m/s, rad/s].
+
+    :param scale: what 1 stands for, linear and angular, where the driver takes unitless commands.
+    """
+    linear, angular = message.twist.linear, message.twist.angular
+    numbers = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+    return numbers * np.repeat(scale or (1.0, 1.0), 3)
+
+
 def to_pose(message: Any) -> np.ndarray:
     """
     Return a ``Pose`` or a ``Transform`` as ``(7,)`` float64: x, y, z [m], quaternion x, y, z, w.

@@ -67,7 +67,9 @@ def setpoint(
     rate = robot.control_rate_hz if command.mode == 'delta' else 1.0
     if command.is_plain:
         return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
-    arm = [value for axis, value in zip(command.axes, values, strict=True) if axis != GRIPPER]
+    arm = [
+        value for axis, value in zip(command.axes, values, strict=True) if not command.grips(axis)
+    ]
     driven = _indices(command)
     if command.numbers in ('twist', 'velocities'):
         numbers = np.zeros(6 if command.numbers == 'twist' else len(command.joints))
@@ -129,7 +131,7 @@ def gripper_position(values: np.ndarray, command: Command) -> float | None:
 
     :raises ValueError: when that is out of its range.
     """
-    if GRIPPER not in command.axes:
+    if not any(map(command.grips, command.axes)):
         return None
     gripper, value = command.gripper, float(values[command.axes.index(GRIPPER)])
     inside = gripper.low - SLACK <= value <= gripper.high + SLACK

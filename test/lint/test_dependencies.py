@@ -27,6 +27,7 @@ ROBOT_SIDE = (
     'efm_supervisor.recorder_node',
     'efm_supervisor.fleet_node',
     'efm_sim.node',
+    'efm_sim.fake_driver_node',
 )
 
 

@@ -1,0 +1,128 @@
+"""A guard and a driver in processes of their own: what the last command is when they are ended."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+from arms import make_arm
+from efm_core import ros_topics, topics
+from efm_core.ros_lifecycle import make_executor
+from efm_core.ros_messages import from_action, from_ns, stamped
+from efm_interfaces.msg import Permit
+from efm_sim.fake_driver_node import read_command
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from releases import write_embodiment
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # of the parser that the message classes bring along
+    import rosidl_generator_py  # noqa: F401
+
+VELOCITIES, SERVO = 'forward_velocity_controller', 'moveit_servo'
+
+
+class Person(Node):
+    """Gives leave, wants to move, and watches."""
+
+    def __init__(self, context, robot):
+        super().__init__('person', context=context)
+        self.robot, self.commands, self.joints = robot, [], []
+        self._executor = make_executor(context)
+        self._executor.add_node(self)
+        self.actions = ros_topics.publisher(self, topics.ACTION)
+        self.permits = ros_topics.publisher(self, topics.PERMIT)
+        command = topics.command_topic(robot.command)
+        ros_topics.subscription(self, command, self.commands.append)
+        ros_topics.subscription(self, topics.JOINT_STATES, self.joints.append)
+
+    def spin_until(self, fact, what, timeout_s=30.0):
+        end = time.monotonic() + timeout_s
+        while not fact():
+            assert time.monotonic() < end, f'waited {timeout_s} s in vain for {what}'
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def move(self):
+        """Give leave and want to move until the arm does."""
+
+        def moving():
+            now = self.get_clock().now().nanoseconds
+            permit = Permit(episode_id='first', valid_until=from_ns(now + 10**10))
+            self.permits.publish(stamped(permit, 1))
+            about = {'episode_id': 'first', 'embodiment_hash': self.robot.hash}
+            self.actions.publish(from_action((1,), np.array([0.02, 0.0]), 0.0, now, **about))
+            return self.is_moving()
+
+        self.spin_until(lambda: self.joints, 'the driver')
+        self.spin_until(moving, 'motion')
+
+    def is_moving(self, count=3):
+        joints = [np.array(message.position) for message in self.joints[-count:]]
+        return len(joints) == count and np.abs(joints[-1] - joints[0]).max() > 1e-4
+
+
+@contextmanager
+def running(module, path, **parameters):
+    """Run a node in a process of its own; leave nothing."""
+    words = [f'{key}:={value}' for key, value in {'embodiment': path, **parameters}.items()]
+    given = [word for pair in words for word in ('-p', pair)]
+    process = subprocess.Popen([sys.executable, '-m', module, '--ros-args', *given])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def context():
+    context = Context()
+    rclpy.init(context=context)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['sigterm', 'ctrl_c'])
+def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kind, number):
+    robot = make_arm(kind, state_timeout_s=1.0)
+    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    person = Person(context, robot)
+    # A watchdog that never comes: only the guard's last command can stop this arm.
+    with (
+        running('efm_sim.fake_driver_node', path, watchdog_s=60.0, max_age_s=2.0),
+        running('efm_supervisor.guard_node', path) as guard,
+    ):
+        person.move()
+        guard.send_signal(number)
+        person.spin_until(lambda: guard.poll() is not None, 'the end of the guard')
+        assert guard.returncode == 0
+        stopped = len(person.joints) + 50
+        person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
+        assert not person.is_moving(20)
+        last = read_command(person.commands[-1], robot.command).numbers
+        assert not last.any()
+    person.destroy_node()
+
+
+def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_path):
+    robot = make_arm(SERVO, state_timeout_s=1.0)
+    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    person = Person(context, robot)
+    with (
+        running('efm_sim.fake_driver_node', path, max_age_s=2.0),
+        running('efm_supervisor.guard_node', path) as guard,
+    ):
+        person.move()
+        guard.kill()
+        guard.wait()
+        person.spin_until(lambda: not person.is_moving(20), 'rest')
+        assert read_command(person.commands[-1], robot.command).numbers.any()
+    person.destroy_node()

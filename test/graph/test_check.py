@@ -1,0 +1,135 @@
+"""`efm check` as a person types it, beside real nodes: a sound robot passes, faults are named."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import json
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+from arms import make_arm
+from efm_core import ros_topics, topics
+from efm_core.ros_lifecycle import make_executor
+from efm_core.ros_messages import from_image
+from efm_interfaces.srv import ResetWorld
+from efm_sim.fake_driver_node import FakeDriverNode
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from releases import write_embodiment
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # of the parser that the message classes bring along
+    import rosidl_generator_py  # noqa: F401
+
+SERVO, NAMESPACE = 'moveit_servo', '/robot_0'
+SLOW_MACHINE = ('--seconds', '4', '--max-skew-s', '1')
+
+
+class Rig(Node):
+    """Camera, reset and emergency stop of a robot; counts the commands that it hears."""
+
+    def __init__(self, context, robot, size=64, behind_s=0.0):
+        super().__init__('rig', context=context, namespace=NAMESPACE)
+        self._size, self._behind_ns = size, int(behind_s * 1e9)
+        self._images = ros_topics.publisher(self, topics.IMAGE)
+        self._estop = ros_topics.publisher(self, topics.ESTOP)
+        self.create_service(ResetWorld, topics.RESET_WORLD, lambda request, response: response)
+        self.create_timer(0.04, self._show)
+        self.commands = []
+        topic = topics.command_topic(robot.command)
+        ros_topics.subscription(self, topic, self.commands.append)
+
+    def _show(self):
+        picture = np.zeros((self._size, self._size, 3), np.uint8)
+        self._images.publish(from_image(picture, time.time_ns() - self._behind_ns))
+
+
+@contextmanager
+def running(robot, path, **faults):
+    """Run a driver and a rig in a thread."""
+    context = Context()
+    rclpy.init(context=context)
+    given = {'embodiment': str(path), 'rate_hz': 25.0}
+    parameters = [Parameter(name, value=value) for name, value in given.items()]
+    driver = FakeDriverNode(context=context, namespace=NAMESPACE, parameter_overrides=parameters)
+    assert driver.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert driver.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    rig = Rig(context, robot, **faults)
+    executor = make_executor(context)
+    for node in (driver, rig):
+        executor.add_node(node)
+    ended = threading.Event()
+
+    def spin():
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield rig
+    finally:
+        ended.set()
+        thread.join()
+        executor.shutdown()
+        for node in (driver, rig):
+            node.destroy_node()
+        context.try_shutdown()
+
+
+def check(path, *words):
+    """Return exit code and output of the command."""
+    command = [sys.executable, '-m', 'efm_bringup.cli', 'check', '--embodiment', str(path)]
+    done = subprocess.run(
+        [*command, *SLOW_MACHINE, *words], capture_output=True, text=True, timeout=200
+    )
+    assert not done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def robot():
+    return make_arm(SERVO, state_timeout_s=1.0)
+
+
+@pytest.fixture
+def path(robot, tmp_path):
+    return write_embodiment(robot, tmp_path / 'arm.yaml')
+
+
+def test_a_sound_robot_passes_and_is_never_commanded(robot, path):
+    with running(robot, path) as rig:
+        code, said = check(path)
+        assert not rig.commands
+    assert (code, 'nothing is wrong' in said) == (0, True), said
+
+
+def test_each_fault_of_a_bad_robot_is_named_with_what_mends_it(robot, path):
+    with running(robot, path, size=32, behind_s=5.0) as rig:
+        ros_topics.publisher(rig, topics.command_topic(robot.command))
+        code, said = check(path, '--json')
+    found = {
+        (item['subject'], item['problem'].split(':')[0]) for item in json.loads(said)['findings']
+    }
+    assert code == 1
+    assert found == {
+        ('image', 'size'),
+        ('image', 'stamps'),
+        ('driver/command', 'expected nobody else to command the robot, got /robot_0/rig'),
+    }
+
+
+def test_where_there_is_no_robot_everything_is_missing(path):
+    code, said = check(path, '--seconds', '1')
+    assert code == 1
+    words = ' '.join(said.split())
+    for subject in ('image', 'joint_states', 'tf', 'driver/command', 'reset_world', 'estop'):
+        assert subject in words

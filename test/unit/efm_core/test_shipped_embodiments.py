@@ -1,0 +1,70 @@
+"""The robots that the suite brings: each is read, and says what its sources say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_core.commander import Commander
+from efm_core.embodiment import load_embodiment
+from efm_core.setpoints import RobotState
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[3] / 'config' / 'embodiments'
+ARMS = {
+    'xarm6': ('moveit_servo', 6),
+    'ur5e': ('joint_trajectory_controller', 6),
+    'franka_fr3': ('joint_trajectory_controller', 7),
+    'so101': ('forward_position_controller', 6),
+}
+
+
+def test_every_file_is_checked_here():
+    assert {path.stem for path in FOLDER.glob('*.yaml')} == {'table_arm', *ARMS}
+
+
+def test_the_simulated_tables_contract_is_what_it_was():
+    """A change of this hash makes every bag and checkpoint of it another robot's."""
+    assert load_embodiment(FOLDER / 'table_arm.yaml').hash == '542e49b8893e49ce'
+
+
+@pytest.mark.parametrize('name', ARMS)
+def test_an_arm_has_the_driver_and_joints_of_its_maker(name):
+    robot = load_embodiment(FOLDER / f'{name}.yaml')
+    controller, joints = ARMS[name]
+    assert (robot.name, robot.command.controller) == (name, controller)
+    assert len(robot.command.joints) == joints
+    assert robot.command.topic.startswith('/')
+
+
+@pytest.mark.parametrize('name', ARMS)
+@pytest.mark.parametrize('end', ['low', 'high'])
+def test_the_largest_action_of_an_arm_keeps_its_own_limits(name, end):
+    robot = load_embodiment(FOLDER / f'{name}.yaml')
+    limits = robot.command.limits
+    ends = (limits.position_low, limits.position_high) if limits.position_low else ((0,), (0,))
+    box = np.mean([limits.box_low or (0,) * 3, limits.box_high or (0,) * 3], axis=0)
+    state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), 10)
+    values = np.array(getattr(robot.action, end), np.float32)
+    order = Commander(robot).order(values, state, 10)
+    assert np.isfinite(order.numbers).all()
+    if robot.command.drives_joints:
+        driven = np.abs(order.numbers - state.positions)
+        np.testing.assert_allclose(driven, 0.05, atol=1e-6)
+    assert (order.gripper is None) == (not robot.command.gripper.action)
+
+
+def test_the_xarm_moves_in_the_plane_as_language_table_does():
+    robot = load_embodiment(FOLDER / 'xarm6.yaml')
+    limits = robot.command.limits
+    assert (robot.command.axes, robot.control_rate_hz) == (('x', 'y'), 5.0)
+    assert limits.box_low[:2] == (0.15, -0.3048)
+    assert limits.box_high[:2] == (0.6, 0.3048)
+
+
+def test_degrees_of_the_sources_are_radians_here():
+    ur5e = load_embodiment(FOLDER / 'ur5e.yaml').command.limits
+    np.testing.assert_allclose(
+        ur5e.position_high, np.radians([360, 360, 180, 360, 360, 360]), 1e-5
+    )
+    assert max(ur5e.velocity) < np.radians(180)

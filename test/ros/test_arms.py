@@ -238,7 +238,7 @@ def test_a_gripper_closes_opens_and_keeps_what_it_holds_at_a_stop(stage, yaml_of
         axes=('joint1', 'gripper'),
         gripper=replace(GRIPPER, type=kind),
     )
-    scene = Scene(stage, replace(robot, action_lifetime_s=60.0), yaml_of, gripper_speed=0.1)
+    scene = Scene(stage, replace(robot, action_lifetime_s=60.0), yaml_of, gripper_speed=0.01)
     gripper = scene.driver._gripper
     stage.spin_until(scene.guard._driver._gripper._client.server_is_ready, 'the gripper')
     scene.act((0.0, 0.02))

@@ -19,8 +19,11 @@ ARMS = {
 }
 
 
-def test_every_file_is_checked_here():
-    assert {path.stem for path in FOLDER.glob('*.yaml')} == {'table_arm', *ARMS}
+@pytest.mark.parametrize('path', sorted(FOLDER.glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_file_is_a_robot_of_that_name_and_of_the_simulator_or_an_arm(path):
+    robot = load_embodiment(path)
+    assert robot.name == path.stem
+    assert robot.command.is_plain != (path.stem in ARMS)
 
 
 def test_the_simulated_tables_contract_is_what_it_was():

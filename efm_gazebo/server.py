@@ -26,7 +26,8 @@ INSIDE = """
 ip link set lo up || exit 1
 Xvfb :1 -screen 0 64x64x24 -nolisten tcp &
 until [ -S /tmp/.X11-unix/X1 ]; do kill -0 $! || exit 1; sleep 0.05; done
-exec gzserver --lockstep --verbose /mnt/world.sdf
+cd /mnt
+exec gzserver --lockstep --verbose world.sdf
 """
 LAST_LINES = 15
 ENDING_S = 5.0

@@ -34,7 +34,8 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
     """
     experiment, target = load(name), folder / 'results' / name
     write_whole(target / 'results.json', to_json(experiment, results, command))
-    (target / 'results.csv.gz').write_bytes(gzip.compress(to_csv(results).encode(), mtime=0))
+    tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # the same bytes every time
+    write_whole(target / 'results.csv.gz', tidy)
     with rc_context(STYLE):
         for word, figure in experiment.plot(results).items():
             figure.savefig(target / f'{word}.png', dpi=110)

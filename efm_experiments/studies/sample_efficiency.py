@@ -70,7 +70,7 @@ def worth_table(results: Results) -> Table:
         for limit in LIMITS:
             found = [success(run, limit) for run in reached]
             better = paired_over_seeds(found, rates(results, largest, 'before', limit))
-            rows.append([cell, share, limit, over_seeds(found).text(100), better.text(100)])
+            rows.append([cell, share, limit, rate_over_seeds(found).text(100), better.text(100)])
     head = ('', 'practice', 'limit [steps]', 'success [%]', f'minus cloning of {largest}')
     return Table('What about a tenth more episodes is worth (points)', head, rows)
 
@@ -87,7 +87,7 @@ def headline(results: Results) -> Table:
     rows = []
     for cell in results.cells:
         extra, reached = about_a_tenth(results, cell)
-        tenth = over_seeds([success(run, LIMIT) for run in reached])
+        tenth = rate_over_seeds([success(run, LIMIT) for run in reached])
         before, after = (rate_over_seeds(rates(results, cell, w)) for w in ('before', 'after'))
         length = [
             f'{over_seeds([steps(run, LIMIT) for run in results.values(cell, name)]).mean:.0f}'

@@ -118,7 +118,7 @@ def test_a_push_moves_the_block_and_nothing_else(table, twin):
         assert abs(quaternion[1]) + abs(quaternion[2]) < 0.01  # it has not tipped over
 
 
-@pytest.mark.xfail(reason='the tool lags at the edge: 0.154 m, 0.165 in MuJoCo')
+@pytest.mark.xfail(strict=True, reason='the tool lags at the edge: 0.154 m, 0.165 in MuJoCo')
 def test_a_block_that_is_pushed_against_the_edge_stays_on_the_table(table):
     table.reset(0, Task('red_cube', 'right'))
     table.arrange(TYPES, np.array([(0.12, 0), *AWAY[1:]]), np.zeros(6), np.array([0.07, 0.0]))
@@ -127,7 +127,7 @@ def test_a_block_that_is_pushed_against_the_edge_stays_on_the_table(table):
     assert table.block_positions()['red_cube'][0] == pytest.approx(0.165, abs=0.005)
 
 
-@pytest.mark.xfail(reason='contacts are not repeatable yet; see docs/gazebo.md')
+@pytest.mark.xfail(strict=True, reason='contacts are not repeatable yet; see docs/gazebo.md')
 def test_the_same_pushes_give_the_same_world_bit_for_bit(table):
     first = pushing(table)
     table.reset(5)
@@ -138,7 +138,7 @@ def test_the_same_pushes_give_the_same_world_bit_for_bit(table):
     assert (first[0] != first[-1]).any()
 
 
-@pytest.mark.xfail(reason='contacts are not repeatable yet; see docs/gazebo.md')
+@pytest.mark.xfail(strict=True, reason='contacts are not repeatable yet; see docs/gazebo.md')
 def test_another_server_gives_the_same_world_bit_for_bit(table, root):
     other = GazeboTable()
     try:

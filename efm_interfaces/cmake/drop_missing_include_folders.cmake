@@ -1,0 +1,17 @@
+# ROS 2 wheels from PyPI export targets that name include folders of the machine that built them, and CMake refuses
+# those. Dropping folders that do not exist changes nothing on an ordinary ROS 2 installation.
+function(drop_missing_include_folders directory)
+  get_property(targets DIRECTORY "${directory}" PROPERTY IMPORTED_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(folders "${target}" INTERFACE_INCLUDE_DIRECTORIES)
+    if(folders)
+      set(kept "")
+      foreach(folder IN LISTS folders)
+        if(folder MATCHES "^\\$<" OR EXISTS "${folder}")
+          list(APPEND kept "${folder}")
+        endif()
+      endforeach()
+      set_target_properties("${target}" PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+    endif()
+  endforeach()
+endfunction()

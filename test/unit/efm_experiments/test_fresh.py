@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from efm_experiments.studies import fresh
+from efm_experiments.studies import dictionary, fresh
 from efm_experiments.studies.canonical import Canonicaliser
 from efm_experiments.studies.fresh import Asked, rename, rephrase
 from efm_experiments.table.setting import worlds
@@ -18,6 +18,7 @@ KNOWN_RELATIONS = (
     *(language.TO_BLOCK + language.BY_BLOCK + language.UNSEEN_TO_BLOCK),
     *(language.TO_PLACE + language.UNSEEN_TO_PLACE),
 )
+COLOURS = {name: frozenset({name}) for name in ('green', 'yellow')}
 KNOWN_VERBS = language.VERBS + language.PLACING_VERBS + language.UNSEEN_VERBS
 
 
@@ -119,3 +120,41 @@ def test_unknown_names_become_plain_ones(encoder):
     assert said == 'push the red cube towards the blue cylinder please'
     place = 'push the crimson cuboid to the upper left corner of the table'
     assert plain(place) == 'push the red cube to the upper left corner of the table'
+
+
+@pytest.mark.skipif(not dictionary.is_installed(), reason=dictionary.MISSING)
+def test_a_dictionary_defines_what_the_encoder_cannot_tell(encoder):
+    plain = Canonicaliser(encoder, defined=True)
+    for colour, words in language.UNSEEN_COLOUR_WORDS.items():
+        for word in words:
+            assert plain(f'push the {word} jar') == f'push the {colour} cylinder'
+    for shape, words in language.UNSEEN_SHAPE_WORDS.items():
+        for word in words:
+            assert plain(f'push the navy {word}') == f'push the blue {shape}'
+    assert dictionary.colour_votes('fern', COLOURS) == {}  # a plant: here the encoder decides
+
+
+@pytest.fixture
+def small_dictionary(tmp_path, monkeypatch):
+    """Two senses of olive, in the format of wndb(5WN)."""
+    fruit = '00000000 13 n 01 olive 0 000 | a small green fruit; "olives and yellow wine"\n'
+    hue = f'{len(fruit):08d} 07 n 01 olive 0 000 | a yellow-green color (of a fruit)\n'
+    (tmp_path / 'data.noun').write_text(fruit + hue)
+    (tmp_path / 'index.noun').write_text(f'olive n 2 0 2 0 00000000 {len(fruit):08d}\n')
+    (tmp_path / 'data.adj').write_text('')
+    (tmp_path / 'index.adj').write_text('')
+    monkeypatch.setattr(dictionary, 'FOLDER', tmp_path)
+    read = (dictionary._data, dictionary._offsets)
+    for one in read:
+        one.cache_clear()
+    yield
+    for one in read:
+        one.cache_clear()
+
+
+def test_only_senses_about_a_colour_count_and_of_several_colours_the_last(small_dictionary):
+    assert dictionary.senses('olive')[0] == ['a', 'small', 'green', 'fruit']
+    assert dictionary.colour_votes('olive', COLOURS) == {'green': 1 / 2}
+    assert dictionary.colour_votes('olive yellow', COLOURS) == {'green': 1 / 2, 'yellow': 10.0}
+    assert dictionary.senses('olives') == []
+    assert dictionary.colour_votes('olives', COLOURS) == {}

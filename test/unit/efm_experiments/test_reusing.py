@@ -6,7 +6,7 @@ import math
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.learners import alternatives
-from efm_experiments.learners.anchoring import Averaged, follow, Following
+from efm_experiments.learners.anchoring import Averaged, follow
 from efm_experiments.learners.reusing import (
     clipped,
     Critic,
@@ -211,10 +211,3 @@ def test_what_acts_moves_behind_what_learns(models):
     learner.update(episodes(0))
     assert not torch.equal(weights(policy), start)
     torch.testing.assert_close(weights(policy), (start + weights(learner.policy)) / 2)
-
-
-def test_a_following_anchor_leaves_stage_1(models):
-    learner = Following(*arguments(models), weight=0.1, share=0.5)
-    start = weights(learner.policy)
-    learner.update(episodes(0))
-    torch.testing.assert_close(weights(learner._anchor), (start + weights(learner.policy)) / 2)

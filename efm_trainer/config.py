@@ -58,7 +58,7 @@ class SftConfig:
 
 @dataclass(frozen=True)
 class PracticeConfig:
-    """Stage 2: REINFORCE on the robot's own steps-to-go."""
+    """Stage 2: REINFORCE on the robot's own steps-to-go; samples may teach more than once."""
 
     gamma: float = parameter(0.9, 'Discount of the returns', '', 0.0, 1.0)
     return_scale: float = parameter(0.1, 'c, the weight of a return in the loss', '', 0.0, 100.0)
@@ -74,6 +74,23 @@ class PracticeConfig:
     episodes_per_update: int = parameter(8, 'Episodes that one update waits for', '', 1, 100_000)
     batch: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
     updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10_000)
+    passes: int = parameter(
+        1,
+        'Times that every sample is learned from; above 1 a sample stops teaching where p(a) is '
+        'too far from what it was when it was acted, see clip',
+        '',
+        1,
+        100,
+    )
+    clip: float = parameter(
+        0.2, 'How far p(a) / p(a when it was acted) may go from 1 (passes > 1 only)', '', 0.0, 1.0
+    )
+    baseline: str = parameter(
+        'none',
+        'What is taken from the returns: nothing, as in the paper; or the straight line through '
+        'the returns over d, without the noise of d that every return begins with',
+        choices=('none', 'line'),
+    )
     max_staleness: int = parameter(
         0, 'Learn from episodes of a policy at most this much older', 'versions', 0, 1000
     )

@@ -1,5 +1,5 @@
 """
-The four losses: action, steps-to-go, instruction and REINFORCE.
+The losses: action, steps-to-go, instruction, and REINFORCE with and without PPO's clip.
 
 Letters: ``B`` batch, ``K`` action tokens, ``V`` vocabulary, ``P`` word pieces.
 """
@@ -65,6 +65,43 @@ def reinforce_loss(
     :param returns: R, ``(B,)`` [steps]; ``scale`` is c.
     """
     return -(scale * returns * log_probability(logits, tokens)).mean()
+
+
+def clipped_loss(
+    logits: torch.Tensor,
+    tokens: torch.Tensor,
+    returns: torch.Tensor,
+    before: torch.Tensor,
+    clip: float,
+    scale: float,
+) -> torch.Tensor:
+    """
+    Return -E[c min(w R, clip(w, 1 - clip, 1 + clip) R)] with w = p(a | o, g) / p(a when acted).
+
+    Source: PPO (Schulman et al. 2017, arXiv:1707.06347, equation 7). Where w is 1 its gradient is
+    that of ``reinforce_loss``.
+
+    :param returns: R or an advantage, ``(B,)`` [steps]; ``scale`` is c.
+    :param before: log p of the policy that acted, ``(B,)``.
+    """
+    weight = (log_probability(logits, tokens) - before).exp()
+    held = weight.clamp(1 - clip, 1 + clip)
+    return -(scale * torch.minimum(weight * returns, held * returns)).mean()
+
+
+def line(returns: torch.Tensor, steps_to_go: torch.Tensor) -> torch.Tensor:
+    """
+    Return the straight line through returns over d by least squares, ``(B,)`` [steps].
+
+    A baseline, since it depends on what was seen and hardly on what was done. R_t begins with
+    d(o_t) itself, so most of the noise of d goes with it.
+
+    :param returns: ``(B,)`` [steps]; ``steps_to_go`` d of the same observations, ``(B,)``.
+    """
+    away, mean = steps_to_go - steps_to_go.mean(), returns.mean()
+    spread = away.square().sum()
+    slope = (away * (returns - mean)).sum() / spread if spread > 0 else 0.0
+    return mean + slope * away
 
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,9 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
     R_t  = sum over i from t to T of gamma^(i - t) r_i
     loss = -c R_t log p(a_t | o_t, g)
 
-No critic, baseline, clipping or KL; every sample is used once at most. What a simulator knows of
-success is never looked at.
+The paper has no critic, baseline, clipping or KL and uses every sample once at most; so does the
+preset ``paper``. With ``passes`` above 1 samples teach again within PPO's clip, and ``baseline``
+takes from R_t what d(o_t) already says. What a simulator knows of success is never looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from efm_model.text import TextEncoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import all_features, in_parts, Samples, to_samples
-from efm_trainer.losses import entropy, reinforce_loss
+from efm_trainer.losses import clipped_loss, entropy, line, reinforce_loss
 import numpy as np
 import torch
 
@@ -35,6 +36,8 @@ class Batch:
 
     :param rows: observations with an executed action, ``(M,)``.
     :param returns: ``(M,)`` float32, R of each of them [steps].
+    :param advantages: ``(M,)`` float32, R less the baseline [steps].
+    :param before: log p of the policy that acted, ``(M,)`` float32.
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
     :param features: of every observation, ``(N, F)``, as the reward model's tower sees it; None of
         a model without a tower of its own.
@@ -43,6 +46,8 @@ class Batch:
     samples: Samples
     rows: torch.Tensor
     returns: torch.Tensor
+    advantages: torch.Tensor
+    before: torch.Tensor
     steps_to_go: torch.Tensor
     features: torch.Tensor | None
 
@@ -115,12 +120,15 @@ class Reinforce:
         d, features = judge_all(self._reward_model, samples, self._scale)
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
+        found = torch.from_numpy(np.concatenate(found))
         rows = samples.has_action.nonzero()[:, 0]
-        return Batch(samples, rows, torch.from_numpy(np.concatenate(found)), d, features)
+        before = torch.from_numpy(np.concatenate([episode.log_probs for episode in episodes]))
+        advantages = found - line(found, d[rows]) if self._config.baseline == 'line' else found
+        return Batch(samples, rows, found, advantages, before, d, features)
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """
-        Learn from ``episodes`` once; return what happened.
+        Learn from ``episodes``, once or in several passes; return what happened.
 
         :raises ValueError: when no episode has an action, or the loss is not finite.
         """
@@ -129,6 +137,9 @@ class Reinforce:
         if self._config.update == 'samples':
             order = order[: self._config.updates * self._config.batch]
         steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
+        for _ in range(1, self._config.passes):
+            order = order[torch.randperm(len(order), generator=self.generator)]
+            steps += [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
         return {
             'samples': len(order),
             'optimiser_steps': len(steps),
@@ -157,15 +168,24 @@ class Reinforce:
 
         :param share: of these samples in those of the optimiser step.
         """
-        rows, config = batch.rows[chosen], self._config
+        rows = batch.rows[chosen]
         tokens = batch.samples.tokens[rows]
         if self._same_tower:
             features = batch.features[rows]
         else:
             features = self.policy.features(*batch.samples.glimpses(rows))
         logits = self.policy.policy_logits(features, tokens)
-        loss = share * reinforce_loss(logits, tokens, batch.returns[chosen], config.return_scale)
+        loss = share * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):
             raise ValueError(f'loss: expected a finite number, got {loss.item()}')
         loss.backward()
         return loss.item(), share * entropy(logits.detach()).item()
+
+    def _loss(self, batch: Batch, chosen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the samples ``chosen``, given their logits."""
+        config, tokens = self._config, batch.samples.tokens[batch.rows[chosen]]
+        worth = batch.advantages[chosen]
+        if config.passes == 1:
+            return reinforce_loss(logits, tokens, worth, config.return_scale)
+        before = batch.before[chosen]
+        return clipped_loss(logits, tokens, worth, before, config.clip, config.return_scale)

@@ -2,8 +2,10 @@ import math
 
 from efm_trainer.losses import (
     action_loss,
+    clipped_loss,
     entropy,
     instruction_loss,
+    line,
     NO_PIECE,
     reinforce_loss,
     smooth_targets,
@@ -29,6 +31,37 @@ def test_reinforce_makes_rewarded_tokens_likelier_and_punished_ones_less_likely(
     logits = EVEN.clone().requires_grad_()
     reinforce_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), 1.0).backward()
     assert logits.grad[0, 0, 0] < 0 < logits.grad[1, 0, 1]
+
+
+def test_where_nothing_has_moved_the_clipped_gradient_is_that_of_reinforce():
+    plain, clipped = (EVEN.clone().requires_grad_() for _ in range(2))
+    returns, before = torch.tensor([3.0, -1.0]), torch.full((2,), 2 * math.log(1 / 4))
+    reinforce_loss(plain, TOKENS, returns, 0.1).backward()
+    clipped_loss(clipped, TOKENS, returns, before, 0.2, 0.1).backward()
+    torch.testing.assert_close(plain.grad, clipped.grad)
+
+
+def test_beyond_the_clip_a_sample_stops_teaching_but_never_the_way_back():
+    logits, before = EVEN.clone().requires_grad_(), torch.full((2,), 2 * math.log(1 / 4))
+    before = before + torch.tensor([math.log(0.5), math.log(2)])  # now 2x and 0.5x as likely
+    clipped_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), before, 0.2, 1.0).backward()
+    assert torch.all(logits.grad == 0)
+    clipped_loss(logits, TOKENS, torch.tensor([-1.0, 1.0]), before, 0.2, 1.0).backward()
+    assert logits.grad[0, 0, 0] > 0 > logits.grad[1, 0, 1]
+
+
+def test_the_line_takes_away_what_steps_to_go_says_of_the_return():
+    d = torch.tensor([1.0, 4.0, 9.0, 16.0])
+    torch.testing.assert_close(line(2 * d - 3, d), 2 * d - 3)
+    noise = torch.tensor([1.0, -1.0, -1.0, 1.0])
+    left = 2 * d + noise - line(2 * d + noise, d)
+    assert left.mean().abs() < 1e-5
+    assert (left @ d).abs() < 1e-3
+
+
+def test_where_all_look_alike_the_line_is_their_mean():
+    assert line(torch.tensor([1.0, 3.0]), torch.full((2,), 5.0)).tolist() == [2.0, 2.0]
+    assert torch.isnan(line(torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]))).all()
 
 
 def test_smoothing_is_a_distribution_around_the_true_bin():

@@ -111,6 +111,40 @@ def test_the_paper_s_numbers_are_the_paper_s():
     assert (paper.update, paper.max_staleness) == ('samples', 0)
 
 
+def test_every_pass_takes_all_samples_and_says_how_many_steps_that_were():
+    learner = make_learner(passes=4, batch=8)
+    figures = learner.update(episodes())
+    assert (figures['samples'], figures['optimiser_steps']) == (12, 4 * 2)
+
+
+def test_one_pass_is_the_paper_s_loss_whatever_acted():
+    first, second = make_learner(passes=1), make_learner(passes=1)
+    first.update(episodes())
+    second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
+    assert_equal(weights(first), weights(second))
+
+
+def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
+    first, second = make_learner(passes=2), make_learner(passes=2)
+    first.update(episodes())
+    second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
+    pairs = zip(first.policy.parameters(), second.policy.parameters(), strict=True)
+    assert any(not torch.equal(left, right) for left, right in pairs)
+
+
+def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
+    batch = make_learner(baseline='line').prepare(episodes())
+    d = batch.steps_to_go[batch.rows]
+    assert torch.corrcoef(torch.stack([batch.advantages, d]))[0, 1].abs() < 1e-3
+    assert not torch.equal(batch.advantages, batch.returns)
+    assert torch.equal(
+        *(
+            getattr(make_learner(baseline='none').prepare(episodes()), name)
+            for name in ('advantages', 'returns')
+        )
+    )
+
+
 def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
     learners = [make_learner(), make_learner()]
     for learner in learners:
@@ -130,8 +164,9 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
         torch.testing.assert_close(left, right)
 
 
-def test_a_loss_that_is_not_finite_leaves_the_policy_alone():
-    learner = make_learner(return_scale=1.0)
+@pytest.mark.parametrize('words', [{}, {'passes': 4, 'baseline': 'line'}], ids=['once', 'again'])
+def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
+    learner = make_learner(return_scale=1.0, **words)
     torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)
     before = weights(learner)
     with pytest.raises(ValueError, match='finite'):

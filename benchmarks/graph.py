@@ -20,7 +20,7 @@ from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
 from efm_core.observation import encode_png
 from efm_core.release import load_release
-from efm_model.runtime import open_session
+from efm_model.providers import Session
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_reward.judge import Judge
@@ -177,18 +177,17 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
 
 def measure_session(path: Path, text: np.ndarray, picture: np.ndarray) -> dict:
     """Return the latency of bare onnxruntime on the policy's file, inputs made beforehand."""
-    session = open_session(path, 'policy')
-    shapes = {entry.name: entry.shape for entry in session.get_inputs()}
+    session = Session(path, 'policy')
     inputs = {
         'observations': np.stack([picture, picture])[None],
         'text': text[None],
         'text_mask': np.ones((1, len(text)), np.float32),
-        'gumbel': np.zeros((1, *shapes['gumbel'][1:]), np.float32),
+        'gumbel': np.zeros((1, *session.inputs['gumbel'].shape[1:]), np.float32),
     }
     latencies = []
     for _ in range(BARE_CALLS):
         before = time.perf_counter()
-        session.run(None, inputs)
+        session.run(inputs)
         latencies.append(time.perf_counter() - before)
     p50, p99 = 1e3 * np.percentile(latencies[BARE_CALLS // 10 :], (50, 99))
     return {'onnxruntime_p50_ms': p50, 'onnxruntime_p99_ms': p99}

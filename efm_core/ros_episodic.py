@@ -45,6 +45,12 @@ class EpisodicNode(ManagedNode):
         """Answer the picture with this stamp [ns]; return False if something is still missing."""
         raise NotImplementedError
 
+    def say_where(self, runtime: Any) -> None:
+        """Say where a model runs, and why not where that was tried before."""
+        self.health.facts['provider'] = runtime.provider
+        for reason in runtime.refused:
+            self.get_logger().warning(reason)
+
     def hold(self) -> None:
         """Answer nothing more."""
         self.attempt.end()

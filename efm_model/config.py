@@ -9,6 +9,8 @@ from efm_core.embodiment import Embodiment
 from efm_model.tokeniser import ActionTokeniser
 
 TOWERS = ('joint', 'vision', 'scratch')
+PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')
+PROVIDER_TEXT = 'Where models run; auto for the first that starts of TensorRT, CUDA and CPU'
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,31 @@ class ModelConfig:
             steps_to_go_bins=embodiment.steps_to_go.bins,
             **changes,
         )
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How onnxruntime runs a model; the defaults are by measurement: docs/benchmarks.md."""
+
+    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
+    threads: int = parameter(1, 'Threads that share an operator', low=1, high=64)
+    optimisation: str = parameter(
+        'all', 'How far the graph is rewritten', choices=('none', 'basic', 'extended', 'all')
+    )
+    execution: str = parameter(
+        'sequential', 'Operators one by one or side by side', choices=('sequential', 'parallel')
+    )
+    arena: bool = parameter(True, 'Keep memory from one call to the next')
+    spinning: bool = parameter(True, 'Threads that wait keep a core busy')
+    binding: bool = parameter(False, 'Bind inputs and outputs on the CPU too, not on GPUs alone')
+
+    def __post_init__(self):
+        """
+        Check the values.
+
+        :raises ValueError: when a number is out of range.
+        """
+        check(self)
 
 
 @dataclass(frozen=True)

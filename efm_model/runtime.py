@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from efm_core.embodiment import Embodiment
+from efm_model.config import SessionConfig
+from efm_model.providers import Session
 import numpy as np
-import onnxruntime
-
-PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
 class Answers(Protocol):
@@ -30,28 +29,33 @@ class Runtime:
     One ONNX file, opened for one embodiment.
 
     :param kind: ``policy`` or ``reward``, as the file's own card must say.
+    :ivar provider: where it runs: tensorrt, cuda or cpu.
+    :ivar refused: why it does not run where it was tried before, a sentence each.
     """
 
-    def __init__(self, path: str | Path, kind: str, embodiment: Embodiment):
+    def __init__(
+        self, path: str | Path, kind: str, embodiment: Embodiment, provider: str = 'auto'
+    ):
         """
         Open the file and check whom it was made for.
 
         :raises FileNotFoundError: when there is no such file.
-        :raises ValueError: when it is no ONNX file, of another kind or for another embodiment.
+        :raises ValueError: when it is no ONNX file, of another kind or for another embodiment, or
+            onnxruntime does not have the provider.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f'{kind}: expected an ONNX file, got {path}')
-        self._session = open_session(path, kind)
-        card = self._session.get_modelmeta().custom_metadata_map
+        self._session = Session(path, kind, SessionConfig(provider=provider))
+        self.provider, self.refused = self._session.provider, self._session.refused
+        card = self._session.card
         if card.get('kind') != kind:
             raise ValueError(f'{path}: expected kind {kind}, got {card.get("kind")}')
         embodiment.check_same(card.get('embodiment_hash', 'none'), str(path))
         self.version = int(card['version'])
-        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def input_shape(self, name: str) -> list[int | str]:
         """Return the shape of the input called ``name``; a word stands for any length."""
-        return next(entry.shape for entry in self._session.get_inputs() if entry.name == name)
+        return self._session.inputs[name].shape
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """
@@ -59,7 +63,7 @@ class Runtime:
 
         :raises ValueError: when one of them is not finite.
         """
-        outputs = dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+        outputs = self._session.run(inputs)
         for name, value in outputs.items():
             if not np.isfinite(value).all():
                 raise ValueError(
@@ -113,20 +117,3 @@ def pad(texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         padded[row, : len(text)] = text
         mask[row, : len(text)] = 1
     return padded, mask
-
-
-def open_session(path: str | Path, name: str) -> onnxruntime.InferenceSession:
-    """
-    Return an onnxruntime session with one thread and the best provider there is.
-
-    :raises ValueError: when the file cannot be read.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    providers = [
-        provider for provider in PROVIDERS if provider in onnxruntime.get_available_providers()
-    ]
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own exceptions share no other base
-        raise ValueError(f'{name}: expected a readable ONNX file, got {path} ({error})') from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efm_core.config import check, parameter
+from efm_model.config import PROVIDER_TEXT, PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class PolicyConfig:
     )
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')
     temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
+    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
 
     def __post_init__(self):
         """Refuse a value out of range."""

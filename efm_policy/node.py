@@ -40,6 +40,8 @@ class PolicyNode(EpisodicNode):
         self.watch(load_embodiment(config.embodiment), config.lockstep)
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         self._policy = self._load(config.release, '') if config.release else None
+        if self._policy is not None:
+            self.say_where(self._policy.runtime)
         self._next: Policy | None = None
         self._held: EpisodeEvent | None = None
         self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
@@ -50,7 +52,11 @@ class PolicyNode(EpisodicNode):
     def _load(self, uri: str, sha256: str) -> Policy:
         files = load_release(uri, sha256, self.embodiment.hash)
         return Policy.load(
-            files.policy, self._text_encoder, self.embodiment, self.config.temperature
+            files.policy,
+            self._text_encoder,
+            self.embodiment,
+            self.config.temperature,
+            self.config.provider,
         )
 
     def _on_release(self, message: PolicyRelease) -> None:
@@ -85,6 +91,7 @@ class PolicyNode(EpisodicNode):
         """Begin the episode with the release it asks for; wait for that if it is not here yet."""
         if self._next is not None:
             self._policy, self._next = self._next, None
+            self.say_where(self._policy.runtime)
         if self._policy is None or self._policy.version < event.policy_version:
             self._held = event
             return False

@@ -61,14 +61,14 @@ class Policy:
         :raises ValueError: when the robot's language is not the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        self._runtime = runtime
+        self.runtime = runtime
         self._spec, self._text_encoder, self._temperature = (
             embodiment.observation_spec,
             text_encoder,
             temperature,
         )
         self._tokeniser = ActionTokeniser(embodiment.action)
-        self._noise_shape = tuple(self._runtime.input_shape('gumbel')[1:])
+        self._noise_shape = tuple(self.runtime.input_shape('gumbel')[1:])
         self._episode: PolicyEpisode | None = None
 
     @classmethod
@@ -78,20 +78,23 @@ class Policy:
         text_encoder: TextEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
+        provider: str = 'auto',
     ) -> Policy:
         """
         Open an exported policy; the other arguments as above.
 
+        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
         :raises ValueError: when the file was made for another embodiment, or the language is not
             the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        return cls(Runtime(path, 'policy', embodiment), text_encoder, embodiment, temperature)
+        runtime = Runtime(path, 'policy', embodiment, provider)
+        return cls(runtime, text_encoder, embodiment, temperature)
 
     @property
     def version(self) -> int:
         """The version that the exported file names."""
-        return self._runtime.version
+        return self.runtime.version
 
     def begin(self, instruction: str, seed: int) -> None:
         """
@@ -126,7 +129,7 @@ class Policy:
         noise = np.stack(
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
         )
-        found = self._runtime.run(
+        found = self.runtime.run(
             **glimpses([episode.eye for episode in episodes], frames),
             gumbel=noise * np.float32(self._temperature),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efm_core.config import check, parameter
+from efm_model.config import PROVIDER_TEXT, PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class RewardConfig:
         '', 'Directory of the exported sentence encoder; empty finds or makes it'
     )
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
 
     def __post_init__(self):
         """Refuse a value out of range."""

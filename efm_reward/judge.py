@@ -60,26 +60,33 @@ class Judge:
         :raises ValueError: when the robot's language is not the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        self._runtime = runtime
+        self.runtime = runtime
         self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
         self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
         self._episode: JudgeEpisode | None = None
 
     @classmethod
-    def load(cls, path: str | Path, text_encoder: TextEncoder, embodiment: Embodiment) -> Judge:
+    def load(
+        cls,
+        path: str | Path,
+        text_encoder: TextEncoder,
+        embodiment: Embodiment,
+        provider: str = 'auto',
+    ) -> Judge:
         """
         Open an exported reward model.
 
+        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
         :raises ValueError: when the file was made for another embodiment, or the language is not
             the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        return cls(Runtime(path, 'reward', embodiment), text_encoder, embodiment)
+        return cls(Runtime(path, 'reward', embodiment, provider), text_encoder, embodiment)
 
     @property
     def version(self) -> int:
         """The version that the exported file names."""
-        return self._runtime.version
+        return self.runtime.version
 
     def begin(self, instruction: str) -> None:
         """
@@ -115,7 +122,7 @@ class Judge:
         Raises as ``judge``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self._runtime.run(**glimpses([episode.eye for episode in episodes], frames))[
+        found = self.runtime.run(**glimpses([episode.eye for episode in episodes], frames))[
             'probabilities'
         ]
         return [

@@ -41,7 +41,9 @@ class RewardNode(EpisodicNode):
             files.reward,
             TextEncoder(config.text_encoder or ensure_text_encoder()),
             self.embodiment,
+            config.provider,
         )
+        self.say_where(self._judge.runtime)
         self.health.facts['reward_version'] = str(self._judge.version)
         self._publisher = ros_topics.publisher(self, topics.STEPS_TO_GO)
 

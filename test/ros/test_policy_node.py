@@ -334,3 +334,16 @@ def test_a_parameter_out_of_range_is_said_without_a_traceback(refuse, common):
     said = refuse(**common, temperature=20.0)
     assert 'temperature' in said
     assert '0.0 to 10.0' in said
+
+
+def test_the_node_says_where_the_policy_runs_and_where_it_could_not(scene, monkeypatch, capfd):
+    assert scene.node._policy.runtime.provider == 'cpu'
+    scene.stage.spin_until(lambda: scene.facts().get('provider') == 'cpu', 'the provider')
+    monkeypatch.setattr(scene.node._policy.runtime, 'refused', ['policy: provider cuda: no GPU'])
+    scene.node.say_where(scene.node._policy.runtime)
+    assert 'policy: provider cuda: no GPU' in ''.join(capfd.readouterr())
+
+
+def test_a_provider_that_is_asked_for_and_not_there_is_refused(refuse, common):
+    said = refuse(**common, provider='tensorrt', text_encoder='none')
+    assert 'this onnxruntime has, cpu; got tensorrt' in said

@@ -117,3 +117,16 @@ def test_without_its_release_the_node_is_not_configured(stage, yaml_of, tmp_path
     said = capfd.readouterr().err
     assert 'not configured: release: expected' in said
     assert 'Traceback' not in said
+
+
+def test_a_provider_that_is_asked_for_and_not_there_is_refused(stage, shelf, yaml_of, capfd):
+    robot = table_arm()
+    node = stage.make(
+        RewardNode,
+        embodiment=yaml_of(robot),
+        release=shelf(7, robot).uri,
+        text_encoder='none',
+        provider='cuda',
+    )
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert 'has, cpu; got cuda' in ''.join(capfd.readouterr())

@@ -29,7 +29,7 @@ class FakeRuntime:
 
 
 def verdicts(judge, steps):
-    judge._runtime = FakeRuntime(steps)
+    judge.runtime = FakeRuntime(steps)
     judge.begin(SENTENCE)
     return [judge.judge(frames(1)[0]) for _ in steps]
 

@@ -1,0 +1,161 @@
+from types import SimpleNamespace
+
+from efm_model.config import SessionConfig
+from efm_model.providers import candidates, NAMES, profiles, rehearsal, Session
+from efm_model.runtime import Runtime
+from models import exported, table_arm
+import numpy as np
+import onnxruntime
+import pytest
+
+EVERYTHING = ['CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutionProvider']
+
+
+class Engine:
+    """An onnxruntime that offers all providers, as its GPU package does where no GPU is."""
+
+    SessionOptions, ExecutionMode, GraphOptimizationLevel = (
+        onnxruntime.SessionOptions,
+        onnxruntime.ExecutionMode,
+        onnxruntime.GraphOptimizationLevel,
+    )
+
+    def __init__(self, raises=(), silent=(), breaks=()):
+        self.raises, self.silent, self.breaks, self.asked = raises, silent, breaks, []
+
+    def get_available_providers(self):
+        return EVERYTHING
+
+    def InferenceSession(self, path, options=None, providers=(), enable_fallback=1):  # noqa: N802
+        first = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
+        self.asked.append(providers)
+        if first in self.raises:
+            raise RuntimeError(f'no library\nfor {first}')
+        real = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        return Started(real, 'CPUExecutionProvider' if first in self.silent else first, self)
+
+
+class Started:
+    """A session on the CPU that says that it is another one's."""
+
+    def __init__(self, real, first, engine):
+        self._real, self._first, self._engine = real, first, engine
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def get_providers(self):
+        return [self._first, 'CPUExecutionProvider']
+
+    def run_with_iobinding(self, binding):
+        if self._first in self._engine.breaks:
+            raise RuntimeError('out of memory')
+        self._real.run_with_iobinding(binding)
+
+
+def example(session, seed=0):
+    rng = np.random.default_rng(seed)
+    inputs = {name: value[:1] for name, value in rehearsal(session.inputs).items()}
+    return {
+        name: rng.integers(0, 256, value.shape, np.uint8)
+        if value.dtype == np.uint8
+        else rng.random(value.shape, np.float32)
+        for name, value in inputs.items()
+    }
+
+
+def test_the_order_is_tensorrt_cuda_cpu_whatever_order_they_are_offered_in():
+    assert candidates(EVERYTHING) == ['tensorrt', 'cuda', 'cpu']
+    assert candidates(['CPUExecutionProvider', 'AzureExecutionProvider']) == ['cpu']
+
+
+def test_one_provider_can_be_forced_and_must_be_there():
+    assert candidates(EVERYTHING, 'cuda') == ['cuda']
+    with pytest.raises(ValueError, match='this onnxruntime has, cpu; got cuda'):
+        candidates(['CPUExecutionProvider'], 'cuda')
+
+
+def test_a_provider_that_does_not_start_is_named_and_the_next_one_runs_the_model():
+    engine = Engine(raises=[NAMES['tensorrt']], silent=[NAMES['cuda']])
+    session = Session(exported('policy'), 'policy', engine=engine)
+    assert session.provider == 'cpu'
+    first, second = session.refused
+    assert first == (
+        'policy: provider tensorrt did not start: no library for TensorrtExecutionProvider'
+    )
+    assert second == (
+        'policy: provider cuda did not start: onnxruntime took CPUExecutionProvider; '
+        'its log says why'
+    )
+
+
+def test_a_provider_that_fails_in_its_first_run_is_passed_over_too():
+    session = Session(exported('policy'), 'policy', engine=Engine(breaks=[NAMES['tensorrt']]))
+    assert session.provider == 'cuda'
+    assert 'tensorrt did not start: out of memory' in session.refused[0]
+
+
+def test_a_forced_provider_that_does_not_start_has_no_successor():
+    with pytest.raises(ValueError, match='provider cuda did not start'):
+        Session(
+            exported('policy'),
+            'policy',
+            SessionConfig(provider='cuda'),
+            Engine(silent=[NAMES['cuda']]),
+        )
+
+
+def test_each_provider_leaves_what_it_does_not_know_to_those_after_it():
+    engine = Engine(raises=[NAMES['tensorrt']])
+    Session(exported('policy'), 'policy', engine=engine)
+    plain, tensorrt, cuda = engine.asked
+    assert plain == [NAMES['cpu']]  # read for its shapes, before TensorRT starts
+    assert [name for name, _ in tensorrt] == [NAMES[n] for n in ('tensorrt', 'cuda', 'cpu')]
+    assert [name for name, _ in cuda] == [NAMES['cuda'], NAMES['cpu']]
+    assert tensorrt[0][1]['trt_engine_cache_enable'] is False
+    assert cuda[0][1]['use_tf32'] is False
+
+
+def test_tensorrt_is_told_of_every_length_that_a_sentence_can_have():
+    inputs = [
+        SimpleNamespace(name='text', shape=['B', 'L', 384]),
+        SimpleNamespace(name='observations', shape=['B', 2, 64, 64, 3]),
+    ]
+    assert profiles(inputs) == {
+        'trt_profile_min_shapes': 'text:1x1x384,observations:1x2x64x64x3',
+        'trt_profile_opt_shapes': 'text:1x16x384,observations:1x2x64x64x3',
+        'trt_profile_max_shapes': 'text:64x64x384,observations:64x2x64x64x3',
+    }
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'binding': True},
+        {'threads': 2, 'spinning': False},
+        {'execution': 'parallel', 'threads': 2},
+        {'optimisation': 'none', 'arena': False},
+    ],
+    ids=str,
+)
+def test_no_option_changes_what_the_model_says(changes):
+    plain = Session(exported('policy'), 'policy')
+    other = Session(exported('policy'), 'policy', SessionConfig(**changes))
+    for seed in range(3):
+        expected, found = (s.run(example(plain, seed)) for s in (plain, other))
+        assert found.keys() == expected.keys()
+        np.testing.assert_array_equal(found['tokens'], expected['tokens'])
+        np.testing.assert_allclose(found['logits'], expected['logits'], rtol=1e-4, atol=1e-4)
+
+
+def test_a_bound_answer_is_not_overwritten_by_the_next_one():
+    session = Session(exported('policy'), 'policy', SessionConfig(binding=True))
+    first = session.run(example(session, 0))
+    kept = first['logits'].copy()
+    session.run(example(session, 1))
+    np.testing.assert_array_equal(first['logits'], kept)
+
+
+def test_a_model_says_where_it_runs():
+    runtime = Runtime(exported('reward'), 'reward', table_arm(), 'cpu')
+    assert (runtime.provider, runtime.refused) == ('cpu', [])

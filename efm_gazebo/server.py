@@ -27,7 +27,7 @@ ip link set lo up || exit 1
 Xvfb :1 -screen 0 64x64x24 -nolisten tcp &
 until [ -S /tmp/.X11-unix/X1 ]; do kill -0 $! || exit 1; sleep 0.05; done
 cd /mnt
-exec gzserver --lockstep --verbose world.sdf
+exec gzserver --verbose world.sdf
 """
 LAST_LINES = 15
 ENDING_S = 5.0

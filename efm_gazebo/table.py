@@ -90,7 +90,7 @@ class GazeboTable(Table):
         before, period = self._reference, self.model.opt.timestep
         pull = self._servo.frequency * period
         self._speed += pull**2 * (control - before) / period
-        self._speed /= 1 + 2 * pull + pull**2
+        self._speed /= 1 + 2 * pull  # as MuJoCo's integrator: only the damping is implicit
         self._reference = before + period * self._speed
         courses = zip(self._driven, before.tolist(), self._reference.tolist(), strict=True)
         words = ' '.join(f'{name} {start!r} {end!r}' for name, start, end in courses)

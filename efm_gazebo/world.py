@@ -45,6 +45,8 @@ HEADLIGHT = {'ambient': 0.1, 'diffuse': 0.4}  # MuJoCo's own lamp, which the cam
 LAMP = {'ambient': 0.2, 'diffuse': 0.55, 'direction': (0.45, 0.35, -1.0)}
 GREY_TABLE, GREY_FLOOR, GREY_STAND = (0.80, 0.77, 0.72), (0.42, 0.44, 0.47), (0.3, 0.31, 0.33)
 AXES = {'x': (1, 0, 0), 'y': (0, 1, 0), 'yaw': (0, 0, 1)}
+# As soft as MuJoCo's contacts; with ODE's own, what is squeezed at the table's edge jumps away.
+CONTACT_STIFFNESS, CONTACT_DAMPING = 2000.0, 40.0  # [N/m], [N s/m]
 DAMPING_LIMIT = 0.5  # largest share of its speed that a block may lose in a physics step
 
 
@@ -63,8 +65,8 @@ def make_world(
         'world',
         leaf('gravity', 0, 0, 0),
         _physics(config, numbers),
-        *_lights(config),
-        *_surroundings(config),
+        *lights(config),
+        *surroundings(config),
         make_arm() if config.body == 'arm' else make_tool(),
         *(make_block(slot, config) for slot in SLOTS_OF[config.objects]),
         _camera(config),
@@ -163,7 +165,10 @@ def _slider(name: str, mass: float) -> Element:
 def _collision(geometry: Element, config: TableConfig | None) -> Element:
     friction = config.friction if config else 1.0  # ODE takes the smaller of the two
     ode = node('ode', leaf('mu', friction), leaf('mu2', friction))
-    contact = node('contact', node('ode', leaf('max_vel', 100), leaf('min_depth', 0.0001)))
+    spring = (leaf('kp', CONTACT_STIFFNESS), leaf('kd', CONTACT_DAMPING))
+    contact = node(
+        'contact', node('ode', *spring, leaf('max_vel', 100), leaf('min_depth', 0.0001))
+    )
     surface = node('surface', node('friction', ode), contact)
     return node('collision', geometry, surface, name='hull')
 
@@ -209,7 +214,7 @@ def _physics(config: TableConfig, numbers: GazeboConfig) -> Element:
     )
 
 
-def _lights(config: TableConfig) -> tuple[Element, ...]:
+def lights(config: TableConfig) -> tuple[Element, ...]:
     """Return MuJoCo's two lamps: one over the table, one that looks as the camera does."""
     light = config.light
     ambient = (HEADLIGHT['ambient'] + LAMP['ambient']) * light
@@ -240,7 +245,7 @@ def _lamp(name: str, diffuse: float, direction: tuple[float, ...]) -> Element:
     )
 
 
-def _surroundings(config: TableConfig) -> tuple[Element, ...]:
+def surroundings(config: TableConfig) -> tuple[Element, ...]:
     """Return floor, table and stand, which nothing touches."""
     table = tuple(shade * config.surface for shade in GREY_TABLE)
     return tuple(

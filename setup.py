@@ -15,6 +15,7 @@ NODES = {
     'fleet_node': 'efm_supervisor.fleet_node',
     'world_node': 'efm_sim.node',
     'fake_driver_node': 'efm_sim.fake_driver_node',
+    'gazebo_driver_node': 'efm_gazebo.driver_node',
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }

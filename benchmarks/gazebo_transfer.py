@@ -2,8 +2,8 @@
 What a policy that learned in MuJoCo is worth in Gazebo Classic, before and after practice there.
 
 ``efm evaluate`` in MuJoCo and in Gazebo, ``efm practice`` in Gazebo, ``efm evaluate`` in Gazebo
-again, all through the node graph, on a copy of a run that has a release. Last line: one JSON
-object.
+again, all through the node graph, on a copy of a run. The same command again goes on where it was
+stopped. Last line: one JSON object, also in ``transfer.json`` of the copy.
 """
 
 from __future__ import annotations
@@ -11,80 +11,119 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+import shlex
 import shutil
 import sys
+import time
 
-from efm_bringup.demo import run_stage
+from efm_bringup.demo import run_stage, Stage, write_json
 from efm_bringup.graph import GraphConfig, release_directory
 from efm_bringup.report import read_stage
 from efm_core.embodiment import load_embodiment
 from efm_trainer.evaluation import steps_to_goal, success_rate
 
 EVALUATION_SEED, PRACTICE_SEED = 20_000_000, 25_000_000  # apart from those of training
-PARTS = ('embodiment.yaml', 'sft', 'releases', 'trainer')  # of a run, without its bags
+STAGES = ('mujoco', 'gazebo_before', 'gazebo_practice', 'gazebo_after')
+PARTS = {  # of a run, without its bags
+    'stage_one': ('embodiment.yaml', 'sft'),
+    'newest': ('embodiment.yaml', 'sft', 'releases', 'trainer'),
+}
 
 
 def main() -> None:
-    """Run the four stages, print what came out."""
+    """Run what is left of the four stages, print what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--run', type=Path, required=True, help='a run with a release')
-    parser.add_argument('--to', type=Path, required=True, help='folder of the copy; a new one')
-    parser.add_argument('--evaluations', type=int, default=100, help='episodes each time')
+    parser.add_argument('--to', type=Path, required=True, help='its copy; gone on with if begun')
+    parser.add_argument(
+        '--begin', choices=('stage_one', 'newest'), default='stage_one', help='which release'
+    )
+    parser.add_argument('--evaluations', type=int, default=300, help='episodes each time')
     parser.add_argument('--practice', type=int, default=304, help='episodes')
     parser.add_argument('--fleet', type=int, default=2, help='robots, each with its Gazebo')
     parser.add_argument('--max-steps', type=int, default=0, help="0 for the embodiment's")
     parser.add_argument('--body', default='arm', choices=('arm', 'tool'))
     options = parser.parse_args()
-    version = copy_run(options.run, options.to)
-    for words in stages(options, version):
-        code = run_stage([sys.executable, '-m', 'efm_bringup.cli', *words])
+    seconds = begin(options)
+    for name, stage in plan_stages(options, seconds['version']).items():
+        command = stage.command(options.to)
+        if not command:
+            continue
+        print(f'--- {name}', flush=True)
+        started = time.monotonic()
+        code = run_stage([sys.executable, '-m', 'efm_bringup.cli', *command])
+        seconds[name] = round(seconds.get(name, 0) + time.monotonic() - started, 1)
+        write_json(options.to / 'begun.json', seconds)
         if code:
             sys.exit(code)
-    print(json.dumps(figures(options.to)))
+    found = figures(options.to, seconds)
+    write_json(options.to / 'transfer.json', found)
+    print(json.dumps(found))
 
 
-def copy_run(run: Path, to: Path) -> int:
+def begin(options: argparse.Namespace) -> dict[str, float]:
     """
-    Copy what acts and learns, without the bags; return the version that acts.
+    Return the version that acts before practice, and the seconds of stages that were begun.
 
-    :raises FileExistsError: when there is a run already.
+    :raises FileExistsError: when there is something else.
     :raises FileNotFoundError: when there is no release.
     """
-    version = int(release_directory(GraphConfig(run=str(run))).name)
+    begun, unfinished = options.to / 'begun.json', options.to.with_name(f'.{options.to.name}')
+    if not options.to.exists():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_json(
+            unfinished / 'begun.json',
+            {'version': copy_run(options.run, unfinished, options.begin)},
+        )
+        unfinished.rename(options.to)
+    if not begun.is_file():
+        raise FileExistsError(f'to: expected a new folder or a copy begun here, got {options.to}')
+    return json.loads(begun.read_text())
+
+
+def copy_run(run: Path, to: Path, start: str) -> int:
+    """Copy what acts and learns, without the bags; return the version that acts."""
+    number = 1 if start == 'stage_one' else 0
+    release = release_directory(GraphConfig(run=str(run), version=number))
     to.mkdir(parents=True)
-    for part in PARTS:
+    for part in PARTS[start]:
         source = run / part
         if source.is_dir():
             shutil.copytree(source, to / part)
         elif source.is_file():
             shutil.copyfile(source, to / part)
-    return version
+    return int(release.name)
 
 
-def stages(options: argparse.Namespace, version: int) -> list[list[str]]:
-    """Return the words of the four commands."""
-    common = ['--run', options.to, '--fleet', options.fleet, '--body', options.body]
-    common += ['--max-steps', options.max_steps]
-    evaluate = ['evaluate', *common, '--seed', EVALUATION_SEED, '--episodes', options.evaluations]
-    before = [*evaluate, '--version', version]
-    practice = ['practice', *common, '--seed', PRACTICE_SEED, '--episodes', options.practice]
-    words = [
-        [*before, '--world', 'mujoco', '--folder', 'mujoco'],
-        [*before, '--world', 'gazebo', '--folder', 'gazebo_before'],
-        [*practice, '--world', 'gazebo', '--folder', 'gazebo_practice'],
-        [*evaluate, '--world', 'gazebo', '--folder', 'gazebo_after'],
-    ]
-    return [[str(word) for word in line] for line in words]
+def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
+    """Return the release from what stage 1 left, if it is not there, and the four stages."""
+    common = f'--run {shlex.quote(str(options.to))} --fleet {options.fleet} --body {options.body}'
+    common += f' --max-steps {options.max_steps}'
+    evaluate = f'evaluate {common} --seed {EVALUATION_SEED}'
+    practice = f'practice {common} --seed {PRACTICE_SEED}'
+    mujoco, before, practised, after = STAGES
+    plan = {
+        mujoco: (f'{evaluate} --version {version} --world mujoco', options.evaluations),
+        before: (f'{evaluate} --version {version} --world gazebo', options.evaluations),
+        practised: (f'{practice} --world gazebo', options.practice),
+        after: (f'{evaluate} --world gazebo', options.evaluations),
+    }
+    release = Stage(['train', '--run', str(options.to)], product='releases')
+    return {'release': release} | {
+        name: Stage(shlex.split(f'{words} --folder {name}'), episodes, name)
+        for name, (words, episodes) in plan.items()
+    }
 
 
-def figures(run: Path) -> dict[str, dict]:
+def figures(run: Path, seconds: dict[str, float]) -> dict[str, dict]:
     """Return each stage's success by the truth: the goal was reached within the time limit."""
     embodiment = load_embodiment(run / 'embodiment.yaml')
     found = {}
-    for name in ('mujoco', 'gazebo_before', 'gazebo_practice', 'gazebo_after'):
+    for name in STAGES:
         episodes = read_stage(run / 'episodes' / name, embodiment).episodes
         steps = sum(map(steps_to_goal, episodes)) / max(len(episodes), 1)
-        found[name] = {**success_rate(episodes).to_plain(), 'mean_steps': round(steps, 1)}
+        rate = success_rate(episodes).to_plain()
+        found[name] = {**rate, 'mean_steps': round(steps, 1), 'seconds': seconds.get(name)}
     return found
 
 

@@ -28,6 +28,7 @@ ROBOT_SIDE = (
     'efm_supervisor.fleet_node',
     'efm_sim.node',
     'efm_sim.fake_driver_node',
+    'efm_gazebo.driver_node',
 )
 
 

@@ -6,16 +6,19 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+from efm_core.embodiment import load_embodiment
 from efm_gazebo.sdf import to_rpy
 from efm_sim.arm import HOME
+from efm_sim.config import TableConfig
 from efm_sim.domain import camera_pose
 from efm_sim.graphics import mujoco
-from efm_sim.scene import ARM_JOINTS, BASE, find_urdf, load_arm
+from efm_sim.scene import ARM_JOINTS, BASE, build_scene, find_urdf, load_arm
 import numpy as np
 import pytest
 from sources import ROOT
 
 XACRO = ROOT / 'urdf' / 'arm.urdf.xacro'
+ROBOT = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
 HARDWARE = {
     'mujoco': None,
     'classic': 'gazebo_ros2_control/GazeboSystem',
@@ -115,6 +118,34 @@ def test_stand_and_camera_are_where_the_scene_has_them():
     rotation = np.column_stack([np.cross(up, right), -right, up])
     np.testing.assert_allclose(numbers(mount.get('xyz')), position)
     np.testing.assert_allclose(numbers(mount.get('rpy')), to_rpy(rotation), atol=1e-3)
+
+
+@pytest.mark.parametrize('hardware', HARDWARE)
+def test_a_simulator_gets_the_policy_camera(hardware):
+    cameras = [
+        (gazebo.get('reference'), sensor)
+        for gazebo in robot(hardware).findall('gazebo')
+        for sensor in gazebo.findall('sensor')
+    ]
+    if hardware not in SIMULATOR_PLUGIN:
+        assert not cameras
+        return
+    [(link, sensor)] = cameras
+    seen, twin = load_embodiment(ROBOT).cameras[0], build_scene(TableConfig()).camera('policy')
+    assert (link, sensor.get('type')) == ('camera_link', 'camera')
+    assert float(sensor.findtext('update_rate')) == load_embodiment(ROBOT).control_rate_hz
+    assert float(sensor.findtext('camera/horizontal_fov')) == pytest.approx(
+        np.radians(twin.fovy[0])
+    )
+    size = [int(sensor.findtext(f'camera/image/{side}')) for side in ('width', 'height')]
+    assert size == [seen.width, seen.height]
+
+
+@pytest.mark.parametrize('hardware', SIMULATOR_PLUGIN)
+def test_everything_of_a_simulated_robot_is_in_its_namespace(hardware):
+    namespaces = robot(hardware, 'namespace:=robot_7').iter('namespace')
+    expected = {'classic': 2, 'gz': 1}  # camera and controllers; in Harmonic the bridge does it
+    assert [space.text for space in namespaces] == ['/robot_7'] * expected[hardware]
 
 
 def test_hardware_that_is_unknown_is_refused_with_the_names():

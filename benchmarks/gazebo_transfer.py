@@ -23,7 +23,7 @@ from efm_core.embodiment import load_embodiment
 from efm_trainer.evaluation import steps_to_goal, success_rate
 
 EVALUATION_SEED, PRACTICE_SEED = 20_000_000, 25_000_000  # apart from those of training
-STAGES = ('mujoco', 'gazebo_before', 'gazebo_practice', 'gazebo_after')
+STAGES = ('mujoco', 'gazebo_before', 'practice', 'gazebo_after')  # and their folders
 PARTS = {  # of a run, without its bags
     'stage_one': ('embodiment.yaml', 'sft'),
     'newest': ('embodiment.yaml', 'sft', 'releases', 'trainer'),

@@ -117,8 +117,13 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
 
     :param mode: ``record`` (a demonstrator acts), ``practice`` or ``evaluate``.
     :raises FileNotFoundError: when robots would have no release to act with.
-    :raises ValueError: when there is nobody who could demonstrate in this world.
+    :raises ValueError: when there is nobody who could demonstrate in this world, or the trainer
+        would look for the bags elsewhere.
     """
+    if mode == PRACTICE and config.folder not in ('', KINDS[PRACTICE]):
+        raise ValueError(
+            f'folder: expected none, since the trainer reads {KINDS[PRACTICE]}, got {config.folder}'
+        )
     nodes = [
         node for index in range(config.fleet) for node in _robot(mode, config, f'robot_{index}')
     ]

@@ -262,6 +262,14 @@ def test_the_environment_that_the_embodiment_names_is_asked_for_and_has_no_demon
         make_graph(RECORD, gym)
 
 
+def test_practice_whose_bags_the_trainer_would_not_find_is_refused(config):
+    with pytest.raises(
+        ValueError, match='folder: expected none, since the trainer reads practice'
+    ):
+        make_graph(PRACTICE, dataclasses.replace(config, folder='elsewhere'))
+    assert make_graph(PRACTICE, dataclasses.replace(config, folder='practice'))
+
+
 def test_without_the_simulation_the_robot_brings_its_own_world(config):
     nodes = make_graph(PRACTICE, dataclasses.replace(config, world='real'))
     assert 'world_node' not in {node.executable for node in nodes}

@@ -1,0 +1,104 @@
+"""The node graph on a real Gazebo: it demonstrates, practises, learns and is evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+from efm_core.embodiment import load_embodiment
+from efm_core.episode import Outcome, Termination
+from efm_gazebo.table import GazeboTable
+from efm_model.checkpoint import save_checkpoint
+from efm_model.network import new_model
+from efm_trainer.bags import read_episodes
+import numpy as np
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROBOT = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
+GAZEBO = ('--world', 'gazebo')
+
+
+def efm(verb, run, *words):
+    """Run a command to its end; return the process numbers of the Gazebos that it started."""
+    said = run.parent / 'said.txt'
+    command = [sys.executable, '-m', 'efm_bringup.cli', verb, '--run', str(run)]
+    with said.open('w') as file:
+        process = psutil.Popen(
+            [*command, *map(str, words)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+        )
+    servers, end = set(), time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < end:
+        family = process.children(recursive=True)
+        servers |= {child for child in family if name_of(child) == 'gzserver'}
+        time.sleep(0.2)
+    if process.poll() is None:
+        process.terminate()
+        process.wait(20)
+        pytest.fail(f'efm {verb}: expected an end within 300 s; it said: {said.read_text()}')
+    assert process.returncode == 0, said.read_text()
+    return servers
+
+
+def name_of(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ''
+
+
+def episodes_of(run, folder):
+    return read_episodes(run / 'episodes' / folder, load_embodiment(ROBOT))
+
+
+@pytest.fixture(scope='module')
+def run(root, tmp_path_factory):
+    """Return a run whose stage 1 knows nothing yet, with its release."""
+    run = tmp_path_factory.mktemp('gazebo') / 'run'
+    robot = load_embodiment(ROBOT)
+    for name in ('policy', 'reward'):
+        model = new_model(robot, seed=3, tower='scratch')
+        save_checkpoint(run / 'sft' / name, model, robot, name, 1)
+    efm('train', run)
+    return run
+
+
+def test_two_robots_practise_and_the_trainer_learns_from_every_episode(run):
+    servers = efm(
+        'practice', run, *GAZEBO, '--fleet', 2, '--episodes', 8, '--max-steps', 4, '--seed', 50
+    )
+    assert len(servers) == 2
+    assert not psutil.wait_procs(servers, timeout=10)[1]
+    episodes = episodes_of(run, 'practice')
+    assert [episode.seed for episode in episodes] == list(range(50, 58))
+    for episode in episodes:
+        assert episode.termination in (Termination.TIMEOUT, Termination.SUCCESS_DETECTED)
+        assert np.isfinite(episode.steps_to_go).all()
+    [update] = map(json.loads, (run / 'trainer' / 'metrics.jsonl').read_text().splitlines())
+    assert (update['version'], update['episodes'], update['stale_total']) == (2, 8, 0)
+
+
+def test_what_the_policy_sees_is_gazebos_picture_of_the_scene(run):
+    efm('evaluate', run, *GAZEBO, '--fleet', 1, '--episodes', 1, '--max-steps', 3, '--seed', 9)
+    [episode] = episodes_of(run, 'evaluation')
+    assert len(episode) == 3
+    table = GazeboTable()
+    try:
+        table.reset(9)
+        assert episode.instruction == table.instruction
+        np.testing.assert_array_equal(episode.observations[0], table.render())
+        assert (episode.observations[0] != table.render_in_mujoco()).any()
+    finally:
+        table.close()
+
+
+def test_the_demonstrator_records_a_success_here(run):
+    efm('record', run, *GAZEBO, '--fleet', 1, '--episodes', 1, '--max-steps', 60)
+    episodes = episodes_of(run, 'demonstration')
+    successes = [episode for episode in episodes if episode.outcome is Outcome.SUCCESS]
+    assert len(successes) == 1
+    assert successes[0].true_success

@@ -122,7 +122,7 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     """
     if mode == PRACTICE and config.folder not in ('', KINDS[PRACTICE]):
         raise ValueError(
-            f'folder: expected none, since the trainer reads {KINDS[PRACTICE]}, got {config.folder}'
+            f'folder: expected none, since the trainer reads {KINDS[mode]}, got {config.folder}'
         )
     nodes = [
         node for index in range(config.fleet) for node in _robot(mode, config, f'robot_{index}')

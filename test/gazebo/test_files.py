@@ -10,11 +10,11 @@ from efm_sim.scene import ARM_JOINTS
 import pytest
 from sources import ROOT
 
-INSIDE = 'mount --bind "$1" "$0/mnt" && shift && exec chroot "$0" /usr/bin/env HOME=/mnt "$@"'
+INSIDE = 'mount --bind "$1" "$0/srv" && shift && exec chroot "$0" /usr/bin/env HOME=/srv "$@"'
 
 
 def gz(root, folder, *words):
-    """Return what the command `gz` of a root says of files in ``folder``, which is its /mnt."""
+    """Return what the command `gz` of a root says of files in ``folder``, which is its /srv."""
     return subprocess.run(
         ['unshare', '--mount', '--', 'bash', '-c', INSIDE, root.path, folder, 'gz', *words],
         capture_output=True,
@@ -25,14 +25,14 @@ def gz(root, folder, *words):
 @pytest.mark.parametrize('name', ['table.classic.sdf', 'table.harmonic.sdf'])
 def test_gazebo_finds_nothing_wrong_with_the_worlds(root, tmp_path, name):
     (tmp_path / name).write_text((ROOT / 'worlds' / name).read_text())
-    done = gz(root, tmp_path, 'sdf', '-k', f'/mnt/{name}')
+    done = gz(root, tmp_path, 'sdf', '-k', f'/srv/{name}')
     assert 'Check complete' in done.stdout, done.stderr
     assert 'Error' not in done.stdout + done.stderr
 
 
 def test_gazebo_finds_a_world_wrong_that_is(root, tmp_path):
     (tmp_path / 'bad.sdf').write_text('<sdf version="1.7"><world name="x"><model/></world></sdf>')
-    done = gz(root, tmp_path, 'sdf', '-k', '/mnt/bad.sdf')
+    done = gz(root, tmp_path, 'sdf', '-k', '/srv/bad.sdf')
     assert 'Error' in done.stdout + done.stderr
 
 
@@ -41,7 +41,7 @@ def test_the_robot_keeps_its_joints_tool_and_camera(root, tmp_path, hardware):
     xacro = [sys.executable, '-c', 'import xacro; xacro.main()', ROOT / 'urdf' / 'arm.urdf.xacro']
     text = subprocess.run([*xacro, f'hardware:={hardware}'], capture_output=True, text=True).stdout
     (tmp_path / 'arm.urdf').write_text(text)
-    done = gz(root, tmp_path, 'sdf', '-p', '/mnt/arm.urdf')
+    done = gz(root, tmp_path, 'sdf', '-p', '/srv/arm.urdf')
     model = ElementTree.fromstring(done.stdout).find('model')
     driven = [j.get('name') for j in model.findall('joint') if j.get('type') == 'revolute']
     assert tuple(driven) == ARM_JOINTS

@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 NAME = 'efm'
 NODES = {
     'policy_node': 'efm_policy.node',
+    'remote_policy_node': 'efm_policy.remote_node',
+    'server_node': 'efm_policy.server_node',
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
     'guard_node': 'efm_supervisor.guard_node',
@@ -43,7 +45,10 @@ setup(
     maintainer_email='maintainers@efm.invalid',
     license='Apache-2.0',
     packages=find_packages(include=['efm_*'], exclude=['efm_interfaces*']),
-    package_data={'efm_model': ['weights/*']},
+    package_data={
+        'efm_model': ['weights/*'],
+        'efm_policy.serving': ['serving.proto', 'serving.desc'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/efm']),
         (f'share/{NAME}', ['package.xml']),

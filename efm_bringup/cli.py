@@ -1,4 +1,4 @@
-"""The command `efm`: check, record, train, practice, evaluate, export, report, demo and more."""
+"""The command `efm`: check, record, train, practice, evaluate, serve, export, report, demo and more."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, PRACTICE, RECOR
 from efm_bringup.processes import ProcessConfig, run_graph
 from efm_bringup.progress import watching
 from efm_bringup.run import claim, RunConfig
+from efm_bringup.serving import add_verb as add_serve_verb
 from efm_core.config import add_arguments, from_arguments
 from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
@@ -82,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     for config in (SftConfig, VlmConfig):
         add_arguments(verbs.choices['train'], config, given_only=True)
     add_check_verb(verbs)
+    add_serve_verb(verbs)
     add_experiment_verb(verbs)
     return parser
 

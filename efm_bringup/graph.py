@@ -18,6 +18,8 @@ from efm_core.config import check, parameter
 # Executables as setup.py installs them, and the modules behind them.
 EXECUTABLES = {
     'policy_node': 'efm_policy.node',
+    'remote_policy_node': 'efm_policy.remote_node',
+    'server_node': 'efm_policy.server_node',
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
     'guard_node': 'efm_supervisor.guard_node',
@@ -29,6 +31,7 @@ EXECUTABLES = {
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }
+NAMES = {'remote_policy_node': 'policy'}  # where it is not the executable's own
 RECORD, PRACTICE, EVALUATE = 'record', 'practice', 'evaluate'
 KINDS = {RECORD: 'demonstration', PRACTICE: 'practice', EVALUATE: 'evaluation'}
 
@@ -61,6 +64,15 @@ class GraphConfig:
     version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)
     preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
     text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
+    server: str = parameter(
+        '', 'host:port of the policy server that acts; empty acts on the robots themselves'
+    )
+    server_ca: str = parameter(
+        '', "PEM file that the server's certificate is checked against; empty only on its own host"
+    )
+    tokens: str = parameter(
+        '', "Folder with a file for each robot, named for it, that holds the robot's token"
+    )
     log_level: str = parameter(
         'info',
         'Least severe message that is logged',
@@ -139,7 +151,7 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
     spool = str(Path(config.run).absolute() / 'episodes')
     nodes = [
         *([('world_node', {**common, **_world(config)})] if config.world != 'real' else []),
-        *(_actors(mode, config, common)),
+        *(_actors(mode, config, common, namespace)),
         ('guard_node', common),
         ('supervisor_node', {**common, 'judged': judged, 'detector_ends': mode != EVALUATE}),
         (
@@ -158,7 +170,13 @@ def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
         ('/clock', 'clock'),
     )
     return [
-        NodeSpec(executable, executable.replace('_node', ''), namespace, parameters, remappings)
+        NodeSpec(
+            executable,
+            NAMES.get(executable) or executable.replace('_node', ''),
+            namespace,
+            parameters,
+            remappings,
+        )
         for executable, parameters in nodes
     ]
 
@@ -167,7 +185,7 @@ def _world(config: GraphConfig) -> dict[str, Any]:
     return {'simulator': config.world, 'body': config.body, 'task': config.task}
 
 
-def _actors(mode: str, config: GraphConfig, common: dict) -> list[tuple[str, dict]]:
+def _actors(mode: str, config: GraphConfig, common: dict, robot: str) -> list[tuple[str, dict]]:
     """Return who acts and who judges: a demonstrator alone, or the learned pair."""
     if mode == RECORD and config.world == 'gym':
         raise ValueError('world: expected one that the demonstrator knows, mujoco; got gym')
@@ -178,7 +196,16 @@ def _actors(mode: str, config: GraphConfig, common: dict) -> list[tuple[str, dic
         'release': str(release_directory(config)),
         'text_encoder': config.text_encoder,
     }
-    return [('policy_node', learned), ('reward_node', learned)]
+    if not config.server:
+        return [('policy_node', learned), ('reward_node', learned)]
+    remote = {
+        **common,
+        'server': config.server,
+        'server_ca': config.server_ca,
+        'token': str(Path(config.tokens).absolute() / robot) if config.tokens else '',
+        'robot': robot,
+    }
+    return [('remote_policy_node', remote), ('reward_node', learned)]
 
 
 def _trainer(config: GraphConfig) -> NodeSpec:

@@ -26,8 +26,7 @@ class Attempt:
         :return: stamp [ns] and picture of an observation that was waiting for this, or None.
         """
         self.event, self.step, self._first_stamp, self._last_stamp = event, 0, stamp, stamp - 1
-        waiting, self._waiting = self._waiting, None
-        return waiting if waiting and self._takes(waiting[0]) else None
+        return self.take()
 
     def end(self) -> None:
         """End the episode; what comes now belongs to none."""
@@ -51,6 +50,11 @@ class Attempt:
             waiting, self._waiting = self._waiting, None
             return waiting
         return None
+
+    def take(self) -> tuple[int, Any] | None:
+        """Return the observation that was kept, if it is still to be answered."""
+        waiting, self._waiting = self._waiting, None
+        return waiting if waiting and self._takes(waiting[0]) else None
 
     def count(self, stamp: int) -> int:
         """Return the step that the observation ``stamp`` [ns] is, and go on to the next."""

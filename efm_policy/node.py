@@ -16,10 +16,49 @@ from efm_core.ros_messages import from_action, from_ns, from_observation
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
-from efm_policy.policy import Policy
+from efm_policy.policy import Policy, PolicyAction
+import numpy as np
 
 
-class PolicyNode(EpisodicNode):
+class ActingNode(EpisodicNode):
+    """Publishes ``action`` and ``observation``; whose policy it is says the node made of it."""
+
+    def connect(self) -> None:
+        """Watch an embodiment's episodes, and get ready to publish; call it from `build`."""
+        config = self.config
+        self.watch(load_embodiment(config.embodiment), config.lockstep)
+        self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
+        self._actions = ros_topics.publisher(self, topics.ACTION)
+        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
+
+    def deadline(self, stamp: int) -> int:
+        """Return until when [ns] the action for an observation may be executed; 0 for ever."""
+        return stamp + self._lifetime_ns if self._lifetime_ns else 0
+
+    def tell(
+        self, action: PolicyAction, observation: np.ndarray, stamp: int, version: int
+    ) -> None:
+        """Publish what to do about an observation of this stamp [ns], and what was seen."""
+        event, step = self.attempt.event, self.attempt.count(stamp)
+        self.say(
+            self._actions,
+            from_action(
+                action.tokens,
+                action.values,
+                action.log_probability,
+                stamp,
+                deadline=from_ns(self.deadline(stamp)),
+                episode_id=event.episode_id,
+                step=step,
+                source='policy',
+                policy_version=version,
+                embodiment_hash=self.embodiment.hash,
+            ),
+        )
+        self.say(self._observations, from_observation(observation, stamp))
+
+
+class PolicyNode(ActingNode):
     """
     Answer every observation of an episode with an action.
 
@@ -37,16 +76,13 @@ class PolicyNode(EpisodicNode):
     def build(self) -> None:
         """Load the first release, check the contract, connect the topics."""
         config = self.config
-        self.watch(load_embodiment(config.embodiment), config.lockstep)
+        self.connect()
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         self._policy = self._load(config.release, '') if config.release else None
         if self._policy is not None:
             self.say_where(self._policy.runtime)
         self._next: Policy | None = None
         self._held: EpisodeEvent | None = None
-        self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
-        self._actions = ros_topics.publisher(self, topics.ACTION)
-        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
         ros_topics.subscription(self, topics.POLICY_RELEASE, self._on_release)
 
     def _load(self, uri: str, sha256: str) -> Policy:
@@ -102,24 +138,7 @@ class PolicyNode(EpisodicNode):
     def answer(self, stamp: int, message: Any) -> bool:
         """Publish what to do about a picture, and what was seen of it."""
         observation = observe(to_image(message), self.embodiment)
-        action = self._policy.act(observation)
-        event, step = self.attempt.event, self.attempt.count(stamp)
-        self.say(
-            self._actions,
-            from_action(
-                action.tokens,
-                action.values,
-                action.log_probability,
-                stamp,
-                deadline=from_ns(stamp + self._lifetime_ns if self._lifetime_ns else 0),
-                episode_id=event.episode_id,
-                step=step,
-                source='policy',
-                policy_version=self._policy.version,
-                embodiment_hash=self.embodiment.hash,
-            ),
-        )
-        self.say(self._observations, from_observation(observation, stamp))
+        self.tell(self._policy.act(observation), observation, stamp, self._policy.version)
         return True
 
 

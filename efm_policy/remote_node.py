@@ -1,0 +1,133 @@
+"""The policy node of a robot whose policy is elsewhere: camera to server, server to action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from efm_core.config import expect
+from efm_core.messages import to_image
+from efm_core.observation import observe
+from efm_core.ros_lifecycle import run
+from efm_interfaces.msg import EpisodeEvent
+from efm_policy.config import RemotePolicyConfig
+from efm_policy.node import ActingNode
+from efm_policy.policy import PolicyAction
+from efm_policy.serving.client import Client
+from efm_policy.serving.remote import Question, Remote, Start
+from rclpy.clock import Clock, ClockType
+
+TICK_S = 0.1  # how often it is looked whether to ask again for an episode
+
+
+class RemotePolicyNode(ActingNode):
+    """
+    Answer every observation of an episode with the action that a policy server gives in time.
+
+    Topics as ``PolicyNode``. It never waits: what comes too late is thrown away and counted, and
+    where nothing comes nothing is published, so that the guard holds the robot.
+    """
+
+    config_type = RemotePolicyConfig
+
+    def __init__(self, **kwargs: Any):
+        """Wait for configure."""
+        super().__init__('policy', **kwargs)
+
+    def build(self) -> None:
+        """Connect the topics; begin to connect to the server."""
+        config = self.config
+        self.connect()
+        robot = config.robot or self.get_namespace().strip('/').replace('/', '.')
+        expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
+        self._held: EpisodeEvent | None = None
+        self._remote = Remote(
+            partial(Client, config.server, robot, config.server_ca, config.token),
+            self.embodiment,
+            config.answer_timeout_s,
+            self.health,
+            self._post,
+            lambda: self.get_clock().now().nanoseconds,
+            self._on_begun,
+            self._on_answer,
+        )
+        self.create_timer(TICK_S, self._remote.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def dismantle(self) -> None:
+        """End the connection too."""
+        self._disconnect()
+        super().dismantle()
+
+    def destroy_node(self) -> None:
+        """End the connection too."""
+        self._disconnect()
+        super().destroy_node()
+
+    def _disconnect(self) -> None:
+        remote, self._remote = getattr(self, '_remote', None), None
+        if remote:
+            remote.close()
+
+    def hold(self) -> None:
+        """Ask nothing more."""
+        super().hold()
+        self._remote.end()
+
+    def on_event(self, event: EpisodeEvent) -> None:
+        """Begin or end an episode; the server need not be told of an end."""
+        self._held = None
+        if event.event == EpisodeEvent.END:
+            self._remote.end()
+        super().on_event(event)
+
+    def prepare(self, event: EpisodeEvent) -> bool:
+        """Ask the server to begin the episode; say so once it has."""
+        start = Start(event.episode_id, event.instruction, event.seed, event.policy_version)
+        if not self._remote.begin(start):
+            self._held = event
+            return False
+        self.health.facts['policy_version'] = str(self._remote.version)
+        return True
+
+    def retry(self, observation: tuple[int, Any] | None) -> None:
+        """Ask about an observation; keep it while another is under way."""
+        if observation is None:
+            return
+        if self._remote.busy or not self._remote.begun:
+            self.attempt.keep(*observation)
+            return
+        stamp, message = observation
+        try:
+            picture = observe(to_image(message), self.embodiment)
+        except ValueError as error:
+            self.health.drop(str(error))
+            return
+        self._remote.ask(picture, stamp, self.attempt.step, self.deadline(stamp))
+
+    def _post(self, task: Callable[[], None]) -> None:
+        """Run a function on the node's own thread; nobody is left to once it is destroyed."""
+        if self.executor:
+            self.executor.create_task(task)
+
+    def _on_begun(self) -> None:
+        if self._held:
+            self.on_event(self._held)
+        else:
+            self.retry(self.attempt.take())
+
+    def _on_answer(self, question: Question, action: PolicyAction | None) -> None:
+        event = self.attempt.event
+        if action is not None and event and event.episode_id == question.episode_id:
+            self.tell(action, question.observation, question.stamp, self._remote.version)
+            self.health.done(question.asked)
+        self.retry(self.attempt.take())
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the policy node of a robot whose policy is elsewhere."""
+    run(RemotePolicyNode, args)
+
+
+if __name__ == '__main__':
+    main()

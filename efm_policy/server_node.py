@@ -1,0 +1,105 @@
+"""The policy server as a node, which follows the trainer's releases."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.embodiment import load_embodiment
+from efm_core.ros_diagnostics import Health
+from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_params import declare
+from efm_interfaces.msg import PolicyRelease
+from efm_policy.config import ServerConfig
+from efm_policy.serving.config import ServingConfig
+from efm_policy.serving.loading import ACTIVE, Releases
+from efm_policy.serving.server import PolicyServer
+from rclpy.clock import Clock, ClockType
+
+
+class ServerNode(ManagedNode):
+    """
+    Answer robots over gRPC with the newest release.
+
+    Subscribes ``policy_release``. A new release is loaded beside the running one and acts in the
+    episodes that begin from then on.
+    """
+
+    config_type = ServerConfig
+
+    def __init__(self, **kwargs: Any):
+        """Wait for configure."""
+        super().__init__('policy_server', **kwargs)
+
+    def build(self) -> None:
+        """Load the first release, open the door; nobody is answered before activation."""
+        config = self.config
+        embodiment = load_embodiment(config.embodiment)
+        self._releases = Releases(embodiment, config.text_encoder, config.temperature)
+        self._version = 0
+        policy = self._releases.load(config.release) if config.release else None
+        self._health = Health(self)
+        self._server = PolicyServer(declare(self, ServingConfig), embodiment, policy)
+        self._server.is_active = False
+        self.port = self._server.start()
+        self.get_logger().info(f'port {self.port}: {self._server.describe()}')
+        ros_topics.subscription(self, topics.POLICY_RELEASE, self._on_release)
+        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def begin(self) -> None:
+        """Answer."""
+        self._server.is_active = True
+
+    def hold(self) -> None:
+        """Answer nobody."""
+        self._server.is_active = False
+
+    def dismantle(self) -> None:
+        """Close the door."""
+        self._close()
+        super().dismantle()
+
+    def destroy_node(self) -> None:
+        """Close the door."""
+        self._close()
+        super().destroy_node()
+
+    def _close(self) -> None:
+        server, self._server = getattr(self, '_server', None), None
+        if server:
+            server.stop()
+
+    def _on_release(self, message: PolicyRelease) -> None:
+        newest = max(self._version, self._server.sessions.version)
+        if message.stage == ACTIVE and message.version != newest:
+            self._version = message.version
+            threading.Thread(target=self._load_beside, args=(message,), daemon=True).start()
+
+    def _load_beside(self, message: PolicyRelease) -> None:
+        """Load a release beside the running one; a bad one is refused and the old one goes on."""
+        server = self._server
+        try:
+            server.sessions.adopt(self._releases.load(message.uri, message.sha256))
+        except (ValueError, OSError) as error:
+            self._health.fault = f'release {message.version} refused: {error}'
+            self._health.counts['releases refused'] += 1
+            self.get_logger().error(self._health.fault)
+
+    def _on_second(self) -> None:
+        """Let the diagnostics say what the server has counted."""
+        self._health.facts.update(
+            policy_version=str(self._server.sessions.version),
+            robots=str(self._server.sessions.robots),
+        )
+        for name, count in self._server.counts.items():
+            self._health.counts[name] = count
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the policy server."""
+    run(ServerNode, args)
+
+
+if __name__ == '__main__':
+    main()

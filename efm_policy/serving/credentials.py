@@ -1,0 +1,135 @@
+"""Who may ask, and how nobody listens in: private files, tokens, TLS, and what needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import hashlib
+import hmac
+import ipaddress
+from pathlib import Path
+import re
+import stat
+
+from efm_core.config import expect
+from efm_policy.serving.config import ServingConfig
+import grpc
+
+TOKEN = re.compile(r'[\x21-\x7e]{32,}')
+HEADER = 'authorization'
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name is this host's own and no other's."""
+    try:
+        return ipaddress.ip_address(host.strip('[]')).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+def read_private(path: str | Path, what: str) -> bytes:
+    """
+    Return the content of a file that only its owner may read.
+
+    :raises FileNotFoundError: when there is none.
+    :raises ValueError: when others may read or write it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{what}: expected a file, got {path}')
+    mode = stat.S_IMODE(path.stat().st_mode)
+    expect(not mode & 0o077, f'{what}: {path}', 'a file for its owner only (chmod 600)', oct(mode))
+    return path.read_bytes()
+
+
+def read_token(path: str | Path) -> str:
+    """
+    Return the token in a private file.
+
+    :raises FileNotFoundError: when there is none.
+    :raises ValueError: when others may read it, or it is too short to be one; what it says is
+        never part of the message.
+    """
+    token = read_private(path, 'token').decode('ascii', 'replace').strip()
+    expect(
+        bool(TOKEN.fullmatch(token)),
+        f'token: {path}',
+        '32 or more letters and digits, as of `openssl rand -hex 32`',
+        f'{len(token)} of them or others',
+    )
+    return token
+
+
+def read_tokens(folder: str | Path) -> dict[str, bytes]:
+    """
+    Return robot to hash of its token, for every file of a folder.
+
+    :raises FileNotFoundError: when there is no such folder.
+    :raises ValueError: when it holds no token, or as ``read_token``.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'tokens: expected a folder, got {folder}')
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith('.')]
+    expect(bool(paths), f'tokens: {folder}', 'a file for each robot', 'none')
+    return {path.name: digest(read_token(path)) for path in paths}
+
+
+def digest(token: str) -> bytes:
+    """Return what is kept of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def is_known(robot: str, metadata: Mapping[str, str], tokens: Mapping[str, bytes]) -> bool:
+    """Return whether the metadata of a request hold the token of ``robot``."""
+    scheme, _, token = metadata.get(HEADER, '').partition(' ')
+    expected = tokens.get(robot, b'')
+    return hmac.compare_digest(digest(token), expected) and scheme == 'Bearer'
+
+
+def server_credentials(config: ServingConfig) -> grpc.ServerCredentials | None:
+    """
+    Return the server's TLS credentials, or None for none, which only this host may do without.
+
+    :raises ValueError: when it would be heard beyond this host without TLS and tokens.
+    :raises FileNotFoundError: when a file is missing.
+    """
+    given = {name: getattr(config, name) for name in ('certificate', 'key', 'tokens')}
+    missing = [name for name, value in given.items() if not value]
+    if not is_loopback(config.address):
+        expect(not missing, f'address {config.address}', 'certificate, key and tokens', missing)
+    expect(
+        bool(config.certificate) == bool(config.key),
+        'certificate, key',
+        'both or none',
+        'one of them',
+    )
+    if not config.certificate:
+        return None
+    if not Path(config.certificate).is_file():
+        raise FileNotFoundError(f'certificate: expected a file, got {config.certificate}')
+    pair = (read_private(config.key, 'key'), Path(config.certificate).read_bytes())
+    return grpc.ssl_server_credentials([pair])
+
+
+def channel_credentials(server: str, authority: str) -> grpc.ChannelCredentials | None:
+    """
+    Return a robot's TLS credentials for ``server``, or None for none.
+
+    :param server: ``host:port``.
+    :param authority: PEM file with the certificate that the server's is checked against.
+    :raises ValueError: when a server beyond this host would be asked without TLS.
+    :raises FileNotFoundError: when the file is missing.
+    """
+    host, separator, port = server.rpartition(':')
+    expect(bool(separator and host and port.isdigit()), 'server', 'host:port', repr(server))
+    if not authority:
+        expect(
+            is_loopback(host),
+            'server_ca',
+            f'a PEM file, for {host} is not this host and is asked over TLS only',
+            'none',
+        )
+        return None
+    if not Path(authority).is_file():
+        raise FileNotFoundError(f'server_ca: expected a file, got {authority}')
+    return grpc.ssl_channel_credentials(Path(authority).read_bytes())

@@ -1,4 +1,4 @@
-"""The command `efm`: check, record, train, practice, evaluate, serve, export, report, demo and more."""
+"""The command `efm`: record, train, practice, evaluate, serve, check, export, report and more."""
 
 from __future__ import annotations
 

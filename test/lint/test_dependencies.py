@@ -21,6 +21,7 @@ MAY_IMPORT_ROS = re.compile(
 LEARNING = re.compile(r'(torch|transformers)(\.|$)')
 ROBOT_SIDE = (
     'efm_policy.node',
+    'efm_policy.remote_node',
     'efm_reward.node',
     'efm_supervisor.node',
     'efm_supervisor.guard_node',

@@ -1,0 +1,121 @@
+"""The policy server as a node: it follows the releases that the trainer publishes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core import topics
+from efm_interfaces.msg import PolicyRelease
+from efm_policy.server_node import ServerNode
+from efm_policy.serving import loading
+from models import FakeTextEncoder, frames, table_arm
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+from serving import Asker
+
+
+@pytest.fixture(autouse=True)
+def _without_weights(monkeypatch):
+    monkeypatch.setattr(loading, 'TextEncoder', lambda directory: FakeTextEncoder())
+
+
+@pytest.fixture
+def make(stage, embodiment, yaml_of, shelf):
+    def start(**parameters):
+        known = {'embodiment': yaml_of(embodiment), 'text_encoder': 'none', 'port': 0}
+        return stage.start(ServerNode, **{**known, **parameters})
+
+    return start
+
+
+@pytest.fixture
+def robot(request):
+    """Return a function that makes the robot of a server."""
+
+    def connect(node):
+        asker = Asker(f'127.0.0.1:{node.port}')
+        request.addfinalizer(asker.close)
+        return asker
+
+    return connect
+
+
+def announce(to, release, **fields):
+    known = {name: getattr(release, name) for name in ('version', 'stage', 'uri', 'sha256')}
+    known['embodiment_hash'] = release.embodiment_hash
+    to.speak(topics.POLICY_RELEASE).publish(PolicyRelease(**{**known, **fields}))
+
+
+def test_it_acts_with_the_release_it_was_given(make, robot, shelf):
+    asker = robot(make(release=shelf(7).uri))
+    assert asker.begin().policy_version == 7
+    assert asker.act(frames(1)[0]).policy_version == 7
+
+
+def test_a_new_release_acts_in_the_next_episode(make, robot, shelf, stage):
+    node = make(release=shelf(7).uri)
+    asker = robot(node)
+    asker.begin('first')
+    announce(stage, shelf(8))
+    stage.spin_until(lambda: node._server.sessions.version == 8, 'release 8')
+    assert asker.act(frames(1)[0]).policy_version == 7
+    assert asker.begin('second').policy_version == 8
+
+
+def test_without_a_release_it_waits_for_one(make, robot, shelf, stage):
+    node = make()
+    asker = robot(node)
+    assert asker.begin().code == 'NOT_FOUND'
+    announce(stage, shelf(8), stage='candidate')
+    announce(stage, shelf(9))
+    stage.spin_until(lambda: node._server.sessions.version, 'a release')
+    assert asker.begin().policy_version == 9
+
+
+@pytest.mark.parametrize('wrong', ['sha256', 'embodiment'])
+def test_a_bad_release_is_refused_and_the_old_one_goes_on(make, robot, shelf, stage, wrong):
+    node = make(release=shelf(7).uri)
+    diagnostics = stage.listen(topics.DIAGNOSTICS)
+    if wrong == 'sha256':
+        announce(stage, shelf(8), sha256='0' * 64)
+    else:
+        announce(stage, shelf(8, replace(table_arm(), name='another')))
+
+    def said():
+        return [status.message for message in diagnostics for status in message.status]
+
+    stage.spin_until(lambda: any('release 8 refused' in word for word in said()), 'a fault')
+    assert robot(node).begin().policy_version == 7
+
+
+def test_before_activation_and_after_deactivation_nobody_is_answered(make, robot, shelf):
+    node = make(release=shelf(7).uri)
+    asker = robot(node)
+    asker.begin()
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert asker.act(frames(1)[0]).code == 'UNAVAILABLE'
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert asker.act(frames(1)[0]).policy_version == 7
+
+
+def test_it_says_how_much_it_answers(make, robot, shelf, stage):
+    node = make(release=shelf(7).uri)
+    diagnostics = stage.listen(topics.DIAGNOSTICS)
+    asker = robot(node)
+    asker.begin()
+    asker.act(frames(1)[0])
+
+    def values():
+        said = [status for message in diagnostics for status in message.status]
+        return {value.key: value.value for value in said[-1].values} if said else {}
+
+    stage.spin_until(lambda: values().get('count: answered') == '1', 'a count')
+    assert (values()['robots'], values()['policy_version']) == ('1', '7')
+
+
+def test_beyond_this_host_without_tls_it_is_not_configured(stage, embodiment, yaml_of, capfd):
+    node = stage.make(
+        ServerNode, embodiment=yaml_of(embodiment), text_encoder='none', address='0.0.0.0'
+    )
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert 'expected certificate, key and tokens' in capfd.readouterr().err

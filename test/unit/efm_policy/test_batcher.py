@@ -1,0 +1,104 @@
+import math
+
+from efm_policy.serving.batcher import Batcher, REMEMBERED
+import pytest
+
+FAR = 1e9  # a deadline that nobody comes near [s]
+
+
+def names(entries):
+    return [entry.robot for entry in entries]
+
+
+def filled(batcher, robots, now=0.0, deadline=FAR):
+    for robot in robots:
+        assert batcher.put(robot, f'of {robot}', now, deadline) is None
+    return batcher
+
+
+def test_where_nobody_waits_nothing_is_due():
+    assert Batcher(4, 0.1).due(0.0) is None
+
+
+def test_a_robot_that_is_alone_does_not_wait():
+    assert filled(Batcher(4, 0.1), 'a').due(0.0) == 0.0
+
+
+def test_whoever_asks_first_waits_for_those_who_asked_lately_but_not_too_long():
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    batcher.take(0.0)
+    batcher.put('a', None, 0.5, FAR)
+    assert batcher.due(0.5) == pytest.approx(0.6)
+    batcher.put('b', None, 0.55, FAR)
+    assert batcher.due(0.55) == 0.55
+
+
+def test_a_robot_that_went_away_is_not_waited_for():
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    batcher.take(0.0)
+    batcher.put('a', None, 2.0, FAR)
+    assert batcher.due(2.0) == 2.0
+
+
+def test_a_full_batch_is_due_at_once_and_the_rest_waits_for_the_next():
+    batcher = filled(Batcher(2, 0.1), 'abc', now=1.0)
+    assert batcher.due(1.0) == 1.0
+    batch, late = batcher.take(1.0)
+    assert (names(batch), late) == (['a', 'b'], [])
+    assert names(batcher.take(1.0)[0]) == ['c']
+
+
+def test_without_micro_batching_every_request_is_a_batch():
+    batcher = filled(Batcher(1, 0.0), 'abc')
+    assert [names(batcher.take(0.0)[0]) for _ in range(3)] == [['a'], ['b'], ['c']]
+
+
+def test_nobody_waits_for_more_than_half_of_the_time_that_the_model_leaves():
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    batcher.take(0.0)
+    batcher.ran(0.02)
+    batcher.put('a', None, 0.5, 0.58)
+    assert batcher.due(0.5) == pytest.approx(0.53)
+    batch, late = batcher.take(0.53)
+    assert (names(batch), late) == (['a'], [])
+
+
+def test_what_cannot_be_answered_in_time_is_not_worked_on():
+    batcher = Batcher(4, 0.1)
+    batcher.ran(0.05)
+    filled(batcher, 'a', deadline=0.04)
+    filled(batcher, 'b', deadline=0.06)
+    batch, late = batcher.take(0.0)
+    assert (names(batch), names(late)) == (['b'], ['a'])
+    assert batcher.due(0.0) is None
+
+
+def test_the_cost_is_that_of_the_cheapest_of_the_last_batches():
+    batcher = Batcher(4, 0.1)
+    assert batcher.cost == 0.0
+    for seconds in (0.3, 0.1, 0.2):
+        batcher.ran(seconds)
+    assert batcher.cost == 0.1
+    for _ in range(REMEMBERED):
+        batcher.ran(0.5)
+    assert batcher.cost == 0.5
+
+
+def test_one_slow_batch_does_not_silence_the_server():
+    batcher = Batcher(4, 0.1)
+    batcher.ran(5.0)
+    assert names(filled(batcher, 'a', now=1.0, deadline=1.3).take(1.0)[1]) == ['a']
+    assert names(filled(batcher, 'a', now=2.0, deadline=2.3).take(2.0)[0]) == ['a']
+
+
+def test_a_newer_observation_of_a_robot_takes_the_place_of_its_former_one():
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    assert batcher.put('a', 'newer', 0.1, FAR) == 'of a'
+    batch, _ = batcher.take(0.1)
+    assert [(entry.robot, entry.item) for entry in batch] == [('b', 'of b'), ('a', 'newer')]
+
+
+def test_what_waits_when_it_stops_is_handed_back():
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    assert names(batcher.clear()) == ['a', 'b']
+    assert batcher.due(math.inf) is None

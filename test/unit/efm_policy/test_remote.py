@@ -1,0 +1,270 @@
+"""The robot's side, with a client that the test itself answers for."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+from efm_policy.serving import wire
+from efm_policy.serving.client import Failure, FIRST_RETRY_S, LAST_RETRY_S
+from efm_policy.serving.remote import Remote, Start
+from models import frames, SENTENCE, table_arm
+import numpy as np
+import pytest
+
+PICTURE = frames(1)[0]
+FIRST, SECOND = (Start(name, SENTENCE, 3, 7) for name in ('first', 'second'))
+MS = 1_000_000  # [ns]
+
+
+class FakeHealth:
+    """What a node keeps of itself."""
+
+    def __init__(self):
+        self.fault, self.facts, self.counts = '', {}, Counter()
+
+    def drop(self, reason):
+        self.counts[reason.split(', got ')[0]] += 1
+
+
+class Robot:
+    """A robot whose clocks and whose server are the test's."""
+
+    def __init__(self):
+        self.health, self.time, self.now = FakeHealth(), 0.0, 1000 * MS
+        self.begins, self.acts, self.begun, self.answers = [], [], 0, []
+        self.closed = False
+        self.remote = Remote(
+            self._connect, table_arm(), 2.0, self.health, lambda task: task(),
+            lambda: self.now, self._on_begun, lambda *answer: self.answers.append(answer),
+            lambda: self.time,
+        )  # fmt: skip
+
+    def _connect(self, heard):
+        self.heard = heard
+        return self
+
+    def _on_begun(self):
+        self.begun += 1
+
+    def begin(self, then, seconds, **fields):
+        self.begins.append((then, SimpleNamespace(seconds=seconds, **fields)))
+
+    def act(self, then, seconds, observation, **fields):
+        self.acts.append((then, SimpleNamespace(seconds=seconds, **fields)))
+
+    def close(self):
+        self.closed = True
+
+    def begin_well(self, start=FIRST, version=7):
+        assert not self.remote.begin(start)
+        self.begins[-1][0](wire.BeginAnswer(policy_version=version))
+        assert self.remote.begin(start)
+
+    def ask(self, stamp=1000 * MS, deadline=1300 * MS, step=0):
+        return self.remote.ask(PICTURE, stamp, step, deadline)
+
+    def answer(self, **changes):
+        """Answer the newest question."""
+        then, asked = self.acts[-1]
+        known = {name: getattr(asked, name) for name in ('episode_id', 'step', 'stamp')}
+        known |= {'deadline': asked.deadline, 'policy_version': 7, 'log_probability': -1.0}
+        known['tokens'] = wire.from_array(np.array([1, 2]))
+        known['values'] = wire.from_array(np.array([0.01, 0.0], np.float32))
+        then(wire.ActAnswer(**{**known, **changes}))
+
+    def fail(self, code, detail=''):
+        self.acts[-1][0](Failure(code, detail))
+
+
+@pytest.fixture
+def robot():
+    return Robot()
+
+
+def test_an_episode_begins_with_all_that_the_server_needs(robot):
+    assert not robot.remote.begin(FIRST)
+    _, asked = robot.begins[0]
+    assert (asked.episode_id, asked.instruction, asked.seed) == ('first', SENTENCE, 3)
+    assert (asked.policy_version, asked.goes_on) == (7, False)
+    assert asked.embodiment_hash == table_arm().hash
+    robot.begins[0][0](wire.BeginAnswer(policy_version=9))
+    assert (robot.begun, robot.remote.begun, robot.remote.version) == (1, True, 9)
+
+
+def test_the_server_has_as_long_as_the_deadline_leaves(robot):
+    robot.begin_well()
+    robot.now = 1100 * MS
+    assert robot.ask()
+    assert robot.acts[0][1].seconds == pytest.approx(0.2)
+    assert robot.remote.busy
+
+
+def test_in_lockstep_the_server_has_as_long_as_the_robot_waits(robot):
+    robot.begin_well()
+    assert robot.ask(deadline=0)
+    assert robot.acts[0][1].seconds == 2.0
+    robot.now = 10**15
+    robot.answer()
+    assert robot.answers[0][1] is not None
+
+
+def test_an_observation_that_is_too_old_is_not_asked_about(robot):
+    robot.begin_well()
+    robot.now = 1300 * MS
+    assert not robot.ask()
+    assert not robot.acts
+    assert not robot.remote.busy
+    assert robot.health.counts == {'observation too old to ask about': 1}
+
+
+def test_an_answer_in_time_is_an_action(robot):
+    robot.begin_well()
+    robot.ask(step=4)
+    robot.now = 1299 * MS
+    robot.answer()
+    question, action = robot.answers[0]
+    assert (question.stamp, question.step) == (1000 * MS, 4)
+    assert action.tokens.tolist() == [1, 2]
+    np.testing.assert_array_equal(action.values, np.float32([0.01, 0]))
+    assert not robot.remote.busy
+
+
+def test_an_answer_after_its_deadline_is_thrown_away_and_counted(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.now = 1301 * MS
+    robot.answer()
+    assert robot.answers[0][1] is None
+    assert robot.health.counts == {'late answer': 1}
+    assert not robot.remote.busy
+
+
+def test_no_answer_in_time_is_counted_as_late_too(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.fail('DEADLINE_EXCEEDED')
+    assert robot.answers[0][1] is None
+    assert robot.health.counts == {'late answer': 1}
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'stamp': 1}, {'episode_id': 'other'}, {'deadline': 0}, {'policy_version': 8},
+        {'values': wire.from_array(np.zeros(3, np.float32))},
+        {'values': wire.from_array(np.zeros(2, np.int64))},
+        {'values': wire.from_array(np.float32([np.nan, 0]))},
+        {'values': wire.Array(dtype='float32', shape=[2], data=b'12')},
+        {'tokens': wire.from_array(np.zeros(2, np.float32))},
+    ],
+)  # fmt: skip
+def test_an_answer_to_something_else_or_of_another_kind_is_no_action(robot, changes):
+    robot.begin_well()
+    robot.ask()
+    robot.answer(**changes)
+    assert robot.answers[0][1] is None
+    assert sum(robot.health.counts.values()) == 1
+
+
+def test_several_rows_at_once_are_an_action_too(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.answer(values=wire.from_array(np.zeros((4, 2), np.float32)))
+    assert robot.answers[0][1].values.shape == (4, 2)
+
+
+def test_an_answer_for_a_former_episode_is_no_action_in_this_one(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.begin_well(SECOND)
+    robot.answer()
+    assert robot.answers[0][1] is None
+    assert not robot.remote.busy
+
+
+def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
+    robot.remote.begin(FIRST)
+    pauses = []
+    for _ in range(8):
+        robot.begins[-1][0](Failure('UNAVAILABLE', 'nobody is there'))
+        failed, tried = robot.time, len(robot.begins)
+        while len(robot.begins) == tried:
+            robot.time += 0.1
+            robot.remote.tick()
+        pauses.append(robot.time - failed)
+    expected = [min(FIRST_RETRY_S * 2**i, LAST_RETRY_S) for i in range(8)]
+    assert pauses == pytest.approx(expected, abs=0.11)
+    assert robot.health.fault == 'server: UNAVAILABLE: nobody is there'
+    robot.begins[-1][0](wire.BeginAnswer(policy_version=7))
+    assert (robot.health.fault, robot.begun) == ('', 1)
+
+
+def test_while_the_server_thinks_about_it_it_is_not_asked_again(robot):
+    robot.remote.begin(FIRST)
+    robot.time = 100.0
+    robot.remote.tick()
+    assert len(robot.begins) == 1
+
+
+def test_what_would_be_refused_again_is_not_tried_again(robot):
+    robot.remote.begin(FIRST)
+    robot.begins[0][0](Failure('INVALID_ARGUMENT', 'instruction: expected a sentence'))
+    robot.time = 100.0
+    robot.remote.tick()
+    assert len(robot.begins) == 1
+    assert 'instruction' in robot.health.fault
+    robot.begin_well(SECOND)
+
+
+def test_with_a_server_that_forgot_the_episode_it_goes_on_with_the_same_release(robot):
+    robot.begin_well(version=9)
+    robot.ask()
+    robot.fail('FAILED_PRECONDITION', 'episode: expected Begin before Act')
+    assert not robot.remote.begun
+    _, asked = robot.begins[-1]
+    assert (asked.episode_id, asked.policy_version, asked.goes_on) == ('first', 9, True)
+    robot.begins[-1][0](wire.BeginAnswer(policy_version=9))
+    assert (robot.begun, robot.remote.begun) == (2, True)
+
+
+def test_a_server_that_is_gone_is_a_fault_until_it_answers(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.fail('UNAVAILABLE', 'connection refused')
+    assert robot.health.fault == 'server: UNAVAILABLE: connection refused'
+    assert robot.health.counts == {'no answer: UNAVAILABLE': 1}
+    robot.ask()
+    robot.answer()
+    assert robot.health.fault == ''
+
+
+def test_after_the_end_nothing_is_asked_or_done(robot):
+    robot.begin_well()
+    robot.ask()
+    robot.remote.end()
+    robot.answer()
+    robot.time = 100.0
+    robot.remote.tick()
+    assert robot.answers[0][1] is None
+    assert len(robot.begins) == 1
+
+
+def test_a_begin_that_was_overtaken_by_another_episode_means_nothing(robot):
+    robot.remote.begin(FIRST)
+    robot.remote.begin(SECOND)
+    robot.begins[0][0](wire.BeginAnswer(policy_version=7))
+    assert (robot.begun, robot.remote.begun) == (0, False)
+    robot.begins[1][0](wire.BeginAnswer(policy_version=7))
+    assert (robot.begun, robot.remote.begun) == (1, True)
+
+
+def test_it_says_whether_it_is_connected(robot):
+    assert robot.health.facts['server'] == 'not connected'
+    robot.heard(True)
+    assert robot.health.facts['server'] == 'connected'
+
+
+def test_closing_ends_the_connection(robot):
+    robot.begin_well()
+    robot.remote.close()
+    assert robot.closed
+    assert not robot.remote.begun

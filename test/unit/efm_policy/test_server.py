@@ -1,0 +1,341 @@
+"""Server and client over real gRPC, on this host."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+import threading
+import time
+
+from efm_policy.policy import Policy
+from efm_policy.serving import wire
+from efm_policy.serving.client import Failure
+from efm_policy.serving.config import ServingConfig
+from efm_policy.serving.server import PolicyServer
+from models import FakeTextEncoder, frames, SENTENCE, table_arm
+import numpy as np
+import pytest
+from serving import Asker, numbers, policy, serving, write_certificate, write_tokens
+
+PICTURES = frames(6)
+
+
+class Slow:
+    """A model that answers when it is let to, and says what it was asked."""
+
+    def __init__(self):
+        self._policy, self.go, self.batches = policy(), threading.Event(), []
+        self.busy = threading.Event()
+        self.version, self.start = self._policy.version, self._policy.start
+
+    def act_batch(self, episodes, observations):
+        self.busy.set()
+        self.batches.append(len(episodes))
+        assert self.go.wait(20)
+        return self._policy.act_batch(episodes, observations)
+
+
+@pytest.fixture
+def asker():
+    """Return a function that makes a robot."""
+    made = []
+
+    def make(*where, **options):
+        made.append(Asker(*where, **options))
+        return made[-1]
+
+    yield make
+    for robot in made:
+        robot.close()
+
+
+@pytest.fixture(scope='module')
+def door():
+    """Return a server that needs neither TLS nor tokens."""
+    with serving() as (server, where):
+        yield server, where
+
+
+@pytest.fixture
+def robot(door, asker):
+    return asker(door[1])
+
+
+def wait_for(fact):
+    """Look until ``fact()`` holds; fail when it does not come to hold."""
+    end = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def alone(seed=3, pictures=PICTURES):
+    """Return what the policy itself says, in one process."""
+    local = policy()
+    local.begin(SENTENCE, seed)
+    actions = [local.act(picture) for picture in pictures]
+    return [(a.tokens.tolist(), a.values.tolist(), a.log_probability) for a in actions]
+
+
+def test_the_server_says_what_the_policy_itself_says(robot):
+    assert robot.begin().policy_version == 7
+    for step, expected in enumerate(alone()):
+        answer = robot.act(PICTURES[step], step)
+        tokens, values, log_probability = numbers(answer)
+        assert (tokens, values) == expected[:2]
+        assert log_probability == pytest.approx(expected[2], abs=1e-5)
+
+
+def test_an_answer_names_what_it_answers(robot):
+    robot.begin()
+    answer = robot.act(PICTURES[0], 4, stamp=77, deadline=99)
+    assert (answer.episode_id, answer.step, answer.stamp, answer.deadline) == ('first', 4, 77, 99)
+    assert (answer.policy_version, answer.batch) == (7, 1)
+    assert 0 <= answer.waited_s < 20
+    assert 0 < answer.inference_s < 20
+
+
+def test_robots_that_ask_at_once_get_what_each_would_get_alone(door, asker):
+    robots = [asker(door[1], f'robot_{seed}') for seed in range(4)]
+    for seed, robot in enumerate(robots):
+        robot.begin(seed=seed)
+
+    def episode(robot):
+        return [numbers(robot.act(picture, step)) for step, picture in enumerate(PICTURES)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(episode, robots))
+    for seed, answers in enumerate(found):
+        for (tokens, values, log_probability), expected in zip(answers, alone(seed), strict=True):
+            assert (tokens, values) == expected[:2]
+            assert log_probability == pytest.approx(expected[2], abs=1e-4)
+
+
+def test_those_who_ask_while_the_model_is_busy_are_answered_together(asker):
+    slow = Slow()
+    with serving(slow) as (server, where):
+        robots = [asker(where, f'robot_{i}') for i in range(4)]
+        for robot in robots:
+            robot.begin()
+        robots[0].send(PICTURES[0])
+        assert slow.busy.wait(20)
+        for robot in robots[1:]:
+            robot.send(PICTURES[0])
+        wait_for(lambda: len(server._worker._batcher._waiting) == 3)
+        slow.go.set()
+        assert [robot.hear().batch for robot in robots] == [1, 3, 3, 3]
+        assert slow.batches == [1, 3]
+
+
+def test_without_micro_batching_they_are_answered_one_by_one(asker):
+    slow = Slow()
+    with serving(slow, max_batch=1, max_wait_s=0.0) as (server, where):
+        robots = [asker(where, f'robot_{i}') for i in range(3)]
+        for robot in robots:
+            robot.begin()
+            robot.send(PICTURES[0])
+        slow.go.set()
+        assert [robot.hear().batch for robot in robots] == [1, 1, 1]
+        assert server.counts['batches'] == 3
+
+
+def test_an_observation_that_is_asked_about_again_is_answered_once(robot, door):
+    robot.begin()
+    first = robot.act(PICTURES[0], 0)
+    answered = door[0].counts['answered']
+    again = robot.act(PICTURES[0], 0)
+    assert again == first
+    assert door[0].counts['answered'] == answered
+    tokens, values, _ = numbers(robot.act(PICTURES[1], 1))
+    assert (tokens, values) == alone()[1][:2]
+
+
+@pytest.mark.parametrize(
+    ('fields', 'code', 'word'),
+    [
+        ({'embodiment_hash': '0123456789abcdef'}, 'INVALID_ARGUMENT', '0123456789abcdef'),
+        ({'instruction': ''}, 'INVALID_ARGUMENT', 'instruction: expected a sentence'),
+        ({'policy_version': 8}, 'NOT_FOUND', 'release: expected 8 or newer, got 7'),
+        ({'policy_version': 6, 'goes_on': True}, 'NOT_FOUND', 'release: expected 6, got 7'),
+    ],
+    ids=['embodiment', 'instruction', 'release', 'former release'],
+)
+def test_an_episode_that_cannot_begin_is_refused_with_the_reason(robot, fields, code, word):
+    failure = robot.begin(**fields)
+    assert failure.code == code
+    assert word in failure.detail
+
+
+@pytest.mark.parametrize(
+    ('picture', 'word'),
+    [
+        (np.zeros((32, 48, 3), np.uint8), 'expected shape (64, 64, 3), got (32, 48, 3)'),
+        (np.zeros((64, 64, 3), np.float32), 'expected dtype uint8, got float32'),
+    ],
+    ids=['size', 'type'],
+)
+def test_an_observation_of_another_kind_is_refused_and_spoils_nothing(robot, picture, word):
+    robot.begin()
+    failure = robot.act(picture)
+    assert failure.code == 'INVALID_ARGUMENT'
+    assert word in failure.detail
+    assert numbers(robot.act(PICTURES[0], 0))[0] == alone()[0][0]
+
+
+def test_a_message_that_is_too_long_is_refused(asker):
+    with serving(max_message_bytes=4096) as (_, where):
+        robot = asker(where)
+        robot.begin()
+        assert robot.act(PICTURES[0]).code == 'RESOURCE_EXHAUSTED'
+
+
+def test_an_episode_that_did_not_begin_here_is_not_acted_in(robot):
+    robot.begin('first')
+    failure = robot.act(PICTURES[0], episode_id='second')
+    assert failure.code == 'FAILED_PRECONDITION'
+    assert "none of robot_0 for 'second'" in failure.detail
+
+
+def test_a_robot_without_a_name_is_refused(door, asker):
+    assert asker(door[1], '').begin().code == 'INVALID_ARGUMENT'
+
+
+def test_what_cannot_be_answered_in_time_is_dropped_unseen(asker):
+    slow = Slow()
+    with serving(slow) as (server, where):
+        first, second = asker(where, 'robot_0'), asker(where, 'robot_1')
+        first.begin()
+        second.begin()
+        first.send(PICTURES[0])
+        assert slow.busy.wait(20)
+        assert second.act(PICTURES[0], seconds=0.05).code == 'DEADLINE_EXCEEDED'
+        slow.go.set()
+        assert not isinstance(first.hear(), Failure)
+        assert not isinstance(second.act(PICTURES[0], 1), Failure)
+        assert slow.batches == [1, 1]
+        assert server.counts['late'] == 1
+
+
+def test_a_model_that_fails_refuses_its_batch_and_goes_on(asker, monkeypatch):
+    with serving() as (server, where):
+        robot = asker(where)
+        robot.begin()
+        with monkeypatch.context() as broken:
+            broken.setattr(Policy, 'act_batch', lambda *_: 1 / 0)
+            failure = robot.act(PICTURES[0])
+        assert (failure.code, failure.detail) == ('INTERNAL', 'policy: division by zero')
+        assert not isinstance(robot.act(PICTURES[0]), Failure)
+        assert server.counts['failed'] == 1
+
+
+def test_more_robots_than_there_is_room_for_are_refused(asker):
+    with serving(max_robots=2) as (server, where):
+        robots = [asker(where, f'robot_{i}') for i in range(3)]
+        assert [isinstance(robot.begin(), Failure) for robot in robots] == [False, False, True]
+        assert 'at most 2' in robots[2].begin().detail
+        server.sessions._clock = lambda: 1e9
+        assert robots[2].begin().policy_version == 7
+        assert robots[0].act(PICTURES[0]).code == 'FAILED_PRECONDITION'
+
+
+def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp_path):
+    from efm_model.export import export_policy
+    from efm_model.network import new_model
+
+    model = new_model(table_arm(), seed=8, tower='scratch')
+    newer = export_policy(model, tmp_path / 'policy.onnx', table_arm(), 8)
+    with serving() as (server, where):
+        robot, other = asker(where, 'robot_0'), asker(where, 'robot_1')
+        robot.begin('first')
+        server.sessions.adopt(Policy.load(newer, FakeTextEncoder(), table_arm()))
+        assert other.begin('first').policy_version == 8
+        with ThreadPoolExecutor(2) as pool:
+            both = pool.map(lambda one: one.act(PICTURES[0]), (robot, other))
+            assert [answer.policy_version for answer in both] == [7, 8]
+        assert robot.begin('first', policy_version=7, goes_on=True).policy_version == 7
+        assert robot.begin('second').policy_version == 8
+
+
+def test_before_there_is_a_release_no_episode_begins(asker):
+    server = PolicyServer(ServingConfig(port=0), table_arm(), None)
+    try:
+        failure = asker(f'127.0.0.1:{server.start()}').begin()
+        assert (failure.code, server.sessions.version) == ('NOT_FOUND', 0)
+        assert 'got none yet' in failure.detail
+    finally:
+        server.stop()
+
+
+def test_two_servers_do_not_share_a_port(door):
+    port = int(door[1].rpartition(':')[2])
+    server = PolicyServer(ServingConfig(port=port), table_arm(), policy())
+    with pytest.raises(OSError, match=f'expected to listen on 127.0.0.1:{port}'):
+        server.start()
+    server.stop()
+
+
+@pytest.fixture(scope='module')
+def guarded(tmp_path_factory):
+    """Return a server with TLS and tokens of two robots, and its certificate and tokens."""
+    folder = tmp_path_factory.mktemp('guarded')
+    certificate, key = write_certificate(folder)
+    tokens = write_tokens(folder / 'tokens', 'robot_0', 'robot_1')
+    with serving(certificate=certificate, key=key, tokens=tokens) as (server, where):
+        yield server, where, certificate, tokens
+
+
+def test_over_tls_with_its_token_a_robot_acts(guarded, asker):
+    server, where, certificate, tokens = guarded
+    robot = asker(where, 'robot_1', certificate, f'{tokens}/robot_1')
+    assert robot.begin().policy_version == 7
+    assert numbers(robot.act(PICTURES[0]))[0] == alone()[0][0]
+    assert server.describe() == 'this host only, TLS, 2 tokens'
+
+
+@pytest.mark.parametrize(
+    ('name', 'token'), [('robot_0', 'robot_1'), ('robot_2', 'robot_1'), ('robot_0', '')]
+)
+def test_a_robot_with_another_token_or_none_is_refused(guarded, asker, name, token):
+    _, where, certificate, tokens = guarded
+    robot = asker(where, name, certificate, f'{tokens}/{token}' if token else '')
+    for failure in (robot.begin(), robot.act(PICTURES[0])):
+        assert failure.code == 'UNAUTHENTICATED'
+        assert f'expected the one that the server has for robot {name!r}' in failure.detail
+
+
+def test_a_server_with_another_certificate_is_not_asked(guarded, asker, tmp_path):
+    _, where, _, tokens = guarded
+    other, _ = write_certificate(tmp_path)
+    assert asker(where, 'robot_0', other, f'{tokens}/robot_0').begin().code == 'UNAVAILABLE'
+
+
+def test_without_tls_a_server_that_wants_it_says_nothing(guarded, asker):
+    assert asker(guarded[1]).begin(seconds=5.0).code == 'UNAVAILABLE'
+
+
+def test_a_server_that_was_started_again_goes_on_with_the_episode(asker):
+    with serving() as (_, where):
+        robot = asker(where)
+        robot.begin()
+        robot.act(PICTURES[0], 0)
+    assert robot.act(PICTURES[1], 1).code == 'UNAVAILABLE'
+    with serving(port=int(where.rpartition(':')[2])):
+        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION')
+        assert robot.begin(policy_version=7, goes_on=True).policy_version == 7
+        assert robot.act(PICTURES[1], 1).policy_version == 7
+
+
+def test_the_noise_is_that_of_the_robots_step_whatever_was_lost_before(robot):
+    robot.begin()
+    local = policy()
+    local._episode = replace(local.start(SENTENCE, 3), step=5)
+    expected = local.act(PICTURES[5])
+    assert numbers(robot.act(PICTURES[5], 5))[0] == expected.tokens.tolist()
+
+
+def test_what_is_no_message_is_refused(door):
+    import grpc
+
+    with grpc.insecure_channel(door[1]) as channel:
+        call = channel.unary_unary(f'/{wire.SERVICE}/Act')
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b'\xff\xff\xff\xff not a message', timeout=20)
+    assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+from efm_policy.serving import wire
+from google.protobuf import descriptor_pb2
+import numpy as np
+import pytest
+
+
+def test_the_descriptors_are_those_of_the_proto_file(tmp_path):
+    source, made = wire.DESCRIPTORS.with_suffix('.proto'), tmp_path / 'made.desc'
+    command = (sys.executable, '-m', 'grpc_tools.protoc', f'-I{source.parent}')
+    done = subprocess.run(
+        [*command, f'--descriptor_set_out={made}', source.name], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found, kept = (
+        descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
+        for path in (made, wire.DESCRIPTORS)
+    )
+    assert found == kept, 'make serving.desc again, as efm_policy/serving/wire.py says'
+
+
+@pytest.mark.parametrize(
+    'array',
+    [
+        np.arange(6, dtype=np.int64),
+        np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 3, 2),
+        np.zeros((0, 4), np.float32),
+        np.array(3, np.int32),
+        np.arange(24, dtype=np.uint8).reshape(2, 4, 3)[:, ::2],
+        np.arange(3).astype('>i4'),
+    ],
+    ids=['tokens', 'rows', 'empty', 'number', 'strided', 'big-endian'],
+)
+def test_an_array_of_any_shape_comes_back(array):
+    message = wire.Array.FromString(wire.from_array(array).SerializeToString())
+    back = wire.to_array(message, 'array')
+    np.testing.assert_array_equal(back, array)
+    assert (back.dtype.name, back.shape) == (array.dtype.name, array.shape)
+
+
+def test_an_array_of_objects_never_leaves():
+    with pytest.raises(ValueError, match='expected one of uint8, int32, int64, float32, got obj'):
+        wire.from_array(np.array([{}]))
+
+
+@pytest.mark.parametrize('dtype', ['object', 'O', '|V8', 'float64', '', 'U9'])
+def test_an_array_of_another_type_is_refused(dtype):
+    with pytest.raises(ValueError, match='values: expected one of uint8'):
+        wire.to_array(wire.Array(dtype=dtype, shape=[1], data=b'12345678'), 'values')
+
+
+@pytest.mark.parametrize('shape', [[2, 3], [2**31, 2**31, 4], [0]])
+def test_bytes_that_are_not_those_of_the_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r'values: expected \d+ bytes for shape .*, got 4'):
+        wire.to_array(wire.Array(dtype='float32', shape=shape, data=b'1234'), 'values')

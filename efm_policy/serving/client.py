@@ -139,4 +139,5 @@ def _options() -> list[tuple[str, Any]]:
         ('grpc.max_receive_message_length', ServingConfig.max_message_bytes),
         ('grpc.max_send_message_length', ServingConfig.max_message_bytes),
         ('grpc.enable_http_proxy', 0),
+        ('grpc.use_local_subchannel_pool', 1),
     ]

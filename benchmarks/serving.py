@@ -3,9 +3,10 @@ Throughput and latency of the policy server against the robots that it serves.
 
 Every robot is a connection of its own; all of them live in this process, each server in its own.
 Two ways to ask: *flat out*, the next observation as soon as the answer is there, and *paced*, at
-the embodiment's control rate with its action lifetime as the deadline. Servers with and without
-micro-batching are asked in turn, so that both see the same machine. Last line: one JSON object.
-Run it with ``python benchmarks/serving.py``; it takes about two minutes.
+the embodiment's control rate with its action lifetime as the deadline. Short slices of servers
+with and without micro-batching, and of the policy in one process, take turns, so that all see the
+same machine. Last line: one JSON object. Run it with ``python benchmarks/serving.py``; it takes
+about two minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_policy.serving.client import Client, Failure
 import numpy as np
+import psutil
 
 ROBOTS = (1, 2, 4, 8, 16)
 INSTRUCTION = 'push the red cube to the blue cylinder'
@@ -39,7 +41,8 @@ def main() -> None:
     from graph import publish_untrained
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seconds', type=float, default=2.0, help='of each measurement')
+    parser.add_argument('--rounds', type=int, default=3, help='slices of each measurement')
+    parser.add_argument('--seconds', type=float, default=0.6, help='of each slice')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         run = Path(folder)
@@ -47,15 +50,19 @@ def main() -> None:
         publish_untrained(run, embodiment)
         tls = make_tls(run)
         words = {**SERVERS, 'batched, TLS': ('--certificate', tls[0], '--key', tls[1])}
-        where = {
+        running = {
             name: servers.enter_context(served(run, name, extra)) for name, extra in words.items()
         }
-        figures = {
-            'local': measure_local(run, embodiment, options.seconds),
-            'rows': measure_all(where, tls[0], embodiment, options.seconds),
-        }
-    show(figures)
-    print(json.dumps(figures))
+        local = Local(run, embodiment)
+        rows = []
+        for robots in ROBOTS:
+            slices = [
+                measure_slice(running, tls[0], embodiment, local, robots, options.seconds)
+                for _ in range(options.rounds)
+            ]
+            rows += [summarise(parts) for parts in zip(*slices, strict=True)]
+    show(rows)
+    print(json.dumps(rows))
 
 
 def make_tls(folder: Path) -> tuple[str, str]:
@@ -73,7 +80,7 @@ def make_tls(folder: Path) -> tuple[str, str]:
 
 @contextmanager
 def served(run: Path, name: str, words: tuple[str, ...]):
-    """Run `efm serve` in a process of its own; yield where it listens."""
+    """Run `efm serve` in a process of its own; yield where it listens, and the process."""
     path = run / f'{name}.txt'
     command = [sys.executable, '-m', 'efm_bringup.cli', 'serve', '--run', str(run)]
     with open(path, 'w') as out:
@@ -84,44 +91,78 @@ def served(run: Path, name: str, words: tuple[str, ...]):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f'{name}: expected a server, got {path.read_text()}')
             time.sleep(0.05)
-        yield f'127.0.0.1:{path.read_text().split(" on port ")[1].split(":")[0]}'
+        port = path.read_text().split(' on port ')[1].split(':')[0]
+        yield f'127.0.0.1:{port}', psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
 
 
-def measure_local(run: Path, embodiment, seconds: float) -> dict:
-    """Return steps per second of the same policy in this process, and what a batch costs."""
-    files = load_release(str(run / 'releases' / '000001'), '')
-    policy = Policy.load(files.policy, TextEncoder(ensure_text_encoder()), embodiment)
-    figures = {}
-    for robots in ROBOTS:
-        episodes = [policy.start(INSTRUCTION, seed) for seed in range(robots)]
-        pictures = make_pictures(embodiment, robots)
-        times, end = [], time.perf_counter() + seconds / len(ROBOTS)
+class Local:
+    """The same policy in this process."""
+
+    def __init__(self, run: Path, embodiment):
+        files = load_release(str(run / 'releases' / '000001'), '')
+        encoder = TextEncoder(ensure_text_encoder())
+        self._policy = Policy.load(files.policy, encoder, embodiment)
+        self._embodiment = embodiment
+
+    def measure(self, robots: int, seconds: float) -> dict:
+        """Return actions per second, ``robots`` at once, and what a batch takes."""
+        episodes = [self._policy.start(INSTRUCTION, seed) for seed in range(robots)]
+        pictures = make_pictures(self._embodiment, robots)
+        times, end = [], time.perf_counter() + seconds
+        used = time.process_time()
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
-            policy.act_batch(episodes, pictures)
+            self._policy.act_batch(episodes, pictures)
             times.append(time.perf_counter() - began)
-        figures[robots] = {
-            'per_s': robots / float(np.mean(times)),
-            'batch_p50_ms': 1e3 * float(np.median(times)),
+        used = time.process_time() - used
+        return {
+            'per_s': robots * len(times) / sum(times),
+            'latencies': times,
+            'batches': [robots],
+            'cpu_s': used / (robots * len(times)),
+            'late': 0,
+            'failed': 0,
         }
-    return figures
 
 
-def measure_all(where: dict, authority: str, embodiment, seconds: float) -> list[dict]:
-    """Return one row for each server, number of robots and way to ask."""
-    rows = []
-    for robots in ROBOTS:
-        for name, address in where.items():
-            secret = authority if 'TLS' in name else ''
-            for period_s in (0.0, 1 / embodiment.control_rate_hz):
-                crew = Crew(address, secret, embodiment, robots)
-                found = crew.measure(seconds, period_s, embodiment.action_lifetime_s)
-                crew.close()
-                rows.append({'server': name, 'robots': robots, 'paced': period_s > 0, **found})
-    return rows
+def measure_slice(
+    running: dict, authority: str, embodiment, local: Local, robots: int, seconds: float
+) -> list[dict]:
+    """Return what came of each server and way to ask, one after the other, for some robots."""
+    alone = local.measure(1, seconds / 2)['per_s']
+    found = [{'server': 'in process', 'paced': False, **local.measure(robots, seconds / 2)}]
+    for name, (address, process) in running.items():
+        crew = Crew(address, authority if 'TLS' in name else '', embodiment, robots)
+        for paced in (False, True):
+            period_s = paced / embodiment.control_rate_hz
+            before = sum(process.cpu_times()[:2])
+            part = crew.measure(seconds * (1 + paced), period_s, embodiment.action_lifetime_s)
+            part['cpu_s'] = (sum(process.cpu_times()[:2]) - before) / max(part['per_s'], 1e-9)
+            part['cpu_s'] /= part.pop('seconds')
+            found.append({'server': name, 'paced': paced, **part})
+        crew.close()
+    return [{'robots': robots, 'ratio': part['per_s'] / alone, **part} for part in found]
+
+
+def summarise(parts: tuple[dict, ...]) -> dict:
+    """Return one row: medians over the slices; percentiles over all their answers."""
+    latencies = [value for part in parts for value in part['latencies']] or [np.nan]
+    p50, p99 = 1e3 * np.percentile(latencies, (50, 99))
+    row = {name: parts[0][name] for name in ('server', 'robots', 'paced')}
+    return {
+        **row,
+        'per_s': float(np.median([part['per_s'] for part in parts])),
+        'ratio': float(np.median([part['ratio'] for part in parts])),
+        'p50_ms': float(p50),
+        'p99_ms': float(p99),
+        'cpu_ms': 1e3 * float(np.median([part['cpu_s'] for part in parts])),
+        'batch': float(np.mean([size for part in parts for size in part['batches']])),
+        'late': sum(part['late'] for part in parts),
+        'failed': sum(part['failed'] for part in parts),
+    }
 
 
 def make_pictures(embodiment, count: int) -> list[np.ndarray]:
@@ -177,12 +218,11 @@ class Crew:
         for thread in threads:
             thread.join()
         took = time.perf_counter() - began
-        p50, p99 = 1e3 * np.percentile(tally.latencies or [np.nan], (50, 99))
         return {
             'per_s': len(tally.latencies) / took,
-            'p50_ms': float(p50),
-            'p99_ms': float(p99),
-            'mean_batch': float(np.mean(tally.batches or [0])),
+            'seconds': took,
+            'latencies': tally.latencies,
+            'batches': tally.batches or [0],
             'late': tally.late,
             'failed': tally.other,
         }
@@ -228,17 +268,13 @@ class Crew:
         )
 
 
-def show(figures: dict) -> None:
+def show(rows: list[dict]) -> None:
     """Print what was measured, for people."""
-    alone = figures['local'][1]['per_s']
-    for robots, local in figures['local'].items():
-        print(f'in this process, {robots:2} at once: {local["per_s"]:7.0f} actions/s')
-    columns = ('per_s', 'ratio', 'p50_ms', 'p99_ms', 'mean_batch', 'late', 'failed')
-    print(f'\n{"server":14} {"robots":>6} {"asked":8}', *(f'{name:>10}' for name in columns))
-    for row in figures['rows']:
-        known = {**row, 'ratio': row['per_s'] / alone}
+    columns = ('per_s', 'ratio', 'p50_ms', 'p99_ms', 'cpu_ms', 'batch', 'late', 'failed')
+    print(f'{"server":14} {"robots":>6} {"asked":8}', *(f'{name:>8}' for name in columns))
+    for row in rows:
         asked = 'paced' if row['paced'] else 'flat out'
-        numbers = (f'{known[name]:10.2f}' for name in columns)
+        numbers = (f'{row[name]:8.2f}' for name in columns)
         print(f'{row["server"]:14} {row["robots"]:6} {asked:8}', *numbers)
 
 

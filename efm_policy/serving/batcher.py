@@ -33,8 +33,9 @@ class Batcher:
     Collects requests until a batch is due.
 
     A batch is due when it is full; when every robot that asks these days is in it, for then nobody
-    is left to wait for; when its oldest request has waited long enough; or when a request has
-    waited for half of the time that the model leaves it.
+    is left to wait for; or when a request in it has waited long enough: for `max_wait_s`, for half
+    of what a batch costs, since waiting for company then costs more than it saves, or for half of
+    the time that the model leaves it before its deadline.
 
     :param max_wait_s: longest time that a request waits for others [s].
     """
@@ -93,4 +94,4 @@ class Batcher:
 
     def _patience(self, entry: Waiting) -> float:
         left = max(entry.deadline - self.cost - entry.arrived, 0.0)
-        return entry.arrived + min(self._max_wait_s, left / 2)
+        return entry.arrived + min(self._max_wait_s, self.cost / 2, left / 2)

@@ -24,7 +24,12 @@ class ServingConfig:
         16, 'Observations answered together; 1 for no micro-batching', 'observations', 1, 1024
     )
     max_wait_s: float = parameter(
-        0.002, 'Longest time that an observation waits for those of other robots', 's', 0.0, 1.0
+        0.01,
+        'Longest time that an observation waits for those of other robots; never longer than half '
+        'of what a batch costs',
+        's',
+        0.0,
+        1.0,
     )
     max_robots: int = parameter(64, 'Robots with a session at once', 'robots', 1, 1024)
     session_s: float = parameter(

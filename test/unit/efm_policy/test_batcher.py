@@ -27,10 +27,20 @@ def test_a_robot_that_is_alone_does_not_wait():
 def test_whoever_asks_first_waits_for_those_who_asked_lately_but_not_too_long():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
+    batcher.ran(0.4)
     batcher.put('a', None, 0.5, FAR)
     assert batcher.due(0.5) == pytest.approx(0.6)
     batcher.put('b', None, 0.55, FAR)
     assert batcher.due(0.55) == 0.55
+
+
+@pytest.mark.parametrize(('cost', 'due'), [(0.0, 0.5), (0.06, 0.53), (9.0, 0.6)])
+def test_nobody_waits_longer_than_for_half_of_what_a_batch_costs(cost, due):
+    batcher = filled(Batcher(4, 0.1), 'ab')
+    batcher.take(0.0)
+    batcher.ran(cost)
+    batcher.put('a', None, 0.5, FAR)
+    assert batcher.due(0.5) == pytest.approx(due)
 
 
 def test_a_robot_that_went_away_is_not_waited_for():
@@ -56,10 +66,10 @@ def test_without_micro_batching_every_request_is_a_batch():
 def test_nobody_waits_for_more_than_half_of_the_time_that_the_model_leaves():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(0.02)
-    batcher.put('a', None, 0.5, 0.58)
-    assert batcher.due(0.5) == pytest.approx(0.53)
-    batch, late = batcher.take(0.53)
+    batcher.ran(0.06)
+    batcher.put('a', None, 0.5, 0.6)
+    assert batcher.due(0.5) == pytest.approx(0.52)
+    batch, late = batcher.take(0.52)
     assert (names(batch), late) == (['a'], [])
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=3, help='slices of each measurement')
-    parser.add_argument('--seconds', type=float, default=0.6, help='of each slice')
+    parser.add_argument('--seconds', type=float, default=0.4, help='of each slice')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         run = Path(folder)

@@ -1,0 +1,42 @@
+"""A vision-language model for robots that could not hold it: over gRPC, from its checkpoint."""
+
+from __future__ import annotations
+
+from efm_model.checkpoint import save_checkpoint
+from efm_model.network import new_model
+from efm_model.vlm.network import new_vlm
+from efm_policy.serving.loading import load_learned
+from models import frames, SENTENCE, table_arm
+import pytest
+from serving import Asker, numbers, serving
+from vlms import options
+
+
+def test_robots_act_with_a_vision_language_model(tmp_path):
+    model = new_vlm(table_arm(), options('smolvlm'))
+    folder = save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1)
+    alone = load_learned(str(folder), table_arm())
+    alone.begin(SENTENCE, 3)
+    with serving(load_learned(str(folder), table_arm())) as (_, where):
+        robots = [Asker(where, f'robot_{i}') for i in range(2)]
+        for robot in robots:
+            assert robot.begin(seed=3).policy_version == 1
+        for step, picture in enumerate(frames(3)):
+            expected = alone.act(picture)
+            for robot in robots:
+                tokens, values, log_probability = numbers(robot.act(picture, step))
+                assert (tokens, values) == (expected.tokens.tolist(), expected.values.tolist())
+                assert log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+        for robot in robots:
+            robot.close()
+
+
+@pytest.mark.parametrize('kind', ['reward', 'policy'])
+def test_what_is_no_policy_of_a_vision_language_model_is_refused(tmp_path, kind):
+    make = {
+        'reward': lambda: new_vlm(table_arm(), options('smolvlm')),
+        'policy': lambda: new_model(table_arm(), seed=0, tower='scratch'),
+    }
+    folder = save_checkpoint(tmp_path / kind, make[kind](), table_arm(), kind, 1)
+    with pytest.raises(ValueError, match='expected a policy of the family vlm, got a'):
+        load_learned(str(folder), table_arm())

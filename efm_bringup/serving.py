@@ -12,6 +12,7 @@ import threading
 from efm_bringup.run import claim, RunConfig
 from efm_core.config import add_arguments, check, from_arguments, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_model.config import PROVIDER_TEXT, PROVIDERS
 from efm_policy.serving.config import ServingConfig
 from rich.console import Console
 
@@ -33,6 +34,7 @@ class ServeConfig:
         '', 'Directory of the exported sentence encoder; empty finds or makes it'
     )
     temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
+    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
 
     def __post_init__(self):
         """Refuse a value out of range."""
@@ -82,7 +84,7 @@ def find_policy(
     if choice.checkpoint:
         learned = load_learned(choice.checkpoint, embodiment, choice.base, choice.temperature)
         return learned, lambda: None
-    load = Releases(embodiment, choice.text_encoder, choice.temperature).load
+    load = Releases(embodiment, choice.text_encoder, choice.temperature, choice.provider).load
     folder = run.absolute() / 'releases'
     if choice.version:
         return load(str(folder / f'{choice.version:06d}')), lambda: None

@@ -63,6 +63,7 @@ class ServerConfig:
         '', 'Directory of the exported sentence encoder; empty finds or makes it'
     )
     temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
+    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
 
     def __post_init__(self):
         """Refuse a value out of range."""

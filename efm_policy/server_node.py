@@ -36,7 +36,9 @@ class ServerNode(ManagedNode):
         """Load the first release, open the door; nobody is answered before activation."""
         config = self.config
         embodiment = load_embodiment(config.embodiment)
-        self._releases = Releases(embodiment, config.text_encoder, config.temperature)
+        self._releases = Releases(
+            embodiment, config.text_encoder, config.temperature, config.provider
+        )
         self._version = 0
         policy = self._releases.load(config.release) if config.release else None
         self._health = Health(self)

@@ -21,7 +21,7 @@ class ServingConfig:
         '', "Folder with a file for each robot, named for it, that holds the robot's token"
     )
     max_batch: int = parameter(
-        16, 'Observations answered together; 1 for no micro-batching', 'observations', 1, 1024
+        16, 'Observations answered together; 1 for no micro-batching', 'observations', 1, 64
     )
     max_wait_s: float = parameter(
         0.01,

@@ -19,13 +19,20 @@ WARMING = 'push the red cube to the blue cylinder'
 class Releases:
     """Loads the releases of one robot, with one sentence encoder for all of them."""
 
-    def __init__(self, embodiment: Embodiment, text_encoder: str = '', temperature: float = 1.0):
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        text_encoder: str = '',
+        temperature: float = 1.0,
+        provider: str = 'auto',
+    ):
         """
         Load the sentence encoder.
 
         :param text_encoder: its directory; empty finds or makes it.
+        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
         """
-        self._embodiment, self._temperature = embodiment, temperature
+        self._embodiment, self._temperature, self._provider = embodiment, temperature, provider
         self._text_encoder = TextEncoder(text_encoder or ensure_text_encoder())
 
     def load(self, uri: str, sha256: str = '') -> Policy:

@@ -34,7 +34,12 @@ def generate_launch_description():
     spawner = Node(
         package='controller_manager',
         executable='spawner',
-        arguments=['joint_state_broadcaster', 'forward_position_controller'],
+        arguments=[
+            'joint_state_broadcaster',
+            'forward_position_controller',
+            '--param-file',
+            controllers,
+        ],
     )
     gazebo = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(

@@ -177,6 +177,19 @@ def test_the_controllers_drive_every_joint_and_speak_where_the_driver_does():
     assert JOINT_COMMANDS == 'forward_position_controller/commands'
 
 
+def test_every_controller_is_spawned_with_its_parameters():
+    [spawner] = [
+        {word.arg: word.value for word in call.keywords}
+        for call in ast.walk(ast.parse(LAUNCH))
+        if isinstance(call, ast.Call)
+        and any(getattr(word.value, 'value', '') == 'spawner' for word in call.keywords)
+    ]
+    *names, flag, file = spawner['arguments'].elts
+    manager = read_yaml('harmonic_controllers.yaml')['/**/controller_manager']['ros__parameters']
+    assert [name.value for name in names] == [name for name in manager if name != 'update_rate']
+    assert (flag.value, file.id) == ('--param-file', 'controllers')
+
+
 def test_the_launch_file_starts_what_there_is_and_names_files_that_are_installed():
     calls = [n for n in ast.walk(ast.parse(LAUNCH)) if isinstance(n, ast.Call)]
     started = {

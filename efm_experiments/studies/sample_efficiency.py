@@ -11,12 +11,12 @@ from efm_experiments.table.examination import steps, success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
+    curve_at,
     LIMIT,
     LIMITS,
     rates,
     success_table,
     time_table,
-    whole_curve,
 )
 from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
@@ -124,17 +124,6 @@ def plot(results: Results) -> dict[str, Figure]:
     axes[0].set_ylabel('success [%]')
     axes[1].legend(fontsize=8)
     return {'episodes': figure}
-
-
-def curve_at(results: Results, cell: str, limit: int) -> tuple[list[int], list[list[float]]]:
-    """Return episodes of practice and success within ``limit`` after them, in every run."""
-    done, _ = whole_curve(results, cell)
-    runs = []
-    for record in results.of(cell):
-        values = record.values
-        reached = [values['reached_before'], *values['curve_reached'], values['reached_after']]
-        runs.append([success(one, limit) for one in reached[: len(done)]])
-    return done, runs
 
 
 CONFIG = SampleEfficiencyConfig()

@@ -78,17 +78,32 @@ def seconds(results: Results, cell: str, name: str) -> Sequence[float]:
     return [value for value in found if value is not None]
 
 
-def plot_curves(results: Results, offset: dict[str, int] | None = None) -> Figure:
-    """Draw true success over practice; ``offset`` says with how many episodes a cell begins."""
-    figure, (axes,) = axes_of(1, 7.0)
-    for k, cell in enumerate(c for c in results.cells if has_curve(results, c)):
-        first = (offset or {}).get(cell, 0)
-        done, runs = whole_curve(results, cell)
-        x = [first + episodes for episodes in done]
-        band(axes, x, 100 * np.array(runs), cell, COLOURS[k % len(COLOURS)])
-    axes.set(ylim=(0, 102), ylabel=f'success within {LIMIT} steps [%]', xlabel='episodes')
-    axes.legend(fontsize=8)
+def plot_curves(results: Results) -> Figure:
+    """Draw true success over practice within two time limits; between the seeds is shaded."""
+    figure, axes = axes_of(2, 5.0)
+    cells, lowest = [cell for cell in results.cells if has_curve(results, cell)], 1.0
+    for one, limit in zip(axes, LIMITS[:2], strict=True):
+        for k, cell in enumerate(cells):
+            done, runs = curve_at(results, cell, limit)
+            band(one, done, 100 * np.array(runs), cell, COLOURS[k % len(COLOURS)])
+            lowest = min(lowest, np.min(runs))
+        one.set(title=f'within {limit} steps', xlabel='episodes of practice')
+    for one in axes:
+        one.set_ylim(max(100 * lowest // 10 * 10, 0), 101)
+    axes[0].set_ylabel('success [%]')
+    axes[1].legend(fontsize=8)
     return figure
+
+
+def curve_at(results: Results, cell: str, limit: int) -> tuple[list[int], list[list[float]]]:
+    """Return episodes of practice and success within ``limit`` after them, in every run."""
+    done, _ = whole_curve(results, cell)
+    runs = []
+    for record in results.of(cell):
+        values = record.values
+        reached = [values['reached_before'], *values['curve_reached'], values['reached_after']]
+        runs.append([success(one, limit) for one in reached[: len(done)]])
+    return done, runs
 
 
 def whole_curve(results: Results, cell: str) -> tuple[list[int], list[list[float]]]:

@@ -58,7 +58,11 @@ class GraphConfig:
     episodes: int = parameter(8, 'Episodes to run', 'episodes', 1, 1000000)
     seed: int = parameter(0, 'Seed of the first episode', '', 0, 2**40)
     max_steps: int = parameter(
-        0, "Actions before timeout; 0 for the embodiment's", 'steps', 0, 100000
+        0,
+        "Decisions (actions, or chunks) before timeout; 0 for the embodiment's",
+        'steps',
+        0,
+        100000,
     )
     folder: str = parameter('', 'Folder of the bags in the run; empty for the kind of episode')
     version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)

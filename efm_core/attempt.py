@@ -11,9 +11,15 @@ class Attempt:
 
     Topics keep no order among each other: the first picture of an episode may come before the
     event that starts it. The newest picture is kept, so that neither is lost.
+
+    :param decision_ns: time between two observations that are steps [ns]; 0 where every picture is
+        one. The first picture of each such span is a step, to half a ``period_ns``; the spans are
+        counted from the first observation on, so that all nodes choose the same pictures again
+        after one of them has missed one.
     """
 
-    def __init__(self):
+    def __init__(self, decision_ns: int = 0, period_ns: int = 0):
+        self._span, self._early = decision_ns, period_ns // 2
         self.event: Any = None
         self.step = 0
         self._first_stamp = self._last_stamp = 0
@@ -36,7 +42,7 @@ class Attempt:
         """Return whether this is the episode's next observation; keep one that comes early."""
         if self._takes(stamp):
             return True
-        if stamp > self._last_stamp:
+        if stamp > self._last_stamp and not self._is_between(stamp):
             self.keep(stamp, picture)
         return False
 
@@ -63,4 +69,14 @@ class Attempt:
         return self.step - 1
 
     def _takes(self, stamp: int) -> bool:
-        return self.event is not None and stamp >= self._first_stamp and stamp > self._last_stamp
+        running = self.event is not None and stamp >= self._first_stamp
+        return running and stamp > self._last_stamp and not self._is_between(stamp)
+
+    def _is_between(self, stamp: int) -> bool:
+        """Return whether a picture of the running episode lies between two steps."""
+        if not self._span or self.event is None or self._last_stamp < self._first_stamp:
+            return False
+        return self._number(stamp) == self._number(self._last_stamp)
+
+    def _number(self, stamp: int) -> int:
+        return (stamp - self._first_stamp + self._early) // self._span

@@ -7,12 +7,14 @@ whose canonical JSON is hashed; the hash stands in every bag, checkpoint, ONNX f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 import difflib
 import hashlib
 import json
 import math
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from efm_core.command import Command, FIRST_FIELDS
@@ -28,6 +30,7 @@ PLAIN = {
     str: (str, 'text'),
     dict: (dict, 'a mapping'),
 }
+LONGEST_CHUNK = 100  # control steps
 SIMULATION = 'gymnasium'  # section of the file that is no part of the contract: who plays it
 
 
@@ -71,7 +74,10 @@ class ActionSpace:
     :param low: smallest value per dimension, in ``unit``.
     :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as the
         paper's LanguageTable).
-    :param bins: levels per dimension; odd, so that zero is one of them.
+    :param bins: levels, one number for all dimensions or a list with one for each. Odd where
+        an action is a displacement, so that zero is one of them.
+    :param chunk: H, control steps that the policy decides at once: its action is H rows, one
+        executed each control period. What the learner counts in steps is then counted in chunks.
     """
 
     names: tuple[str, ...]
@@ -79,7 +85,8 @@ class ActionSpace:
     low: tuple[float, ...]
     high: tuple[float, ...]
     tokeniser: str = 'uniform'
-    bins: int = 11
+    bins: int | tuple[int, ...] = 11
+    chunk: int = 1
 
     def __post_init__(self):
         """
@@ -99,12 +106,41 @@ class ActionSpace:
             raise ValueError(
                 f'action.tokeniser: expected uniform or sign_magnitude, got {self.tokeniser!r}'
             )
-        if self.bins < 3 or self.bins % 2 == 0:
-            raise ValueError(f'action.bins: expected an odd number of at least 3, got {self.bins}')
+        for bins in self.levels:
+            expect(bins >= 2, 'action.bins', 'at least 2 levels', bins)
+        if self.tokeniser == 'sign_magnitude':
+            self.check_zero_is_a_level()
+        expect(
+            1 <= self.chunk <= LONGEST_CHUNK, 'action.chunk', f'1 to {LONGEST_CHUNK}', self.chunk
+        )
+
+    def check_zero_is_a_level(self) -> None:
+        """
+        Refuse levels of which none is in the middle.
+
+        :raises ValueError: naming the number of levels.
+        """
+        for bins in self.levels:
+            odd = bins >= 3 and bins % 2 == 1
+            expect(odd, 'action.bins', 'an odd number of at least 3', bins)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The number of levels of each dimension."""
+        if isinstance(self.bins, int):
+            return (self.bins,) * len(self.names)
+        count = len(self.names)
+        expect(len(self.bins) == count, 'action.bins', f'one for each of {count}', self.bins)
+        return self.bins
+
+    @property
+    def row(self) -> ActionSpace:
+        """The same for one control step."""
+        return replace(self, chunk=1)
 
     @property
     def spec(self) -> ArraySpec:
-        """The action's array spec, ``(A,)`` float32."""
+        """The array spec of one row, ``(A,)`` float32."""
         return ArraySpec(
             'action',
             (len(self.names),),
@@ -119,6 +155,8 @@ class ActionSpace:
 class StepsToGoRange:
     """
     The categorical distribution over steps-to-go: ``bins`` bins, evenly over 0 to ``max_steps``.
+
+    A step is one decision of the policy: an action, or a chunk of ``action.chunk`` of them.
 
     :param max_steps: value of the last bin, which also takes all that is larger [steps].
     """
@@ -135,11 +173,12 @@ class StepsToGoRange:
 @dataclass(frozen=True)
 class EpisodeRules:
     """
-    What ends an episode.
+    What ends an episode; a step is one decision of the policy, an action or a chunk of them.
 
-    :param max_steps: actions before timeout.
+    :param max_steps: decisions before timeout [steps]. Who shows the task step by step has as long.
     :param success_threshold: s, the episode has succeeded when d <= s [steps].
-    :param success_dwell: consecutive observations on which d <= s must hold.
+    :param success_dwell: consecutive observations on which d <= s must hold; of a policy with
+        chunks those that begin one.
     """
 
     max_steps: int = 40
@@ -162,8 +201,9 @@ class Embodiment:
 
     :param observation_size: height and width of the policy's input [px].
     :param proprioception: joint names that the policy sees, in order; empty for none.
-    :param control_rate_hz: actions a second of robot time.
-    :param action_lifetime_s: an action older than this is stale and is not executed.
+    :param control_rate_hz: actions a second of robot time; of chunks, rows.
+    :param action_lifetime_s: an action older than this is stale and is not executed; a row of a
+        chunk from the time that it is due.
     """
 
     name: str
@@ -198,12 +238,22 @@ class Embodiment:
             ('reset.timeout_s', self.reset.timeout_s),
         ):
             expect(0 < value < math.inf, name, 'more than that', value)
+        if self.command.mode == 'delta':
+            self.action.check_zero_is_a_level()
+        if self.action.chunk > 1:
+            lasts, period_s = self.action_lifetime_s, 1 / self.control_rate_hz
+            wanted = (
+                f'a control period of {period_s} s at least, or a chunk stops between its rows'
+            )
+            expect(lasts >= period_s, 'action_lifetime_s', wanted, lasts)
         self.command.check_action(self.action.names, self.action.low, self.action.high)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, first 16 hexadecimal digits."""
         contract = asdict(self)
+        if self.action.chunk == 1:  # of a later contract: counts when set
+            del contract['action']['chunk']
         kept = {*FIRST_FIELDS, *self.command.later_fields()}
         contract['command'] = {k: v for k, v in contract['command'].items() if k in kept}
         canonical = json.dumps(contract, sort_keys=True, separators=(',', ':'))
@@ -214,17 +264,43 @@ class Embodiment:
         """Spec of the policy's own input, ``(H, W, 3)`` uint8 RGB."""
         return image_spec('observation', *self.observation_size)
 
-    def check_same(self, other_hash: str, where: str) -> None:
+    @property
+    def period_ns(self) -> int:
+        """One control period [ns]."""
+        return round(1e9 / self.control_rate_hz)
+
+    @property
+    def decision_ns(self) -> int:
+        """Time between two decisions of a policy with chunks [ns]; 0 if every picture is one."""
+        return self.action.chunk * self.period_ns if self.action.chunk > 1 else 0
+
+    def check_same(self, other_hash: str, where: str, other: dict | None = None) -> None:
         """
         Refuse anything made for another embodiment.
 
+        :param other: that embodiment as a card has it, to say where the two differ.
         :raises ValueError: with both hashes, and where the other one came from.
         """
         if other_hash != self.hash:
+            mine = json.loads(json.dumps(asdict(self)))
+            said = '; '.join(_differences(mine, other or {}))
             raise ValueError(
                 f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
                 'it was made for another robot or an older contract'
+                + (f' ({said})' if said else '')
             )
+
+
+def _differences(mine: dict, other: dict, where: str = '') -> Iterator[str]:
+    """Yield what differs between two embodiments in plain data, of what both have."""
+    if where == 'action.':
+        other = {'chunk': 1, **other}
+    for name in sorted(mine.keys() & other.keys()):
+        here, there = mine[name], other[name]
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f'{where}{name}.')
+        elif here != there:
+            yield f'{where}{name}: {here} here, {there} there'
 
 
 def load_embodiment(path: str | Path) -> Embodiment:
@@ -285,6 +361,9 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _build(kind, value, where)
     if get_origin(kind) is tuple:
         return _convert_list(get_args(kind), value, where)
+    if isinstance(kind, UnionType):
+        plain, listed = get_args(kind)
+        return _convert(listed if isinstance(value, list) else plain, value, where)
     types, words = PLAIN[kind]
     fits = isinstance(value, types) and not isinstance(value, bool)
     expect(fits, where, words, repr(value))

@@ -39,12 +39,14 @@ class Episode:
     """
     One attempt, from reset to end: ``T`` actions between ``T + 1`` observations.
 
-    Letters: ``T`` actions, ``K`` action tokens, ``A`` action size.
+    An action of a policy with chunks is a chunk. Letters: ``T`` actions, ``H`` rows of a chunk,
+    ``K`` action tokens, ``A`` action size.
 
     :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one follows the last action.
     :param stamps: ``(T + 1,)`` int64, stamp of each observation [ns].
     :param tokens: ``(T, K)`` int64 action tokens.
-    :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment.
+    :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment; chunks
+        ``(T, H, A)``.
     :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the policy that acted;
         0 for a demonstrator.
     :param steps_to_go: ``(T + 1,)`` float32, the robot's own d(o, g) [steps]; NaN where
@@ -53,6 +55,8 @@ class Episode:
         unknown.
     :param true_success_per_step: ``(T + 1,)`` bool simulator truth, for reports only; None
         if unknown.
+    :param stride: observations from one decision to the next: 1, or H where every control step
+        was observed and has the chunk that begins there.
     """
 
     episode_id: str
@@ -73,6 +77,7 @@ class Episode:
     embodiment_hash: str
     true_success: bool | None = None
     true_success_per_step: np.ndarray | None = None
+    stride: int = 1
 
     def __len__(self) -> int:
         """Return the number of actions."""

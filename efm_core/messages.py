@@ -49,14 +49,35 @@ def to_image(message: Any) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., CHANNEL_ORDER[message.encoding]])
 
 
+def to_rows(message: Any) -> int:
+    """Return how many control steps an ``Action`` is for; older bags know only one."""
+    return max(1, getattr(message, 'rows', 1))
+
+
+def to_period(message: Any) -> int:
+    """Return the time from one row of an ``Action`` to the next [ns]; 0 for a single one."""
+    return to_ns(message.period) if to_rows(message) > 1 else 0
+
+
 def to_tokens(message: Any) -> np.ndarray:
     """Return the tokens of an ``Action``, ``(K,)`` int64."""
     return np.asarray(message.tokens, np.int64)
 
 
 def to_values(message: Any) -> np.ndarray:
-    """Return the decoded values of an ``Action``, ``(A,)`` float32, units of the embodiment."""
-    return np.asarray(message.values, np.float32)
+    """
+    Return the decoded values of an ``Action``, ``(A,)`` float32, units of the embodiment.
+
+    Of a chunk: its rows, ``(H, A)``.
+
+    :raises ValueError: when the rows are not of one length.
+    """
+    values, rows = np.asarray(message.values, np.float32), to_rows(message)
+    if rows == 1:
+        return values
+    if len(values) % rows:
+        raise ValueError(f'action: expected {rows} equal rows, got {len(values)} values')
+    return values.reshape(rows, -1)
 
 
 def to_probabilities(message: Any) -> np.ndarray:

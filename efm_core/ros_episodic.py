@@ -24,10 +24,16 @@ class EpisodicNode(ManagedNode):
     answer and is reported on ``/diagnostics``.
     """
 
-    def watch(self, embodiment: Embodiment, lockstep: bool) -> None:
-        """Connect the topics; call it from `build`."""
+    def watch(self, embodiment: Embodiment, lockstep: bool, every: bool = False) -> None:
+        """
+        Connect the topics; call it from `build`.
+
+        :param every: answer every picture, where a policy with chunks answers one a chunk.
+        """
         self.embodiment = embodiment
-        self.attempt, self.health = Attempt(), Health(self)
+        decision_ns = 0 if every else embodiment.decision_ns
+        self.attempt = Attempt(decision_ns, embodiment.period_ns)
+        self.health = Health(self)
         self._said_stamp, self._said = 0, []
         camera = embodiment.cameras[0]
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)

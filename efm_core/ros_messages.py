@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 from efm_core.observation import encode_png
 from efm_interfaces.msg import Action, EpisodeEvent, EpisodeOutcome, StepsToGo, WorldState
 from geometry_msgs.msg import Point, TwistStamped
@@ -16,6 +16,11 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 def from_ns(nanoseconds: int) -> Time:
     """Return nanoseconds as a ``builtin_interfaces/Time``."""
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def from_period(nanoseconds: int) -> Duration:
+    """Return nanoseconds as a ``builtin_interfaces/Duration``."""
+    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
 def stamped(message: Any, stamp: int, frame: str = '') -> Any:
@@ -57,9 +62,15 @@ def from_joints(names: tuple[str, ...], positions: np.ndarray, stamp: int) -> Jo
 def from_action(
     tokens: np.ndarray, values: np.ndarray, log_probability: float, stamp: int, **fields: Any
 ) -> Action:
-    """Return an ``Action``; ``tokens`` ``(K,)`` integers, ``values`` ``(A,)`` float32."""
+    """
+    Return an ``Action``.
+
+    :param tokens: ``(K,)`` integers.
+    :param values: ``(A,)`` float32; of a chunk ``(H, A)``, with its ``period`` as a field.
+    """
     return stamped(
         Action(
+            rows=len(values) if np.ndim(values) == 2 else 1,
             tokens=array('i', np.asarray(tokens, np.int32).tobytes()),
             values=array('f', np.asarray(values, np.float32).tobytes()),
             log_probability=float(log_probability),

@@ -79,7 +79,7 @@ def load_checkpoint(
         raise FileNotFoundError(f'checkpoint: expected {directory / CARD}, got no such file')
     try:
         card = json.loads((directory / CARD).read_text())
-        embodiment.check_same(card['embodiment_hash'], str(directory))
+        embodiment.check_same(card['embodiment_hash'], str(directory), card.get('embodiment'))
         model = _build(card, base)
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (

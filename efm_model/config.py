@@ -23,12 +23,14 @@ class ModelConfig:
     :param steps_to_go_bins: classes of the steps-to-go distribution.
     :param pieces: word pieces that the instruction head knows; empty for a model without that
         head.
+    :param chunk: rows of an action; the positions of the vocabulary are those of all rows.
     """
 
     observation_size: tuple[int, int]
     vocabulary: tuple[int, ...]
     steps_to_go_bins: int
     pieces: tuple[str, ...] = ()
+    chunk: int = 1
     tower: str = parameter(
         'joint',
         'What the tower knows before fine-tuning: joint, vision only, nothing',
@@ -57,6 +59,7 @@ class ModelConfig:
             observation_size=tuple(embodiment.observation_size),
             vocabulary=ActionTokeniser(embodiment.action).vocabulary,
             steps_to_go_bins=embodiment.steps_to_go.bins,
+            chunk=embodiment.action.chunk,
             **changes,
         )
 

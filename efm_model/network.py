@@ -24,16 +24,27 @@ BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before t
 
 
 class PolicyHead(nn.Module):
-    """Action tokens one after another: p(a_k | o, g, a_1 .. a_k-1)."""
+    """
+    Action tokens one after another: p(a_k | o, g, a_1 .. a_k-1).
+
+    The rows of a chunk share their weights; each adds an embedding of its number to the state. So
+    a chunk has as many weights as its row, and they stay in a core's cache.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.vocabulary = config.vocabulary
         self.width = max(config.vocabulary)
-        hidden = config.hidden
-        self.seen = nn.ModuleList(nn.Embedding(size, hidden) for size in config.vocabulary[:-1])
-        self.mix = nn.ModuleList(nn.Linear(hidden, hidden) for _ in config.vocabulary)
-        self.out = nn.ModuleList(nn.Linear(hidden, size) for size in config.vocabulary)
+        hidden, self.row = config.hidden, len(config.vocabulary) // config.chunk
+        sizes = config.vocabulary[: self.row]
+        before = sizes if config.chunk > 1 else sizes[:-1]  # nothing comes after the last token
+        self.seen = nn.ModuleList(nn.Embedding(size, hidden) for size in before)
+        self.mix = nn.ModuleList(nn.Linear(hidden, hidden) for _ in sizes)
+        self.out = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
+        self.rows = nn.Embedding(config.chunk, hidden) if config.chunk > 1 else None
+        if self.rows is not None:
+            for embedding in self.seen:  # as many are added up as there are tokens
+                nn.init.normal_(embedding.weight, std=len(self.vocabulary) ** -0.5)
 
     def logits(self, state: torch.Tensor, k: int) -> torch.Tensor:
         """
@@ -41,12 +52,16 @@ class PolicyHead(nn.Module):
 
         Those beyond its own vocabulary can never be drawn.
         """
-        logits = self.out[k](torch.relu(self.mix[k](state)))
+        row, place = divmod(k, self.row)
+        if self.rows is not None:
+            state = state + self.rows.weight[row]
+        logits = self.out[place](torch.relu(self.mix[place](state)))
         return nn.functional.pad(logits, (0, self.width - self.vocabulary[k]), value=NEVER)
 
     def after(self, state: torch.Tensor, k: int, token: torch.Tensor) -> torch.Tensor:
         """Return the state, ``(B, hidden)``, after ``token``, ``(B,)``, at position ``k``."""
-        return state + self.seen[k](token) if k < len(self.seen) else state
+        last = k + 1 == len(self.vocabulary)
+        return state if last else state + self.seen[k % self.row](token)
 
     def forward(self, state: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return the logits of all positions given the true tokens before each, ``(B, K, V)``."""

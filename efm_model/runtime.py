@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +51,8 @@ class Runtime:
         card = self._session.card
         if card.get('kind') != kind:
             raise ValueError(f'{path}: expected kind {kind}, got {card.get("kind")}')
-        embodiment.check_same(card.get('embodiment_hash', 'none'), str(path))
+        about = json.loads(card.get('embodiment', '{}'))
+        embodiment.check_same(card.get('embodiment_hash', 'none'), str(path), about)
         self.version = int(card['version'])
 
     def input_shape(self, name: str) -> list[int | str]:

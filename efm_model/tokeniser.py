@@ -12,8 +12,9 @@ class ActionTokeniser:
 
     ``uniform`` has one token a dimension: ``bins`` levels evenly from low to high.
     ``sign_magnitude`` has two, as the paper's LanguageTable: a sign (0 is negative, 1 is not) and
-    one of ``(bins + 1) / 2`` magnitudes, of which the last is the bound on that side. Letters:
-    ``A`` action size, ``K`` tokens.
+    one of ``(bins + 1) / 2`` magnitudes, of which the last is the bound on that side. A chunk's
+    rows come one after another. Letters: ``A`` action size, ``H`` rows of a chunk, ``K`` tokens,
+    of a whole chunk where there are chunks.
     """
 
     def __init__(self, space: ActionSpace):
@@ -26,37 +27,54 @@ class ActionTokeniser:
         self._low = np.array(space.low, np.float32)
         self._high = np.array(space.high, np.float32)
         self._has_sign = space.tokeniser == 'sign_magnitude'
-        self._top = (space.bins - 1) // 2 if self._has_sign else space.bins - 1
+        tops = [(bins - 1) // 2 if self._has_sign else bins - 1 for bins in space.levels]
+        self._top = np.array(tops, np.float32)
+        self._shape = (space.chunk, len(space.names)) if space.chunk > 1 else (len(space.names),)
         if self._has_sign and not ((self._low < 0) & (self._high > 0)).all():
             raise ValueError(
                 'action: expected low < 0 < high for sign_magnitude, '
                 f'got {space.low} and {space.high}'
             )
-        one_dimension = (2, self._top + 1) if self._has_sign else (space.bins,)
-        self.vocabulary: tuple[int, ...] = one_dimension * len(space.names)
+        sizes = [(2, top + 1) if self._has_sign else (top + 1,) for top in tops]
+        self.vocabulary: tuple[int, ...] = sum(sizes, ()) * space.chunk
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
-        """Return the nearest tokens, ``(..., K)`` int64, of ``actions``, ``(..., A)``."""
-        clipped = np.clip(np.asarray(actions, np.float32), self._low, self._high)
-        if not self._has_sign:
-            return np.rint((clipped - self._low) / (self._high - self._low) * self._top).astype(
-                np.int64
+        """
+        Return the nearest tokens, ``(..., K)`` int64, of ``actions``.
+
+        :param actions: ``(..., A)``; of chunks ``(..., H, A)``.
+        :raises ValueError: when they have another shape.
+        """
+        actions = np.asarray(actions, np.float32)
+        before = actions.ndim - len(self._shape)
+        if actions.shape[max(before, 0) :] != self._shape:
+            raise ValueError(
+                f'actions: expected shape (..., {", ".join(map(str, self._shape))}), '
+                f'got {actions.shape}'
             )
-        sign = clipped >= 0
-        magnitude = np.rint(clipped / np.where(sign, self._high, self._low) * self._top)
-        return (
-            np.stack([sign, magnitude], axis=-1).astype(np.int64).reshape(*clipped.shape[:-1], -1)
-        )
+        clipped = np.clip(actions, self._low, self._high)
+        if not self._has_sign:
+            levels = np.rint((clipped - self._low) / (self._high - self._low) * self._top)
+        else:
+            sign = clipped >= 0
+            magnitude = np.rint(clipped / np.where(sign, self._high, self._low) * self._top)
+            levels = np.stack([sign, magnitude], axis=-1)
+        return levels.astype(np.int64).reshape(*actions.shape[:before], len(self.vocabulary))
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """
         Return the actions, ``(..., A)`` float32, that ``tokens``, ``(..., K)`` int, stand for.
 
+        Of chunks: ``(..., H, A)``.
+
         :raises ValueError: when a token is outside its vocabulary.
         """
         tokens = np.asarray(tokens)
+        if tokens.shape[-1:] != (len(self.vocabulary),):
+            raise ValueError(f'tokens: expected {len(self.vocabulary)}, got shape {tokens.shape}')
         if (tokens < 0).any() or (tokens >= np.array(self.vocabulary)).any():
             raise ValueError(f'tokens: expected below {self.vocabulary}, got {tokens.tolist()}')
+        tokens = tokens.reshape(*tokens.shape[:-1], *self._shape[:-1], -1)
         if not self._has_sign:
             return (self._low + (self._high - self._low) * (tokens / self._top)).astype(np.float32)
         sign, magnitude = tokens[..., 0::2], tokens[..., 1::2]

@@ -12,7 +12,7 @@ from efm_core.observation import observe
 from efm_core.release import load_release
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_action, from_ns, from_observation
+from efm_core.ros_messages import from_action, from_ns, from_observation, from_period
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
@@ -27,6 +27,7 @@ class ActingNode(EpisodicNode):
         """Watch an embodiment's episodes, and get ready to publish; call it from `build`."""
         config = self.config
         self.watch(load_embodiment(config.embodiment), config.lockstep)
+        self._period = from_period(self.embodiment.period_ns if self.embodiment.decision_ns else 0)
         self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)
@@ -51,6 +52,7 @@ class ActingNode(EpisodicNode):
                 episode_id=event.episode_id,
                 step=step,
                 source='policy',
+                period=self._period,
                 policy_version=version,
                 embodiment_hash=self.embodiment.hash,
             ),
@@ -60,7 +62,7 @@ class ActingNode(EpisodicNode):
 
 class PolicyNode(ActingNode):
     """
-    Answer every observation of an episode with an action.
+    Answer every observation of an episode with an action, or one in every H with a chunk of H.
 
     Subscribes the embodiment's camera, ``episode_event``, ``policy_release``; publishes
     ``observation``, ``action``. A new release is loaded beside the running one and takes over at

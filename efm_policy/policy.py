@@ -17,10 +17,10 @@ class PolicyAction:
     """
     One action.
 
-    :param tokens: ``(K,)`` int64.
+    :param tokens: ``(K,)`` int64, of all rows.
     :param log_probability: log p(tokens | o, g) at temperature 1, whatever the temperature of
         sampling was.
-    :param values: ``(A,)`` float32, units of the embodiment.
+    :param values: ``(A,)`` float32, units of the embodiment; of a chunk ``(H, A)``.
     """
 
     tokens: np.ndarray
@@ -30,7 +30,7 @@ class PolicyAction:
 
 @dataclass
 class PolicyEpisode:
-    """What the policy remembers of one episode; ``step`` counts the actions so far."""
+    """What the policy remembers of one episode; ``step`` counts its decisions so far."""
 
     eye: Eye
     seed: int

@@ -20,7 +20,7 @@ from efm_reward.judge import Judge
 
 class RewardNode(EpisodicNode):
     """
-    Publish steps-to-go and success for every observation of an episode.
+    Publish steps-to-go and success for every observation of an episode, or that of every chunk.
 
     Subscribes the embodiment's camera and ``episode_event``; publishes ``steps_to_go``. The reward
     itself, d(o_t) - d(o_t+1), is computed where it is learned from: in the trainer.

@@ -21,7 +21,7 @@ from efm_sim.demonstrator import Demonstrator
 
 class DemonstratorNode(EpisodicNode):
     """
-    Show the task, from simulator truth.
+    Show the task, from simulator truth, one control step at a time.
 
     Subscribes the camera, ``world_state`` and ``episode_event``; publishes ``action`` and
     ``observation``; calls ``label_episode`` when the task is done.
@@ -35,9 +35,9 @@ class DemonstratorNode(EpisodicNode):
 
     def build(self) -> None:
         """Connect the topics."""
-        self.watch(load_embodiment(self.config.embodiment), self.config.lockstep)
+        self.watch(load_embodiment(self.config.embodiment), self.config.lockstep, every=True)
         self._demonstrator = Demonstrator(declare(self, DemonstratorConfig))
-        self._tokeniser = ActionTokeniser(self.embodiment.action)
+        self._tokeniser = ActionTokeniser(self.embodiment.action.row)
         self._states: dict[int, WorldState] = {}
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)

@@ -31,7 +31,7 @@ class World(Protocol):
         """Bring the scene of ``seed``."""
 
     def step(self, action: np.ndarray) -> None:
-        """Execute ``action``, ``(A,)`` float32."""
+        """Execute ``action``, ``(A,)`` float32, for one control step."""
 
     def render(self) -> np.ndarray:
         """Return the camera's picture, ``(H, W, 3)`` uint8 RGB."""
@@ -94,8 +94,12 @@ def demonstrate(
     max_steps: int = 60,
     on_episode: OnEpisode = lambda episode: None,
 ) -> list[Episode]:
-    """Let the scripted demonstrator try the scene of every seed once; arguments as ``rollout``."""
-    actor = ScriptedActor(config or DemonstratorConfig(), ActionTokeniser(embodiment.action))
+    """
+    Let the scripted demonstrator try the scene of every seed once; arguments as ``rollout``.
+
+    It decides at every control step, of which there are ``max_steps``.
+    """
+    actor = ScriptedActor(config or DemonstratorConfig(), ActionTokeniser(embodiment.action.row))
     runner = Runner(embodiment, actor, None, Kind.DEMONSTRATION, max_steps, on_episode)
     return runner.run(worlds, seeds, 0)
 
@@ -214,18 +218,19 @@ class Runner:
         return None
 
     def _move(self, attempts: list[Attempt]) -> None:
-        """Execute one action in every world."""
+        """Execute one action in every world, or all rows of a chunk."""
         if not attempts:
             return
         for attempt, action in zip(attempts, self._actor.act(attempts), strict=True):
             attempt.actions.append(action)
-            attempt.world.step(as_commanded(action.values, self._embodiment.control_rate_hz))
+            for row in rows_of(action.values):
+                attempt.world.step(as_commanded(row, self._embodiment.control_rate_hz))
 
     def _finish(self, attempt: Attempt) -> Episode:
         """Return the finished attempt as an episode."""
         actions, count = attempt.actions, len(attempt.observations)
         size = len(self._embodiment.action.names)
-        period_ns = round(1e9 / self._embodiment.control_rate_hz)
+        moved = [len(rows_of(action.values)) for action in actions]  # control steps
         unjudged = np.full(count, np.nan, np.float32)
         outcome, termination = attempt.ending
         episode = Episode(
@@ -235,7 +240,7 @@ class Runner:
             instruction=attempt.world.instruction,
             seed=attempt.seed,
             observations=np.stack(attempt.observations),
-            stamps=(1 + np.arange(count, dtype=np.int64)) * period_ns,
+            stamps=np.cumsum([1, *moved], dtype=np.int64) * self._embodiment.period_ns,
             tokens=_rows([a.tokens for a in actions], np.int64, size),
             actions=_rows([a.values for a in actions], np.float32, size),
             log_probs=np.array([a.log_probability for a in actions], np.float32),
@@ -256,6 +261,11 @@ def as_commanded(values: np.ndarray, rate_hz: float) -> np.ndarray:
     """Return an action as it arrives over ROS, where it is a velocity; ``(A,)`` float32."""
     velocity = np.asarray(values, np.float64) * rate_hz
     return velocity.astype(np.float32) / np.float32(rate_hz)
+
+
+def rows_of(values: np.ndarray) -> np.ndarray:
+    """Return the rows of a chunk, ``(H, A)``, or of a single action, ``(1, A)``."""
+    return np.atleast_2d(values)
 
 
 def _rows(rows: list[np.ndarray], dtype: type, size: int) -> np.ndarray:

@@ -97,7 +97,11 @@ class FleetConfig:
     )
     seed: int = parameter(0, 'Seed of the first episode; the next ones count up', '', 0, 2**40)
     max_steps: int = parameter(
-        0, "Actions before timeout; 0 for the embodiment's", 'steps', 0, 100000
+        0,
+        "Decisions (actions, or chunks) before timeout; 0 for the embodiment's",
+        'steps',
+        0,
+        100000,
     )
     policy_version: int = parameter(0, 'Release that must act; 0 for the newest', '', 0, 2**31 - 1)
     trained: bool = parameter(False, 'A trainer runs: wait for it after every rollout')

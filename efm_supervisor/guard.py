@@ -1,32 +1,19 @@
 """
 The last hop before the robot: an action passes only when nothing speaks against it.
 
-No ROS, no clock: time comes in as an argument, verdicts come out.
+No ROS, no clock: time comes in as an argument, verdicts come out. A chunk passes or is refused as a
+whole when it comes, and then its rows one by one, each when it is due.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efm_core.embodiment import Embodiment
+from efm_supervisor.rows import Request, Rows
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Request:
-    """
-    One action on its way to the robot.
-
-    :param stamp: the observation that caused it [ns].
-    :param deadline: not to be executed after this time [ns]; 0 for none.
-    :param values: ``(A,)`` float32, units of the embodiment.
-    """
-
-    episode_id: str
-    stamp: int
-    deadline: int
-    embodiment_hash: str
-    values: np.ndarray
+__all__ = ['Guard', 'Lease', 'Request']
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,9 @@ class Guard:
 
     def __init__(self, embodiment: Embodiment, lockstep: bool):
         self._embodiment, self._lockstep = embodiment, lockstep
-        self._spec = embodiment.action.spec
+        spec = embodiment.action.spec
+        self._spec = {1: spec, 2: replace(spec, shape=(embodiment.action.chunk, *spec.shape))}
+        self._rows = Rows(repeats=lockstep)
         self._lifetime_ns = int(embodiment.action_lifetime_s * 1e9)
         self._lease = Lease()
         self._waiting: Request | None = None
@@ -57,19 +46,46 @@ class Guard:
         self._moving_until = 0
 
     def on_action(self, request: Request, now: int) -> Request | None:
-        """Return the request if it may go to the robot, or None; ``now`` in nanoseconds."""
+        """
+        Return the request, or the row of it that is due, if it may go to the robot, or None.
+
+        :param now: [ns].
+        """
         reason = self._objection(request, now)
         if reason:
             return self._refuse(reason)
         if not self._lockstep:
-            return self._pass_with_lease(request, now)
+            return self._accept(request, now)
         self._waiting = request
         return self._match()
 
     def on_lease(self, lease: Lease) -> Request | None:
-        """Take leave to move; return a request that was waiting for it, or None."""
+        """Take leave to move; return a request that was waiting for it, or its row, or None."""
         self._lease = lease
         return self._match() if self._lockstep else None
+
+    def on_time(self, now: int) -> Request | None:
+        """
+        Return the row of the chunk under execution whose turn has come, once, or None.
+
+        :param now: in lockstep the world's newest stamp [ns].
+        """
+        row = self._rows.due(now)
+        if row is None or self._lockstep:
+            return row
+        if self._has_leave(row, now):
+            return self._release(row, now)
+        self.cut()
+        return self._refuse('no leave to move')
+
+    @property
+    def skipped(self) -> int:
+        """The number of rows so far whose turn passed unused."""
+        return self._rows.skipped
+
+    def cut(self) -> None:
+        """Drop the rest of the chunk under execution: one of its rows could not be executed."""
+        self._rows.cut()
 
     def on_emergency(self, stopped: bool) -> None:
         """Take the emergency stop; nothing passes while it is set."""
@@ -79,6 +95,7 @@ class Guard:
     def revoke(self) -> None:
         """Take back leave to move and forget what was waiting."""
         self._lease, self._waiting, self._moving_until = Lease(), None, 0
+        self._rows.drop()
 
     def must_stop(self, now: int) -> bool:
         """Return whether the last command has outlived its lease or its lifetime; says so once."""
@@ -93,20 +110,43 @@ class Guard:
             return 'emergency stop'
         if request.embodiment_hash != self._embodiment.hash:
             return f'embodiment: expected {self._embodiment.hash}, got {request.embodiment_hash}'
-        if request.deadline and now > request.deadline:
+        last = request.row(len(request.values) - 1) if request.is_chunk else request
+        if last.deadline and now > last.deadline:
             return 'stale'
         try:
-            self._spec.check(request.values)
+            self._check_shape(request)
         except ValueError as error:
             return str(error)
         outside = (request.values < np.float32(self._embodiment.action.low)) | (
             request.values > np.float32(self._embodiment.action.high)
         )
-        return 'out of range' if outside.any() else ''
+        if outside.any():
+            return 'out of range'
+        return '' if self._lockstep else self._rows.objection(request, now)
 
-    def _pass_with_lease(self, request: Request, now: int) -> Request | None:
-        if request.episode_id != self._lease.episode_id or now >= self._lease.valid_until:
+    def _check_shape(self, request: Request) -> None:
+        """
+        Refuse values of another shape, not finite, or of another pace.
+
+        :raises ValueError: saying what was expected.
+        """
+        robot = self._embodiment
+        if request.is_chunk and request.period != robot.period_ns:
+            raise ValueError(f'period: expected {robot.period_ns} ns a row, got {request.period}')
+        self._spec[2 if request.is_chunk else 1].check(request.values)
+
+    def _accept(self, request: Request, now: int) -> Request | None:
+        if not self._has_leave(request, now):
             return self._refuse('no leave to move')
+        self._rows.join(request)
+        return self.on_time(now) if request.is_chunk else self._release(request, now)
+
+    def _has_leave(self, request: Request, now: int) -> bool:
+        lease = self._lease
+        return request.episode_id == lease.episode_id and now < lease.valid_until
+
+    def _release(self, request: Request, now: int) -> Request:
+        """Let an action, or a row, go to the robot, which must not move on for long without."""
         self._moving_until = min(self._lease.valid_until, now + self._lifetime_ns)
         return request
 
@@ -124,7 +164,8 @@ class Guard:
         ):
             return None
         self._waiting, self._lease = None, Lease()
-        return waiting
+        self._rows.join(waiting)
+        return self._rows.due(waiting.stamp) if waiting.is_chunk else waiting
 
     def _refuse(self, reason: str) -> None:
         self.last_refusal = reason

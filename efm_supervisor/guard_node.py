@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import time
 from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.commander import Commander
 from efm_core.config import expect
-from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_ns, to_stamp, to_values
+from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.messages import to_ns, to_period, to_stamp, to_values
 from efm_core.ros_commands import Driver
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
@@ -19,7 +20,27 @@ from efm_interfaces.msg import Action, EpisodeEvent, Permit
 from efm_supervisor.config import GuardConfig
 from efm_supervisor.guard import Guard, Lease, Request
 from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
+
+
+ROW_CHECKS = 10  # looks at the clock in a control period, for the rows of chunks
+
+
+def to_request(message: Action) -> Request:
+    """
+    Return what the guard is asked by an action.
+
+    :raises ValueError: when its rows are not of one length.
+    """
+    return Request(
+        message.episode_id,
+        to_stamp(message),
+        to_ns(message.deadline),
+        message.embodiment_hash,
+        to_values(message),
+        to_period(message),
+    )
 
 
 class GuardNode(ManagedNode):
@@ -27,7 +48,8 @@ class GuardNode(ManagedNode):
     Let an action through only when nothing speaks against it.
 
     Subscribes ``action``, ``permit``, ``episode_event``, ``estop`` and the state that the
-    embodiment's command needs; publishes ``command``, or what the robot's driver takes, and
+    embodiment's command needs; with chunks in lockstep also ``joint_states``, for the world's time.
+    Publishes ``command``, or what the robot's driver takes, and
     ``executed``. On every way out the last command is stop.
     """
 
@@ -56,9 +78,17 @@ class GuardNode(ManagedNode):
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
-        self.create_timer(
-            1 / config.check_rate_hz, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._executes_chunks = robot.action.chunk > 1 and not config.lockstep
+        self._watch_time(robot)
+
+    def _watch_time(self, robot: Embodiment) -> None:
+        """Look at the clock; with chunks so often that no row is a tenth of a period late."""
+        rate = self.config.check_rate_hz
+        if robot.action.chunk > 1 and self.config.lockstep:
+            ros_topics.subscription(self, topics.JOINT_STATES, self._on_world_time, lockstep=True)
+        if self._executes_chunks:
+            rate = max(rate, ROW_CHECKS * robot.control_rate_hz)
+        self.create_timer(1 / rate, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def dismantle(self) -> None:
         """Let go of the gripper's action too."""
@@ -78,21 +108,29 @@ class GuardNode(ManagedNode):
     def _on_action(self, message: Action) -> None:
         if not self.is_active:
             return
-        started, refusals = time.monotonic(), sum(self._guard.refused.values())
-        passed = self._guard.on_action(
-            Request(
-                message.episode_id,
-                to_stamp(message),
-                to_ns(message.deadline),
-                message.embodiment_hash,
-                to_values(message),
-            ),
-            self._now(),
-        )
+        started = time.monotonic()
+        try:
+            request = to_request(message)
+        except ValueError as error:
+            self._health.drop(f'action refused: {error}')
+            return
+        self._pass(self._heed(lambda: self._guard.on_action(request, self._now())))
+        self._health.done(started)
+
+    def _on_world_time(self, message: JointState) -> None:
+        """Send the row of a chunk that the world, which waits for it, has come to."""
+        if self.is_active:
+            self._pass(self._guard.on_time(to_stamp(message)))
+
+    def _heed(self, ask: Callable[[], Request | None]) -> Request | None:
+        """Return what the guard lets pass, and report what it refuses or had to skip."""
+        refusals, skipped = sum(self._guard.refused.values()), self._guard.skipped
+        passed = ask()
         if sum(self._guard.refused.values()) > refusals:
             self._health.drop(f'action refused: {self._guard.last_refusal}')
-        self._pass(passed)
-        self._health.done(started)
+        for _ in range(self._guard.skipped - skipped):
+            self._health.drop('row of a chunk skipped: its time had passed')
+        return passed
 
     def _on_permit(self, message: Permit) -> None:
         if self.is_active:
@@ -111,6 +149,8 @@ class GuardNode(ManagedNode):
         self._stop()
 
     def _on_tick(self) -> None:
+        if self._executes_chunks:
+            self._pass(self._heed(lambda: self._guard.on_time(self._now())))
         if self._guard.must_stop(self._now()):
             self._stop()
 
@@ -122,6 +162,7 @@ class GuardNode(ManagedNode):
             order = self._commander.order(request.values, self._listener.state, self._now())
         except ValueError as error:
             self._health.drop(f'action refused: {error}')
+            self._guard.cut()
             self._stop()
             return
         self._driver.send(order, request.stamp)

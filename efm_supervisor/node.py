@@ -9,7 +9,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
-from efm_core.messages import to_ns, to_stamp
+from efm_core.messages import to_ns, to_rows, to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_ns, from_outcome, stamped
@@ -62,6 +62,7 @@ class SupervisorNode(ManagedNode):
             config.stall_timeout_s,
             1 / self._embodiment.control_rate_hz,
             config.detector_ends,
+            self._embodiment.action.chunk,
         )
         self._does = {
             ResetWorld: self._reset,
@@ -187,7 +188,11 @@ class SupervisorNode(ManagedNode):
     def _on_action(self, message: Action) -> None:
         self._do(
             self._supervisor.on_action(
-                message.episode_id, to_stamp(message), message.policy_version, time.monotonic()
+                message.episode_id,
+                to_stamp(message),
+                message.policy_version,
+                time.monotonic(),
+                to_rows(message),
             )
         )
 

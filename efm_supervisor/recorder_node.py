@@ -45,11 +45,13 @@ class RecorderNode(ManagedNode):
         closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged)
         answering = (topics.OBSERVATION, topics.ACTION)
         answering += (topics.COMMAND, *judged) if config.lockstep else ()
-        command = load_embodiment(config.embodiment).command if config.embodiment else Command()
+        robot = load_embodiment(config.embodiment) if config.embodiment else None
+        command = robot.command if robot else Command()
         always = () if command.is_plain else (topics.EXECUTED,)
+        following = (topics.COMMAND,) if robot and robot.action.chunk > 1 else ()
         spool = Path(config.spool).absolute()
         self._recording = Recording(
-            spool, self.get_namespace(), closing, config.folder, answering, always
+            spool, self.get_namespace(), closing, config.folder, answering, always, following
         )
         self._health, self._seen = Health(self), {}
         skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)

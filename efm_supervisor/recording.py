@@ -92,6 +92,7 @@ class Recording:
     :param folder: name of that sub-folder, if not the kind.
     :param closing: topics whose sample for the last observation a whole bag must have.
     :param answering: topics whose sample for every observation before that it must have.
+    :param following: of those, topics that also have samples between the observations.
     :param always: topics that a bag names even if nothing came on them.
     """
 
@@ -103,10 +104,12 @@ class Recording:
         folder: str = '',
         answering: tuple[Topic, ...] = (),
         always: tuple[Topic, ...] = (),
+        following: tuple[Topic, ...] = (),
     ):
         self._spool, self._folder, self._namespace = spool, folder, namespace.rstrip('/')
         self._closing = {topic.name for topic in closing}
         self._answering, self._always = {topic.name for topic in answering}, always
+        self._following = {topic.name for topic in following}
         self._definitions = Definitions()
         self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
         self._bag: Bag | None = None
@@ -184,7 +187,9 @@ class Recording:
         bag = self._bag
         if bag is None or bag.last_stamp is None:
             return []
-        answered = set().union(*bag.stamps.values())
+        answered = set().union(
+            *(came for name, came in bag.stamps.items() if name not in self._following)
+        )
         due = {stamp for stamp in answered if bag.first_stamp <= stamp < bag.last_stamp}
         return sorted(bag.awaited | {name for name, came in bag.stamps.items() if due - came})
 

@@ -106,6 +106,8 @@ class Supervisor:
     :param judged: steps-to-go is awaited for every observation.
     :param recorded: the attempt is over when its bag is on disk.
     :param period_s: control period [s]; turns steps into time where the world does not wait.
+    :param chunk: control steps of one decision; a demonstrator may decide every one of them, and
+        has as much time all the same.
     :param detector_ends: d <= s ends an episode; without, it runs to the time-out, so that an
         evaluation measures the policy apart from the detector.
     """
@@ -119,7 +121,9 @@ class Supervisor:
         stall_timeout_s: float,
         period_s: float,
         detector_ends: bool = True,
+        chunk: int = 1,
     ):
+        self._chunk = chunk
         self._rules, self._lockstep, self._judged, self._recorded = (
             rules,
             lockstep,
@@ -175,14 +179,16 @@ class Supervisor:
             *([] if self._lockstep else [Permit(self.goal.episode_id, stamp)]),
         ]
 
-    def on_action(self, episode_id: str, stamp: int, policy_version: int, now: float) -> list:
-        """Note that the action for the observation ``stamp`` [ns] is there."""
+    def on_action(
+        self, episode_id: str, stamp: int, policy_version: int, now: float, rows: int = 1
+    ) -> list:
+        """Note that the action for the observation ``stamp`` [ns] is there, of so many ``rows``."""
         if not self._is_current(episode_id, stamp):
             return []
         if stamp in self._acted:
             return self._permit_again(stamp)
         self._action_stamp, self._policy_version = stamp, policy_version
-        self._acted.add(stamp)
+        self._acted[stamp] = rows
         return self._advance(stamp, now)
 
     def on_steps_to_go(
@@ -255,7 +261,7 @@ class Supervisor:
             return self._stalled(now)
         if self.phase != Phase.RUNNING or self._lockstep:
             return []
-        if now - self._started_at >= self.goal.max_steps * self._period_s:
+        if now - self._started_at >= self.goal.max_steps * self._chunk * self._period_s:
             return self._end(*self._timeout())
         return [Permit(self.goal.episode_id, self._last_stamp)]
 
@@ -263,7 +269,7 @@ class Supervisor:
         self._first_stamp = self._last_stamp = self._whole_stamp = 0
         self._action_stamp = self._judged_stamp = 0
         self._executed: list[int] = []
-        self._acted: set[int] = set()
+        self._acted: dict[int, int] = {}
         self._seen: set[int] = set()
         self._success, self._success_ever, self._steps_to_go = False, False, math.nan
         self._policy_version = self._reward_version = 0
@@ -310,7 +316,8 @@ class Supervisor:
         """
         if self._success and self._detector_ends and (is_whole or not self._lockstep):
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
-        if is_whole and self._lockstep and len(self._executed) >= self.goal.max_steps:
+        moved = sum(self._acted[stamp] for stamp in self._executed)  # control steps
+        if is_whole and self._lockstep and moved >= self.goal.max_steps * self._chunk:
             return self._timeout()
         return None
 

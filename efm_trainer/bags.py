@@ -14,7 +14,8 @@ from typing import Any
 from efm_core import topics
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.messages import to_image, to_stamp, to_tokens, to_values
+from efm_core.config import expect
+from efm_core.messages import to_image, to_period, to_rows, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
 from efm_trainer.recording import find_bags, read_recording, Recording, TornBag
 import numpy as np
@@ -91,6 +92,7 @@ def _pair_events(recording: Recording) -> list[tuple[Any, Any]]:
 
 def _build(recording: Recording, start: Any, end: Any, embodiment: Embodiment) -> Episode:
     """Return the episode between two events."""
+    _check_rows(recording, start, embodiment)
     embodiment.check_same(start.embodiment_hash, f'{recording.path}: episode {start.episode_id}')
     outcome = recording.outcomes.get(start.episode_id)
     kind = Kind(start.kind)
@@ -128,12 +130,27 @@ def _build(recording: Recording, start: Any, end: Any, embodiment: Embodiment) -
     )
 
 
+def _check_rows(recording: Recording, start: Any, embodiment: Embodiment) -> None:
+    """
+    Refuse chunks of another length; a demonstration may show single control steps.
+
+    :raises ValueError: saying how many rows were expected and how many came.
+    """
+    chunk = embodiment.action.chunk
+    allowed = {chunk, 1} if start.kind == Kind.DEMONSTRATION else {chunk}
+    actions = recording.at[topics.ACTION.name].values()
+    found = {to_rows(m) for m in actions if m.episode_id == start.episode_id}
+    wanted = f'{chunk} (action.chunk of {embodiment.name})'
+    where = f'{recording.path}: rows of an action'
+    expect(found <= allowed and len(found) < 2, where, wanted, sorted(found))
+
+
 def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[list[int], int]:
     """
     Return the stamps [ns] of the observations whose action was executed, and of the last one.
 
-    An observation whose action the guard held is left out: the robot did not move for it. The
-    action for the last observation comes too late to be executed.
+    An observation whose action, or every row of whose chunk, the guard held is left out: the robot
+    did not move for it. The action for the last observation comes too late to be executed.
 
     :raises TornBag: when an observation, an action or a command is missing.
     """
@@ -144,15 +161,37 @@ def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[l
             f'{path}: expected observations from stamp {first} (START) to {last} (END), '
             f'got {len(stamps)}' + (f' from {stamps[0]} to {stamps[-1]}' if stamps else '')
         )
+    stamps = _decisions(stamps, actions)
     missing = [stamp for stamp in stamps[:-1] if stamp not in actions]
     if missing:
         raise TornBag(f'{path}: expected an action for the observation at {missing[0]}, got none')
     passed = {**recording.at[topics.COMMAND.name], **recording.at[topics.EXECUTED.name]}
     guarded = bool({topics.COMMAND.name, topics.EXECUTED.name} & recording.topics)
-    executed = [stamp for stamp in stamps[:-1] if stamp in passed or not guarded]
+    moved = [
+        any(at in passed for at in due_stamps(stamp, actions[stamp])) for stamp in stamps[:-1]
+    ]
+    executed = [stamp for stamp, has in zip(stamps, moved, strict=False) if has or not guarded]
     if outcome and outcome.termination != Termination.FAULT and len(stamps) - 1 < outcome.steps:
         raise TornBag(f'{path}: expected {outcome.steps} actions, got {len(stamps) - 1}')
     return executed, last
+
+
+def due_stamps(stamp: int, action: Any) -> range | tuple[int]:
+    """Return when each row of an action for the observation ``stamp`` is due [ns]."""
+    rows, period = to_rows(action), to_period(action)
+    return range(stamp, stamp + rows * period, period) if period else (stamp,)
+
+
+def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
+    """Return the stamps without those of pictures that came while a chunk was executed."""
+    kept, busy_until = [], 0
+    for stamp in stamps:
+        if stamp in actions or stamp >= busy_until or stamp == stamps[-1]:
+            kept.append(stamp)
+        if stamp in actions and to_period(actions[stamp]):
+            due = due_stamps(stamp, actions[stamp])
+            busy_until = due[-1] + due.step // 2
+    return kept
 
 
 def _instruction(recording: Recording, start: Any) -> str:

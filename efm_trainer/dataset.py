@@ -28,10 +28,12 @@ class Samples:
     Observations with everything that may be learned from them.
 
     :param frames: ``(N, H, W, 3)`` uint8 RGB.
-    :param previous: ``(N,)`` int64, row of the frame before; a first frame is its own.
+    :param previous: ``(N,)`` int64, row of the frame that the policy saw before; a first frame is
+        its own.
     :param tokens: ``(N, K)`` int64; zeros where ``has_action`` is false.
     :param has_action: ``(N,)`` bool; the last observation of an episode has none.
-    :param steps_to_go: ``(N,)`` float32, t' - t [steps], where ``has_goal``.
+    :param steps_to_go: ``(N,)`` float32, t' - t [steps], where ``has_goal``: the decisions that
+        are left, and a chunk that is not whole counts as one.
     :param has_goal: ``(N,)`` bool, the episode is known to reach its goal at its last observation.
     :param episode: ``(N,)`` int64, which episode an observation belongs to.
     :param sentence: ``(E,)`` int64, row of ``text`` that holds the episode's instruction.
@@ -77,15 +79,16 @@ def to_samples(
     last = np.cumsum(lengths + 1) - 1
     first = last - lengths
     owner = np.repeat(np.arange(len(episodes)), lengths + 1)
-    row = np.arange(len(owner))
+    row, stride = np.arange(len(owner)), np.array([e.stride for e in episodes])[owner]
+    before = row - stride
     sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
     text, mask = to_text(sentences, encoder)
     return Samples(
         frames=torch.from_numpy(np.concatenate([e.observations for e in episodes])),
-        previous=torch.from_numpy(np.maximum(row - 1, first[owner])),
+        previous=torch.from_numpy(np.where(before >= first[owner], before, row)),
         tokens=torch.from_numpy(np.concatenate([_tokens(e, tokeniser) for e in episodes])),
         has_action=torch.from_numpy(row != last[owner]),
-        steps_to_go=torch.from_numpy((last[owner] - row).astype(np.float32)),
+        steps_to_go=torch.from_numpy(np.ceil((last[owner] - row) / stride).astype(np.float32)),
         has_goal=torch.tensor([e.outcome is Outcome.SUCCESS for e in episodes])[owner],
         episode=torch.from_numpy(owner),
         sentence=torch.tensor([sentences.index(e.instruction) for e in episodes]),

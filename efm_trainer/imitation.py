@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from efm_core.chunks import to_chunks
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
 from efm_model.protocol import Model
@@ -102,6 +106,23 @@ class Imitation:
         return (2 * (said & true).sum() / (said.sum() + true.sum())).item()
 
 
+def with_chunks(episode: Episode, robot: Embodiment) -> Episode:
+    """
+    Return a demonstration with chunks, one from each of its control steps.
+
+    So it is as many samples as it was, of every phase that a chunk may begin at. The observation
+    that counts as the one before is H control steps earlier, as it will be for the policy.
+
+    :raises ValueError: when it has chunks of another length.
+    """
+    chunk, shown = robot.action.chunk, episode.actions
+    rows = shown.shape[1] if shown.ndim == 3 else 1
+    expect(rows in (1, chunk), f'episode {episode.episode_id}: rows', f'1 or {chunk}', rows)
+    if rows == chunk:
+        return episode
+    return replace(episode, actions=to_chunks(shown, robot), stride=chunk)
+
+
 def make_objectives(
     model: Model,
     episodes: list[Episode],
@@ -109,6 +130,7 @@ def make_objectives(
     encoder: TextEncoder,
     config: SftConfig,
 ) -> Imitation:
+    episodes = [with_chunks(episode, embodiment) for episode in episodes]
     samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
     numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
     pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)

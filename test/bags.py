@@ -22,8 +22,10 @@ PERIOD_NS = 100_000_000
 def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **fields: Any) -> Episode:
     """Return an episode of noise, repeatable from its index."""
     rng = np.random.default_rng(index)
-    tokens = rng.integers(0, embodiment.action.bins, (steps, len(embodiment.action.names)))
-    low, high = np.array(embodiment.action.low), np.array(embodiment.action.high)
+    space = embodiment.action
+    shape = (steps, *(space.chunk,) * (space.chunk > 1), len(space.names))
+    tokens = rng.integers(0, min(space.levels), shape)
+    low, high = np.array(space.low), np.array(space.high)
     size = (steps + 1, *embodiment.observation_size, 3)
     episode = Episode(
         episode_id=f'episode-{index}',
@@ -32,9 +34,9 @@ def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **field
         instruction='push the red cube to the blue cylinder',
         seed=100 + index,
         observations=rng.integers(0, 256, size, np.uint8),
-        stamps=(1 + np.arange(steps + 1, dtype=np.int64)) * PERIOD_NS,
-        tokens=tokens.astype(np.int64),
-        actions=(low + (high - low) * tokens / (embodiment.action.bins - 1)).astype(np.float32),
+        stamps=(1 + space.chunk * np.arange(steps + 1, dtype=np.int64)) * PERIOD_NS,
+        tokens=tokens.astype(np.int64).reshape(steps, -1),
+        actions=(low + (high - low) * tokens / (np.array(space.levels) - 1)).astype(np.float32),
         log_probs=rng.uniform(-5, -1, steps).astype(np.float32),
         steps_to_go=np.linspace(steps, 0, steps + 1, dtype=np.float32),
         outcome=Outcome.SUCCESS,
@@ -162,6 +164,7 @@ def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> 
         write('steps_to_go', stamp, steps_to_go=float(episode.steps_to_go[t]), **about)
     if episode.true_success_per_step is not None:
         write('world_state', stamp, success=bool(episode.true_success_per_step[t]))
+    chunked = episode.actions.ndim == 3
     k = min(t, len(episode) - 1)  # the policy answers the last observation too; nobody executes it
     write(
         'action',
@@ -170,9 +173,12 @@ def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> 
         policy_version=episode.policy_version,
         embodiment_hash=episode.embodiment_hash,
         tokens=episode.tokens[k],
-        values=episode.actions[k],
+        values=episode.actions[k].ravel(),
+        rows=len(episode.actions[k]) if chunked else 1,
+        period={'sec': 0, 'nanosec': PERIOD_NS if chunked else 0},
         log_probability=float(episode.log_probs[k]),
         **about,
     )
     if t < len(episode):
-        write('command', stamp)
+        for row in range(len(episode.actions[k]) if chunked else 1):
+            write('command', stamp + row * PERIOD_NS)

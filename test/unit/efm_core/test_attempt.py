@@ -81,3 +81,48 @@ def test_clock_that_starts_again_at_a_reset_starts_anew(running):
     running.end()
     running.start('second', 10)
     assert running.admit(10, 'a')
+
+
+def chunked(*taken: int) -> Attempt:
+    """Return an attempt from 1000 on with steps of 4 x 10, after some of them."""
+    attempt = Attempt(decision_ns=40, period_ns=10)
+    attempt.start('event', 1000)
+    for stamp in taken:
+        attempt.count(stamp)
+    return attempt
+
+
+def test_with_chunks_one_picture_of_each_span_is_a_step():
+    attempt, steps = chunked(), []
+    for stamp in range(1000, 1130, 10):
+        if attempt.admit(stamp, 'picture'):
+            steps.append((attempt.count(stamp), stamp))
+    assert steps == [(0, 1000), (1, 1040), (2, 1080), (3, 1120)]
+
+
+@pytest.mark.parametrize(
+    ('stamp', 'is_step'), [(1034, False), (1035, True), (1047, True), (1074, True)]
+)
+def test_a_picture_may_be_half_a_period_early_or_take_the_place_of_a_missed_one(stamp, is_step):
+    assert chunked(1000).admit(stamp, 'picture') == is_step
+
+
+def test_after_a_late_picture_the_next_step_is_where_it_always_was():
+    attempt = chunked(1000, 1070)
+    assert not attempt.admit(1074, 'soon after')
+    assert attempt.admit(1080, 'picture')
+
+
+def test_the_first_picture_that_comes_is_a_step_wherever_it_lies():
+    attempt = chunked()
+    assert attempt.admit(1025, 'picture')
+    attempt.count(1025)
+    assert not attempt.admit(1034, 'picture')
+
+
+def test_a_picture_between_two_steps_does_not_take_the_place_of_one_that_waits():
+    attempt = chunked(1000)
+    attempt.keep(1040, 'waits')
+    attempt.count(1040)
+    attempt.admit(1050, 'between')
+    assert attempt.waiting_for(1050) is None

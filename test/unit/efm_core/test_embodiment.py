@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+import json
 
 from efm_core.embodiment import (
     ActionSpace,
@@ -99,7 +100,7 @@ def test_missing_file_is_named(tmp_path):
         ('[-1]', '[1]', 'expected low < high'),
         ('unit: m', 'unit: m, tokeniser: magic', "tokeniser: expected .*, got 'magic'"),
         ('unit: m', 'unit: m, bins: 10', 'bins: expected an odd number of at least 3, got 10'),
-        ('unit: m', 'unit: m, bins: 1', 'bins: expected an odd number'),
+        ('unit: m', 'unit: m, bins: 1', 'bins: expected at least 2 levels, got 1'),
         ('{names: [x], unit: m, low: [-1], high: [1]}', '3', 'expected a mapping for ActionSpace'),
         (MINIMAL, '', 'expected a mapping for Embodiment, got None'),
     ],
@@ -148,3 +149,47 @@ def test_embodiment_cannot_be_changed_by_accident(embodiment):
         embodiment.name = 'other'
     assert hash(embodiment.cameras)
     assert isinstance(embodiment, Embodiment)
+
+
+def test_a_chunk_of_one_is_the_contract_that_it_always_was(embodiment):
+    assert embodiment.action.chunk == 1
+    assert replace(embodiment, action=replace(embodiment.action, chunk=1)).hash == embodiment.hash
+    assert (embodiment.decision_ns, embodiment.period_ns) == (0, 100_000_000)
+    others = [replace(embodiment, action=replace(embodiment.action, chunk=n)) for n in (2, 4)]
+    assert len({embodiment.hash, *(other.hash for other in others)}) == 3
+    assert others[1].decision_ns == 400_000_000
+
+
+def test_bins_may_be_one_number_for_each_dimension(load):
+    two = MINIMAL.replace('names: [x]', 'names: [x, y]').replace('[-1]', '[-1, -1]')
+    space = load(two.replace('high: [1]', 'high: [1, 2], bins: [3, 11], chunk: 4')).action
+    assert (space.levels, space.chunk, space.row.chunk) == ((3, 11), 4, 1)
+
+
+@pytest.mark.parametrize(
+    ('new', 'said'),
+    [
+        ('unit: m, bins: [3, 5]', 'bins: expected one for each of 1'),
+        ('unit: m, bins: [4]', 'bins: expected an odd number of at least 3, got 4'),
+        ('unit: m, bins: [many]', 'bins: expected a whole number'),
+        ('unit: m, chunk: 0', 'action.chunk: expected 1 to 100, got 0'),
+        ('unit: m, chunk: 1.5', 'chunk: expected a whole number'),
+    ],
+)
+def test_levels_and_chunks_that_no_robot_has_are_refused(load, new, said):
+    with pytest.raises(ValueError, match=said):
+        load(MINIMAL.replace('unit: m', new))
+
+
+def test_a_robot_may_not_stop_between_two_rows(embodiment):
+    action = replace(embodiment.action, chunk=2)
+    with pytest.raises(ValueError, match='action_lifetime_s: .*between its rows'):
+        replace(embodiment, action=action, action_lifetime_s=0.05)
+
+
+def test_what_differs_is_named_where_the_other_contract_is_known(embodiment):
+    chunked = replace(embodiment, action=replace(embodiment.action, chunk=4))
+    older = json.loads(json.dumps(asdict(embodiment)))
+    del older['action']['chunk']
+    with pytest.raises(ValueError, match=r'\(action.chunk: 4 here, 1 there\)'):
+        chunked.check_same(embodiment.hash, 'policy.onnx', older)

@@ -7,6 +7,7 @@ from pathlib import Path
 from efm_core.commander import Commander
 from efm_core.embodiment import load_embodiment
 from efm_core.setpoints import RobotState
+from efm_model.tokeniser import ActionTokeniser
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ ARMS = {
 def test_every_file_is_a_robot_of_that_name_and_of_the_simulator_or_an_arm(path):
     robot = load_embodiment(path)
     assert robot.name == path.stem
-    assert robot.command.is_plain != (path.stem in ARMS)
+    assert robot.command.is_plain != (path.stem in (*ARMS, 'aloha'))
 
 
 def test_the_simulated_tables_contract_is_what_it_was():
@@ -63,6 +64,24 @@ def test_the_xarm_moves_in_the_plane_as_language_table_does():
     assert (robot.command.axes, robot.control_rate_hz) == (('x', 'y'), 5.0)
     assert limits.box_low[:2] == (0.15, -0.3048)
     assert limits.box_high[:2] == (0.6, 0.3048)
+
+
+def test_aloha_has_the_papers_tokens_and_counts_in_chunks():
+    robot = load_embodiment(FOLDER / 'aloha.yaml')
+    assert ActionTokeniser(robot.action).vocabulary == (256,) * 70
+    assert robot.action.chunk * robot.period_ns == robot.decision_ns == 500_000_000
+    assert robot.steps_to_go.values.tolist() == list(range(301))
+    assert robot.episode.max_steps * robot.action.chunk == 1500
+
+
+def test_alohas_actions_are_its_joints_positions():
+    robot = load_embodiment(FOLDER / 'aloha.yaml')
+    middle = np.mean([robot.action.low, robot.action.high], axis=0)
+    order = Commander(robot).order(np.float32(middle), RobotState(middle, None, 10), 10)
+    np.testing.assert_allclose(order.numbers, middle, atol=1e-6)
+    np.testing.assert_allclose(
+        robot.action.low[:3], [-np.pi, *np.radians([-106, -101])], atol=2e-5
+    )
 
 
 def test_degrees_of_the_sources_are_radians_here():

@@ -175,7 +175,8 @@ class EpisodeRules:
     """
     What ends an episode; a step is one decision of the policy, an action or a chunk of them.
 
-    :param max_steps: decisions before timeout [steps]. Who shows the task step by step has as long.
+    :param max_steps: decisions before timeout [steps]. A demonstrator, who decides every control
+        step, has as much time.
     :param success_threshold: s, the episode has succeeded when d <= s [steps].
     :param success_dwell: consecutive observations on which d <= s must hold; of a policy with
         chunks those that begin one.

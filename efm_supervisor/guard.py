@@ -1,8 +1,8 @@
 """
 The last hop before the robot: an action passes only when nothing speaks against it.
 
-No ROS, no clock: time comes in as an argument, verdicts come out. A chunk passes or is refused as a
-whole when it comes, and then its rows one by one, each when it is due.
+No ROS, no clock: time comes in as an argument, verdicts come out. A chunk is accepted or refused
+as a whole when it comes; then its rows pass one by one, each when it is due.
 """
 
 from __future__ import annotations

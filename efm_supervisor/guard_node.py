@@ -23,7 +23,6 @@ from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-
 ROW_CHECKS = 10  # looks at the clock in a control period, for the rows of chunks
 
 
@@ -48,9 +47,9 @@ class GuardNode(ManagedNode):
     Let an action through only when nothing speaks against it.
 
     Subscribes ``action``, ``permit``, ``episode_event``, ``estop`` and the state that the
-    embodiment's command needs; with chunks in lockstep also ``joint_states``, for the world's time.
-    Publishes ``command``, or what the robot's driver takes, and
-    ``executed``. On every way out the last command is stop.
+    embodiment's command needs; with chunks in lockstep ``joint_states`` too, for the world's time.
+    Publishes ``command``, or what the robot's driver takes, and ``executed``. On every way out the
+    last command is stop.
     """
 
     config_type = GuardConfig
@@ -78,16 +77,16 @@ class GuardNode(ManagedNode):
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
-        self._executes_chunks = robot.action.chunk > 1 and not config.lockstep
         self._watch_time(robot)
 
     def _watch_time(self, robot: Embodiment) -> None:
         """Look at the clock; with chunks so often that no row is a tenth of a period late."""
         rate = self.config.check_rate_hz
-        if robot.action.chunk > 1 and self.config.lockstep:
-            ros_topics.subscription(self, topics.JOINT_STATES, self._on_world_time, lockstep=True)
-        if self._executes_chunks:
+        if robot.action.chunk > 1:
             rate = max(rate, ROW_CHECKS * robot.control_rate_hz)
+            if self.config.lockstep:
+                topic, listen = topics.JOINT_STATES, self._on_world_time
+                ros_topics.subscription(self, topic, listen, lockstep=True)
         self.create_timer(1 / rate, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def dismantle(self) -> None:
@@ -149,7 +148,7 @@ class GuardNode(ManagedNode):
         self._stop()
 
     def _on_tick(self) -> None:
-        if self._executes_chunks:
+        if not self.config.lockstep:
             self._pass(self._heed(lambda: self._guard.on_time(self._now())))
         if self._guard.must_stop(self._now()):
             self._stop()

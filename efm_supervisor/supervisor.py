@@ -182,7 +182,7 @@ class Supervisor:
     def on_action(
         self, episode_id: str, stamp: int, policy_version: int, now: float, rows: int = 1
     ) -> list:
-        """Note that the action for the observation ``stamp`` [ns] is there, of so many ``rows``."""
+        """Note that the action for the observation ``stamp`` [ns] is there, and its rows."""
         if not self._is_current(episode_id, stamp):
             return []
         if stamp in self._acted:

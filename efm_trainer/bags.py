@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from efm_core import topics
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.config import expect
 from efm_core.messages import to_image, to_period, to_rows, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
 from efm_trainer.recording import find_bags, read_recording, Recording, TornBag

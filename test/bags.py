@@ -112,12 +112,17 @@ def write_bag(
     namespace: str = '/robot_0',
     plugin: str = 'mcap',
     without: tuple[str, ...] = (),
+    commands: tuple[int, ...] | None = None,
+    between: bool = False,
 ) -> Path:
     """
     Write ``episode`` as a bag in the folder ``path``.
 
     :param plugin: ``mcap`` or ``sqlite3``.
     :param without: topics to leave out; ``observation`` is then written as ``image``.
+    :param commands: stamps of the only actions, or rows, that became commands; None for all.
+    :param between: also pictures at control steps within chunks, where they are written as they
+        are.
     """
     with BagWriter(path, namespace, plugin) as bag:
         about = {
@@ -129,13 +134,19 @@ def write_bag(
         event = {**about, 'seed': episode.seed, 'embodiment_hash': episode.embodiment_hash}
 
         def write(topic: str, stamp: int, **fields: Any) -> None:
-            if topic not in without:
+            held = topic == 'command' and commands is not None and stamp not in commands
+            if topic not in without and not held:
                 bag.write(topic, stamp, **fields)
 
         first, last = episode.stamps[0], episode.stamps[-1]
         write('episode_event', first, event=START, **event)
         for t, stamp in enumerate(episode.stamps):
             _write_step(write, episode, t, stamp, 'observation' in without)
+            for at in range(
+                stamp + PERIOD_NS, episode.stamps[min(t + 1, len(episode))], PERIOD_NS
+            ):
+                if between:
+                    _write_picture(write, episode.observations[t], at)
         write('episode_event', last, event=END, **event)
         write(
             'outcome',
@@ -150,13 +161,17 @@ def write_bag(
     return path
 
 
+def _write_picture(write: Any, image: np.ndarray, stamp: int) -> None:
+    height, width = image.shape[:2]
+    picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
+    write('image', stamp, data=image.ravel(), **picture)
+
+
 def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:
     """Write all messages of one observation, as they appear on the wire."""
     image = episode.observations[t]
     if raw:
-        height, width = image.shape[:2]
-        picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
-        write('image', stamp, data=image.ravel(), **picture)
+        _write_picture(write, image, stamp)
     data = np.frombuffer(encode_png(image), np.uint8)
     write('observation', stamp, format='rgb8; png compressed', data=data)
     about = {'episode_id': episode.episode_id, 'step': t}

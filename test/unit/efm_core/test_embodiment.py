@@ -183,7 +183,7 @@ def test_levels_and_chunks_that_no_robot_has_are_refused(load, new, said):
 
 def test_a_robot_may_not_stop_between_two_rows(embodiment):
     action = replace(embodiment.action, chunk=2)
-    with pytest.raises(ValueError, match='action_lifetime_s: .*between its rows'):
+    with pytest.raises(ValueError, match=r'action_lifetime_s: .*between its rows'):
         replace(embodiment, action=action, action_lifetime_s=0.05)
 
 

@@ -1,0 +1,87 @@
+"""
+What a chunk of 5 x 14 tokens of 256 levels costs in onnxruntime, against one action of the table.
+
+All models take turns in one run, batch 1, one thread, random weights. ``own weights``: the same
+chunk with weights of its own for every token, which the suite does not do. Last line: one JSON
+object. Run it with ``python benchmarks/chunks.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+import json
+from pathlib import Path
+import tempfile
+import time
+
+from efm_core.embodiment import load_embodiment
+from efm_model.config import ModelConfig
+from efm_model.export import example_inputs, export_policy
+from efm_model.network import CompactModel
+from efm_model.runtime import open_session
+import numpy as np
+
+EMBODIMENTS = Path(__file__).resolve().parents[1] / 'config' / 'embodiments'
+WARM_UP = 20  # passes
+
+
+def main() -> None:
+    """Measure, print a line for each model, then the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--passes', type=int, default=500, help='forward passes of each model')
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), parser.parse_args().passes)
+    for name, found in figures.items():
+        print(f'{name:24}', *(f'{key} {value}' for key, value in found.items()))
+    print(json.dumps(figures))
+
+
+def measure(folder: Path, passes: int) -> dict[str, dict[str, float]]:
+    """Return times [ms], their ratio to the table's, and sizes [MB] of each model."""
+    files = export_all(folder)
+    runs = {name: make_run(*file) for name, file in files.items()}
+    for run in [*runs.values()] * WARM_UP:
+        run()
+    times = {name: np.empty(passes) for name in runs}
+    for number in range(passes):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            times[name][number] = 1000 * (time.perf_counter() - started)
+    base = np.median(times['table, one action'])
+    return {
+        name: {
+            'p50_ms': round(float(np.percentile(taken, 50)), 3),
+            'p99_ms': round(float(np.percentile(taken, 99)), 3),
+            'p50_over_table': round(float(np.median(taken) / base), 2),
+            'file_mb': round(files[name][1].stat().st_size / 1e6, 1),
+        }
+        for name, taken in times.items()
+    }
+
+
+def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
+    """Return each model with its file."""
+    table, aloha = (load_embodiment(EMBODIMENTS / f'{n}.yaml') for n in ('table_arm', 'aloha'))
+    config = ModelConfig.for_embodiment(aloha, tower='scratch')
+    found = {
+        'table, one action': (table, ModelConfig.for_embodiment(table, tower='scratch')),
+        'aloha, 5 x 14 x 256': (aloha, config),
+        'aloha, own weights': (aloha, replace(config, chunk=1)),
+    }
+    made = {}
+    for number, (name, (robot, size)) in enumerate(found.items()):
+        model = CompactModel(size).eval()
+        made[name] = (model, export_policy(model, folder / f'{number}.onnx', robot, 1))
+    return made
+
+
+def make_run(model: CompactModel, path: Path):
+    """Return a function that makes one forward pass."""
+    session, inputs = open_session(path, 'policy'), example_inputs(model, 'policy', 1)
+    return lambda: session.run(None, inputs)
+
+
+if __name__ == '__main__':
+    main()

@@ -142,11 +142,9 @@ def write_bag(
         write('episode_event', first, event=START, **event)
         for t, stamp in enumerate(episode.stamps):
             _write_step(write, episode, t, stamp, 'observation' in without)
-            for at in range(
-                stamp + PERIOD_NS, episode.stamps[min(t + 1, len(episode))], PERIOD_NS
-            ):
-                if between:
-                    _write_picture(write, episode.observations[t], at)
+            following = episode.stamps[min(t + 1, len(episode))] if between else stamp
+            for at in range(stamp + PERIOD_NS, following, PERIOD_NS):
+                _write_picture(write, episode.observations[t], at)
         write('episode_event', last, event=END, **event)
         write(
             'outcome',

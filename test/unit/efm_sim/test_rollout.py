@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome, Termination
@@ -143,3 +143,43 @@ def test_every_episode_is_announced_when_it_ends():
 def test_an_action_survives_its_way_as_a_velocity():
     values = np.float32([0.025, -0.005])
     np.testing.assert_allclose(as_commanded(values, 10.0), values, rtol=1e-6)
+
+
+class ChunkingPolicy(CountingPolicy):
+    """Decides three control steps at once; each is as long as its number."""
+
+    def act_batch(self, episodes, observations):
+        rows = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
+        return [Action(np.full(6, 5), rows, -1.0) for _ in episodes]
+
+
+class MovingWorld(CountingWorld):
+    """Keeps how far it was moved each time."""
+
+    def reset(self, seed):
+        super().reset(seed)
+        self.moves = []
+
+    def step(self, action):
+        assert action.shape == (2,)
+        super().step(action)
+        self.moves.append(round(1000 * float(action[0])))
+
+
+def test_of_a_chunk_every_row_moves_the_world_and_only_its_end_is_seen():
+    robot = replace(EMBODIMENT, action=replace(EMBODIMENT.action, chunk=3))
+    world = MovingWorld()
+    (episode,) = rollout([world], ChunkingPolicy(), CountingJudge(), [7], robot, max_steps=5)
+    assert world.moves == [1, 2, 3] * 3
+    assert episode.observations[:, 0, 0, 1].tolist() == [0, 3, 6, 9]
+    assert (np.diff(episode.stamps) == 3 * robot.period_ns).all()
+    assert (episode.tokens.shape, episode.actions.shape) == ((3, 6), (3, 3, 2))
+    assert episode.termination is Termination.SUCCESS_DETECTED
+    assert episode.steps_to_go.tolist() == [7, 4, 1, -2]
+
+
+def test_the_limit_counts_chunks():
+    robot = replace(EMBODIMENT, action=replace(EMBODIMENT.action, chunk=3))
+    (episode,) = rollout([MovingWorld()], ChunkingPolicy(), CountingJudge(), [200], robot)
+    assert len(episode) == LIMIT
+    assert episode.observations[-1, 0, 0, 1] == 3 * LIMIT  # below 256

@@ -431,3 +431,28 @@ def test_nothing_is_carried_over_into_the_next_episode():
     found = ending(drive.it.stop(Termination.STOPPED, ''))
     assert (found.steps, found.policy_version, found.stamp) == (0, 0, FIRST + 900)
     assert math.isnan(found.steps_to_go)
+
+
+def chunked(lockstep: bool = True) -> Supervisor:
+    """Return a supervisor of a policy with chunks of four, three of them at most."""
+    it = Supervisor(RULES, lockstep, False, False, 10, 0.1, chunk=4)
+    it.begin(GOAL, 0.0)
+    it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
+    return it
+
+
+@pytest.mark.parametrize(('rows', 'steps'), [(4, 3), (1, 12)])
+def test_the_limit_is_one_of_time_whether_chunks_or_single_actions_fill_it(rows, steps):
+    it = chunked()
+    for step in range(steps):
+        stamp = FIRST + step * rows * PERIOD
+        assert it.on_action('e1', stamp, 2, 0.0, rows) == [Permit('e1', stamp)]
+    over = it.on_action('e1', FIRST + 12 * PERIOD, 2, 0.0, rows)
+    assert how(ending(over)) == (Outcome.FAILURE, Termination.TIMEOUT, steps)
+
+
+def test_where_the_world_does_not_wait_chunks_have_their_time():
+    it = chunked(lockstep=False)
+    it.on_action('e1', FIRST, 2, 0.0, 4)
+    assert it.tick(1.19) == [Permit('e1', FIRST)]
+    assert how(ending(it.tick(1.21)))[1] is Termination.TIMEOUT

@@ -159,7 +159,7 @@ def test_pictures_within_a_chunk_need_no_action(tmp_path):
 
 def test_a_missing_chunk_is_missed_though_pictures_within_chunks_are_not(tmp_path):
     episode = make_episode(CHUNKED, steps=3)
-    late = replace(episode, stamps=episode.stamps + [0, 0, 10**9, 10**9])
+    late = replace(episode, stamps=episode.stamps + np.repeat([0, 10**9], 2))
     bag = write_bag(late, tmp_path / 'bag', without=('observation',), between=True)
     with pytest.raises(TornBag, match='expected an action for the observation at'):
         read_episode(bag, CHUNKED)

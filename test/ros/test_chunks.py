@@ -1,0 +1,200 @@
+"""Chunks through the nodes: one decision, and a command each control period."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core import topics
+from efm_core.messages import to_displacement, to_period, to_rows, to_stamp, to_values
+from efm_core.ros_messages import (
+    from_action,
+    from_image,
+    from_joints,
+    from_ns,
+    from_period,
+    stamped,
+)
+from efm_interfaces.msg import EpisodeEvent, Permit
+from efm_policy import node as policy_node
+from efm_policy.node import PolicyNode
+from efm_supervisor.guard_node import GuardNode
+from models import FakeTextEncoder, frames
+import numpy as np
+import pytest
+
+T0, PERIOD, CHUNK = 500_000_000, 100_000_000, 3
+ROWS = np.float32([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]])
+
+
+@pytest.fixture(scope='module')
+def robot():
+    from models import table_arm
+
+    return table_arm(action=replace(table_arm().action, chunk=CHUNK))
+
+
+class Scene:
+    """A guard, and everybody that it listens to."""
+
+    def __init__(self, stage, make_event, robot, path, lockstep):
+        self.stage, self.robot, self.make_event, self.lockstep = stage, robot, make_event, lockstep
+        self.node = stage.start(GuardNode, embodiment=path, lockstep=lockstep)
+        self.actions = stage.speak(topics.ACTION)
+        self.permits = stage.speak(topics.PERMIT)
+        self.events = stage.speak(topics.EPISODE_EVENT)
+        self.joints = stage.speak(topics.JOINT_STATES)
+        self.diagnostics = stage.listen(topics.DIAGNOSTICS)
+        self.commands = stage.listen(topics.COMMAND)
+
+    @property
+    def now(self):
+        return self.node.get_clock().now().nanoseconds
+
+    def want(self, stamp, values=ROWS, period=PERIOD, deadline=0):
+        fields = {'episode_id': 'first', 'embodiment_hash': self.robot.hash}
+        times = {'deadline': from_ns(deadline), 'period': from_period(period)}
+        self.actions.publish(from_action(np.arange(6), values, 0.0, stamp, **times, **fields))
+
+    def permit(self, stamp, lease_s=0.0):
+        until = from_ns(self.now + int(lease_s * 1e9) if lease_s else 0)
+        fields = {'episode_id': 'first', 'lockstep': self.lockstep, 'valid_until': until}
+        self.permits.publish(stamped(Permit(**fields), stamp))
+
+    def lease(self):
+        self.permit(T0, 30.0)
+        self.stage.spin_until(lambda: self.node._guard._lease.episode_id, 'a lease')
+
+    def tick(self, number):
+        """Let the world in lockstep come to a control step after T0."""
+        self.joints.publish(from_joints(('a',), np.zeros(1), T0 + number * PERIOD))
+
+    def heard(self):
+        """Return stamp [periods after T0] and length [mm] of each command."""
+        return [
+            (
+                (to_stamp(command) - T0) / PERIOD,
+                round(1000 * float(to_displacement(command, 10.0)[0])),
+            )
+            for command in self.commands
+        ]
+
+
+@pytest.fixture
+def scene(stage, make_event, robot, yaml_of):
+    def make(lockstep):
+        return Scene(stage, make_event, robot, yaml_of(robot), lockstep)
+
+    return make
+
+
+def test_in_lockstep_the_world_is_given_a_row_each_time_it_has_moved_on(scene, stage):
+    guard = scene(lockstep=True)
+    guard.want(T0)
+    guard.permit(T0)
+    for number, count in ((0, 1), (1, 2), (2, 3)):
+        stage.spin_until(lambda n=count: len(guard.commands) >= n, 'a row')
+        assert guard.heard() == [(0, 1), (1, 2), (2, 3)][:count]
+        guard.tick(number + 1)
+    guard.tick(2)  # long past
+    guard.want(T0 + 3 * PERIOD)
+    guard.permit(T0 + 3 * PERIOD)
+    stage.spin_until(lambda: len(guard.commands) >= 4, 'the next chunk')
+    assert guard.heard() == [(0, 1), (1, 2), (2, 3), (3, 1)]
+
+
+def test_a_row_is_given_again_to_a_world_that_shows_the_same_moment_again(scene, stage):
+    guard = scene(lockstep=True)
+    guard.want(T0)
+    guard.permit(T0)
+    stage.spin_until(lambda: guard.commands, 'a row')
+    guard.tick(1)
+    guard.tick(1)
+    stage.spin_until(lambda: len(guard.commands) >= 3, 'the row again')
+    assert guard.heard() == [(0, 1), (1, 2), (1, 2)]
+
+
+def test_the_end_of_an_episode_in_mid_chunk_drops_the_rest(scene, stage, make_event):
+    guard = scene(lockstep=True)
+    guard.want(T0)
+    guard.permit(T0)
+    stage.spin_until(lambda: guard.commands, 'a row')
+    guard.events.publish(make_event('first', T0, event=EpisodeEvent.END))
+    stage.spin_until(lambda: len(guard.commands) >= 2, 'a stop')
+    guard.tick(1)
+    guard.tick(2)
+    del guard.diagnostics[:]
+    stage.spin_until(lambda: guard.diagnostics, 'a sign of life')
+    assert [length for _, length in guard.heard()] == [1, 0]
+
+
+def test_in_real_time_rows_follow_the_clock_and_then_the_robot_stops(scene, stage):
+    guard = scene(lockstep=False)
+    guard.lease()
+    begun = guard.now
+    guard.want(begun, deadline=begun + 300_000_000)
+    times = []
+
+    def look():
+        times.extend([guard.now] * (len(guard.commands) - len(times)))
+        return len(guard.commands) >= 2 and guard.heard()[-1][1] == 0
+
+    stage.spin_until(look, 'a stop')
+    lengths = [length for _, length in guard.heard()]
+    assert lengths[-1] == 0
+    assert lengths[:-1] == sorted(set(lengths[:-1]))  # on a busy machine rows may be skipped
+    assert set(lengths) <= {0, 1, 2, 3}
+    for at, length in zip(times, lengths, strict=True):
+        assert length == 0 or at - begun >= (length - 1) * PERIOD
+
+
+def test_a_chunk_that_is_late_joins_and_what_was_skipped_is_reported(scene, stage):
+    guard = scene(lockstep=False)
+    guard.lease()
+    begun = guard.now - 2 * PERIOD - PERIOD // 4
+    guard.want(begun, deadline=begun + 300_000_000)
+    stage.spin_until(lambda: guard.commands, 'a row or a stop')
+    assert guard.heard()[0][1] == 3
+    stage.spin_until(lambda: 'skipped' in str(guard.diagnostics), 'a report')
+
+
+@pytest.mark.parametrize(
+    ('values', 'period', 'reason'),
+    [
+        (ROWS[:2], PERIOD, 'expected shape'),
+        (ROWS * 100, PERIOD, 'expected values in'),
+        (ROWS, PERIOD // 2, 'period'),
+    ],
+)
+def test_a_bad_chunk_is_refused_with_the_reason(scene, stage, values, period, reason):
+    guard = scene(lockstep=True)
+    guard.permit(T0)
+    guard.want(T0, values, period)
+    stage.spin_until(lambda: reason in str(guard.diagnostics), reason)
+    assert not guard.commands
+
+
+def test_rows_of_different_lengths_are_refused(scene, stage):
+    guard = scene(lockstep=True)
+    message = from_action(np.arange(6), ROWS, 0.0, T0, episode_id='first')
+    message.rows = 4
+    guard.actions.publish(message)
+    stage.spin_until(lambda: 'expected 4 equal rows, got 6' in str(guard.diagnostics), 'a reason')
+
+
+def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shelf, monkeypatch):
+    monkeypatch.setattr(policy_node, 'TextEncoder', lambda path: FakeTextEncoder())
+    release, path = shelf(1, robot).uri, yaml_of(robot)
+    words = {'release': release, 'lockstep': True, 'text_encoder': 'none'}
+    stage.start(PolicyNode, embodiment=path, **words)
+    camera, events = stage.speak(topics.IMAGE), stage.speak(topics.EPISODE_EVENT)
+    actions, seen = stage.listen(topics.ACTION), stage.listen(topics.OBSERVATION)
+    events.publish(make_event('first', T0, embodiment_hash=robot.hash))
+    for step, picture in enumerate(frames(7)):
+        camera.publish(from_image(picture, T0 + step * PERIOD))
+    stage.spin_until(lambda: len(actions) >= 3 and len(seen) >= 3, 'three chunks')
+    assert [(to_stamp(a) - T0) // PERIOD for a in actions] == [0, 3, 6]
+    assert [(to_stamp(o) - T0) // PERIOD for o in seen] == [0, 3, 6]
+    for step, action in enumerate(actions):
+        assert (action.step, to_rows(action), to_period(action)) == (step, CHUNK, PERIOD)
+        assert to_values(action).shape == (CHUNK, 2)
+        assert len(action.tokens) == 6

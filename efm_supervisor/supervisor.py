@@ -215,7 +215,8 @@ class Supervisor:
         """
         Take a person's word on the running episode, and end it.
 
-        :param stamp: the observation on which it was seen [ns]; 0 for the newest.
+        :param stamp: the observation on which it was seen [ns]; 0 for the newest. Within a chunk
+            nothing is recorded, so there it is the one that began the chunk.
         :raises ValueError: when no such episode is running or the word is no outcome.
         """
         if self.phase != Phase.RUNNING or episode_id not in ('', self.goal.episode_id):
@@ -224,7 +225,8 @@ class Supervisor:
                 f'while {self.phase.value}'
             )
         word = Outcome(outcome)
-        self._whole_stamp = max(stamp, self._whole_stamp)
+        if max(self._acted.values(), default=1) == 1:
+            self._whole_stamp = max(stamp, self._whole_stamp)
         return self._end(word, Termination.STOPPED)
 
     def on_recorded(self, episode_id: str, success: bool, uri: str, detail: str) -> list:

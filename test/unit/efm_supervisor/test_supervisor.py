@@ -456,3 +456,11 @@ def test_where_the_world_does_not_wait_chunks_have_their_time():
     it.on_action('e1', FIRST, 2, 0.0, 4)
     assert it.tick(1.19) == [Permit('e1', FIRST)]
     assert how(ending(it.tick(1.21)))[1] is Termination.TIMEOUT
+
+
+def test_a_persons_word_within_a_chunk_is_about_the_observation_that_began_it():
+    it = chunked(lockstep=False)
+    it.on_action('e1', FIRST, 2, 0.0, 4)
+    it.on_action('e1', FIRST + 4 * PERIOD, 2, 0.0, 4)
+    over = ending(it.on_label('e1', 'success', FIRST + 6 * PERIOD))
+    assert (over.stamp, over.steps) == (FIRST + 4 * PERIOD, 1)

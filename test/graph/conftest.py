@@ -87,6 +87,12 @@ def wait_for(fact: Callable[[], Any], what: str, timeout_s: float = 90.0) -> Non
 
 
 @pytest.fixture(scope='session')
+def new_lab(tmp_path_factory) -> Callable[[str], Lab]:
+    """Return a function that makes a run in which nothing has happened."""
+    return lambda name: Lab(tmp_path_factory.mktemp(name) / 'run')
+
+
+@pytest.fixture(scope='session')
 def taught(tmp_path_factory) -> Lab:
     """Return a run after stage 1: six demonstrations, release 1."""
     lab = Lab(tmp_path_factory.mktemp('taught') / 'run')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from conftest import Lab
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome
 from efm_trainer.bags import read_episodes
@@ -16,9 +15,9 @@ SMALL = ('--body', 'tool', '--fleet', 1, '--max-steps', 6, '--episodes')
 
 
 @pytest.fixture(scope='module')
-def lab(tmp_path_factory):
+def lab(new_lab, tmp_path_factory):
     """Return a run with chunks that went through the whole loop once."""
-    lab = Lab(tmp_path_factory.mktemp('chunks') / 'run')
+    lab = new_lab('chunks')
     chunked = tmp_path_factory.mktemp('robot') / 'table_arm.yaml'
     text = TABLE_ARM.read_text()
     chunked.write_text(text.replace('  bins: 11\n', f'  bins: 11\n  chunk: {CHUNK}\n'))

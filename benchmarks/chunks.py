@@ -17,10 +17,10 @@ import tempfile
 import time
 
 from efm_core.embodiment import load_embodiment
-from efm_model.config import ModelConfig
+from efm_model.config import ModelConfig, SessionConfig
 from efm_model.export import example_inputs, export_policy
 from efm_model.network import CompactModel
-from efm_model.runtime import open_session
+from efm_model.providers import Session
 import numpy as np
 
 EMBODIMENTS = Path(__file__).resolve().parents[1] / 'config' / 'embodiments'
@@ -82,8 +82,9 @@ def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
 
 def make_run(model: CompactModel, path: Path):
     """Return a function that makes one forward pass."""
-    session, inputs = open_session(path, 'policy'), example_inputs(model, 'policy', 1)
-    return lambda: session.run(None, inputs)
+    session = Session(path, 'policy', SessionConfig(provider='cpu'))
+    inputs = example_inputs(model, 'policy', 1)
+    return lambda: session.run(inputs)
 
 
 if __name__ == '__main__':

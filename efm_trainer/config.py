@@ -75,7 +75,7 @@ class PracticeConfig:
     batch: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
     updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10_000)
     passes: int = parameter(
-        1,
+        4,
         'Times that every sample is learned from; above 1 a sample stops teaching where p(a) is '
         'too far from what it was when it was acted, see clip',
         '',
@@ -86,7 +86,7 @@ class PracticeConfig:
         0.2, 'How far p(a) / p(a when it was acted) may go from 1 (passes > 1 only)', '', 0.0, 1.0
     )
     baseline: str = parameter(
-        'none',
+        'line',
         'What is taken from the returns: nothing, as in the paper; or the straight line through '
         'the returns over d, without the noise of d that every return begins with',
         choices=('none', 'line'),
@@ -112,6 +112,7 @@ STAGE_ONE = {
         iterations=5000, batch=128, instruction_share=1 / 3, learning_rate=1e-4, smoothing=0.0
     ),
 }
+ONCE = {'passes': 1, 'baseline': 'none'}  # every sample teaches once, by its plain return
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(
@@ -121,6 +122,9 @@ PRESETS = {
         gradient_clip=1e6,
         update='samples',
         batch=64,
+        **ONCE,
     ),
 }
-VLM_PRACTICE = PracticeConfig(return_scale=0.05, learning_rate=2e-5, update='samples', batch=64)
+VLM_PRACTICE = PracticeConfig(
+    return_scale=0.05, learning_rate=2e-5, update='samples', batch=64, **ONCE
+)

@@ -85,8 +85,12 @@ def clipped_loss(
     :param before: log p of the policy that acted, ``(B,)``.
     """
     weight = (log_probability(logits, tokens) - before).exp()
-    held = weight.clamp(1 - clip, 1 + clip)
-    return -(scale * torch.minimum(weight * returns, held * returns)).mean()
+    return -(scale * clipped(weight, returns, clip)).mean()
+
+
+def clipped(weight: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.Tensor:
+    """Return min(w R, clip(w, 1 - clip, 1 + clip) R), ``(B,)``."""
+    return torch.minimum(weight * returns, weight.clamp(1 - clip, 1 + clip) * returns)
 
 
 def line(returns: torch.Tensor, steps_to_go: torch.Tensor) -> torch.Tensor:

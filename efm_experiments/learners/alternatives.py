@@ -11,10 +11,11 @@ from dataclasses import replace
 from efm_core.episode import Episode, Termination
 from efm_experiments.learners.anchoring import Anchored, Averaged, SHARE
 from efm_experiments.learners.descent import Descent, ordered
-from efm_experiments.learners.reusing import clipped, REUSES, Reusing
-from efm_experiments.table.setting import Setting, text_encoder
+from efm_experiments.learners.reusing import REUSES, Reusing
+from efm_experiments.table.setting import OFTEN, Setting, text_encoder
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns
+from efm_trainer.losses import clipped
 from efm_trainer.reinforce import Batch, Reinforce
 import numpy as np
 import torch
@@ -184,7 +185,7 @@ def generalised(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Te
 
 
 CONTROLS = {
-    'reinforce': Reinforce,
+    **dict.fromkeys(('reinforce', *OFTEN), Reinforce),
     'sparse_truth': SparseTruth,
     'sparse_detector': SparseDetector,
     'filtered_cloning': FilteredCloning,
@@ -202,9 +203,9 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
     """
     scale, name = setting.embodiment.steps_to_go, setting.learner
     arguments = (policy, reward, text_encoder(), scale, setting.practice_config)
+    if name in (*REUSES, *OFTEN) and setting.temperature != 1:
+        raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
     if name in REUSES:
-        if setting.temperature != 1:
-            raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
         return Reusing(*arguments, reuse=REUSES[name])
     if name == 'averaged':
         return Averaged(*arguments, share=SHARE)

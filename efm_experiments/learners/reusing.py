@@ -13,6 +13,7 @@ from efm_core.config import check, parameter
 from efm_core.episode import Episode
 from efm_experiments.learners.descent import Descent, ordered
 from efm_model.network import FEATURES, log_probability
+from efm_trainer.losses import clipped
 import numpy as np
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ class Reuse:
     )
     cap: float = parameter(1.0, 'Largest importance weight (truncated)', '', 0.0, 1e3)
     clip: float = parameter(0.2, 'How far a weight may go from 1 (clipped)', '', 0.0, 1.0)
-    baseline: str = parameter('none', 'Taken from the returns', choices=('none', 'line', 'critic'))
+    baseline: str = parameter('none', 'Taken from the returns', choices=('none', 'critic'))
 
     def __post_init__(self):
         """Refuse a value out of range."""
@@ -98,8 +99,6 @@ class Reusing(Descent):
 
     def expected(self, kept: Kept) -> torch.Tensor:
         """Return the baseline, ``(M,)`` [steps]: a function of what was seen, not of the act."""
-        if self._reuse.baseline == 'line':
-            return line(kept)
         return self._critic.expected(kept) if self._critic else torch.zeros(len(kept))
 
     def _learn(
@@ -151,30 +150,13 @@ class Critic:
         return found
 
 
-def line(kept: Kept) -> torch.Tensor:
-    """
-    Return the straight line through returns over d, ``(M,)`` [steps].
-
-    R_t holds d(o_t) itself, so most of the noise of d goes with it.
-    """
-    known = torch.stack([torch.ones(len(kept)), kept.steps_to_go], dim=1)
-    return known @ torch.linalg.lstsq(known, kept.returns[:, None]).solution[:, 0]
-
-
 def truncated(ratio: torch.Tensor, cap: float) -> torch.Tensor:
     """Return min(ratio, cap) as a plain weight: no gradient goes through it."""
     return ratio.detach().clamp(max=cap)
 
 
-def clipped(ratio: torch.Tensor, advantage: torch.Tensor, clip: float) -> torch.Tensor:
-    """Return PPO's min(ratio A, clip(ratio) A), ``(M,)``."""
-    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-
-
 # What a setting's learner may be called.
 REUSES = {
     'replay': Reuse(memory=4, guard='truncated'),
-    'clipped': Reuse(passes=4, guard='clipped'),
-    'clipped_line': Reuse(passes=4, guard='clipped', baseline='line'),
     'clipped_critic': Reuse(passes=4, guard='clipped', baseline='critic'),
 }

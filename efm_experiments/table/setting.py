@@ -11,7 +11,7 @@ from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.config import TableConfig
 from efm_sim.table import Table
-from efm_trainer.config import PracticeConfig
+from efm_trainer.config import ONCE, PracticeConfig
 
 LEARNERS = (
     'reinforce',
@@ -27,6 +27,11 @@ LEARNERS = (
     'clipped_line',
     'clipped_critic',
 )
+# The suite's own learner, where samples teach more than once; everything else uses them once.
+OFTEN = {
+    'clipped': {'passes': 4, 'baseline': 'none'},
+    'clipped_line': {'passes': 4, 'baseline': 'line'},
+}
 HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
 DEMONSTRATION, PRACTICE, EVALUATION, CHECK = (k * 1_000_000_000 for k in range(1, 5))
@@ -97,7 +102,7 @@ class Setting:
         """What the project's own learner takes."""
         names = ('gamma', 'return_scale', 'learning_rate', 'update', 'episodes_per_update')
         words = {name: getattr(self, name) for name in (*names, 'batch', 'updates')}
-        return PracticeConfig(**words)
+        return PracticeConfig(**words, **OFTEN.get(self.learner, ONCE))
 
 
 # Everything there is, in seconds: for tests.

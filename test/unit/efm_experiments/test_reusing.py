@@ -8,11 +8,9 @@ from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.learners import alternatives
 from efm_experiments.learners.anchoring import Averaged, follow
 from efm_experiments.learners.reusing import (
-    clipped,
     Critic,
     joined,
     Kept,
-    line,
     Reuse,
     Reusing,
     truncated,
@@ -97,24 +95,6 @@ def test_importance_weights_are_cut_at_the_cap_and_carry_no_gradient():
     assert not found.requires_grad
 
 
-@pytest.mark.parametrize(
-    ('ratio', 'advantage', 'worth', 'slope'),
-    [
-        (1.1, 2.0, 2.2, 2.0),
-        (1.5, 2.0, 2.4, 0.0),  # likelier already, and good: enough
-        (1.5, -2.0, -3.0, -2.0),  # likelier, but bad: back
-        (0.5, 2.0, 1.0, 2.0),
-        (0.5, -2.0, -1.6, 0.0),
-    ],
-)
-def test_the_clip_stops_what_went_far_enough_and_nothing_else(ratio, advantage, worth, slope):
-    ratio = torch.tensor([ratio], requires_grad=True)
-    found = clipped(ratio, torch.tensor([advantage]), 0.2)
-    found.sum().backward()
-    assert found.item() == pytest.approx(worth)
-    assert ratio.grad.item() == pytest.approx(slope)
-
-
 def watched(learner, monkeypatch):
     """Return a list that will hold which samples every optimiser step took, by a feature."""
     seen = []
@@ -156,18 +136,21 @@ def test_returns_of_kept_samples_stay_what_they_were(models):
     torch.testing.assert_close(learner._memory[0].returns, before)
 
 
+def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
+    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
+    learner = alternatives.make_learner(replace(SETTING, learner='clipped_line'), *models)
+    assert type(learner) is Reinforce
+    assert (learner._config.passes, learner._config.baseline) == (4, 'line')
+    learner = alternatives.make_learner(SETTING, *models)
+    assert (learner._config.passes, learner._config.baseline) == (1, 'none')
+
+
 def test_one_pass_without_memory_is_the_papers_way(models):
     one, other = reusing(models, Reuse(), batch=5), Reinforce(*arguments(models, batch=5))
     for first in (0, 2):
         one.update(episodes(first))
         other.update(episodes(first))
     torch.testing.assert_close(weights(one.policy), weights(other.policy))
-
-
-def test_a_line_takes_away_what_d_explains():
-    d = torch.tensor([1.0, 5.0, 20.0])
-    given = kept(3, steps_to_go=d, returns=2 + 0.3 * d)
-    torch.testing.assert_close(line(given), given.returns)
 
 
 def test_a_critic_expects_before_it_learns():

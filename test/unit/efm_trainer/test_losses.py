@@ -2,6 +2,7 @@ import math
 
 from efm_trainer.losses import (
     action_loss,
+    clipped,
     clipped_loss,
     entropy,
     instruction_loss,
@@ -31,6 +32,24 @@ def test_reinforce_makes_rewarded_tokens_likelier_and_punished_ones_less_likely(
     logits = EVEN.clone().requires_grad_()
     reinforce_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), 1.0).backward()
     assert logits.grad[0, 0, 0] < 0 < logits.grad[1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ('ratio', 'advantage', 'worth', 'slope'),
+    [
+        (1.1, 2.0, 2.2, 2.0),
+        (1.5, 2.0, 2.4, 0.0),  # likelier already, and good: enough
+        (1.5, -2.0, -3.0, -2.0),  # likelier, but bad: back
+        (0.5, 2.0, 1.0, 2.0),
+        (0.5, -2.0, -1.6, 0.0),
+    ],
+)
+def test_the_clip_stops_what_went_far_enough_and_nothing_else(ratio, advantage, worth, slope):
+    ratio = torch.tensor([ratio], requires_grad=True)
+    found = clipped(ratio, torch.tensor([advantage]), 0.2)
+    found.sum().backward()
+    assert found.item() == pytest.approx(worth)
+    assert ratio.grad.item() == pytest.approx(slope)
 
 
 def test_where_nothing_has_moved_the_clipped_gradient_is_that_of_reinforce():

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from bags import make_episode
 from efm_model.network import new_model
-from efm_trainer.config import PRESETS
+from efm_trainer.config import ONCE, PRESETS
 from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.reinforce import label, Reinforce
 import numpy as np
@@ -15,7 +15,7 @@ EMBODIMENT = small_embodiment()
 
 def make_learner(**changes) -> Reinforce:
     policy, reward = (new_model(EMBODIMENT, seed, tower='scratch') for seed in (0, 1))
-    config = replace(PRESETS['default'], **changes)
+    config = replace(PRESETS['default'], **{**ONCE, **changes})
     return Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
 
 
@@ -109,6 +109,7 @@ def test_the_paper_s_numbers_are_the_paper_s():
     paper = PRESETS['paper']
     assert (paper.updates, paper.batch, paper.gamma, paper.return_scale) == (16, 64, 0.9, 0.05)
     assert (paper.update, paper.max_staleness) == ('samples', 0)
+    assert (paper.passes, paper.baseline) == (1, 'none')
 
 
 def test_every_pass_takes_all_samples_and_says_how_many_steps_that_were():

@@ -254,6 +254,22 @@ def test_every_parameter_that_is_given_is_declared(config, mode, world):
             config_type(**{k: v for k, v in node.parameters.items() if k in names})
 
 
+def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
+    served = dataclasses.replace(config, server='gpu-box:50051', server_ca='ca.pem', tokens='/t')
+    nodes = {node.full_name: node for node in make_graph(PRACTICE, served)}
+    for robot in ('robot_0', 'robot_1'):
+        node = nodes[f'{robot}/policy']
+        assert node.executable == 'remote_policy_node'
+        asked = {name: node.parameters[name] for name in ('server', 'server_ca', 'token', 'robot')}
+        assert asked == {
+            'server': 'gpu-box:50051', 'server_ca': 'ca.pem', 'token': f'/t/{robot}',
+            'robot': robot,
+        }  # fmt: skip
+        (config_type,) = configs_of(node.executable)
+        config_type(**node.parameters)
+        assert nodes[f'{robot}/reward'].executable == 'reward_node'
+
+
 def test_the_environment_that_the_embodiment_names_is_asked_for_and_has_no_demonstrator(config):
     gym = dataclasses.replace(config, world='gym')
     nodes = {node.executable: node for node in make_graph(PRACTICE, gym)}

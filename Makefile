@@ -16,7 +16,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build demo test lint unit experiments vlm ros graph bench-graph clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo test lint unit experiments vlm ros graph bench-graph clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -70,6 +70,12 @@ build:  ## colcon build, on a ROS 2 installation that is sourced
 	@command -v colcon >/dev/null && test -n "$$AMENT_PREFIX_PATH" || \
 		{ echo 'make build: needs colcon and a sourced ROS 2; without them: make setup' >&2; exit 1; }
 	colcon build --base-paths . efm_interfaces
+
+colcon: setup  ## optional: colcon build and colcon test without a ROS 2 installation, with colcon from PyPI
+	@$(PIP) -r requirements/colcon.txt
+	$(WITH_WHEELS) VIRTUAL_ENV=$(PREFIX) $(BIN)/colcon build --base-paths . efm_interfaces
+	$(WITH_WHEELS) VIRTUAL_ENV=$(PREFIX) $(BIN)/colcon test --base-paths . efm_interfaces
+	$(BIN)/colcon test-result --verbose
 
 demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 minutes on 2 cores
 	$(BIN)/efm demo

@@ -15,6 +15,7 @@ NODES = {
     'guard_node': 'efm_supervisor.guard_node',
     'recorder_node': 'efm_supervisor.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
+    'teleoperation_node': 'efm_supervisor.teleoperation_node',
     'world_node': 'efm_sim.node',
     'fake_driver_node': 'efm_sim.fake_driver_node',
     'gazebo_driver_node': 'efm_gazebo.driver_node',
@@ -60,7 +61,7 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],
-    extras_require={'vlm': [*required('trainer'), *required('vlm')]},
+    extras_require={'test': ['pytest'], 'vlm': [*required('trainer'), *required('vlm')]},
     zip_safe=False,
     entry_points={
         'console_scripts': [

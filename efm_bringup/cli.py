@@ -9,8 +9,9 @@ from pathlib import Path
 import sys
 
 from efm_bringup.checking import add_verb as add_check_verb
+from efm_bringup.config import GraphConfig
 from efm_bringup.demo import DemoConfig, run_demo
-from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, PRACTICE, RECORD, results_path
+from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
 from efm_bringup.processes import ProcessConfig, run_graph
 from efm_bringup.progress import watching
 from efm_bringup.run import claim, RunConfig

@@ -7,13 +7,17 @@ The one description behind ``launch/*.launch.py`` (through launch_ros) and ``efm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+import os
 from pathlib import Path
 from typing import Any
 
+from efm_bringup.config import GraphConfig
+from efm_bringup.parameter_file import read_rules, select
 from efm_bringup.run import find_embodiment
 from efm_core import topics
-from efm_core.config import check, parameter
+from efm_core.config import expect
 
 # Executables as setup.py installs them, and the modules behind them.
 EXECUTABLES = {
@@ -25,67 +29,18 @@ EXECUTABLES = {
     'guard_node': 'efm_supervisor.guard_node',
     'recorder_node': 'efm_supervisor.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
+    'teleoperation_node': 'efm_supervisor.teleoperation_node',
     'world_node': 'efm_sim.node',
     'fake_driver_node': 'efm_sim.fake_driver_node',
     'gazebo_driver_node': 'efm_gazebo.driver_node',
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }
-NAMES = {'remote_policy_node': 'policy'}  # where it is not the executable's own
-RECORD, PRACTICE, EVALUATE = 'record', 'practice', 'evaluate'
+RECORD, PRACTICE, EVALUATE = MODES = 'record', 'practice', 'evaluate'
 KINDS = {RECORD: 'demonstration', PRACTICE: 'practice', EVALUATE: 'evaluation'}
-
-
-@dataclass(frozen=True)
-class GraphConfig:
-    """What a run of the graph needs to know; the same words for `efm` and for launch."""
-
-    run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
-    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
-    world: str = parameter(
-        'mujoco',
-        "Who plays the world; gym: what the embodiment's file names; real: the robot runs already",
-        choices=('mujoco', 'gazebo', 'gym', 'real'),
-    )
-    fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
-    lockstep: bool = parameter(
-        True, 'The world waits for the command of each observation, as fast as the machine allows'
-    )
-    body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))
-    task: str = parameter(
-        'both', 'Tasks in simulation', choices=('both', 'block_to_block', 'block_to_place')
-    )
-    episodes: int = parameter(8, 'Episodes to run', 'episodes', 1, 1000000)
-    seed: int = parameter(0, 'Seed of the first episode', '', 0, 2**40)
-    max_steps: int = parameter(
-        0,
-        "Decisions (actions, or chunks) before timeout; 0 for the embodiment's",
-        'steps',
-        0,
-        100000,
-    )
-    folder: str = parameter('', 'Folder of the bags in the run; empty for the kind of episode')
-    version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)
-    preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
-    text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
-    server: str = parameter(
-        '', 'host:port of the policy server that acts; empty acts on the robots themselves'
-    )
-    server_ca: str = parameter(
-        '', "PEM file that the server's certificate is checked against; empty only on its own host"
-    )
-    tokens: str = parameter(
-        '', "Folder with a file for each robot, named for it, that holds the robot's token"
-    )
-    log_level: str = parameter(
-        'info',
-        'Least severe message that is logged',
-        choices=('debug', 'info', 'warn', 'error', 'fatal'),
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+SHARED = ('server', 'trainer', 'fleet')  # by all robots
+RESPAWN_DELAY_S = 2.0
+PATIENCE_S = {'ready_timeout_s': 3600.0, 'stall_timeout_s': 36000.0}  # with people
 
 
 @dataclass(frozen=True)
@@ -97,11 +52,17 @@ class NodeSpec:
     namespace: str = ''
     parameters: dict[str, Any] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
+    respawn: bool = False
 
     @property
     def full_name(self) -> str:
         """Namespace and name, without a leading slash."""
         return f'{self.namespace}/{self.name}'.lstrip('/')
+
+
+def node_environment() -> dict[str, str]:
+    """Return what a node's environment has beside that of whoever starts it."""
+    return {'EFM_LAUNCHER': str(os.getpid()), 'OMP_NUM_THREADS': '1'}
 
 
 def results_path(config: GraphConfig, mode: str) -> Path:
@@ -131,115 +92,196 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     """
     Return every node of a run.
 
-    :param mode: ``record`` (a demonstrator acts), ``practice`` or ``evaluate``.
+    :param mode: ``record`` (somebody demonstrates), ``practice`` or ``evaluate``.
     :raises FileNotFoundError: when robots would have no release to act with.
-    :raises ValueError: when there is nobody who could demonstrate in this world, or the trainer
-        would look for the bags elsewhere.
+    :raises ValueError: when nobody could demonstrate in this world, the trainer would look for the
+        bags elsewhere, or the file of parameters is none.
     """
     if mode == PRACTICE and config.folder not in ('', KINDS[PRACTICE]):
         raise ValueError(
             f'folder: expected none, since the trainer reads {KINDS[mode]}, got {config.folder}'
         )
-    nodes = [
-        node for index in range(config.fleet) for node in _robot(mode, config, f'robot_{index}')
-    ]
-    if mode == PRACTICE:
-        nodes.append(_trainer(config))
-    return [*nodes, _fleet(mode, config)]
-
-
-def _robot(mode: str, config: GraphConfig, namespace: str) -> list[NodeSpec]:
-    """Return the nodes of one robot; all names inside are relative."""
-    common = {'embodiment': str(find_embodiment(config.embodiment)), 'lockstep': config.lockstep}
-    judged = mode != RECORD
-    spool = str(Path(config.run).absolute() / 'episodes')
-    nodes = [
-        *([('world_node', {**common, **_world(config)})] if config.world != 'real' else []),
-        *(_actors(mode, config, common, namespace)),
-        ('guard_node', common),
-        ('supervisor_node', {**common, 'judged': judged, 'detector_ends': mode != EVALUATE}),
-        (
-            'recorder_node',
-            {
-                'embodiment': common['embodiment'],
-                'spool': spool,
-                'folder': config.folder,
-                'lockstep': config.lockstep,
-                'judged': judged,
-            },
-        ),
-    ]
-    remappings = (
-        (topics.POLICY_RELEASE.name, f'/{topics.POLICY_RELEASE.name}'),
-        ('/clock', 'clock'),
-    )
+    robots = [f'robot_{index}' for index in range(config.fleet)]
+    of_a_robot = nodes_of_a_robot(mode, config)
     return [
-        NodeSpec(
-            executable,
-            NAMES.get(executable) or executable.replace('_node', ''),
-            namespace,
-            parameters,
-            remappings,
-        )
-        for executable, parameters in nodes
+        *(make_node(name, mode, config, robot) for robot in robots for name in of_a_robot),
+        *(make_node(name, mode, config) for name in nodes_of_a_fleet(mode)),
     ]
 
 
-def _world(config: GraphConfig) -> dict[str, Any]:
-    return {'simulator': config.world, 'body': config.body, 'task': config.task}
+def nodes_of_a_robot(mode: str, config: GraphConfig) -> list[str]:
+    """
+    Return the names of the nodes that every robot has.
+
+    :raises ValueError: when there is nobody who could demonstrate in this world.
+    """
+    world = [] if config.world == 'real' else ['world']
+    return [*world, *_actors(mode, config), 'guard', 'supervisor', 'recorder']
 
 
-def _actors(mode: str, config: GraphConfig, common: dict, robot: str) -> list[tuple[str, dict]]:
-    """Return who acts and who judges: a demonstrator alone, or the learned pair."""
-    if mode == RECORD and config.world == 'gym':
-        raise ValueError('world: expected one that the demonstrator knows, mujoco; got gym')
-    if mode == RECORD:
-        return [('demonstrator_node', common)]
-    learned = {
-        **common,
+def nodes_of_a_fleet(mode: str) -> list[str]:
+    """Return the names of the nodes that all robots share."""
+    return ['trainer', 'fleet'] if mode == PRACTICE else ['fleet']
+
+
+def _actors(mode: str, config: GraphConfig) -> list[str]:
+    """Return who acts and who judges: somebody who demonstrates, or the learned pair."""
+    if mode != RECORD:
+        return ['policy', 'reward']
+    if config.source == 'demonstrator' and config.world not in ('mujoco', 'gazebo'):
+        raise ValueError(
+            'source: expected teleoperation or other, where the world is not one that the '
+            f'demonstrator knows, mujoco; got {config.world}'
+        )
+    return [] if config.source == 'other' else [config.source]
+
+
+def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0') -> NodeSpec:
+    """
+    Return one node by its name.
+
+    :param robot: whose it is; those that all robots share are nobody's.
+    :raises FileNotFoundError: when it needs a release and there is none.
+    """
+    shared = name in SHARED
+    top = config.namespace.strip('/')
+    namespace = top if shared else f'{top}/{robot}'.strip('/')
+    executable, parameters = f'{name}_node', PARAMETERS[name](mode, config)
+    if name == 'policy' and config.server:
+        executable, parameters = 'remote_policy_node', _remote(mode, config, robot)
+    parameters = {**_life(name, config), **parameters}
+    node = NodeSpec(
+        executable,
+        name,
+        namespace,
+        parameters,
+        () if shared else _remappings(top, config),
+        respawn=config.use_respawn and name != 'fleet',
+    )
+    if not config.params_file:
+        return node
+    own = select(read_rules(config.params_file, tuple(PARAMETERS)), f'/{node.full_name}')
+    return replace(node, parameters={**parameters, **own})
+
+
+def _life(name: str, config: GraphConfig) -> dict[str, Any]:
+    """Return what the nodes of the suite have in common, but for the fleet, which is plain."""
+    if name == 'fleet':
+        return {}
+    return {'use_sim_time': config.simulated_time, 'autostart': config.autostart}
+
+
+def _remappings(top: str, config: GraphConfig) -> tuple[tuple[str, str], ...]:
+    release = topics.POLICY_RELEASE.name
+    own_clock = () if config.world == 'real' else (('/clock', 'clock'),)
+    return ((release, f'/{top}/{release}'.replace('//', '/')), *own_clock)
+
+
+def _waits(mode: str, config: GraphConfig) -> bool:
+    """Return whether the world waits for commands; a robot or a person never makes it wait."""
+    by_person = mode == RECORD and config.source == 'teleoperation'
+    return config.lockstep and config.world != 'real' and not by_person
+
+
+def _embodied(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {'embodiment': str(find_embodiment(config.embodiment))}
+
+
+def _paced(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {**_embodied(mode, config), 'lockstep': _waits(mode, config)}
+
+
+def _driver(mode: str, config: GraphConfig) -> dict[str, Any]:
+    """Return a driver's: it moves by the clock on the wall, whatever world others are in."""
+    return {**_embodied(mode, config), 'use_sim_time': config.use_sim_time == 'true'}
+
+
+def _world(mode: str, config: GraphConfig) -> dict[str, Any]:
+    expect(config.world != 'real', 'world', 'one that is simulated', 'real, which is there')
+    own = {'simulator': config.world, 'body': config.body, 'task': config.task}
+    return {**_paced(mode, config), **own}
+
+
+def _learned(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {
+        **_paced(mode, config),
         'release': str(release_directory(config)),
         'text_encoder': config.text_encoder,
     }
-    if not config.server:
-        return [('policy_node', learned), ('reward_node', learned)]
-    remote = {
-        **common,
+
+
+def _policy(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {} if config.server else _learned(mode, config)
+
+
+def _remote(mode: str, config: GraphConfig, robot: str) -> dict[str, Any]:
+    return {
+        **_paced(mode, config),
         'server': config.server,
         'server_ca': config.server_ca,
         'token': str(Path(config.tokens).absolute() / robot) if config.tokens else '',
         'robot': robot,
     }
-    return [('remote_policy_node', remote), ('reward_node', learned)]
 
 
-def _trainer(config: GraphConfig) -> NodeSpec:
-    return NodeSpec(
-        'trainer_node',
-        'trainer',
-        '',
-        {
-            'embodiment': str(find_embodiment(config.embodiment)),
-            'run': str(Path(config.run).absolute()),
-            'text_encoder': config.text_encoder,
-            'preset': config.preset,
-        },
-    )
+def _server(mode: str, config: GraphConfig) -> dict[str, Any]:
+    learned = _learned(mode, config)
+    return {key: learned[key] for key in ('embodiment', 'release', 'text_encoder')}
 
 
-def _fleet(mode: str, config: GraphConfig) -> NodeSpec:
-    return NodeSpec(
-        'fleet_node',
-        'fleet',
-        '',
-        {
-            'robots': ','.join(f'robot_{index}' for index in range(config.fleet)),
-            'kind': KINDS[mode],
-            'results': str(results_path(config, mode).absolute()),
-            'episodes': config.episodes,
-            'max_steps': config.max_steps,
-            'only_successes': mode == RECORD,
-            'seed': config.seed,
-            'policy_version': config.version,
-            'trained': mode == PRACTICE,
-        },
-    )
+def _supervisor(mode: str, config: GraphConfig) -> dict[str, Any]:
+    own = {'judged': mode != RECORD, 'detector_ends': mode != EVALUATE}
+    return {**_paced(mode, config), **own}
+
+
+def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {
+        **_paced(mode, config),
+        'spool': str(Path(config.run).absolute() / 'episodes'),
+        'folder': config.folder,
+        'judged': mode != RECORD,
+    }
+
+
+def _trainer(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {
+        **_embodied(mode, config),
+        'run': str(Path(config.run).absolute()),
+        'text_encoder': config.text_encoder,
+        'preset': config.preset,
+    }
+
+
+def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
+    top = config.namespace.strip('/')
+    robots = (f'{top}/robot_{index}'.strip('/') for index in range(config.fleet))
+    by_hand = not config.autostart or (mode == RECORD and config.source != 'demonstrator')
+    return {
+        'robots': ','.join(robots),
+        'kind': KINDS[mode],
+        'results': str(results_path(config, mode).absolute()),
+        'episodes': config.episodes,
+        'max_steps': config.max_steps,
+        'only_successes': mode == RECORD,
+        'seed': config.seed,
+        'policy_version': config.version,
+        'trained': mode == PRACTICE,
+        **(PATIENCE_S if by_hand else {}),
+    }
+
+
+PARAMETERS: dict[str, Callable[[str, GraphConfig], dict[str, Any]]] = {
+    'world': _world,
+    'fake_driver': _driver,
+    'demonstrator': _paced,
+    'teleoperation': _embodied,
+    'gazebo_driver': _driver,
+    'policy': _policy,
+    'server': _server,
+    'reward': _learned,
+    'guard': _paced,
+    'supervisor': _supervisor,
+    'recorder': _recorder,
+    'trainer': _trainer,
+    'fleet': _fleet,
+}

@@ -1,54 +1,119 @@
-"""The node graph as a launch description, for ``ros2 launch``."""
+"""The node graph as launch descriptions, for ``ros2 launch``: of all of it, or of one node."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from efm_bringup.graph import GraphConfig, make_graph, NodeSpec, results_path
+from efm_bringup.config import GraphConfig
+from efm_bringup.graph import (
+    make_graph,
+    make_node,
+    node_environment,
+    NodeSpec,
+    PRACTICE,
+    RESPAWN_DELAY_S,
+    results_path,
+)
 from efm_bringup.run import claim
-from efm_core.config import describe
+from efm_core.config import check, parameter
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 
+@dataclasses.dataclass(frozen=True)
+class NodeConfig:
+    """What else one node of the graph needs to know that is started by itself."""
+
+    robot: str = parameter('robot_0', 'Whose node it is')
+    mode: str = parameter(
+        PRACTICE, 'What the run is for', choices=('record', 'practice', 'evaluate')
+    )
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
 def describe_graph(mode: str) -> LaunchDescription:
     """Return the launch description of ``record``, ``practice`` or ``evaluate``."""
+    return _describe(lambda context: make_graph(mode, _claimed(context, mode)), GraphConfig)
+
+
+def describe_node(name: str) -> LaunchDescription:
+    """Return the launch description of one node of the graph."""
+
+    def make(context: LaunchContext) -> list[NodeSpec]:
+        which = to_config(NodeConfig, _words(context, NodeConfig))
+        return [make_node(name, which.mode, _claimed(context, which.mode), which.robot)]
+
+    return _describe(make, NodeConfig, GraphConfig)
+
+
+def _describe(make: Any, *config_types: type) -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument(
-            field.name, default_value=str(field.default), description=describe(field)
+            field.name,
+            default_value=str(field.default),
+            description=meaning(field),
         )
-        for field in dataclasses.fields(GraphConfig)
+        for config_type in config_types
+        for field in dataclasses.fields(config_type)
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_make_nodes, args=[mode])])
+
+    def make_actions(context: LaunchContext) -> list[Node]:
+        level = LaunchConfiguration('log_level').perform(context)
+        return [Node(**to_arguments(node, level)) for node in make(context)]
+
+    return LaunchDescription([*arguments, OpaqueFunction(function=make_actions)])
 
 
-def _make_nodes(context: LaunchContext, mode: str) -> list[Node]:
-    config = to_config(
-        {
-            field.name: LaunchConfiguration(field.name).perform(context)
-            for field in dataclasses.fields(GraphConfig)
-        }
-    )
+def meaning(field: dataclasses.Field) -> str:
+    """Return what an argument means and what it may be; launch itself says the default."""
+    allowed = field.metadata
+    choices = ', '.join(allowed['choices'])
+    numbers = '' if allowed['low'] is None else f'{allowed["low"]} to {allowed["high"]}'
+    return allowed['description'] + (f' ({choices or numbers})' if choices or numbers else '')
+
+
+def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
+    names = (field.name for field in dataclasses.fields(config_type))
+    return {name: LaunchConfiguration(name).perform(context) for name in names}
+
+
+def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
+    """Return the graph's config, of a run that is on disk."""
+    config = to_config(GraphConfig, _words(context, GraphConfig))
     config = dataclasses.replace(config, embodiment=str(claim(config.run, config.embodiment)))
     results_path(config, mode).parent.mkdir(parents=True, exist_ok=True)
-    return [Node(**to_arguments(node, config.log_level)) for node in make_graph(mode, config)]
+    return config
 
 
-def to_config(words: dict[str, str]) -> GraphConfig:
+def to_config(config_type: type, words: dict[str, str]) -> Any:
     """
     Return the config that launch arguments, which are words, describe.
 
-    :raises ValueError: when a word is no number where one is expected.
+    :raises ValueError: when a word is no number, or no truth, where one is expected.
     """
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(GraphConfig)}
-    return GraphConfig(**{name: _to_value(kinds[name], word) for name, word in words.items()})
+    fields = {field.name: field for field in dataclasses.fields(config_type)}
+    return config_type(**{name: _to_value(fields[name], word) for name, word in words.items()})
 
 
-def _to_value(kind: type, word: str) -> Any:
-    return word.lower() in ('true', '1') if kind is bool else kind(word)
+def _to_value(field: dataclasses.Field, word: str) -> Any:
+    kind, choices = type(field.default), field.metadata.get('choices', ())
+    if kind is bool:
+        truths = {'true': True, '1': True, 'false': False, '0': False}
+        if word.lower() not in truths:
+            raise ValueError(f'{field.name}: expected true or false, got {word!r}')
+        return truths[word.lower()]
+    if kind is str:
+        return word.lower() if word.lower() in choices else word
+    try:
+        return kind(word)
+    except ValueError:
+        raise ValueError(f'{field.name}: expected a number, got {word!r}') from None
 
 
 def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:
@@ -62,5 +127,19 @@ def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:
         'remappings': list(node.remappings),
         'output': 'screen',
         'ros_arguments': ['--log-level', f'{node.name}:={log_level}'],
+        'additional_env': node_environment(),
+        'respawn': node.respawn,
+        'respawn_delay': RESPAWN_DELAY_S,
     }
-    return {**arguments, 'on_exit': Shutdown()} if node.executable == 'fleet_node' else arguments
+    return {**arguments, 'on_exit': _end} if node.executable == 'fleet_node' else arguments
+
+
+def _end(event: Any, context: LaunchContext) -> Shutdown:
+    """
+    End everything, since the fleet is done.
+
+    :raises RuntimeError: when it gave up, so that ``ros2 launch`` ends with code 1.
+    """
+    if event.returncode > 0:
+        raise RuntimeError(f'the fleet gave up with code {event.returncode}; its log says why')
+    return Shutdown(reason='the fleet is done')

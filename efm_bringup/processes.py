@@ -12,7 +12,7 @@ import sys
 import tempfile
 from typing import Any, TextIO
 
-from efm_bringup.graph import EXECUTABLES, NodeSpec
+from efm_bringup.graph import EXECUTABLES, node_environment, NodeSpec
 from efm_core.config import check, parameter
 from filelock import FileLock, Timeout
 from honcho import manager
@@ -29,6 +29,7 @@ def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
     command = [
         sys.executable,
         '-m',
+        *(['efm_bringup.respawn', sys.executable, '-m'] if node.respawn else []),
         EXECUTABLES[node.executable],
         '--ros-args',
         '-r',
@@ -145,12 +146,10 @@ def environment(domain: int, discovery_range: str) -> dict[str, str]:
     own = {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': discovery_range,
         'ROS_DOMAIN_ID': str(domain),
-        'EFM_LAUNCHER': str(os.getpid()),
         'PYTHONUNBUFFERED': '1',
         'RCUTILS_COLORIZED_OUTPUT': '0',
-        'OMP_NUM_THREADS': '1',
     }
-    return {**os.environ, **own}
+    return {**os.environ, **node_environment(), **own}
 
 
 def run_processes(

@@ -82,6 +82,10 @@ WORLD_STATE = Topic(
     EVERY,
     'simulator truth: for reports and the demonstrator, never for learning',
 )
+TELEOP_TWIST = Topic(
+    'teleop_twist', 'geometry_msgs/msg/TwistStamped', NEWEST, "how fast a person's hand wants it"
+)
+JOY = Topic('joy', 'sensor_msgs/msg/Joy', EVERY, "a person's buttons")
 DIAGNOSTICS = Topic(
     '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVERY, 'rates, latencies, versions'
 )
@@ -103,6 +107,8 @@ TABLE = (
     RECORDING,
     TRAINER_STATUS,
     WORLD_STATE,
+    TELEOP_TWIST,
+    JOY,
     DIAGNOSTICS,
 )
 

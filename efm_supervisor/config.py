@@ -80,6 +80,26 @@ class RecorderConfig:
 
 
 @dataclass(frozen=True)
+class TeleoperationConfig:
+    """What the teleoperation node needs to know."""
+
+    embodiment: str = parameter('', 'YAML file of the embodiment')
+    axes: str = parameter(
+        '',
+        'Component of the twist (x, y, z, roll, pitch, yaw) for each dimension of the action, '
+        "divided by commas; empty for the embodiment's own axes",
+    )
+    stale_s: float = parameter(0.5, 'A twist older than this means to hold', 's', 0.05, 5.0)
+    start_button: int = parameter(7, 'Begins an episode; -1 for none', '', -1, 63)
+    success_button: int = parameter(3, 'The task is done; -1 for none', '', -1, 63)
+    discard_button: int = parameter(1, 'Not to be learned from; -1 for none', '', -1, 63)
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
 class FleetConfig:
     """What the fleet coordinator needs to know."""
 

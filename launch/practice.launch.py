@@ -1,4 +1,4 @@
-"""Type: ros2 launch efm practice.launch.py fleet:=2 run:=runs/lab."""
+"""Type: ros2 launch efm practice.launch.py fleet:=3 world:=mujoco run:=runs/lab."""
 
 from efm_bringup.launching import describe_graph
 

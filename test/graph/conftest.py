@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 from efm_bringup.graph import KINDS
 import psutil
 import pytest
+from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ('--body', 'tool', '--max-steps', '10')
@@ -76,14 +76,6 @@ class Lab:
         """Return the lines that the fleet has written so far."""
         path = self.run / 'results' / f'{KINDS[verb]}.jsonl'
         return path.read_text().splitlines() if path.is_file() else []
-
-
-def wait_for(fact: Callable[[], Any], what: str, timeout_s: float = 90.0) -> None:
-    """Look until ``fact()`` holds; fail when it does not come to hold."""
-    end = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < end, f'waited {timeout_s} s in vain for {what}'
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope='session')

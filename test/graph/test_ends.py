@@ -10,6 +10,7 @@ from efm_core.release import FILES, MANIFEST
 from efm_trainer.bags import find_bags
 import psutil
 import pytest
+from waiting import wait_for
 
 FOREVER = ('--fleet', 1, '--body', 'tool', '--max-steps', 10, '--episodes', 100_000)
 PROMISE_S = 5.0
@@ -53,6 +54,22 @@ def test_a_node_that_dies_is_named_with_its_last_lines_and_ends_the_run(lab):
     assert 'robot_0/supervisor ended with code -9; its last lines:' in said
     assert 'evaluation-000000: ' in said
     assert len(find_bags(lab.run / 'episodes' / 'evaluation')) >= before
+
+
+def test_with_respawn_a_policy_that_was_killed_comes_back_and_the_run_goes_on(lab):
+    with lab.started('evaluate', *FOREVER, '--use-respawn') as process:
+        first = nodes_of(process)['efm_policy.node']
+        first.kill()
+
+        def another():
+            process.crew = process.children(recursive=True)
+            return nodes_of(process).get('efm_policy.node') not in (None, first)
+
+        wait_for(another, 'another policy')
+        broken = len(lab.results('evaluate'))
+        wait_for(lambda: len(lab.results('evaluate')) > broken + 2, 'episodes after it')
+    lines = [json.loads(line) for line in lab.results('evaluate')]
+    assert lines[-1]['termination'] == 'timeout'
 
 
 def test_two_runs_at_once_never_meet(lab, taught, tmp_path):

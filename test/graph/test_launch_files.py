@@ -6,13 +6,24 @@ import ast
 import dataclasses
 from importlib import import_module
 from itertools import pairwise
+import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from efm_bringup import graph
-from efm_bringup.graph import EVALUATE, EXECUTABLES, GraphConfig, make_graph, PRACTICE, RECORD
+from efm_bringup.config import GraphConfig
+from efm_bringup.graph import (
+    EXECUTABLES,
+    make_graph,
+    make_node,
+    MODES,
+    PARAMETERS,
+    PRACTICE,
+)
+from efm_bringup.parameter_file import read_rules
 from efm_bringup.processes import to_command
 from efm_bringup.run import find_embodiment
+from efm_policy.serving.config import ServingConfig
 from efm_sim.config import DemonstratorConfig, TableConfig
 from efm_supervisor.config import FleetConfig
 from efm_trainer.config import PracticeConfig
@@ -20,12 +31,14 @@ import pytest
 from sources import ROOT
 import yaml
 
-MODES = (RECORD, PRACTICE, EVALUATE)
+NODES = tuple(PARAMETERS)
+ALONE = ('fake_driver', 'gazebo_driver', 'server')  # started beside a graph
 # What a node declares beside its own config; the fleet node has no lifecycle.
 FURTHER = {
     'world_node': (TableConfig,),
     'demonstrator_node': (DemonstratorConfig,),
     'trainer_node': (PracticeConfig,),
+    'server_node': (ServingConfig,),
     'fleet_node': (FleetConfig,),
 }
 
@@ -98,22 +111,18 @@ def config(tmp_path):
     )
 
 
-def launch_file(mode):
-    return ROOT / 'launch' / f'{mode}.launch.py'
+def launch_file(name):
+    return ROOT / 'launch' / f'{name}.launch.py'
 
 
 def words_of(config):
     return {name: str(value) for name, value in dataclasses.asdict(config).items()}
 
 
-def launched(launching, mode, config):
+def launched(description, config, **words):
     """Return what launch would start, by full name."""
-    function = next(
-        entity
-        for entity in launching.describe_graph(mode).args[0]
-        if isinstance(entity, OpaqueFunction)
-    )
-    nodes = function.kwargs['function'](words_of(config), *function.kwargs['args'])
+    function = next(e for e in description.args[0] if isinstance(e, OpaqueFunction))
+    nodes = function.kwargs['function']({**words_of(config), **words})
     assert all(type(node) is Node for node in nodes)
     return {f'{n.kwargs["namespace"]}/{n.kwargs["name"]}'.lstrip('/'): n.kwargs for n in nodes}
 
@@ -121,12 +130,17 @@ def launched(launching, mode, config):
 def started(node):
     """Return namespace, name, remappings and parameters, as the command line says them."""
     command = to_command(node)
+    respawn = command[2] == 'efm_bringup.respawn'
+    assert command[:2] == [sys.executable, '-m']
+    command = command[3:] if respawn else command
+    assert command[:2] == [sys.executable, '-m']
     pairs = list(pairwise(command))
     rules = [value.partition(':=')[::2] for flag, value in pairs if flag == '-r']
     special = {key: value for key, value in rules if key.startswith('__')}
     parameters = [value.partition(':=')[::2] for flag, value in pairs if flag == '-p']
     return {
         'module': command[2],
+        'respawn': respawn,
         'name': special['__node'],
         'namespace': special.get('__ns', '').lstrip('/'),
         'remappings': [rule for rule in rules if not rule[0].startswith('__')],
@@ -145,23 +159,23 @@ def entry_points():
     return ast.literal_eval(assignment.value)
 
 
-def test_there_is_a_launch_file_for_every_graph():
+def test_there_is_a_launch_file_for_every_graph_and_every_node():
     files = {path.name for path in (ROOT / 'launch').glob('*.launch.py')}
-    assert files == {launch_file(mode).name for mode in MODES} | {'harmonic.launch.py'}
+    assert files == {launch_file(name).name for name in (*MODES, *NODES, 'harmonic')}
+    assert {f'{name}_node' for name in NODES} | {'remote_policy_node'} == set(EXECUTABLES)
 
 
-@pytest.mark.parametrize('mode', MODES)
-def test_a_launch_file_only_names_its_graph(mode):
-    docstring, *statements = ast.parse(launch_file(mode).read_text()).body
-    assert docstring.value.value.startswith(f'Type: ros2 launch efm {mode}.launch.py')
+@pytest.mark.parametrize('name', [*MODES, *NODES])
+def test_a_launch_file_only_names_its_graph_or_its_node(name):
+    describe = 'describe_graph' if name in MODES else 'describe_node'
+    docstring, *statements = ast.parse(launch_file(name).read_text()).body
+    assert docstring.value.value.startswith(f'Type: ros2 launch efm {name}.launch.py')
     imported, function = statements
     assert isinstance(imported, ast.ImportFrom)
-    assert (imported.module, [n.name for n in imported.names]) == (
-        'efm_bringup.launching',
-        ['describe_graph'],
-    )
+    assert imported.module == 'efm_bringup.launching'
+    assert [alias.name for alias in imported.names] == [describe]
     assert function.name == 'generate_launch_description'
-    assert ast.unparse(function.body[-1]) == f"return describe_graph('{mode}')"
+    assert ast.unparse(function.body[-1]) == f"return {describe}('{name}')"
     assert len(function.body) == 2
 
 
@@ -171,9 +185,11 @@ def test_setup_installs_the_executables_that_the_graph_names():
         assert callable(import_module(module).main)
 
 
+@pytest.mark.parametrize('changes', [{}, {'namespace': 'lab/west', 'use_respawn': True}])
 @pytest.mark.parametrize('mode', MODES)
-def test_launch_and_efm_start_the_same_nodes(launching, config, mode):
-    by_launch = launched(launching, mode, config)
+def test_launch_and_efm_start_the_same_nodes(launching, config, mode, changes):
+    config = dataclasses.replace(config, **changes)
+    by_launch = launched(launching.describe_graph(mode), config)
     config = dataclasses.replace(config, embodiment=f'{config.run}/embodiment.yaml')
     by_efm = {node.full_name: started(node) for node in make_graph(mode, config)}
     assert set(by_launch) == set(by_efm)
@@ -181,26 +197,47 @@ def test_launch_and_efm_start_the_same_nodes(launching, config, mode):
         node = by_launch[name]
         assert node['package'] == 'efm'
         assert EXECUTABLES[node['executable']] == process['module']
-        for key in ('name', 'namespace', 'remappings'):
+        for key in ('name', 'namespace', 'remappings', 'respawn'):
             assert node[key] == process[key], f'{name}: {key}'
         assert node['parameters'] == [process['parameters']], name
         assert node['ros_arguments'] == ['--log-level', f'{node["name"]}:=info']
+        assert node['additional_env'].keys() == {'EFM_LAUNCHER', 'OMP_NUM_THREADS'}
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_the_files_of_the_nodes_together_start_the_graph(launching, config, mode):
+    whole = launched(launching.describe_graph(mode), config)
+    for full_name, node in whole.items():
+        robot, _, name = full_name.rpartition('/')
+        words = {'mode': mode, 'robot': robot or 'nobody'}
+        assert launched(launching.describe_node(name), config, **words) == {full_name: node}
+
+
+def test_every_node_is_in_a_graph_or_started_beside_one(config):
+    taught = dataclasses.replace(config, source='teleoperation')
+    graphs = [make_graph(mode, c) for mode in MODES for c in (config, taught)]
+    assert {node.name for nodes in graphs for node in nodes} == set(NODES) - set(ALONE)
 
 
 @pytest.mark.parametrize('mode', MODES)
 def test_when_the_fleet_is_done_the_launch_ends(launching, config, mode):
-    nodes = launched(launching, mode, config)
-    ending = {name for name, node in nodes.items() if isinstance(node.get('on_exit'), Shutdown)}
-    assert ending == {'fleet'}
+    nodes = launched(launching.describe_graph(mode), config)
+    assert {name for name, node in nodes.items() if 'on_exit' in node} == {'fleet'}
+    on_exit = nodes['fleet']['on_exit']
+    assert isinstance(on_exit(SimpleNamespace(returncode=0), None), Shutdown)
+    with pytest.raises(RuntimeError, match='the fleet gave up with code 1'):
+        on_exit(SimpleNamespace(returncode=1), None)
 
 
-def test_launch_arguments_are_the_options_of_efm(launching):
-    arguments = [
-        entity
-        for entity in launching.describe_graph(PRACTICE).args[0]
-        if isinstance(entity, DeclareLaunchArgument)
-    ]
-    fields = dataclasses.fields(GraphConfig)
+@pytest.mark.parametrize('name', [PRACTICE, 'policy'])
+def test_launch_arguments_are_the_options_of_efm(launching, name):
+    describe, types = (
+        (launching.describe_graph, [GraphConfig])
+        if name in MODES
+        else (launching.describe_node, [launching.NodeConfig, GraphConfig])
+    )
+    arguments = [e for e in describe(name).args[0] if isinstance(e, DeclareLaunchArgument)]
+    fields = [field for config_type in types for field in dataclasses.fields(config_type)]
     assert [argument.args[0] for argument in arguments] == [field.name for field in fields]
     for argument, field in zip(arguments, fields, strict=True):
         assert argument.kwargs['default_value'] == str(field.default)
@@ -208,20 +245,27 @@ def test_launch_arguments_are_the_options_of_efm(launching):
 
 
 def test_the_words_of_a_launch_become_the_config(launching):
-    assert launching.to_config(words_of(GraphConfig())) == GraphConfig()
+    assert launching.to_config(GraphConfig, words_of(GraphConfig())) == GraphConfig()
     words = {'fleet': '4', 'lockstep': 'false', 'run': 'runs/7', 'body': 'tool', 'seed': '12'}
-    assert launching.to_config(words) == GraphConfig(
+    assert launching.to_config(GraphConfig, words) == GraphConfig(
         fleet=4, lockstep=False, run='runs/7', body='tool', seed=12
     )
-    assert launching.to_config({'lockstep': 'True'}).lockstep
+    assert launching.to_config(GraphConfig, {'lockstep': 'True'}).lockstep
+    assert launching.to_config(GraphConfig, {'use_sim_time': 'True'}).use_sim_time == 'true'
 
 
 @pytest.mark.parametrize(
-    ('word', 'complaint'), [('many', 'many'), ('9', 'fleet: expected 1 to 8 robots, got 9')]
+    ('words', 'complaint'),
+    [
+        ({'fleet': 'many'}, "fleet: expected a number, got 'many'"),
+        ({'fleet': '9'}, 'fleet: expected 1 to 8 robots, got 9'),
+        ({'autostart': 'flase'}, "autostart: expected true or false, got 'flase'"),
+        ({'world': 'moon'}, 'world: expected one of mujoco, gazebo, gym, real'),
+    ],
 )
-def test_a_word_that_is_no_number_of_robots_is_refused(launching, word, complaint):
+def test_a_word_that_cannot_be_meant_is_refused(launching, words, complaint):
     with pytest.raises(ValueError, match=complaint):
-        launching.to_config({'fleet': word})
+        launching.to_config(GraphConfig, words)
 
 
 def configs_of(executable):
@@ -239,19 +283,41 @@ def configs_of(executable):
 
 @pytest.mark.parametrize('world', ['mujoco', 'gazebo', 'real'])
 @pytest.mark.parametrize('mode', MODES)
-def test_every_parameter_that_is_given_is_declared(config, mode, world):
-    for node in make_graph(mode, dataclasses.replace(config, world=world)):
+@pytest.mark.parametrize('name', NODES)
+def test_every_parameter_that_is_given_is_declared(config, name, mode, world):
+    config = dataclasses.replace(config, world=world, source='teleoperation')
+    if (name, world) == ('world', 'real'):
+        with pytest.raises(ValueError, match='world: expected one that is simulated, got real'):
+            make_node(name, mode, config)
+        return
+    node = make_node(name, mode, config)
+    own = dict(node.parameters)
+    if name != 'fleet':  # what every lifecycle node has
+        assert {type(own.pop(key)) for key in ('use_sim_time', 'autostart')} == {bool}
+    declared = {
+        field.name: field
+        for config_type in configs_of(node.executable)
+        for field in dataclasses.fields(config_type)
+    }
+    for key, value in own.items():
+        assert key in declared, key
+        assert type(value) is type(declared[key].default), key
+    for config_type in configs_of(node.executable):
+        names = {field.name for field in dataclasses.fields(config_type)}
+        config_type(**{k: v for k, v in own.items() if k in names})
+
+
+def test_the_example_of_a_file_of_parameters_names_what_is_declared():
+    for rule in read_rules(str(ROOT / 'config' / 'parameters.yaml'), NODES):
+        name = rule.pattern.split('/')[-1]
         declared = {
-            field.name: field
-            for config_type in configs_of(node.executable)
+            field.name: type(field.default)
+            for config_type in configs_of(f'{name}_node')
             for field in dataclasses.fields(config_type)
         }
-        for name, value in node.parameters.items():
-            assert name in declared, f'{node.executable}: {name}'
-            assert type(value) is type(declared[name].default), f'{node.executable}: {name}'
-        for config_type in configs_of(node.executable):
-            names = {field.name for field in dataclasses.fields(config_type)}
-            config_type(**{k: v for k, v in node.parameters.items() if k in names})
+        assert {key: type(value) for key, value in rule.parameters.items()}.items() <= (
+            declared.items()
+        )
 
 
 def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
@@ -266,29 +332,24 @@ def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
             'robot': robot,
         }  # fmt: skip
         (config_type,) = configs_of(node.executable)
-        config_type(**node.parameters)
+        own = {field.name for field in dataclasses.fields(config_type)}
+        config_type(**{k: v for k, v in node.parameters.items() if k in own})
+        assert node.parameters.keys() - own == {'use_sim_time', 'autostart'}
         assert nodes[f'{robot}/reward'].executable == 'reward_node'
 
 
-def test_the_environment_that_the_embodiment_names_is_asked_for_and_has_no_demonstrator(config):
-    gym = dataclasses.replace(config, world='gym')
-    nodes = {node.executable: node for node in make_graph(PRACTICE, gym)}
-    assert nodes['world_node'].parameters['simulator'] == 'gym'
-    with pytest.raises(ValueError, match='the demonstrator knows, mujoco; got gym'):
-        make_graph(RECORD, gym)
-
-
-def test_practice_whose_bags_the_trainer_would_not_find_is_refused(config):
-    with pytest.raises(
-        ValueError, match='folder: expected none, since the trainer reads practice'
-    ):
-        make_graph(PRACTICE, dataclasses.replace(config, folder='elsewhere'))
-    assert make_graph(PRACTICE, dataclasses.replace(config, folder='practice'))
-
-
-def test_without_the_simulation_the_robot_brings_its_own_world(config):
-    nodes = make_graph(PRACTICE, dataclasses.replace(config, world='real'))
-    assert 'world_node' not in {node.executable for node in nodes}
+def test_the_page_about_launch_has_every_file_and_every_argument(launching):
+    page = (ROOT / 'docs' / 'launch.md').read_text()
+    rows = [
+        f'| `{field.name}` | {f"`{field.default}`" if field.default != "" else ""} '
+        f'| {launching.meaning(field)} |'
+        for config_type in (launching.NodeConfig, GraphConfig)
+        for field in dataclasses.fields(config_type)
+    ]
+    missing = [row for row in rows if row not in page]
+    assert not missing, 'docs/launch.md lacks:\n' + '\n'.join(missing)
+    named = set(re.findall(r'^\| `(\w+)\.launch\.py` \|', page, re.M))
+    assert named == {*MODES, *NODES, 'harmonic'}
 
 
 @pytest.mark.parametrize('mode', MODES)

@@ -11,6 +11,18 @@ import pytest
 from sources import imports, name, python_files, ROOT
 
 PACKAGES = {'efm': ROOT, 'efm_interfaces': ROOT / 'efm_interfaces'}
+REQUIREMENTS = [
+    'ros',
+    'robot',
+    'sim',
+    'trainer',
+    'vlm',
+    'text',
+    'ablation',
+    'pusht',
+    'test',
+    'colcon',
+]
 SETUP = (ROOT / 'setup.py').read_text()
 
 
@@ -84,7 +96,8 @@ def test_every_requirement_is_pinned():
     pinned = re.findall(r'^([\w-]+)==', read('constraints'), re.MULTILINE)
     wanted = [
         line
-        for kind in ('ros', 'robot', 'sim', 'trainer', 'vlm', 'text', 'ablation', 'pusht', 'test')
+        for kind in REQUIREMENTS
+        if kind != 'constraints'
         for line in read(kind).splitlines()
         if not line.startswith('#')
     ]

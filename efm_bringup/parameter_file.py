@@ -1,0 +1,82 @@
+"""
+A ROS 2 file of parameters, laid over the node graph before anything starts.
+
+Keys are names of nodes as ROS 2 writes them: ``/robot_0/policy``, ``/*/policy``, ``/**``, or
+nested namespaces. A name without a slash at its front is that of every node so called, in whatever
+namespace. Later entries win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import re
+from typing import Any, NamedTuple
+
+from efm_core.config import expect
+import yaml
+
+PARAMETERS = 'ros__parameters'
+
+
+class Rule(NamedTuple):
+    """Parameters for the nodes whose full names fit a pattern."""
+
+    pattern: str
+    parameters: dict[str, Any]
+
+
+def read_rules(path: str, nodes: tuple[str, ...]) -> list[Rule]:
+    """
+    Return the rules of a file, in its order.
+
+    :param nodes: the names that a node of the suite can have.
+    :raises OSError: when it cannot be read.
+    :raises ValueError: when it is no file of parameters, or names a node that there is not.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path}: expected YAML, got {error}') from error
+    rules = [*_rules('', content or {}, path)]
+    for rule in rules:
+        last = rule.pattern.split('/')[-1]
+        known = ', '.join(nodes)
+        expect(last in (*nodes, '*', '**'), path, f'nodes of {known}', repr(rule.pattern))
+    return rules
+
+
+def _rules(prefix: str, content: Any, path: str) -> Iterator[Rule]:
+    """Yield what a mapping and the namespaces in it say."""
+    expect(isinstance(content, dict), path, f'a mapping under {prefix!r}', repr(content))
+    for key, value in content.items():
+        if key == PARAMETERS:
+            given = isinstance(value, dict) and bool(prefix)
+            expect(given, path, f'a node and its parameters at {prefix!r}', repr(value))
+            yield Rule(prefix, dict(_flat('', value)))
+        else:
+            yield from _rules(f'{prefix}/{key}' if prefix else key, value, path)
+
+
+def _flat(prefix: str, parameters: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield parameters with their names in dots."""
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            yield from _flat(f'{prefix}{key}.', value)
+        else:
+            yield f'{prefix}{key}', value
+
+
+def select(rules: list[Rule], full_name: str) -> dict[str, Any]:
+    """Return the parameters of the node ``full_name``, which starts with a slash."""
+    chosen: dict[str, Any] = {}
+    for rule in rules:
+        if _expression(rule.pattern).fullmatch(full_name):
+            chosen.update(rule.parameters)
+    return chosen
+
+
+def _expression(pattern: str) -> re.Pattern:
+    absolute = pattern if pattern.startswith('/') else f'/**/{pattern}'
+    words = {'*': r'/\w+', '**': r'(/\w+)*'}
+    return re.compile(''.join(words.get(w, '/' + re.escape(w)) for w in absolute[1:].split('/')))

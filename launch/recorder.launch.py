@@ -1,0 +1,8 @@
+"""Type: ros2 launch efm recorder.launch.py robot:=robot_0 run:=runs/lab."""
+
+from efm_bringup.launching import describe_node
+
+
+def generate_launch_description():
+    """Return one robot's recorder."""
+    return describe_node('recorder')

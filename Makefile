@@ -16,7 +16,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo test lint unit experiments vlm ros graph bench-graph clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo test lint unit experiments vlm ros graph bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -92,6 +92,12 @@ run-%:
 
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py
+
+bench-inference: setup  ## torch, onnxruntime, LeRobot's ACT and the node, from picture to action; JSON in the last line
+	@test $(VENV)/act -nt requirements/act.txt || { rm -rf $(VENV)/act; \
+		$(PIP) --no-deps --target $(VENV)/act -r requirements/act.txt && touch $(VENV)/act; } || \
+		echo 'ACT cannot be had; its figures will be null' >&2
+	$(BIN)/python benchmarks/inference.py
 
 clean:  ## remove what was built; the runs stay
 	rm -rf $(VENV) build install log *.egg-info .ruff_cache

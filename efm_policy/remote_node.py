@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from efm_core.config import expect
@@ -36,14 +35,14 @@ class RemotePolicyNode(ActingNode):
         super().__init__('policy', **kwargs)
 
     def build(self) -> None:
-        """Connect the topics; begin to connect to the server."""
+        """Connect the topics; get ready to ask the server."""
         config = self.config
         self.connect()
         robot = config.robot or self.get_namespace().strip('/').replace('/', '.')
         expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
         self._held: EpisodeEvent | None = None
         self._remote = Remote(
-            partial(Client, config.server, robot, config.server_ca, config.token),
+            Client(config.server, robot, config.server_ca, config.token),
             self.embodiment,
             config.answer_timeout_s,
             self.health,

@@ -17,7 +17,7 @@ import numpy as np
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0  # back-off of what failed
 CONNECT_S = 2.0  # an attempt to connect may take this long
 ALIVE_S = 2.0  # a connection over which nothing came for this long is looked at
-LATE = 'DEADLINE_EXCEEDED'
+LATE, GONE = 'DEADLINE_EXCEEDED', 'UNAVAILABLE'
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Client:
     :param server: ``host:port``.
     :param authority: PEM file that the server's certificate is checked against; empty for no TLS.
     :param token: private file with the robot's token; empty for none.
-    :param heard: called with whether there is a connection, whenever that changes.
     """
 
     def __init__(
@@ -50,10 +49,9 @@ class Client:
         robot: str,
         authority: str = '',
         token: str = '',
-        heard: Callable[[bool], None] = bool,
     ):
         """
-        Begin to connect.
+        Get ready; the first question connects.
 
         :raises ValueError: when the server is beyond this host and would be asked without TLS, or
             the token's file is open to others.
@@ -73,8 +71,6 @@ class Client:
             )
             for name, kinds in wire.METHODS.items()
         }
-        ready = grpc.ChannelConnectivity.READY
-        self._channel.subscribe(lambda state: heard(state == ready), try_to_connect=True)
 
     def begin(self, then: Callable[[Any], None], seconds: float, **fields: Any) -> None:
         """Ask to begin an episode; ``fields`` of ``BeginRequest``."""

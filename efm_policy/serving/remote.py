@@ -15,7 +15,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_policy.policy import PolicyAction
-from efm_policy.serving.client import Failure, FIRST_RETRY_S, LAST_RETRY_S, LATE, to_action
+from efm_policy.serving.client import Failure, FIRST_RETRY_S, GONE, LAST_RETRY_S, LATE, to_action
 import numpy as np
 
 LOST = 'FAILED_PRECONDITION'  # the server does not know of the episode
@@ -65,7 +65,7 @@ class Remote:
 
     def __init__(
         self,
-        make_client: Callable[..., Any],
+        client: Any,
         embodiment: Embodiment,
         timeout_s: float,
         health: Any,
@@ -76,9 +76,9 @@ class Remote:
         clock: Callable[[], float] = time.monotonic,
     ):
         """
-        Begin to connect.
+        Get ready; ``begin`` asks first.
 
-        :param make_client: returns a ``Client``; it is given what hears of the connection.
+        :param client: a ``Client``; it is closed with this.
         :param timeout_s: longest wait for an answer that has no deadline [s].
         """
         self._embodiment, self._timeout_s = embodiment, timeout_s
@@ -87,8 +87,8 @@ class Remote:
         self.busy, self.begun, self.version = False, False, 0
         self._start: Start | None = None
         self._beginning, self._try_at, self._pause = False, 0.0, FIRST_RETRY_S
-        self._heard(False)
-        self._client = make_client(heard=self._heard)
+        self._client = client
+        self._health.facts['server'] = 'not connected'
 
     def begin(self, start: Start) -> bool:
         """Return whether the server has begun this episode; ask it to if it has not."""
@@ -139,8 +139,11 @@ class Remote:
         self.end()
         self._client.close()
 
-    def _heard(self, connected: bool) -> None:
-        self._health.facts['server'] = 'connected' if connected else 'not connected'
+    def _heard(self, outcome: Any) -> None:
+        """Note whether the server is there; an answer that did not come in time says neither."""
+        code = outcome.code if isinstance(outcome, Failure) else ''
+        if code != LATE:
+            self._health.facts['server'] = 'not connected' if code == GONE else 'connected'
 
     def _later(self, then: Callable[..., None], what: Any) -> Callable[[Any], None]:
         return lambda outcome: self._post(partial(then, what, outcome))
@@ -160,6 +163,7 @@ class Remote:
         )
 
     def _began(self, start: Start, outcome: Any) -> None:
+        self._heard(outcome)
         if start is not self._start:
             return
         self._beginning = False
@@ -176,6 +180,7 @@ class Remote:
         self._on_begun()
 
     def _answered(self, question: Question, outcome: Any) -> None:
+        self._heard(outcome)
         self.busy = False
         if self._start is None or question.episode_id != self._start.episode_id:
             self._on_answer(question, None)

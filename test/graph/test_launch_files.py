@@ -320,7 +320,6 @@ def test_the_example_of_a_file_of_parameters_names_what_is_declared():
         )
 
 
-<<<<<<< HEAD
 def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
     served = dataclasses.replace(config, server='gpu-box:50051', server_ca='ca.pem', tokens='/t')
     nodes = {node.full_name: node for node in make_graph(PRACTICE, served)}
@@ -351,27 +350,6 @@ def test_the_page_about_launch_has_every_file_and_every_argument(launching):
     assert not missing, 'docs/launch.md lacks:\n' + '\n'.join(missing)
     named = set(re.findall(r'^\| `(\w+)\.launch\.py` \|', page, re.M))
     assert named == {*MODES, *NODES, 'harmonic'}
-=======
-def test_the_environment_that_the_embodiment_names_is_asked_for_and_has_no_demonstrator(config):
-    gym = dataclasses.replace(config, world='gym')
-    nodes = {node.executable: node for node in make_graph(PRACTICE, gym)}
-    assert nodes['world_node'].parameters['simulator'] == 'gym'
-    with pytest.raises(ValueError, match='the demonstrator knows, mujoco; got gym'):
-        make_graph(RECORD, gym)
-
-
-def test_practice_whose_bags_the_trainer_would_not_find_is_refused(config):
-    with pytest.raises(
-        ValueError, match='folder: expected none, since the trainer reads practice'
-    ):
-        make_graph(PRACTICE, dataclasses.replace(config, folder='elsewhere'))
-    assert make_graph(PRACTICE, dataclasses.replace(config, folder='practice'))
-
-
-def test_without_the_simulation_the_robot_brings_its_own_world(config):
-    nodes = make_graph(PRACTICE, dataclasses.replace(config, world='real'))
-    assert 'world_node' not in {node.executable for node in nodes}
->>>>>>> b555d92 (make bench-inference: torch, torch.compile, onnxruntime, LeRobot's ACT and the node, beside each other)
 
 
 @pytest.mark.parametrize('mode', MODES)

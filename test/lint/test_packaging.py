@@ -19,6 +19,7 @@ REQUIREMENTS = [
     'vlm',
     'text',
     'ablation',
+    'act',
     'pusht',
     'test',
     'colcon',
@@ -96,23 +97,8 @@ def test_every_requirement_is_pinned():
     pinned = re.findall(r'^([\w-]+)==', read('constraints'), re.MULTILINE)
     wanted = [
         line
-<<<<<<< HEAD
         for kind in REQUIREMENTS
         if kind != 'constraints'
-=======
-        for kind in (
-            'ros',
-            'robot',
-            'sim',
-            'trainer',
-            'vlm',
-            'text',
-            'ablation',
-            'act',
-            'pusht',
-            'test',
-        )
->>>>>>> b555d92 (make bench-inference: torch, torch.compile, onnxruntime, LeRobot's ACT and the node, beside each other)
         for line in read(kind).splitlines()
         if not line.startswith('#')
     ]

@@ -191,6 +191,7 @@ def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shel
     events.publish(make_event('first', T0, embodiment_hash=robot.hash))
     for step, picture in enumerate(frames(7)):
         camera.publish(from_image(picture, T0 + step * PERIOD))
+        stage.spin_until(lambda: actions, 'the first chunk')  # so the episode has begun
     stage.spin_until(lambda: len(actions) >= 3 and len(seen) >= 3, 'three chunks')
     assert [(to_stamp(a) - T0) // PERIOD for a in actions] == [0, 3, 6]
     assert [(to_stamp(o) - T0) // PERIOD for o in seen] == [0, 3, 6]

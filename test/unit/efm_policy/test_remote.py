@@ -33,14 +33,10 @@ class Robot:
         self.begins, self.acts, self.begun, self.answers = [], [], 0, []
         self.closed = False
         self.remote = Remote(
-            self._connect, table_arm(), 2.0, self.health, lambda task: task(),
+            self, table_arm(), 2.0, self.health, lambda task: task(),
             lambda: self.now, self._on_begun, lambda *answer: self.answers.append(answer),
             lambda: self.time,
         )  # fmt: skip
-
-    def _connect(self, heard):
-        self.heard = heard
-        return self
 
     def _on_begun(self):
         self.begun += 1
@@ -259,8 +255,17 @@ def test_a_begin_that_was_overtaken_by_another_episode_means_nothing(robot):
 
 def test_it_says_whether_it_is_connected(robot):
     assert robot.health.facts['server'] == 'not connected'
-    robot.heard(True)
+    robot.begin_well()
     assert robot.health.facts['server'] == 'connected'
+    for code, said in (
+        ('UNAVAILABLE', 'not connected'),
+        ('DEADLINE_EXCEEDED', 'not connected'),
+        ('INTERNAL', 'connected'),
+        ('DEADLINE_EXCEEDED', 'connected'),
+    ):
+        robot.ask()
+        robot.fail(code)
+        assert robot.health.facts['server'] == said, code
 
 
 def test_closing_ends_the_connection(robot):

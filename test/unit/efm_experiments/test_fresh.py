@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from efm_experiments.studies import dictionary, fresh
+from efm_experiments.studies import dictionary, fresh, unheard
 from efm_experiments.studies.canonical import Canonicaliser
 from efm_experiments.studies.fresh import Asked, rename, rephrase
 from efm_experiments.table.setting import worlds
@@ -131,7 +131,23 @@ def test_a_dictionary_defines_what_the_encoder_cannot_tell(encoder):
     for shape, words in language.UNSEEN_SHAPE_WORDS.items():
         for word in words:
             assert plain(f'push the navy {word}') == f'push the blue {shape}'
-    assert dictionary.colour_votes('fern', COLOURS) == {}  # a plant: here the encoder decides
+
+
+def test_people_were_asked_what_colour_a_name_is():
+    colours = {name: frozenset() for name in ('red', 'blue', 'green', 'yellow')}
+    assert dictionary.surveyed('raspberry', colours) == {'red': 1.0}
+    assert dictionary.surveyed('denim', colours) == {'blue': 1.0}
+    assert dictionary.surveyed('grape', colours) == {}  # a purple is none of them
+    assert dictionary.surveyed('charcoal', colours) == {}
+    assert dictionary.surveyed('nobody says so', colours) == {}
+
+
+def test_the_words_of_the_last_test_set_are_in_no_other():
+    known = (language.COLOUR_WORDS, language.UNSEEN_COLOUR_WORDS, fresh.COLOUR_WORDS)
+    shapes = (language.SHAPE_WORDS, language.UNSEEN_SHAPE_WORDS, fresh.SHAPE_WORDS)
+    for own, others in ((unheard.COLOUR_WORDS, known), (unheard.SHAPE_WORDS, shapes)):
+        taken = {word for other in others for words in other.values() for word in words}
+        assert taken.isdisjoint(word for words in own.values() for word in words)
 
 
 @pytest.fixture
@@ -152,9 +168,16 @@ def small_dictionary(tmp_path, monkeypatch):
         one.cache_clear()
 
 
-def test_only_senses_about_a_colour_count_and_of_several_colours_the_last(small_dictionary):
+def test_definitions_about_a_colour_come_first_and_of_several_colours_the_last(small_dictionary):
     assert dictionary.senses('olive')[0] == ['a', 'small', 'green', 'fruit']
     assert dictionary.colour_votes('olive', COLOURS) == {'green': 1 / 2}
     assert dictionary.colour_votes('olive yellow', COLOURS) == {'green': 1 / 2, 'yellow': 10.0}
     assert dictionary.senses('olives') == []
     assert dictionary.colour_votes('olives', COLOURS) == {}
+
+
+def test_what_is_like_a_known_shape_has_it(small_dictionary):
+    shapes = {'cube': frozenset({'box', 'cube'}), 'cylinder': frozenset({'round', 'can'})}
+    assert dictionary.shape_votes('boxy object', shapes) == {'cube': 10.0}
+    assert dictionary.shape_votes('rounded block', shapes) == {'cylinder': 10.0}
+    assert dictionary.shape_votes('canal', shapes) == {}

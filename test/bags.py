@@ -35,7 +35,7 @@ def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **field
         seed=100 + index,
         observations=rng.integers(0, 256, size, np.uint8),
         stamps=(1 + space.chunk * np.arange(steps + 1, dtype=np.int64)) * PERIOD_NS,
-        tokens=tokens.astype(np.int64).reshape(steps, -1),
+        tokens=tokens.astype(np.int64).reshape(steps, space.chunk * len(space.names)),
         actions=(low + (high - low) * tokens / (np.array(space.levels) - 1)).astype(np.float32),
         log_probs=rng.uniform(-5, -1, steps).astype(np.float32),
         steps_to_go=np.linspace(steps, 0, steps + 1, dtype=np.float32),

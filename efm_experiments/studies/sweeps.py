@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 ABOUT = f"""
 The numbers that all experiments share (gamma 0.9, c 0.1, s 2 on two observations, 8 episodes an
 update, 61 bins of steps-to-go, 11 of each action, temperature 1, learning rate 1e-3; samples teach
-once), and one of them changed at a time. Stage 1 is the same for all cells of a seed where its bins are. The cell `paper` has the
-paper's batch (16 x 64 samples), c 0.05 and a learning rate of 3e-4.
+once), and one of them changed at a time. Stage 1 is the same for all cells of a seed where its
+bins are. The cell `paper` has the paper's batch (16 x 64 samples), c 0.05 and a learning rate of
+3e-4.
 {COMMON}"""
 DEFAULT = 'default'
 PAPER = {

@@ -45,6 +45,7 @@ def test_steps_to_go_is_the_mean_of_a_distribution(judge):
 
 
 def test_success_needs_two_observations_in_a_row_at_or_below_the_threshold(judge):
+    judge._rules = EpisodeRules(success_threshold=2.0, success_dwell=2)
     found = verdicts(judge, [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
     assert [one.success for one in found] == [False, False, False, False, True, True, False]
     assert [one.steps_to_go for one in found] == pytest.approx([9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])

@@ -21,7 +21,8 @@ def small_embodiment() -> Embodiment:
     """Return the table with small pictures and a sign-magnitude tokeniser as in the paper."""
     embodiment = load_embodiment(TABLE_ARM)
     camera = replace(embodiment.cameras[0], height=16, width=16, crop=(0, 0, 0, 0))
-    return replace(embodiment, cameras=(camera,), observation_size=(16, 16))
+    rules = replace(embodiment.episode, success_threshold=2.0, success_dwell=2)
+    return replace(embodiment, cameras=(camera,), observation_size=(16, 16), episode=rules)
 
 
 class FakeTextEncoder:

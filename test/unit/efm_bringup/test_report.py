@@ -32,7 +32,7 @@ def put(run, stage, kind, successes, failures):
             true_success_per_step=truth,
             outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
             termination=Termination.SUCCESS_DETECTED if success else Termination.TIMEOUT,
-            steps_to_go=np.array([20, 17, 14, 11, 8, 5, 3, 1, 0.5], np.float32) + 9 * (not success),
+            steps_to_go=np.array([20, 17, 14, 11, 8, 5, 3, 1, 1], np.float32) + 9 * (not success),
         )
         write_bag(episode, folder / f'{index:06d}')
 

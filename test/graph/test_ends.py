@@ -20,7 +20,10 @@ def nodes_of(process):
     """Return the processes of the nodes, by their module."""
     found = {}
     for child in process.crew:
-        words = child.cmdline()
+        try:
+            words = child.cmdline()
+        except psutil.NoSuchProcess:  # it has just ended, or is a zombie
+            continue
         if '--ros-args' in words:
             found[words[words.index('-m') + 1]] = child
     return found

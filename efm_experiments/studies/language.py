@@ -31,7 +31,7 @@ Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 
 - `fresh phrasing`, `fresh phrasing, pairs`, `fresh synonym`: the test set, in
   `efm_experiments/studies/fresh.py`. 30 patterns, 14 verbs, 10 prepositions, 12 colour words and
   8 shape words, none of them in any other split; written down once, before anything was measured
-  on them, and no decision was made on them since.
+  on them, and no decision was made on them but for the dictionary below.
 - `..., canonical`: the same sentences, but names with unknown words are put into plain ones first,
   by what the frozen sentence encoder says is nearest (`efm_experiments/studies/canonical.py`);
   nothing is retrained. How it goes about it was chosen on the words of `synonym`: only its row on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import asdict
+import gzip
 import io
 import json
 from pathlib import Path
@@ -32,8 +33,9 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
     :param command: what anybody types to get the same.
     """
     experiment, target = load(name), folder / 'results' / name
-    write_whole(target / 'results.csv', to_csv(results))
     write_whole(target / 'results.json', to_json(experiment, results, command))
+    tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # the same bytes every time
+    write_whole(target / 'results.csv.gz', tidy)
     with rc_context(STYLE):
         for word, figure in experiment.plot(results).items():
             figure.savefig(target / f'{word}.png', dpi=110)

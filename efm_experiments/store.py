@@ -37,10 +37,11 @@ class Store:
         write_whole(self.path(record.cell, record.seed), text)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that nobody ever finds half of it."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that nobody ever finds half of it."""
+    plain = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix='.', delete=False) as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as file:
+        file.write(plain)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)

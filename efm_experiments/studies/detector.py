@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from efm_core.episode import Episode
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, COLOURS
 from efm_experiments.table.demonstrations import demonstrations
 from efm_experiments.table.examination import examine, figures, steps_left
@@ -161,7 +161,7 @@ NAMES = ('precision', 'recall', 'false_success')
 def entry(results: Results, name: str, index: int) -> str:
     """Return one number of a list over seeds, where it is defined."""
     found = [values[index] for values in results.values(results.cells[0], name)]
-    return over_seeds([value for value in found if value is not None]).text(100)
+    return rate_over_seeds([value for value in found if value is not None]).text(100)
 
 
 def calibration_table(results: Results) -> Table:

@@ -9,7 +9,7 @@ import functools
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.learners.cautious import (
     attempted,
     Cautious,
@@ -105,7 +105,7 @@ def cells(config: Arm) -> dict[str, Arm]:
 
 
 def run_cell(arm: Arm, seed: int) -> dict:
-    """Return what practice with one reward model reaches; the plain cell compares both models."""
+    """Return what practice with one reward model reaches; the plain cell compares all models."""
     setting, plain = arm.setting, make_team(arm.setting, seed)
     material = gather(setting, arm.fresh, seed)
     if arm.kind == PLAIN:
@@ -302,7 +302,7 @@ def frontier_table(results: Results, word: str) -> Table:
     rows = []
     for kind in COMPARED:
         at = [best_recall(results, f'{kind}_{word}', dwell) for dwell in DWELLS]
-        rows.append([kind, *(over_seeds(found).text(100) for found in at)])
+        rows.append([kind, *(rate_over_seeds(found).text(100) for found in at)])
     head = ('model', *(f'recall, dwell {dwell} [%]' for dwell in DWELLS))
     few = f'{100 * ALLOWED:.0f} %'
     caption = f'Highest recall at {few} of false successes, if s were known ({word} practice)'
@@ -335,7 +335,7 @@ def failure_table(results: Results) -> Table:
 
 def estimate(values: list) -> str:
     """Return shares over seeds in percent, where they are defined."""
-    return over_seeds([value for value in values if value is not None]).text(100)
+    return rate_over_seeds([value for value in values if value is not None]).text(100)
 
 
 def plot(results: Results) -> dict[str, Figure]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_episodes, over_seeds, paired_over_seeds
+from efm_experiments.intervals import over_episodes, paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, bars
 from efm_experiments.studies.canonical import Canonicaliser
 from efm_experiments.studies.fresh import Asked, rename, rephrase
@@ -136,7 +136,7 @@ def summarise(results: Results) -> list[Table]:
         together = [
             0 <= at <= LIMIT for run in results.values(cell, f'reached_after_{name}') for at in run
         ]
-        shown = (over_seeds(before), over_seeds(after), over_episodes(together), lost)
+        shown = (rate_over_seeds(before), rate_over_seeds(after), over_episodes(together), lost)
         rows.append([name, *(estimate.text(100) for estimate in shown)])
     head = (
         'asked',
@@ -169,7 +169,7 @@ def plot(results: Results) -> dict[str, Figure]:
     (cell,) = results.cells
     figure, (axes,) = axes_of(1, 6.0)
     figure.set_figheight(0.8 + 0.42 * len(WAYS))
-    bars(axes, {name: over_seeds(rates(results, cell, f'after_{name}')) for name in WAYS})
+    bars(axes, {name: rate_over_seeds(rates(results, cell, f'after_{name}')) for name in WAYS})
     axes.set(xlim=(0, 105), xlabel=f'success within {LIMIT} steps [%], after practice')
     return {'splits': figure}
 

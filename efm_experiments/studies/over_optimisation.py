@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Record, Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import Arm, QUICK
 from efm_experiments.table import practice
@@ -73,8 +73,9 @@ def summarise(results: Results) -> list[Table]:
     rows = []
     for cell in results.cells:
         peak, last, chosen = np.array([ends(record) for record in results.of(cell)]).T
-        estimates = (peak, last, last - peak, chosen, chosen - peak)
-        rows.append([cell, *(over_seeds(values).text(100) for values in estimates)])
+        reached = [rate_over_seeds(values).text(100) for values in (peak, last, chosen)]
+        fall, lost = (over_seeds(values - peak).text(100) for values in (last, chosen))
+        rows.append([cell, *reached[:2], fall, reached[2], lost])
     head = ('', 'peak [%]', 'end [%]', 'end - peak', 'own choice [%]', 'own choice - peak')
     return [Table(f'Success within {LIMIT} steps', head, rows)]
 

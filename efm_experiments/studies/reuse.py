@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import math
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, paired_over_seeds
+from efm_experiments.intervals import paired_over_seeds, rate_over_seeds
 from efm_experiments.learners.reusing import REUSES
 from efm_experiments.table.examination import success
 from efm_experiments.table.practice import run_cell
@@ -138,7 +138,7 @@ def half_table(results: Results) -> Table:
         _, found = at_half(results, cell)
         same = paired_over_seeds(found, at_half(results, PAPER)[1])
         end = paired_over_seeds(found, at_end(results))
-        rows.append([cell, over_seeds(found).text(100), same.text(100), end.text(100)])
+        rows.append([cell, rate_over_seeds(found).text(100), same.text(100), end.text(100)])
     head = (
         '',
         f'after {half} [%]',

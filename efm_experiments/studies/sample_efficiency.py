@@ -6,24 +6,28 @@ from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, paired_over_seeds, rate_over_seeds
+from efm_experiments.plots import axes_of, band, COLOURS
 from efm_experiments.table.examination import steps, success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
     LIMIT,
     LIMITS,
-    plot_curves,
     rates,
     success_table,
     time_table,
+    whole_curve,
 )
 from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
+import numpy as np
 
 ABOUT = f"""
 Stage 1 from 1, 2 and 8 parts of the same demonstrations, stage 2 from each; the number of
 optimiser steps is the same for all. The question of the paper: is a tenth more episodes,
-practised, worth more than eight times the demonstrations?
+practised, worth more than eight times the demonstrations? Since cloning has reached its
+demonstrator at the smallest size already, eight times the demonstrations are worth nothing here;
+how much is left above them depends on the time limit, and much of the gain is speed.
 {COMMON}"""
 
 
@@ -66,7 +70,7 @@ def worth_table(results: Results) -> Table:
         for limit in LIMITS:
             found = [success(run, limit) for run in reached]
             better = paired_over_seeds(found, rates(results, largest, 'before', limit))
-            rows.append([cell, share, limit, over_seeds(found).text(100), better.text(100)])
+            rows.append([cell, share, limit, rate_over_seeds(found).text(100), better.text(100)])
     head = ('', 'practice', 'limit [steps]', 'success [%]', f'minus cloning of {largest}')
     return Table('What about a tenth more episodes is worth (points)', head, rows)
 
@@ -83,7 +87,7 @@ def headline(results: Results) -> Table:
     rows = []
     for cell in results.cells:
         extra, reached = about_a_tenth(results, cell)
-        tenth = over_seeds([success(run, LIMIT) for run in reached])
+        tenth = rate_over_seeds([success(run, LIMIT) for run in reached])
         before, after = (rate_over_seeds(rates(results, cell, w)) for w in ('before', 'after'))
         length = [
             f'{over_seeds([steps(run, LIMIT) for run in results.values(cell, name)]).mean:.0f}'
@@ -103,11 +107,34 @@ def headline(results: Results) -> Table:
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw success over all episodes used."""
-    offset = {cell: size_of(results, cell) for cell in results.cells}
-    figure = plot_curves(results, offset)
-    figure.axes[0].set(xscale='log', xlabel='episodes used: demonstrations and practice')
+    """Draw success over all episodes used, at two time limits; cloning alone is dashed."""
+    figure, axes = axes_of(2, 5.0)
+    sizes = [size_of(results, cell) for cell in results.cells]
+    for one, limit in zip(axes, LIMITS[:2], strict=True):
+        for k, cell in enumerate(results.cells):
+            done, runs = curve_at(results, cell, limit)
+            x = [size_of(results, cell) + episodes for episodes in done]
+            band(one, x, 100 * np.array(runs), f'{cell}, then practice', COLOURS[k])
+        cloned = [np.mean(rates(results, cell, 'before', limit)) for cell in results.cells]
+        one.plot(sizes, 100 * np.array(cloned), 'o--', color='#6b7280', label='cloning alone')
+        one.set(xscale='log', ylim=(40, 102), title=f'within {limit} steps')
+        one.set_xticks(sizes, sizes)
+        one.minorticks_off()
+        one.set(xlabel='episodes used: demonstrations and practice')
+    axes[0].set_ylabel('success [%]')
+    axes[1].legend(fontsize=8)
     return {'episodes': figure}
+
+
+def curve_at(results: Results, cell: str, limit: int) -> tuple[list[int], list[list[float]]]:
+    """Return episodes of practice and success within ``limit`` after them, in every run."""
+    done, _ = whole_curve(results, cell)
+    runs = []
+    for record in results.of(cell):
+        values = record.values
+        reached = [values['reached_before'], *values['curve_reached'], values['reached_after']]
+        runs.append([success(one, limit) for one in reached[: len(done)]])
+    return done, runs
 
 
 CONFIG = SampleEfficiencyConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, paired_over_seeds
+from efm_experiments.intervals import paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, COLOURS
 from efm_experiments.table.elsewhere import look, plot_worlds, quality_table
 from efm_experiments.table.practice import practise
@@ -112,7 +112,7 @@ def change_table(results: Results) -> Table:
         before, after = (rates(results, cell, word) for word in ('before', 'after'))
         elsewhere = rates(results, home, home_word(cell, home))
         own = '' if cell == home else paired_over_seeds(after, elsewhere).text(100)
-        values = [over_seeds(one).text(100) for one in (before, elsewhere, after)]
+        values = [rate_over_seeds(one).text(100) for one in (before, elsewhere, after)]
         rows.append([cell, *values, gain(results, cell).text(100), own])
     head = (
         'world',
@@ -145,7 +145,7 @@ def plot_success(results: Results) -> Figure:
         ('practised there', lambda cell: rates(results, cell, 'after')),
     )
     for k, (name, found) in enumerate(kinds):
-        ends = [[100 * v for v in over_seeds(found(cell)).ends] for cell in results.cells]
+        ends = [[100 * v for v in rate_over_seeds(found(cell)).ends] for cell in results.cells]
         mean, low, high = np.array(ends).T
         error = None if np.isnan(low).any() else [mean - low, high - mean]
         where = np.arange(len(mean)) + 0.27 * (k - 1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from efm_core.episode import Episode
 from efm_experiments.experiment import Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of
 from efm_experiments.table.examination import examine, figures, steps_left
 from efm_experiments.table.report import has_practised
@@ -68,7 +68,7 @@ def known(results: Results, cell: str, value: str, name: str) -> str:
     found = [number for number in results.values(cell, value) if number is not None]
     if not found:
         return 'never'
-    return over_seeds(found).text(1 if name == 'd_error' else 100)
+    return over_seeds(found).text() if name == 'd_error' else rate_over_seeds(found).text(100)
 
 
 def plot_worlds(results: Results, scene: int = 3) -> Figure:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode, Termination
-from efm_experiments.learners.anchoring import Anchored, Averaged, Following, SHARE
+from efm_experiments.learners.anchoring import Anchored, Averaged, SHARE
 from efm_experiments.learners.descent import Descent, ordered
 from efm_experiments.learners.reusing import clipped, REUSES, Reusing
 from efm_experiments.table.setting import Setting, text_encoder
@@ -208,8 +208,6 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
         return Reusing(*arguments, reuse=REUSES[name])
     if name == 'averaged':
         return Averaged(*arguments, share=SHARE)
-    if name == 'following':
-        return Following(*arguments, weight=setting.anchor, share=SHARE)
     if name == 'anchored':
         return Anchored(*arguments, weight=setting.anchor)
     return CONTROLS[name](*arguments)

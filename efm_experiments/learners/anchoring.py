@@ -35,20 +35,6 @@ class Anchored(Descent):
         return self._descend(loss + self._weight * away, loss, logits)
 
 
-class Following(Anchored):
-    """Anchored to a moving average of itself: a brake on every change, and none on the sum."""
-
-    def __init__(self, *arguments, weight: float, share: float):
-        super().__init__(*arguments, weight=weight)
-        self._share = share
-
-    def update(self, episodes: list[Episode]) -> dict[str, float]:
-        """Learn from ``episodes``, then let the anchor follow."""
-        found = super().update(episodes)
-        follow(self._anchor, self.policy, self._share)
-        return found
-
-
 class Averaged(Reusing):
     """
     The policy that acts is a moving average of the one that learns.

@@ -2,15 +2,19 @@
 Names that the tower never saw, put into plain ones before it reads them.
 
 Nothing is retrained: a name whose words are unknown is taken for the colour and the shape whose
-known words its own are nearest to, by the frozen sentence encoder alone. Which sentence frames
-and which nearness serve was chosen on the words of the split ``synonym``.
+known words its own are nearest to, by the frozen sentence encoder alone; or for those by which a
+dictionary defines it, and by the encoder only where the dictionary does not know. Which sentence
+frames and which nearness serve, and how definitions are read, was chosen on the words of the split
+``synonym``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 import functools
 import re
 
+from efm_experiments.studies.dictionary import colour_votes, shape_votes
 from efm_model.pretraining import AFTER, BEFORE
 from efm_model.text import TextEncoder
 from efm_sim import language
@@ -19,14 +23,15 @@ import numpy as np
 
 COLOUR_FRAME, SHAPE_FRAME = 'the colour {}', 'it is a {}'
 LONGEST = 5  # words of a name
+EMPTY = frozenset({'object', 'shaped'})  # of themselves these say nothing of a shape
 
 
 class Canonicaliser:
     """Rewrites sentences; a name whose words are all known is left as it is."""
 
-    def __init__(self, encoder: TextEncoder):
-        """Let ``encoder`` say where the known words are."""
-        self._encoder = encoder
+    def __init__(self, encoder: TextEncoder, defined: bool = False):
+        """Let ``encoder`` say where the known words are; if ``defined``, ask WordNet first."""
+        self._encoder, self._defined = encoder, defined
         self._colours = self._centres(COLOUR_FRAME, COLOUR_WORDS)
         self._shapes = self._centres(SHAPE_FRAME, SHAPE_WORDS)
         self._found: dict[tuple[str, ...], str] = {}
@@ -51,14 +56,24 @@ class Canonicaliser:
                 (colour[0] + shape[0], f'{colour[1]} {shape[1]}')
                 for colour, shape in (
                     (
-                        self._nearest(COLOUR_FRAME, front, self._colours),
-                        self._nearest(SHAPE_FRAME, back, self._shapes),
+                        self._colour(front),
+                        self._shape(back),
                     )
                     for front, back in cuts
                 )
             ]
             self._found[name] = max(options)[1] if options else ' '.join(name)
         return self._found[name]
+
+    def _colour(self, word: str) -> tuple[float, str]:
+        """Return the colour that ``word`` means, and how sure that is."""
+        said = colour_votes(word, _told_apart(COLOUR_WORDS)) if self._defined else {}
+        return surest(said) or self._nearest(COLOUR_FRAME, word, self._colours)
+
+    def _shape(self, word: str) -> tuple[float, str]:
+        """Return the shape that ``word`` means, and how sure that is."""
+        said = shape_votes(word, _told_apart(SHAPE_WORDS)) if self._defined else {}
+        return surest(said) or self._nearest(SHAPE_FRAME, word, self._shapes)
 
     def _nearest(self, frame: str, word: str, centres: dict[str, np.ndarray]) -> tuple[float, str]:
         """Return the kind of words that ``word`` is nearest to, and how near that is."""
@@ -76,6 +91,26 @@ class Canonicaliser:
         """Return the mean token state of a word in its frame, ``(384,)``, of length 1."""
         mean = self._encoder.encode(frame.format(word)).mean(axis=0)
         return mean / np.linalg.norm(mean)
+
+
+def surest(votes: dict[str, float]) -> tuple[float, str] | None:
+    """Return the kind with the most votes, above anything an encoder says; None without votes."""
+    if not votes:
+        return None
+    count, kind = max((count, kind) for kind, count in votes.items())
+    return 1.0 + count, kind
+
+
+def _told_apart(known: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    """Return the single words that are said of one kind only."""
+    every = {
+        kind: {part for name in names for part in name.split()} for kind, names in known.items()
+    }
+    times = Counter(part for parts in every.values() for part in parts)
+    return {
+        kind: frozenset(part for part in parts - EMPTY if times[part] == 1)
+        for kind, parts in every.items()
+    }
 
 
 def beginning_of(words: list[str]) -> list[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+import functools
+import sys
 
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_episodes, paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, bars
 from efm_experiments.studies.canonical import Canonicaliser
+from efm_experiments.studies.dictionary import is_installed, MISSING
 from efm_experiments.studies.fresh import Asked, rename, rephrase
 from efm_experiments.table.examination import examine, figures
 from efm_experiments.table.practice import practise
@@ -33,9 +36,14 @@ Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 
   by what the frozen sentence encoder says is nearest (`efm_experiments/studies/canonical.py`);
   nothing is retrained. How it goes about it was chosen on the words of `synonym`: only its row on
   `fresh synonym` is a test.
+- `..., dictionary`: the same, but a word is first looked up in WordNet, as anybody would do who
+  meets it for the first time (`efm_experiments/studies/dictionary.py`). This way was added after
+  the others had been measured; how definitions are read was chosen on the words of `synonym` only,
+  and it was run once.
 
 All but the pairs are asked at the same scenes for the same tasks; only the sentence differs.
 {COMMON}"""
+ENCODER, DICTIONARY = 'encoder', 'dictionary'
 SENTENCES = 300  # for the count of what the canonicaliser changes
 
 Write = Callable[[Task, np.random.Generator], str]
@@ -48,13 +56,13 @@ class Way:
 
     :param split: of the table, which draws task and scene.
     :param write: makes the sentence; without, it is the table's own.
-    :param canonical: whether names are put into plain words.
+    :param canonical: what puts names into plain words: nothing, the encoder, the dictionary.
     :param begins: whether it is measured before practice too.
     """
 
     split: str = 'train'
     write: Write | None = None
-    canonical: bool = False
+    canonical: str = ''
     begins: bool = False
 
     def sentence(self, task: Task, rng: np.random.Generator) -> str:
@@ -64,14 +72,18 @@ class Way:
 
 WAYS = {
     'train': Way(begins=True),
+    'train, dictionary': Way(canonical=DICTIONARY),
     'phrasing': Way('phrasing'),
     'pairs': Way('pairs', begins=True),
     'synonym': Way('synonym'),
     'fresh phrasing': Way(write=rephrase, begins=True),
     'fresh phrasing, pairs': Way('pairs', rephrase),
     'fresh synonym': Way(write=rename),
-    'synonym, canonical': Way('synonym', canonical=True),
-    'fresh synonym, canonical': Way(write=rename, canonical=True),
+    'synonym, canonical': Way('synonym', canonical=ENCODER),
+    'fresh synonym, canonical': Way(write=rename, canonical=ENCODER),
+    'synonym, dictionary': Way('synonym', canonical=DICTIONARY),
+    'fresh synonym, dictionary': Way(write=rename, canonical=DICTIONARY),
+    'fresh phrasing, dictionary': Way(write=rephrase, canonical=DICTIONARY),
 }
 
 
@@ -82,22 +94,35 @@ class LanguageConfig:
     setting: Setting = field(default_factory=lambda: Setting(evaluations=200))
 
 
+@functools.cache
+def ways() -> dict[str, Way]:
+    """Return the ways that can be had on this machine."""
+    if is_installed():
+        return WAYS
+    print(f'{MISSING}; ways with a dictionary are left out', file=sys.stderr)
+    return {name: way for name, way in WAYS.items() if way.canonical != DICTIONARY}
+
+
 def run_cell(setting: Setting, seed: int) -> dict:
     """Return when each episode of each way reached its goal, and what was made canonical."""
-    plain = Canonicaliser(text_encoder())
+    plain = {
+        name: Canonicaliser(text_encoder(), name == DICTIONARY) for name in (ENCODER, DICTIONARY)
+    }
     before = make_team(setting, seed)
     after, _ = practise(setting, before, seed)
     values = {}
-    for name, way in WAYS.items():
-        values |= asked(setting, after, seed, way, plain, f'after_{name}')
+    for name, way in ways().items():
+        write = plain.get(way.canonical)
+        values |= asked(setting, after, seed, way, write, f'after_{name}')
         if way.begins:
-            values |= asked(setting, before, seed, way, plain, f'before_{name}')
-        values |= rewritten(way, plain, seed, name)
+            values |= asked(setting, before, seed, way, write, f'before_{name}')
+        if write:
+            values |= rewritten(way, write, seed, name)
     return values
 
 
 def asked(
-    setting: Setting, team: Team, seed: int, way: Way, plain: Canonicaliser, word: str
+    setting: Setting, team: Team, seed: int, way: Way, plain: Canonicaliser | None, word: str
 ) -> dict[str, list[int]]:
     """Return the figures of a team that is asked in one way."""
     setting = replace(setting, split=way.split)
@@ -105,7 +130,7 @@ def asked(
     def ask(table, scene: int) -> str:
         rng = np.random.default_rng([scene, 2])
         sentence = way.write(table.task, rng) if way.write else table.instruction
-        return plain(sentence) if way.canonical else sentence
+        return plain(sentence) if plain else sentence
 
     tables = [Asked(t, ask) for t in worlds(setting.worlds, setting.body, setting.split)]
     return figures(examine(setting, team, seed, tables=tables), setting, word)
@@ -129,7 +154,7 @@ def summarise(results: Results) -> list[Table]:
     """Return success in each way, and what the canonicaliser does to sentences."""
     (cell,) = results.cells
     rows = []
-    for name, way in WAYS.items():
+    for name, way in present(results):
         after = rates(results, cell, f'after_{name}')
         before = rates(results, cell, f'before_{name}') if way.begins else []
         lost = paired_over_seeds(after, rates(results, cell, 'after_train'))
@@ -148,12 +173,18 @@ def summarise(results: Results) -> list[Table]:
     return [Table(f'Success within {LIMIT} steps', head, rows), canonical_table(results, cell)]
 
 
+def present(results: Results) -> list[tuple[str, Way]]:
+    """Return the ways that were measured."""
+    values = results.of(results.cells[0])[0].values
+    return [(name, way) for name, way in WAYS.items() if f'reached_after_{name}' in values]
+
+
 def canonical_table(results: Results, cell: str) -> Table:
     """Return what the canonicaliser does to sentences of each way."""
     rows = [
         [name, *(share(results, cell, f'{word}_{name}') for word in ('same', 'right'))]
-        for name, way in WAYS.items()
-        if not way.canonical
+        for name, way in present(results)
+        if way.canonical
     ]
     head = ('sentences', 'left as they are [%]', 'afterwards all names plain and right [%]')
     return Table('What the canonicaliser does', head, rows)
@@ -168,8 +199,14 @@ def plot(results: Results) -> dict[str, Figure]:
     """Draw success after practice in each way."""
     (cell,) = results.cells
     figure, (axes,) = axes_of(1, 6.0)
-    figure.set_figheight(0.8 + 0.42 * len(WAYS))
-    bars(axes, {name: rate_over_seeds(rates(results, cell, f'after_{name}')) for name in WAYS})
+    figure.set_figheight(0.8 + 0.42 * len(present(results)))
+    bars(
+        axes,
+        {
+            name: rate_over_seeds(rates(results, cell, f'after_{name}'))
+            for name, _ in present(results)
+        },
+    )
     axes.set(xlim=(0, 105), xlabel=f'success within {LIMIT} steps [%], after practice')
     return {'splits': figure}
 

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 import numpy as np
 
 ABOUT = f"""
-Five times the practice of the demo. The plain method; an anchor, which is a KL penalty towards the
-policy of stage 1; the same towards a moving average of the policy itself; a policy that acts as
-the moving average of the one that learns; the most pessimistic of three reward models; and a
-reward model that can say 'not from here' and learns this from demonstrations and, every
-{{refresh}} episodes, from the run's own attempts (`failure_aware` has more on it).
+Five times the practice of the demo. The plain method; the one that learns from its samples in
+four clipped passes with a straight line as baseline (`reuse`); an anchor, which is a KL penalty
+towards the policy of stage 1; a policy that acts as the moving average of the one that learns; the
+most pessimistic of three reward models; and a reward model that can say 'not from here' and learns
+this from demonstrations and, every {{refresh}} episodes, from the run's own attempts
+(`failure_aware` has more on it).
 
 `own choice` is the checkpoint after which the robot itself saw the most successes: the share of
 the next {{window}} episodes that its detector ended. No simulator truth is in it, and no
@@ -36,7 +37,6 @@ class OverOptimisationConfig:
     """Strength of the cures, and all else."""
 
     anchor: float = 0.02
-    brake: float = 0.2
     ensemble: int = 3
     refreshed: Arm = field(default_factory=lambda: Arm(kind=failure_aware.REFRESHED, refresh=304))
     setting: Setting = field(
@@ -54,8 +54,8 @@ def cells(config: OverOptimisationConfig) -> dict[str, Setting | Arm]:
     base = config.setting
     return {
         'plain': base,
+        'four passes, clipped, line': replace(base, learner='clipped_line'),
         'anchored to stage 1': replace(base, learner='anchored', anchor=config.anchor),
-        'anchored to its average': replace(base, learner='following', anchor=config.brake),
         'the average acts': replace(base, learner='averaged'),
         'pessimistic': replace(base, ensemble=config.ensemble),
         'refreshed': replace(config.refreshed, setting=base),

@@ -21,7 +21,6 @@ LEARNERS = (
     'grpo',
     'ppo',
     'anchored',
-    'following',
     'averaged',
     'replay',
     'clipped',

@@ -14,7 +14,7 @@ from collections import Counter
 import functools
 import re
 
-from efm_experiments.studies.dictionary import colour_votes, shape_votes
+from efm_experiments.studies.dictionary import ANY_BLOCK, colour_votes, shape_votes
 from efm_model.pretraining import AFTER, BEFORE
 from efm_model.text import TextEncoder
 from efm_sim import language
@@ -23,7 +23,6 @@ import numpy as np
 
 COLOUR_FRAME, SHAPE_FRAME = 'the colour {}', 'it is a {}'
 LONGEST = 5  # words of a name
-EMPTY = frozenset({'object', 'shaped'})  # of themselves these say nothing of a shape
 
 
 class Canonicaliser:
@@ -108,7 +107,7 @@ def _told_apart(known: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
     }
     times = Counter(part for parts in every.values() for part in parts)
     return {
-        kind: frozenset(part for part in parts - EMPTY if times[part] == 1)
+        kind: frozenset(part for part in parts - ANY_BLOCK if times[part] == 1)
         for kind, parts in every.items()
     }
 

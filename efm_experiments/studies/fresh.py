@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from efm_experiments.studies import unheard
 from efm_sim import language
 from efm_sim.language import noun, place_names, Task
 from efm_sim.table import Table
 import numpy as np
 
 Noun = Callable[[str, np.random.Generator], str]
+Words = dict[str, tuple[str, ...]]
 
 VERBS = (
     'transport',
@@ -126,13 +128,22 @@ def rephrase(task: Task, rng: np.random.Generator) -> str:
 
 def rename(task: Task, rng: np.random.Generator) -> str:
     """Return a sentence of the trained patterns, in fresh words for colours and shapes."""
-    return write(task, rng, TRAINED, fresh_noun)
+    return write(task, rng, TRAINED, nouns(COLOUR_WORDS, SHAPE_WORDS))
 
 
-def fresh_noun(type_name: str, rng: np.random.Generator) -> str:
-    """Return a noun phrase of the fresh colour and shape words for one block type."""
-    colour, shape = type_name.split('_')
-    return f'the {pick(rng, COLOUR_WORDS[colour])} {pick(rng, SHAPE_WORDS[shape])}'
+def rename_again(task: Task, rng: np.random.Generator) -> str:
+    """Return a sentence of the trained patterns, in words that no other set has."""
+    return write(task, rng, TRAINED, nouns(unheard.COLOUR_WORDS, unheard.SHAPE_WORDS))
+
+
+def nouns(colours: Words, shapes: Words) -> Noun:
+    """Return what makes noun phrases for block types of these words."""
+
+    def noun_of(type_name: str, rng: np.random.Generator) -> str:
+        colour, shape = type_name.split('_')
+        return f'the {pick(rng, colours[colour])} {pick(rng, shapes[shape])}'
+
+    return noun_of
 
 
 def write(task: Task, rng: np.random.Generator, grammar: Grammar, name: Noun) -> str:

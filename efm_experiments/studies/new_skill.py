@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds
+from efm_experiments.intervals import rate_over_seeds
 from efm_experiments.table.elsewhere import look, plot_worlds, quality_table
 from efm_experiments.table.examination import examine, figures
 from efm_experiments.table.practice import practise
@@ -93,7 +93,7 @@ def summarise(results: Results) -> list[Table]:
     rows = [
         [
             cell,
-            *(over_seeds(rates(results, cell, word)).text(100) for word in WORDS),
+            *(rate_over_seeds(rates(results, cell, word)).text(100) for word in WORDS),
             gain(results, cell).text(100),
             against(results, cell, FROM_STAGE_ONE).text(100) if cell == IMPROVED else '',
         ]

@@ -4,8 +4,8 @@ Names that the tower never saw, put into plain ones before it reads them.
 Nothing is retrained: a name whose words are unknown is taken for the colour and the shape whose
 known words its own are nearest to, by the frozen sentence encoder alone; or for those by which a
 dictionary defines it, and by the encoder only where the dictionary does not know. Which sentence
-frames and which nearness serve, and how definitions are read, was chosen on the words of the split
-``synonym``.
+frames and which nearness serve was chosen on the words of the split ``synonym``; how definitions
+are read, on those and on the words of ``fresh``, so that only ``unheard`` is a test of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Canonicaliser:
     def __init__(self, encoder: TextEncoder, defined: bool = False):
         """Let ``encoder`` say where the known words are; if ``defined``, ask WordNet first."""
         self._encoder, self._defined = encoder, defined
+        self._colour_words, self._shape_words = map(told_apart, (COLOUR_WORDS, SHAPE_WORDS))
         self._colours = self._centres(COLOUR_FRAME, COLOUR_WORDS)
         self._shapes = self._centres(SHAPE_FRAME, SHAPE_WORDS)
         self._found: dict[tuple[str, ...], str] = {}
@@ -66,12 +67,12 @@ class Canonicaliser:
 
     def _colour(self, word: str) -> tuple[float, str]:
         """Return the colour that ``word`` means, and how sure that is."""
-        said = colour_votes(word, _told_apart(COLOUR_WORDS)) if self._defined else {}
+        said = colour_votes(word, self._colour_words) if self._defined else {}
         return surest(said) or self._nearest(COLOUR_FRAME, word, self._colours)
 
     def _shape(self, word: str) -> tuple[float, str]:
         """Return the shape that ``word`` means, and how sure that is."""
-        said = shape_votes(word, _told_apart(SHAPE_WORDS)) if self._defined else {}
+        said = shape_votes(word, self._shape_words) if self._defined else {}
         return surest(said) or self._nearest(SHAPE_FRAME, word, self._shapes)
 
     def _nearest(self, frame: str, word: str, centres: dict[str, np.ndarray]) -> tuple[float, str]:
@@ -100,7 +101,7 @@ def surest(votes: dict[str, float]) -> tuple[float, str] | None:
     return 1.0 + count, kind
 
 
-def _told_apart(known: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+def told_apart(known: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
     """Return the single words that are said of one kind only."""
     every = {
         kind: {part for name in names for part in name.split()} for kind, names in known.items()

@@ -62,9 +62,10 @@ MAKERS = {
 class Driver:
     """The way to a robot's driver: its topic, and its gripper's action."""
 
-    def __init__(self, node: Node, robot: Embodiment):
+    def __init__(self, node: Node, robot: Embodiment, lockstep: bool = False):
         self._node, self._robot = node, robot
-        self._publisher = ros_topics.publisher(node, topics.command_topic(robot.command))
+        topic = topics.command_topic(robot.command)
+        self._publisher = ros_topics.publisher(node, topic, lockstep)
         self._gripper = GripperPort(node, robot.command) if robot.command.gripper.action else None
 
     def send(self, order: Order, stamp: int) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from efm_core.embodiment import Camera
-from efm_core.topics import EVERY, LATCHED, NEWEST, Topic
+from efm_core.topics import EVERY, KEPT, LATCHED, NEWEST, Topic
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -17,6 +17,11 @@ from rclpy.subscription import Subscription
 PROFILES = {
     NEWEST: QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
     EVERY: QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE),
+    KEPT: QoSProfile(
+        depth=100,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    ),
     LATCHED: QoSProfile(
         depth=1,
         reliability=ReliabilityPolicy.RELIABLE,
@@ -32,14 +37,27 @@ def message_type(name: str) -> Any:
     return getattr(import_module(f'{package}.{kind}'), cls)
 
 
-def profile(topic: Topic, lockstep: bool = False) -> QoSProfile:
-    """Return the quality of ``topic``; lockstep may lose nothing, so *newest* becomes *every*."""
-    return PROFILES[EVERY if lockstep and topic.qos == NEWEST else topic.qos]
+def offered(topic: Topic, lockstep: bool = False) -> QoSProfile:
+    """Return the quality of a publisher; lockstep may lose nothing, so all is kept there."""
+    return PROFILES[KEPT if lockstep and topic.qos in (NEWEST, EVERY) else topic.qos]
+
+
+def asked(topic: Topic, lockstep: bool = False, past: bool = False) -> QoSProfile:
+    """
+    Return the quality of a subscription; lockstep may lose nothing, so *newest* becomes *every*.
+
+    :param past: ask for what is *kept* of the time before. Who acts on a message must not: what
+        an earlier observation was answered with is no command for now.
+    """
+    if past:
+        return PROFILES[KEPT]
+    lossless = topic.qos == KEPT or (lockstep and topic.qos == NEWEST)
+    return PROFILES[EVERY if lossless else topic.qos]
 
 
 def publisher(node: Node, topic: Topic, lockstep: bool = False) -> Publisher:
     """Return a publisher of ``topic`` on ``node``."""
-    return node.create_publisher(message_type(topic.type), topic.name, profile(topic, lockstep))
+    return node.create_publisher(message_type(topic.type), topic.name, offered(topic, lockstep))
 
 
 def subscription(
@@ -48,10 +66,11 @@ def subscription(
     callback: Callable[[Any], None],
     lockstep: bool = False,
     raw: bool = False,
+    past: bool = False,
 ) -> Subscription:
-    """Return a subscription to ``topic``; ``raw`` gives the callback serialised bytes."""
+    """Return a subscription; ``raw`` gives the callback serialised bytes, ``past`` as `asked`."""
     return node.create_subscription(
-        message_type(topic.type), topic.name, callback, profile(topic, lockstep), raw=raw
+        message_type(topic.type), topic.name, callback, asked(topic, lockstep, past), raw=raw
     )
 
 

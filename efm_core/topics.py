@@ -1,7 +1,7 @@
 """
 The topic table: the only place where topics are named.
 
-Names are relative; a robot lives in a namespace. The three quality-of-service profiles are named
+Names are relative; a robot lives in a namespace. The four quality-of-service profiles are named
 for why they are chosen.
 """
 
@@ -13,6 +13,7 @@ from efm_core.command import Command
 
 NEWEST = 'newest'  # only the latest sample matters
 EVERY = 'every'  # every sample is data
+KEPT = 'kept'  # every sample is data, also for a recorder that hears of its sender late
 LATCHED = 'latched'  # late joiners need the last sample
 
 
@@ -22,7 +23,7 @@ class Topic:
     One row of the table.
 
     :param type: ROS 2 type, ``package/msg/Name``.
-    :param qos: ``newest``, ``every`` or ``latched``.
+    :param qos: ``newest``, ``every``, ``kept`` or ``latched``.
     :param meaning: what a sample says, for people.
     """
 
@@ -36,25 +37,25 @@ IMAGE = Topic('image', 'sensor_msgs/msg/Image', NEWEST, 'what the camera sees')
 OBSERVATION = Topic(
     'observation',
     'sensor_msgs/msg/CompressedImage',
-    EVERY,
+    KEPT,
     "the policy's own input after crop and resize, PNG",
 )
 JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', NEWEST, 'proprioception')
 INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', LATCHED, 'the goal g')
 ACTION = Topic(
-    'action', 'efm_interfaces/msg/Action', EVERY, 'what the policy (or a demonstrator) wants to do'
+    'action', 'efm_interfaces/msg/Action', KEPT, 'what the policy (or a demonstrator) wants to do'
 )
 COMMAND = Topic('command', 'geometry_msgs/msg/TwistStamped', EVERY, 'what the guard lets through')
 EXECUTED = Topic(
     'executed',
     'efm_interfaces/msg/Action',
-    EVERY,
+    KEPT,
     "the actions that became commands, where a driver's messages do not carry their stamps",
 )
 STEPS_TO_GO = Topic(
     'steps_to_go',
     'efm_interfaces/msg/StepsToGo',
-    EVERY,
+    KEPT,
     'distribution over steps-to-go, its mean d, success',
 )
 PERMIT = Topic(
@@ -79,7 +80,7 @@ TRAINER_STATUS = Topic(
 WORLD_STATE = Topic(
     'world_state',
     'efm_interfaces/msg/WorldState',
-    EVERY,
+    KEPT,
     'simulator truth: for reports and the demonstrator, never for learning',
 )
 TELEOP_TWIST = Topic(
@@ -111,6 +112,9 @@ TABLE = (
     JOY,
     DIAGNOSTICS,
 )
+
+# A world that waits is the suite's own, and so is what is said to it: nothing of it may be lost.
+KEPT_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
 
 # Of the robot, in no namespace: tf2_msgs/msg/TFMessage.
 TF, TF_STATIC = '/tf', '/tf_static'

@@ -71,7 +71,7 @@ class GuardNode(ManagedNode):
         )
         self._guard, self._health = Guard(robot, config.lockstep), Health(self)
         self._commander, self._listener = Commander(robot), StateListener(self, robot)
-        self._driver = Driver(self, robot)
+        self._driver = Driver(self, robot, config.lockstep)
         self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)

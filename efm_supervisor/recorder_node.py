@@ -57,12 +57,16 @@ class RecorderNode(ManagedNode):
         skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
+                # An episode begins before everybody has heard of everybody.
+                past = topic.qos == topics.KEPT or (
+                    config.lockstep and topic in topics.KEPT_IN_LOCKSTEP
+                )
                 if topic is topics.COMMAND:
                     topic = topics.command_topic(command)
                 callback = partial(
                     self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
                 )
-                ros_topics.subscription(self, topic, callback, config.lockstep, raw=True)
+                ros_topics.subscription(self, topic, callback, config.lockstep, True, past)
         # The supervisor takes this for a sign that somebody listens: so it comes last.
         self._publisher = ros_topics.publisher(self, topics.RECORDING)
         self.create_timer(0.5, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))

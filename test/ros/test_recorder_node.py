@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 import errno
+from functools import partial
+from pathlib import Path
 
 from bags import make_episode
 from efm_core import topics
@@ -54,11 +56,12 @@ FULL = OSError(errno.ENOSPC, 'No space left on device')
 class Robot:
     """Everybody but the recorder, saying what they said in an episode that is known."""
 
-    def __init__(self, stage, make_event, folder, **parameters):
+    def __init__(self, stage, make_event, folder, late=False, **parameters):
         self.stage, self.make_event = stage, make_event
         self.spool = folder / 'practice'
         known = {'lockstep': True, 'spool': str(folder), **parameters}
-        self.node = stage.start(RecorderNode, **known)
+        self.record = partial(stage.start, RecorderNode, **known)
+        self.node = None if late else self.record()
         self.voices = {topic.name: stage.speak(topic) for topic in SPOKEN}
         self.live = {topic.name: stage.listen(topic) for topic in SPOKEN}
         self.recordings = stage.listen(topics.RECORDING)
@@ -82,6 +85,7 @@ class Robot:
         self.play_step(episode, 0, (*without, *without_first))
         self.say(topics.INSTRUCTION, String(data=episode.instruction))
         self.say(topics.EPISODE_EVENT, self.event(episode, EpisodeEvent.START))
+        self.node = self.node or self.record()
         self.stage.spin_until(self.is_open_or_failed(), 'an open bag')
         for step in range(1, len(episode) + 1):
             self.play_step(episode, step, without)
@@ -160,6 +164,19 @@ def test_a_bag_holds_the_episode_bit_for_bit(robot, embodiment):
     assert said.uri == str(robot.spool / 'episode-3')
     assert to_stamp(said) == episode.stamps[-1]
     assert_same(read_episode(said.uri, embodiment), episode)
+
+
+def test_a_recorder_that_joins_after_the_start_misses_nothing(
+    stage, make_event, tmp_path, embodiment
+):
+    robot = Robot(stage, make_event, tmp_path, late=True, record_images=True)
+    episode = make_episode(embodiment, index=3, steps=5)
+    robot.play(episode)
+    said = robot.hear_recordings()[0]
+    assert (said.success, said.detail) == (True, '')
+    assert_same(read_episode(said.uri, embodiment), episode)
+    pictures = read_recording(Path(said.uri), 'image').pictures
+    assert list(pictures) == episode.stamps.tolist()
 
 
 def arrays_of(name, message):

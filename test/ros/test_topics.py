@@ -14,7 +14,9 @@ from efm_supervisor.node import SupervisorNode
 from efm_supervisor.recorder_node import RecorderNode
 from models import FakeTextEncoder
 import pytest
-from rclpy.qos import qos_check_compatible, QoSCompatibility, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, ReliabilityPolicy
+
+KEEPS = DurabilityPolicy.TRANSIENT_LOCAL
 
 
 @pytest.mark.parametrize('lockstep', [True, False])
@@ -24,18 +26,38 @@ def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lock
     subscription = ros_topics.subscription(stage.peer, topic, print, lockstep)
     compatible, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
     assert compatible != QoSCompatibility.ERROR, reason
-    for quality in ('depth', 'reliability', 'durability'):
-        given, wanted = (getattr(end.qos_profile, quality) for end in (publisher, subscription))
-        assert given == wanted
+    given, wanted = publisher.qos_profile, subscription.qos_profile
+    assert (given.depth, given.reliability) == (wanted.depth, wanted.reliability)
+    assert (wanted.durability == KEEPS) == (topic.qos == topics.LATCHED)
+    kept = topic.qos in (topics.KEPT, topics.LATCHED) or lockstep
+    assert (given.durability == KEEPS) == kept
     assert publisher.msg_type is subscription.msg_type
 
 
-def test_pictures_may_be_lost_in_real_time_only():
-    assert (
-        ros_topics.profile(topics.IMAGE, lockstep=True).reliability == ReliabilityPolicy.RELIABLE
-    )
-    best_effort = ros_topics.profile(topics.IMAGE, lockstep=False)
+@pytest.mark.parametrize('quality', [ros_topics.offered, ros_topics.asked])
+def test_pictures_may_be_lost_in_real_time_only(quality):
+    assert quality(topics.IMAGE, lockstep=True).reliability == ReliabilityPolicy.RELIABLE
+    best_effort = quality(topics.IMAGE, lockstep=False)
     assert (best_effort.reliability, best_effort.depth) == (ReliabilityPolicy.BEST_EFFORT, 1)
+
+
+def assert_the_past_is_for_the_recorder(topic, nodes, name):
+    """What is latched everybody is told; what is kept, nobody who would act on it."""
+    past = {
+        type(node)
+        for node in nodes
+        for s in node.subscriptions
+        if s.topic_name == name and s.qos_profile.durability == KEEPS
+    }
+    kept = all(
+        p.qos_profile.durability == KEEPS
+        for node in nodes
+        for p in node.publishers
+        if p.topic_name == name
+    )
+    assert kept or not past, topic.name
+    assert topic.qos == topics.LATCHED or past <= {RecorderNode}, topic.name
+    assert topic.qos != topics.KEPT or past == {RecorderNode}, topic.name
 
 
 @pytest.mark.parametrize('kind', ['image', 'image/compressed'])
@@ -67,6 +89,7 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
         name = stage.peer.resolve_topic_name(topic.name)
         given = [p.qos_profile for n in nodes for p in n.publishers if p.topic_name == name]
         wanted = [s.qos_profile for n in nodes for s in n.subscriptions if s.topic_name == name]
-        ends = {(q.reliability, q.durability, q.depth) for q in (*given, *wanted)}
+        ends = {(q.reliability, q.depth) for q in (*given, *wanted)}
         assert len(ends) <= 1, topic.name
+        assert_the_past_is_for_the_recorder(topic, nodes, name)
         assert given or wanted or topic is topics.TRAINER_STATUS, topic.name

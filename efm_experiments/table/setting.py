@@ -15,6 +15,7 @@ from efm_trainer.config import ONCE, PracticeConfig
 
 LEARNERS = (
     'reinforce',
+    'charged',
     'sparse_truth',
     'sparse_detector',
     'filtered_cloning',

@@ -130,6 +130,11 @@ PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
 )  # services, std_srvs/srv/Trigger
 
 
+def is_kept(topic: Topic, lockstep: bool) -> bool:
+    """Return whether the senders of a row keep what they said, for a recorder that hears late."""
+    return topic.qos == KEPT or (lockstep and topic in KEPT_IN_LOCKSTEP)
+
+
 def command_topic(command: Command) -> Topic:
     """Return the row of the table for what this robot's driver takes."""
     return replace(COMMAND, name=command.topic or COMMAND.name, type=command.type)

@@ -70,6 +70,10 @@ class RecorderConfig:
     record_images: bool = parameter(
         False, 'Also keep the raw camera pictures, not only what the policy saw of them'
     )
+    past: bool = parameter(
+        True,
+        'Ask also for what was said before the sender was heard of; it must offer transient local',
+    )
     settle_timeout_s: float = parameter(
         5.0, 'Wait this long for the last messages of an episode', 's', 0.1, 60.0
     )

@@ -58,9 +58,7 @@ class RecorderNode(ManagedNode):
         for topic in topics.TABLE:
             if topic not in skipped:
                 # An episode begins before everybody has heard of everybody.
-                past = topic.qos == topics.KEPT or (
-                    config.lockstep and topic in topics.KEPT_IN_LOCKSTEP
-                )
+                past = config.past and topics.is_kept(topic, config.lockstep)
                 if topic is topics.COMMAND:
                     topic = topics.command_topic(command)
                 callback = partial(

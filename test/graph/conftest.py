@@ -72,6 +72,25 @@ class Lab:
                     survivor.kill()
             process.wait()
 
+    @contextmanager
+    def served(self, *words: Any) -> Iterator[tuple[subprocess.Popen, str, Path]]:
+        """Serve this run's policy; yield the process, where it is and the file of what it says."""
+        said = self.run / 'served.txt'
+        with open(said, 'w') as out:
+            process = subprocess.Popen(
+                self.command('serve', '--port', 0, *words), cwd=ROOT, stdout=out, stderr=out
+            )
+        try:
+            wait_for(
+                lambda: ' on port ' in said.read_text() or process.poll() is not None, 'a server'
+            )
+            assert process.poll() is None, said.read_text()
+            port = said.read_text().split(' on port ')[1].split(':')[0]
+            yield process, f'127.0.0.1:{port}', said
+        finally:
+            process.kill()
+            process.wait()
+
     def results(self, verb: str) -> list[str]:
         """Return the lines that the fleet has written so far."""
         path = self.run / 'results' / f'{KINDS[verb]}.jsonl'

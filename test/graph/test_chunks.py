@@ -62,3 +62,13 @@ def test_in_real_time_chunks_are_executed_by_the_clock(lab):
     assert 3 <= len(episode) <= 7
     assert episode.actions.shape[1:] == (CHUNK, 2)
     assert (np.diff(episode.stamps) > 0).all()
+
+
+def test_chunks_may_come_from_elsewhere(lab):
+    with lab.served() as (_, where, _):
+        lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'elsewhere', '--server', where)
+    lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'own')
+    pairs = zip(episodes_of(lab, 'elsewhere'), episodes_of(lab, 'own'), strict=True)
+    for elsewhere, own in pairs:
+        np.testing.assert_array_equal(elsewhere.actions, own.actions)
+        assert elsewhere.actions.shape[1:] == (CHUNK, 2)

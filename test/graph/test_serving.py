@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 import json
 import signal
-import subprocess
-import sys
 import time
 
 from efm_bringup.run import claim
@@ -14,18 +11,19 @@ from models import table_arm
 import pytest
 from releases import publish_untrained
 from serving import write_certificate, write_tokens
-from sources import ROOT
 
 EPISODES = ('--fleet', '2', '--body', 'tool', '--max-steps', '8', '--episodes', '4')
 WAIT_S = 120.0
+SMALL = ('--body', 'tool', '--max-steps', '10')
 
 
 @pytest.fixture
-def run(tmp_path):
+def untaught(new_lab):
     """Return a run with a release that knows nothing."""
-    claim(str(tmp_path / 'run'), '')
-    publish_untrained(tmp_path / 'run', 1, table_arm())
-    return tmp_path / 'run'
+    lab = new_lab('serving')
+    claim(str(lab.run), '')
+    publish_untrained(lab.run, 1, table_arm())
+    return lab
 
 
 @pytest.fixture
@@ -34,49 +32,22 @@ def secrets(tmp_path):
     return certificate, key, write_tokens(tmp_path / 'tokens', 'robot_0', 'robot_1')
 
 
-def efm(verb, run, *words):
-    return [sys.executable, '-m', 'efm_bringup.cli', verb, '--run', str(run), *words]
-
-
-def evaluate(run, folder, *words):
+def evaluate(lab, folder, *words):
     """Run episodes; return what happened in each, but for when and to whom."""
-    command = efm('evaluate', run, *EPISODES, '--folder', folder, *words)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = (run / 'results' / f'{folder}.jsonl').read_text().splitlines()
+    lab.efm('evaluate', *EPISODES, '--folder', folder, *words)
+    lines = (lab.run / 'results' / f'{folder}.jsonl').read_text().splitlines()
     names = ('index', 'outcome', 'termination', 'steps', 'steps_to_go', 'policy_version')
     found = (json.loads(line) for line in lines)
     return sorted(tuple(line[name] for name in names) for line in found)
 
 
-@contextmanager
-def served(run, *words):
-    """Run `efm serve`; yield its process, where it listens and the file of what it says."""
-    path = run / 'served.txt'
-    with open(path, 'w') as out:
-        process = subprocess.Popen(
-            efm('serve', run, '--port', '0', *words), cwd=ROOT, stdout=out, stderr=out
-        )
-    try:
-        end = time.monotonic() + WAIT_S
-        while ' on port ' not in path.read_text():
-            assert time.monotonic() < end, path.read_text()
-            assert process.poll() is None, path.read_text()
-            time.sleep(0.05)
-        yield process, f'127.0.0.1:{path.read_text().split(" on port ")[1].split(":")[0]}', path
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_robots_do_elsewhere_what_they_do_with_a_policy_of_their_own(run, secrets):
+def test_robots_do_elsewhere_what_they_do_with_a_policy_of_their_own(untaught, secrets):
     certificate, key, tokens = secrets
-    own = evaluate(run, 'own')
+    own = evaluate(untaught, 'own')
     door = ('--certificate', certificate, '--key', key, '--tokens', tokens)
-    with served(run, *door) as (process, where, said):
-        elsewhere = evaluate(
-            run, 'elsewhere', '--server', where, '--server-ca', certificate, '--tokens', tokens
-        )
+    ticket = ('--server-ca', certificate, '--tokens', tokens)
+    with untaught.served(*door) as (process, where, said):
+        elsewhere = evaluate(untaught, 'elsewhere', '--server', where, *ticket)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     assert len(own) == 4
@@ -86,8 +57,9 @@ def test_robots_do_elsewhere_what_they_do_with_a_policy_of_their_own(run, secret
     assert 'Traceback' not in said.read_text()
 
 
-def test_a_release_that_comes_later_is_followed_and_a_bad_one_is_not(run):
-    with served(run) as (_, _, said):
+def test_a_release_that_comes_later_is_followed_and_a_bad_one_is_not(untaught):
+    run = untaught.run
+    with untaught.served() as (_, _, said):
         publish_untrained(run / 'made', 2, table_arm())
         bad, good = run / 'releases' / '000002', run / 'releases' / '000003'
         (run / 'made' / 'releases' / '000002').rename(run / 'made' / 'bad')
@@ -107,8 +79,21 @@ def wait_for_word(path, word):
         time.sleep(0.1)
 
 
-def test_beyond_this_host_it_does_not_serve_without_tls_and_tokens(run):
-    command = efm('serve', run, '--address', '0.0.0.0')
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert 'expected certificate, key and tokens' in ' '.join(done.stderr.split())
+def test_beyond_this_host_it_does_not_serve_without_tls_and_tokens(untaught):
+    said = untaught.efm('serve', '--address', '0.0.0.0', code=1)
+    assert 'expected certificate, key and tokens' in ' '.join(said.split())
+
+
+def test_practice_with_a_policy_elsewhere_improves_it_there(lab):
+    with lab.served() as (_, where, said):
+        lab.efm(
+            'practice', *SMALL, '--seed', 5000, '--episodes', 16, '--fleet', 2, '--server', where
+        )
+        wait_for_word(said, 'release 2 acts in the episodes that begin from now on')
+    acted = {
+        line['index']: line['policy_version'] for line in map(json.loads, lab.results('practice'))
+    }
+    assert acted == {index: 1 + index // 8 for index in range(16)}
+    updates = (lab.run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
+    assert [json.loads(update)['version'] for update in updates] == [2, 3]
+    assert [json.loads(update)['stale_total'] for update in updates] == [0, 0]

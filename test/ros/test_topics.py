@@ -42,7 +42,7 @@ def test_pictures_may_be_lost_in_real_time_only(quality):
 
 
 def assert_the_past_is_for_the_recorder(topic, nodes, name):
-    """What is latched everybody is told; what is kept, nobody who would act on it."""
+    """Fail where somebody who acts on a topic asks for what was said before."""
     past = {
         type(node)
         for node in nodes
@@ -93,3 +93,15 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
         assert len(ends) <= 1, topic.name
         assert_the_past_is_for_the_recorder(topic, nodes, name)
         assert given or wanted or topic is topics.TRAINER_STATUS, topic.name
+
+
+def test_a_recorder_may_be_told_that_a_sender_keeps_nothing(stage, tmp_path):
+    recorder = stage.start(RecorderNode, spool=str(tmp_path), lockstep=True, past=False)
+    past = {
+        s.topic_name
+        for s in recorder.subscriptions
+        if s.topic_name.startswith(stage.namespace) and s.qos_profile.durability == KEEPS
+    }
+    latched = {row for row in topics.TABLE if row.qos == topics.LATCHED}
+    heard = latched - {topics.POLICY_RELEASE, topics.TRAINER_STATUS}
+    assert past == {stage.peer.resolve_topic_name(row.name) for row in heard}

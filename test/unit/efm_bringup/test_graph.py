@@ -96,8 +96,11 @@ def test_a_person_or_a_real_robot_never_makes_the_world_wait(make):
     [('demonstrator', 'demonstrator'), ('teleoperation', 'teleoperation'), ('other', None)],
 )
 def test_somebody_demonstrates(make, source, who):
-    names = {node.name for node in make_graph(RECORD, make(source=source))}
+    config = make(source=source)
+    names = {node.name for node in make_graph(RECORD, config)}
     assert names & {'demonstrator', 'teleoperation', 'policy', 'reward'} == {who} - {None}
+    recorders = (make_node('recorder', mode, config) for mode in (RECORD, PRACTICE))
+    assert [recorder.parameters['past'] for recorder in recorders] == [who is not None, True]
 
 
 def test_the_fleet_has_patience_with_people(make):

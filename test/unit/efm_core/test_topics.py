@@ -5,6 +5,7 @@ from __future__ import annotations
 from efm_core import topics
 from efm_core.message_types import definitions_directory, known_types
 import pytest
+from sources import ROOT
 
 
 def test_no_name_stands_twice_in_the_table():
@@ -22,6 +23,12 @@ def test_every_row_has_a_known_type_a_quality_and_a_meaning(topic):
     assert topic.type in known_types()
     assert topic.qos in (topics.NEWEST, topics.EVERY, topics.KEPT, topics.LATCHED)
     assert topic.meaning
+
+
+def test_the_readme_has_the_same_table():
+    rows = [f'| `{t.name}` | {t.type} | {t.qos} | {t.meaning} |' for t in topics.TABLE]
+    written = (ROOT / 'README.md').read_text().split('| topic | type | QoS | meaning |')[1]
+    assert written.split('\n\n')[0].splitlines()[2:] == rows
 
 
 def test_names_are_relative_so_that_robots_live_in_namespaces():

@@ -91,6 +91,14 @@ class PracticeConfig:
         'the returns over d, without the noise of d that every return begins with',
         choices=('none', 'line'),
     )
+    average: float = parameter(
+        1.0,
+        'Share of the way to what learns that what acts goes at each update; 1: what learns acts, '
+        'below: what acts is a moving average of it',
+        '',
+        1e-3,
+        1.0,
+    )
     max_staleness: int = parameter(
         0, 'Learn from episodes of a policy at most this much older', 'versions', 0, 1000
     )

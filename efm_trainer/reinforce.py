@@ -9,11 +9,14 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
 
 The paper has no critic, baseline, clipping or KL and uses every sample once at most; so does the
 preset ``paper``. With ``passes`` above 1 samples teach again within PPO's clip, and ``baseline``
-takes from R_t what d(o_t) already says. What a simulator knows of success is never looked at.
+takes from R_t what d(o_t) already says. With ``average`` below 1 the policy that acts is a moving
+average of the one that learns, which keeps long practice steady. What a simulator knows of success
+is never looked at.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +87,19 @@ def have_same_tower(one: Model, other: Model) -> bool:
     return all(torch.equal(left, right) for left, right in pairs)
 
 
+@torch.no_grad()
+def follow(follower: Model, leader: Model, share: float) -> None:
+    """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""
+    for old, new in zip(follower.parameters(), leader.parameters(), strict=True):
+        old.lerp_(new, share)
+
+
 class Reinforce:
     """
     The learner of stage 2.
 
     :ivar policy: the model that learns; its image tower stays frozen.
+    :ivar acting: what robots should act by, the model that was given: ``policy``, or its average.
     """
 
     def __init__(
@@ -100,13 +111,14 @@ class Reinforce:
         config: PracticeConfig,
     ):
         """Freeze the reward model and the image tower."""
-        self.policy, self._encoder, self._scale, self._config = policy, encoder, scale, config
+        self._encoder, self._scale, self._config = encoder, scale, config
+        self.acting, self.policy = policy, policy if config.average == 1 else deepcopy(policy)
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
         self.policy.freeze_vision()
-        self._same_tower = have_same_tower(policy, reward_model)
+        self._same_tower = have_same_tower(self.policy, reward_model)
         self.optimiser = torch.optim.AdamW(
-            [parameter for parameter in policy.parameters() if parameter.requires_grad],
+            [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,
@@ -140,6 +152,8 @@ class Reinforce:
         for _ in range(1, self._config.passes):
             order = order[torch.randperm(len(order), generator=self.generator)]
             steps += [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
+        if self.acting is not self.policy:
+            follow(self.acting, self.policy, self._config.average)
         return {
             'samples': len(order),
             'optimiser_steps': len(steps),

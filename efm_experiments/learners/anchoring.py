@@ -9,7 +9,7 @@ from efm_experiments.learners.descent import Descent
 from efm_experiments.learners.reusing import Reuse, Reusing
 from efm_model.network import CompactModel
 from efm_trainer.losses import reinforce_loss
-from efm_trainer.reinforce import Batch
+from efm_trainer.reinforce import Batch, follow
 import torch
 
 SHARE = 0.1  # of the way to what learned that a follower goes at each update
@@ -44,17 +44,10 @@ class Averaged(Reusing):
 
     def __init__(self, policy: CompactModel, *arguments, share: float):
         super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
-        self._acting, self._share = policy, share
+        self.acting, self._share = policy, share
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """Learn from ``episodes``, then let what acts follow."""
         found = super().update(episodes)
-        follow(self._acting, self.policy, self._share)
+        follow(self.acting, self.policy, self._share)
         return found
-
-
-@torch.no_grad()
-def follow(follower: CompactModel, leader: CompactModel, share: float) -> None:
-    """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""
-    for old, new in zip(follower.parameters(), leader.parameters(), strict=True):
-        old.lerp_(new, share)

@@ -133,6 +133,21 @@ def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
     assert any(not torch.equal(left, right) for left, right in pairs)
 
 
+def test_what_acts_follows_what_learns_by_a_share_of_the_way():
+    plain, learner = make_learner(), make_learner(average=0.25)
+    before, given = weights(learner), learner.acting
+    assert plain.acting is plain.policy
+    plain.update(episodes())
+    learner.update(episodes())
+    assert learner.acting is given
+    assert_equal(weights(plain), weights(learner))
+    for name, value in given.state_dict().items():
+        way = torch.lerp(before[name], learner.policy.state_dict()[name], 0.25)
+        torch.testing.assert_close(value, way)
+    moved = {name for name, value in weights(learner).items() if not value.equal(before[name])}
+    assert any(name.startswith('policy.') for name in moved)
+
+
 def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
     batch = make_learner(baseline='line').prepare(episodes())
     d = batch.steps_to_go[batch.rows]

@@ -14,7 +14,7 @@ import torch
 from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
 
 EMBODIMENT = small_embodiment()
-CONFIG = replace(PRESETS['default'], episodes_per_update=2)
+CONFIG = replace(PRESETS['default'], episodes_per_update=2, average=0.5)
 
 
 class Killed(BaseException):
@@ -131,6 +131,21 @@ def test_the_paper_s_update_waits_for_its_samples(run, begin):
     assert trainer.step().version == 2
     assert metrics(run)[0]['samples'] == 10
     assert trainer.status['pending'] == 0
+
+
+def test_robots_get_what_acts_not_what_learns(run, begin, monkeypatch):
+    exported, export = [], module.export_policy
+    monkeypatch.setattr(
+        module,
+        'export_policy',
+        lambda model, *rest: exported.append(model) or export(model, *rest),
+    )
+    trainer = begin()
+    learner = trainer._learner
+    spool_bags(run, EMBODIMENT, range(2))
+    trainer.step()
+    assert learner.acting is not learner.policy
+    assert exported[-1] is learner.acting
 
 
 def learn_twice(trainer, run):

@@ -1,0 +1,46 @@
+"""The command that practises in a Gymnasium environment: PushT, with every node around it."""
+
+from __future__ import annotations
+
+import json
+
+from efm_bringup.run import claim
+from efm_core.embodiment import load_embodiment
+from efm_core.episode import Termination
+from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_trainer.bags import read_episodes
+from efm_trainer.config import PracticeConfig
+from efm_trainer.trainer import Trainer
+import numpy as np
+import pytest
+from sources import ROOT
+from trainer_fakes import make_run
+
+PUSHT = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
+
+
+@pytest.fixture
+def untaught(new_lab):
+    """Return a run whose stage 1 knows nothing, with the release that the trainer makes of it."""
+    lab = new_lab('pusht')
+    claim(str(lab.run), str(PUSHT))
+    make_run(lab.run, load_embodiment(PUSHT))
+    encoder = TextEncoder(ensure_text_encoder())
+    Trainer(lab.run, load_embodiment(PUSHT), encoder, PracticeConfig()).close()
+    return lab
+
+
+def test_a_fleet_practises_in_an_environment_and_the_trainer_learns_from_it(untaught):
+    untaught.efm('practice', '--world', 'gym', '--fleet', 2, '--episodes', 8, '--max-steps', 6)
+    robot = load_embodiment(untaught.run / 'embodiment.yaml')
+    episodes = list(read_episodes(untaught.run / 'episodes' / 'practice', robot))
+    assert [episode.index for episode in episodes] == list(range(8))
+    for episode in episodes:
+        assert episode.instruction == 'push the T onto its green outline'
+        assert episode.termination in (Termination.TIMEOUT, Termination.SUCCESS_DETECTED)
+        assert (np.diff(episode.stamps) == robot.period_ns).all()
+        assert episode.true_success_per_step.shape == (len(episode) + 1,)
+        assert (np.diff(episode.observations.astype(int), axis=0) != 0).any()
+    (update,) = (untaught.run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
+    assert (json.loads(update)['version'], json.loads(update)['episodes']) == (2, 8)
+    assert len({episode.observations[0].tobytes() for episode in episodes}) == 8

@@ -99,7 +99,8 @@ class PolicyNode(ActingNode):
 
     def _on_release(self, message: PolicyRelease) -> None:
         if message.stage == 'active' and message.version != self._version():
-            threading.Thread(target=self._load_beside, args=(message,), daemon=True).start()
+            # No daemon: onnxruntime aborts a process that ends while it loads.
+            threading.Thread(target=self._load_beside, args=(message,)).start()
 
     def _load_beside(self, message: PolicyRelease) -> None:
         """Load a release off the control thread; a bad one is refused and the old one goes on."""
@@ -109,7 +110,8 @@ class PolicyNode(ActingNode):
             self.health.fault = f'release {message.version} refused: {error}'
             self.health.counts['releases refused'] += 1
             self.get_logger().error(self.health.fault)
-        self.executor.create_task(self._on_loaded)
+        if self.context.ok():
+            self.executor.create_task(self._on_loaded)
 
     def _on_loaded(self) -> None:
         """Start the episode that was waiting for this release."""

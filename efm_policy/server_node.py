@@ -76,7 +76,8 @@ class ServerNode(ManagedNode):
         newest = max(self._version, self._server.sessions.version)
         if message.stage == ACTIVE and message.version != newest:
             self._version = message.version
-            threading.Thread(target=self._load_beside, args=(message,), daemon=True).start()
+            # No daemon: onnxruntime aborts a process that ends while it loads.
+            threading.Thread(target=self._load_beside, args=(message,)).start()
 
     def _load_beside(self, message: PolicyRelease) -> None:
         """Load a release beside the running one; a bad one is refused and the old one goes on."""

@@ -125,3 +125,13 @@ def test_in_real_time_an_episode_is_recorded_with_every_action_that_moved_the_ro
         assert 5 <= len(episode) <= 12
         assert np.isfinite(episode.steps_to_go[-1])
         assert (np.diff(episode.stamps) > 0).all()
+
+
+def test_no_process_breaks_down_not_even_on_its_way_out(practised):
+    """The last release comes while everybody is told to end."""
+    logs = sorted((practised.run / 'logs').rglob('*.log'))
+    assert {'practice', 'record'} <= {path.parent.name for path in logs}
+    for path in logs:
+        said = path.read_text()
+        assert 'Traceback' not in said, path
+        assert 'terminate called' not in said, path

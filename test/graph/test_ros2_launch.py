@@ -107,6 +107,13 @@ def test_a_fleet_that_is_done_ends_its_launch_with_code_0(start, lab):
     assert len(lab.results('evaluate')) == 2
 
 
+def test_a_launched_robot_may_have_its_policy_elsewhere(start, lab):
+    with lab.served() as (_, where, _):
+        words = ('fleet:=1', 'body:=tool', 'max_steps:=5', 'episodes:=2', f'server:={where}')
+        assert start('evaluate', f'run:={lab.run}', *words).wait(timeout=180) == 0
+    assert len(lab.results('evaluate')) == 2
+
+
 def test_practice_in_a_namespace_goes_on_when_a_policy_was_killed(start, lab):
     """It comes back, and every episode that was asked for is done and learned from."""
     words = ('body:=tool', 'max_steps:=5', 'episodes:=16', 'namespace:=lab')

@@ -26,12 +26,14 @@ LEARNERS = (
     'replay',
     'clipped',
     'clipped_line',
+    'clipped_line_averaged',
     'clipped_critic',
 )
 # The suite's own learner, where samples teach more than once; everything else uses them once.
 OFTEN = {
     'clipped': {'passes': 4, 'baseline': 'none'},
     'clipped_line': {'passes': 4, 'baseline': 'line'},
+    'clipped_line_averaged': {'passes': 4, 'baseline': 'line', 'average': 0.3},
 }
 HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following

@@ -130,5 +130,6 @@ def plot(results: Results) -> dict[str, Figure]:
                 )
         one.plot([2, 2, 0], [100, 90, 90], color='#d1d5db')
         one.set(xlabel='false success [% of all]', ylabel='recall [%]', title=f'{word} practice')
-    axes[0].legend(fontsize=7)
+        one.set_xlim(-0.5, 25)
+    axes[1].legend(fontsize=6)
     return {'frontier': figure}

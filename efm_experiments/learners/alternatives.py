@@ -14,7 +14,7 @@ from efm_experiments.learners.descent import Descent, ordered
 from efm_experiments.learners.reusing import clipped, REUSES, Reusing
 from efm_experiments.table.setting import Setting, text_encoder
 from efm_model.network import CompactModel, FEATURES, log_probability
-from efm_reward.reward import returns
+from efm_reward.reward import returns, rewards
 from efm_trainer.reinforce import Batch, Reinforce
 import numpy as np
 import torch
@@ -71,6 +71,25 @@ class SparseTruth(Reinforce):
     def has_succeeded(self, episode: Episode) -> bool:
         """Return whether the last observation shows a success."""
         return bool(episode.true_success)
+
+
+class Charged(SparseTruth):
+    """The paper's rewards, but an attempt that ends undetected has gained nothing by its end."""
+
+    def rewards(self, episode: Episode) -> np.ndarray:
+        """Return the reward of every action, ``(T,)`` [steps]."""
+        return charged(episode.steps_to_go, episode.termination is Termination.SUCCESS_DETECTED)
+
+
+def charged(steps_to_go: np.ndarray, is_detected: bool) -> np.ndarray:
+    """
+    Return rewards whose sum is -d(last) where the robot's own detector saw no success.
+
+    :param steps_to_go: d of every observation, ``(T + 1,)`` [steps].
+    """
+    found = rewards(steps_to_go)
+    found[-1] -= 0 if is_detected else steps_to_go[0]
+    return found
 
 
 class SparseDetector(SparseTruth):
@@ -185,6 +204,7 @@ def generalised(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Te
 
 CONTROLS = {
     'reinforce': Reinforce,
+    'charged': Charged,
     'sparse_truth': SparseTruth,
     'sparse_detector': SparseDetector,
     'filtered_cloning': FilteredCloning,

@@ -10,6 +10,7 @@ from efm_core.config import check, parameter
 from efm_core.episode import Episode
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.intervals import over_seeds, rate_over_seeds
+from efm_experiments.learners.alternatives import charged
 from efm_experiments.learners.cautious import (
     attempted,
     Cautious,
@@ -29,7 +30,7 @@ from efm_experiments.table.setting import Setting, text_encoder, TINY
 from efm_experiments.table.stage_one import make_team, Team
 from efm_reward.reward import returns, rewards
 from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.evaluation import detect_per_episode
+from efm_trainer.evaluation import detect_per_episode, first_alarm
 from efm_trainer.reinforce import label
 from matplotlib.figure import Figure
 import numpy as np
@@ -39,6 +40,7 @@ from torch import nn
 HELD_OUT = 100  # fresh demonstrations on which s is chosen
 ANOTHER = 700  # the seed of these, above the run's own
 PLAIN, AWARE, REFRESHED = 'plain', 'failure-aware', 'refreshed'
+CHARGED = 'time-outs cost'
 STAYS, STAYS_MORE = 'stays', 'stays, four times the data'
 COMPARED = (PLAIN, AWARE, STAYS, STAYS_MORE)  # on the same episodes
 ALLOWED = 0.02  # of false successes, where recalls are compared
@@ -55,6 +57,10 @@ once, and only from its edge. Here each goes on for {HOLD} steps, all of which h
 The reward model is the mean of {MEMBERS} that began anew on these; no bin is added. `four times
 the data` has {{more}} such demonstrations, and is compared only.
 
+`time-outs cost` has the plain model. Steps-to-go falls in most failed attempts too, since they get
+nearer; so the sum of their rewards is above zero. Here the last action of an attempt that ran out
+of time loses d(first), so that it earned -d(last) in all.
+
 s and dwell are chosen without truth, on {HELD_OUT} fresh demonstrations: those that see most of
 the ends at no more than {{most}} % of false alarms before them or under another instruction. The
 frontier is measured on one set of episodes for all models: those of the policy of stage 1, and of
@@ -70,7 +76,7 @@ class Arm:
     """One way to judge oneself."""
 
     setting: Setting = field(default_factory=Setting)
-    kind: str = parameter(PLAIN, 'Reward model', choices=(*COMPARED, REFRESHED))
+    kind: str = parameter(PLAIN, 'Reward model', choices=(*COMPARED, REFRESHED, CHARGED))
     iterations: int = parameter(2000, 'Optimiser steps of the extra bin', '', 1, 10**6)
     staying_iterations: int = parameter(6000, 'Of each model of those that stay', '', 1, 10**6)
     more: int = parameter(1600, 'Demonstrations, where there are more', '', 2, 10**6)
@@ -101,7 +107,9 @@ class Material:
 
 def cells(config: Arm) -> dict[str, Arm]:
     """Return one cell for each reward model that is practised with."""
-    return {kind: replace(config, kind=kind) for kind in (PLAIN, AWARE, REFRESHED, STAYS)}
+    found = {kind: replace(config, kind=kind) for kind in (PLAIN, AWARE, REFRESHED, STAYS)}
+    charged = replace(config.setting, learner='charged')
+    return found | {CHARGED: replace(config, kind=CHARGED, setting=charged)}
 
 
 def run_cell(arm: Arm, seed: int) -> dict:
@@ -110,6 +118,8 @@ def run_cell(arm: Arm, seed: int) -> dict:
     material = gather(setting, arm.fresh, seed)
     if arm.kind == PLAIN:
         return compare_all(arm, plain, material, seed)
+    if arm.kind == CHARGED:
+        return charge(setting, plain, seed)
     judged = replace(plain, reward=make_reward(arm, plain, material, arm.kind, seed))
     rules = chosen_for(arm, judged, material, arm.kind)
     setting = replace(setting, threshold=rules['threshold'], dwell=rules['dwell'])
@@ -138,6 +148,34 @@ def compare_all(arm: Arm, plain: Team, material: Material, seed: int) -> dict:
     for word, episodes, _ in sets:
         values |= figures(episodes, setting, word)
     return values | practised
+
+
+def charge(setting: Setting, plain: Team, seed: int) -> dict:
+    """Return what practice with costly time-outs reaches, and what failed attempts earn."""
+    values = before_practice(setting, plain, seed, {})
+    before = examine(setting, plain, seed)
+    team, practised = practise(setting, plain, seed)
+    after = examine(setting, team, seed)
+    for word, episodes in (('before', before), ('after', after)):
+        values |= {f'earned_{word}': earned(episodes, setting)}
+    return values | figures(after, setting, 'after') | practised
+
+
+def earned(episodes: list[Episode], setting: Setting) -> list[float]:
+    """
+    Return what attempts that fail earn: the sum of their rewards, as the paper and where it costs.
+
+    As in practice, an attempt ends where its own detector fires, or at the time limit.
+    """
+    sums = []
+    for episode in episodes:
+        d = episode.steps_to_go[: setting.limit + 1]
+        fired = first_alarm(d, setting.threshold, setting.dwell)
+        at = len(d) - 1 if fired is None else fired
+        if not episode.true_success_per_step[at]:
+            d = d[: at + 1]
+            sums.append([rewards(d).sum(), charged(d, fired is not None).sum()])
+    return np.mean(sums, axis=0).tolist() if sums else [None, None]
 
 
 def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
@@ -269,6 +307,7 @@ def summarise(results: Results) -> list[Table]:
         chosen_table(results),
         *(frontier_table(results, word) for word in words),
         failure_table(results),
+        cost_table(results),
     ]
 
 
@@ -293,7 +332,7 @@ def chosen_table(results: Results) -> Table:
 def sets(results: Results) -> list[tuple[str, str]]:
     """Return the cell and the name of everything that was compared."""
     shared = [(PLAIN, f'{kind}_{w}') for w in ('before', 'after') for kind in COMPARED]
-    own = [(cell, f'{cell}_own') for cell in results.cells if cell != PLAIN]
+    own = [(cell, f'{cell}_own') for cell in results.cells if cell not in (PLAIN, CHARGED)]
     return shared + own
 
 
@@ -331,6 +370,17 @@ def failure_table(results: Results) -> Table:
         rows.append([word.replace('_', ': '), *earned])
     head = ('model, policy', 'd(first) - d(last) [steps]', 'discounted return [steps]')
     return Table(f'What attempts that fail within {LIMIT} steps earn', head, rows)
+
+
+def cost_table(results: Results) -> Table:
+    """Return what failed attempts earn if a time-out costs."""
+    rows = []
+    for word in ('before', 'after'):
+        pairs = zip(*results.values(CHARGED, f'earned_{word}'), strict=True)
+        sums = [over_seeds([v for v in one if v is not None]).text(digits=1) for one in pairs]
+        rows.append([f'{word} practice', *sums])
+    head = ('', 'the rewards of the paper', 'a time-out costs')
+    return Table('Sum of the rewards of attempts that fail, as they end in practice', head, rows)
 
 
 def estimate(values: list) -> str:

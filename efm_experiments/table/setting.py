@@ -15,6 +15,7 @@ from efm_trainer.config import PracticeConfig
 
 LEARNERS = (
     'reinforce',
+    'charged',
     'sparse_truth',
     'sparse_detector',
     'filtered_cloning',

@@ -24,6 +24,7 @@ BONUS = 10.0  # a sparse success is worth about what steps-to-go falls within ga
 CLIP = 0.2  # of PPO and GRPO
 PASSES = 4  # over each batch, with clipping
 LAMBDA = 0.95  # of generalised advantages
+OFTEN_SHARE = 0.3  # of the way that what acts goes at each update, where samples teach often
 
 
 class Pessimist(nn.Module):
@@ -226,6 +227,8 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
         if setting.temperature != 1:
             raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
         return Reusing(*arguments, reuse=REUSES[name])
+    if name == 'clipped_line_averaged':
+        return Averaged(*arguments, share=OFTEN_SHARE, reuse=REUSES['clipped_line'])
     if name == 'averaged':
         return Averaged(*arguments, share=SHARE)
     if name == 'anchored':

@@ -42,8 +42,8 @@ class Averaged(Reusing):
     What acted is then not quite what learns, hence the truncated importance weights.
     """
 
-    def __init__(self, policy: CompactModel, *arguments, share: float):
-        super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
+    def __init__(self, policy, *arguments, share, reuse=Reuse(guard='truncated')):
+        super().__init__(deepcopy(policy), *arguments, reuse=reuse)
         self._acting, self._share = policy, share
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:

@@ -26,6 +26,7 @@ LEARNERS = (
     'replay',
     'clipped',
     'clipped_line',
+    'clipped_line_averaged',
     'clipped_critic',
 )
 HOME = TableConfig()  # where demonstrations are made

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bags import make_episode
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.learners import cautious
+from efm_experiments.learners.alternatives import charged
 from efm_experiments.learners.cautious import (
     at_rest,
     attempted,
@@ -213,4 +215,30 @@ def test_only_failures_within_the_limit_count_for_their_returns():
 
 def test_the_cells_differ_in_the_reward_model_only():
     cells = failure_aware.cells(failure_aware.EXPERIMENT.config)
+    cost = cells.pop('time-outs cost')
     assert {replace(arm, kind='plain') for arm in cells.values()} == {cells['plain']}
+    usual = replace(cost.setting, learner='reinforce')
+    assert replace(cost, kind='plain', setting=usual) == cells['plain']
+
+
+def test_where_time_outs_cost_an_attempt_earns_what_it_lacks_at_its_end():
+    d = np.array([30.0, 20.0, 12.0], np.float32)
+    assert charged(d, is_detected=True).tolist() == [10.0, 8.0]
+    assert charged(d, is_detected=False).tolist() == [10.0, 8.0 - 30.0]
+    assert charged(d, is_detected=False).sum() == -d[-1]
+
+
+def test_what_failed_attempts_earn_is_counted_up_to_where_they_end_in_practice():
+    episode = make_episode(table_arm(), steps=4)
+    truth = np.array([False, False, False, False, True])
+    early = replace(
+        episode,
+        steps_to_go=np.array([9.0, 1.0, 1.0, 5.0, 0.0], np.float32),
+        true_success_per_step=truth,
+    )
+    late = replace(early, steps_to_go=np.array([9.0, 8.0, 8.0, 7.0, 6.0], np.float32))
+    setting = failure_aware.EXPERIMENT.config.setting
+    assert failure_aware.earned([early], setting) == [8.0, 8.0]  # stops at a false success
+    assert failure_aware.earned([late], setting) == [None, None]  # is there when time is up
+    never = replace(late, true_success_per_step=~truth & False)
+    assert failure_aware.earned([early, never], setting) == [(8.0 + 3.0) / 2, (8.0 - 6.0) / 2]

@@ -64,7 +64,9 @@ class RecorderNode(ManagedNode):
                 callback = partial(
                     self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
                 )
-                ros_topics.subscription(self, topic, callback, config.lockstep, True, past)
+                ros_topics.subscription(
+                    self, topic, callback, config.lockstep, raw=True, past=past
+                )
         # The supervisor takes this for a sign that somebody listens: so it comes last.
         self._publisher = ros_topics.publisher(self, topics.RECORDING)
         self.create_timer(0.5, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))

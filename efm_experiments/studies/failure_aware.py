@@ -173,9 +173,9 @@ def charge(setting: Setting, plain: Team, seed: int) -> dict:
     return values | figures(after, setting, 'after') | practised
 
 
-def earned(episodes: list[Episode], setting: Setting) -> list[float]:
+def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
     """
-    Return what attempts that fail earn: the sum of their rewards, as the paper and where it costs.
+    Return what attempts that fail earn [steps]: summed rewards, the paper's and where it costs.
 
     As in practice, an attempt ends where its own detector fires, or at the time limit.
     """

@@ -68,7 +68,8 @@ def test_chunks_may_come_from_elsewhere(lab):
     with lab.served() as (_, where, _):
         lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'elsewhere', '--server', where)
     lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'own')
-    pairs = zip(episodes_of(lab, 'elsewhere'), episodes_of(lab, 'own'), strict=True)
-    for elsewhere, own in pairs:
+    found = episodes_of(lab, 'elsewhere')
+    assert len(found) == 2
+    for elsewhere, own in zip(found, episodes_of(lab, 'own'), strict=True):
         np.testing.assert_array_equal(elsewhere.actions, own.actions)
         assert elsewhere.actions.shape[1:] == (CHUNK, 2)

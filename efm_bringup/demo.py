@@ -31,7 +31,7 @@ class DemoConfig:
         60, 'Actions before a demonstration is given up', 'steps', 1, 10000
     )
     iterations: int = parameter(12000, 'Steps of fine-tuning', '', 1, 10000000)
-    practice: int = parameter(160, 'Practice episodes', 'episodes', 1, 1000000)
+    practice: int = parameter(240, 'Practice episodes', 'episodes', 1, 1000000)
     evaluations: int = parameter(300, 'Episodes of each evaluation', 'episodes', 1, 100000)
     body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))
     preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))

@@ -92,9 +92,9 @@ class PracticeConfig:
         choices=('none', 'line'),
     )
     average: float = parameter(
-        1.0,
+        0.3,
         'Share of the way to what learns that what acts goes at each update; 1: what learns acts, '
-        'below: what acts is a moving average of it',
+        'below: what acts is a moving average of it, which keeps long practice steady',
         '',
         1e-3,
         1.0,
@@ -120,7 +120,8 @@ STAGE_ONE = {
         iterations=5000, batch=128, instruction_share=1 / 3, learning_rate=1e-4, smoothing=0.0
     ),
 }
-ONCE = {'passes': 1, 'baseline': 'none'}  # every sample teaches once, by its plain return
+# Every sample teaches once, by its plain return, and what learns acts.
+ONCE = {'passes': 1, 'baseline': 'none', 'average': 1.0}
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(

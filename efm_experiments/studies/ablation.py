@@ -42,11 +42,11 @@ what was pretrained learns at a tenth of the rate. The reward model is the step 
 detector, the policy the last step, as elsewhere. The paper leaves open how its EfficientNet was
 conditioned; here all rows share the text adapter and the heads, and differ in the tower alone.
 
-**Convergence.** All towers that are trained along have equal steps and equal data, but 2,000 steps
-of 32 observations are what five seeds can afford, not where every loss stands still: the figure
-shows the losses on held-out demonstrations. The experiment `convergence` goes on for four to
-eight times as long, with one seed. The frozen tower has the usual stage 1, whose steps are cheap
-and many; the fair comparison is with `tuned`.
+**Convergence.** All towers that are trained along have equal steps and equal data; the figure
+shows the losses on held-out demonstrations. The experiment `convergence` goes on for four to eight
+times as long, with one seed: no policy gets better by it. 400 demonstrations seem too few to learn
+which block a sentence names, and more steps learn them by heart. The frozen tower has the usual
+stage 1, whose steps are cheap and many; the fair comparison is with `tuned`.
 {COMMON}"""
 FROZEN = 'joint'
 ALONG = ('tuned', 'unimodal', 'imagenet', 'scratch')

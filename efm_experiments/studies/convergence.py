@@ -24,6 +24,10 @@ The towers of `ablation`, trained along for eight times as many steps (`imagenet
 policies without practice. One seed is enough here: it says whether a loss
 on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
 its own one-cycle schedule, so the end of a short run is no point of a long one.
+
+What came of it: no loss gets below that of 2,000 steps by more than a tenth; that of steps-to-go
+soon rises, as the demonstrations are learned by heart. The detector gets a little better, success
+does not.
 {COMMON}"""
 
 

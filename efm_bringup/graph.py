@@ -240,6 +240,7 @@ def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
         'spool': str(Path(config.run).absolute() / 'episodes'),
         'folder': config.folder,
         'judged': mode != RECORD,
+        'simulated': config.world != 'real',
         'past': mode != RECORD or config.source != 'other',
     }
 

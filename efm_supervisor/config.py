@@ -67,6 +67,9 @@ class RecorderConfig:
     judged: bool = parameter(
         True, 'A reward node publishes steps-to-go; false while demonstrating'
     )
+    simulated: bool = parameter(
+        False, 'A simulator publishes world_state; without the last one a bag is not whole'
+    )
     record_images: bool = parameter(
         False, 'Also keep the raw camera pictures, not only what the policy saw of them'
     )

@@ -42,7 +42,8 @@ class RecorderNode(ManagedNode):
         """Connect to the whole table."""
         config = self.config
         judged = (topics.STEPS_TO_GO,) if config.judged else ()
-        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged)
+        told = (topics.WORLD_STATE,) if config.simulated else ()
+        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged, *told)
         answering = (topics.OBSERVATION, topics.ACTION)
         answering += (topics.COMMAND, *judged) if config.lockstep else ()
         robot = load_embodiment(config.embodiment) if config.embodiment else None

@@ -179,6 +179,35 @@ def test_a_recorder_that_joins_after_the_start_misses_nothing(
     assert list(pictures) == episode.stamps.tolist()
 
 
+def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
+    stage, make_event, tmp_path, embodiment
+):
+    robot = Robot(stage, make_event, tmp_path, simulated=True)
+    episode = make_episode(embodiment, index=3, steps=5)
+    robot.play(episode, without=(topics.WORLD_STATE,))
+    lacking = robot.node._recording
+    stage.spin_until(lambda: lacking.missing == ['world_state'], 'all but the truth')
+    assert not robot.recordings
+    others = set(SPOKEN) - {topics.WORLD_STATE}
+    for step in range(len(episode) + 1):
+        robot.play_step(episode, step, without=others)
+    said = robot.hear_recordings()[0]
+    assert (said.success, said.detail) == (True, '')
+    assert_same(read_episode(said.uri, embodiment), episode)
+
+
+def test_a_simulator_that_says_no_truth_makes_no_whole_bag(
+    stage, make_event, tmp_path, embodiment
+):
+    robot = Robot(stage, make_event, tmp_path, simulated=True, settle_timeout_s=0.2)
+    robot.play(make_episode(embodiment, steps=2), without=(topics.WORLD_STATE,))
+    said = robot.hear_recordings()[0]
+    assert (said.success, said.detail) == (
+        False,
+        'not every observation has a message on world_state',
+    )
+
+
 def arrays_of(name, message):
     """Return what a message of the topic holds, decoded as everywhere."""
     return {

@@ -103,6 +103,12 @@ def test_somebody_demonstrates(make, source, who):
     assert [recorder.parameters['past'] for recorder in recorders] == [who is not None, True]
 
 
+@pytest.mark.parametrize('world', ['mujoco', 'gazebo', 'gym', 'real'])
+def test_a_bag_needs_the_truth_where_a_simulator_says_it(make, world):
+    recorder = make_node('recorder', PRACTICE, make(world=world))
+    assert recorder.parameters['simulated'] == (world != 'real')
+
+
 def test_the_fleet_has_patience_with_people(make):
     def patience(**words):
         return make_node('fleet', RECORD, make(**words)).parameters.get('stall_timeout_s')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import time
 from typing import Any
 
@@ -71,13 +72,27 @@ class GuardNode(ManagedNode):
         )
         self._guard, self._health = Guard(robot, config.lockstep), Health(self)
         self._commander, self._listener = Commander(robot), StateListener(self, robot)
-        self._driver = Driver(self, robot, config.lockstep)
         self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
+        self._driver: Driver | None = None
+        self._connect_driver = partial(Driver, self, robot, config.lockstep)
+        self._offer()
         self._watch_time(robot)
+
+    def _offer(self) -> bool:
+        """
+        Offer commands, for the supervisor a sign that it may begin; return whether they are.
+
+        Not before the clock runs: without it everything would be too early, or nothing too late.
+        """
+        clock = self.get_clock()
+        waits = clock.ros_time_is_active and not self.config.lockstep
+        if self._driver is None and not (waits and clock.now().nanoseconds == 0):
+            self._driver = self._connect_driver()
+        return self._driver is not None
 
     def _watch_time(self, robot: Embodiment) -> None:
         """Look at the clock; with chunks so often that no row is a tenth of a period late."""
@@ -148,6 +163,10 @@ class GuardNode(ManagedNode):
         self._stop()
 
     def _on_tick(self) -> None:
+        if not self._offer():
+            words = 'waiting for the clock: use_sim_time is true, and nobody has said the time'
+            self.get_logger().info(words, throttle_duration_sec=5.0, skip_first=True)
+            return
         if not self.config.lockstep:
             self._pass(self._heed(lambda: self._guard.on_time(self._now())))
         if self._guard.must_stop(self._now()):
@@ -155,7 +174,7 @@ class GuardNode(ManagedNode):
 
     def _pass(self, request: Request | None) -> None:
         """Send what may pass and keeps the limits; otherwise hold."""
-        if request is None:
+        if request is None or self._driver is None:
             return
         try:
             order = self._commander.order(request.values, self._listener.state, self._now())
@@ -178,6 +197,8 @@ class GuardNode(ManagedNode):
             )
 
     def _stop(self) -> None:
+        if self._driver is None:  # nothing was ever sent
+            return
         now = self._now()
         numbers = self._commander.stop(self._listener.state, now)
         self._driver.stop(numbers, 0 if self.config.lockstep else now)

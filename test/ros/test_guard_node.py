@@ -12,6 +12,7 @@ from efm_supervisor.guard_node import GuardNode
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
+from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool
 
 T0, PERIOD = 500_000_000, 100_000_000  # [ns]
@@ -221,3 +222,29 @@ def test_a_guard_that_is_not_active_passes_nothing(stage, make_event, embodiment
     del scene.diagnostics[:]
     scene.stage.spin_until(lambda: scene.diagnostics, 'a sign of life')
     assert len(scene.commands) == 1
+
+
+@pytest.mark.parametrize(('lockstep', 'use_sim_time'), [(True, True), (False, False)])
+def test_a_guard_that_needs_no_clock_offers_commands_at_once(
+    stage, embodiment, yaml_of, lockstep, use_sim_time
+):
+    words = {'lockstep': lockstep, 'use_sim_time': use_sim_time}
+    stage.start(GuardNode, embodiment=yaml_of(embodiment), **words)
+    stage.spin_until(lambda: stage.peer.count_publishers('command'), 'commands')
+
+
+def test_no_episode_begins_before_the_guard_has_the_simulated_time(stage, embodiment, yaml_of):
+    clock = stage.peer.create_publisher(Clock, '/clock', 1)
+    node = stage.start(
+        GuardNode, embodiment=yaml_of(embodiment), lockstep=False, use_sim_time=True
+    )
+    node._on_tick()
+    node.hold()
+    assert not node.count_publishers('command')
+
+    def offered():
+        clock.publish(Clock(clock=from_ns(T0)))
+        return stage.peer.count_publishers('command')
+
+    stage.spin_until(offered, 'commands')
+    assert node.get_clock().now().nanoseconds == T0

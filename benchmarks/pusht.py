@@ -1,8 +1,8 @@
 """
-Both stages on gym-pusht in one process and one thread: demonstrate, fine-tune, practise.
+Both stages on gym-pusht in one process and one thread: pretrain, demonstrate, fine-tune, practise.
 
-Last line: one JSON object. The tower learns along, from nothing: the suite's pretrained one knows
-its own table only.
+Last line: one JSON object. The tower that ships knows the suite's table only, so one is made for
+this world first, from labelled pictures of it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,32 @@ from collections.abc import Iterable
 from copy import deepcopy
 import json
 from pathlib import Path
+import tempfile
 import time
 
-from efm_core.embodiment import Embodiment, load_embodiment
-from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
+from efm_core.episode import Episode, Kind, Termination
+from efm_core.observation import observe
 from efm_experiments.intervals import over_episodes
 from efm_experiments.table.live import LiveRuntime, Sight
 from efm_experiments.table.setting import text_encoder
-from efm_experiments.towers.models import EndToEnd, new_end_to_end
-from efm_experiments.towers.training import EndToEndConfig, learn, Lessons, StageOneEndToEnd
-from efm_experiments.towers.unimodal import VisionConfig
+from efm_model.checkpoint import load_checkpoint
+from efm_model.config import LabelledConfig
+from efm_model.labelled import Labelled, learn_to_point
+from efm_model.network import CompactModel
 from efm_model.tokeniser import ActionTokeniser
 from efm_policy.policy import Policy
 from efm_reward.judge import Judge
+from efm_sim.config import EnvironmentConfig
 from efm_sim.gymnasium_world import GymnasiumWorld, load_world
 from efm_sim.pusht import PushTDemonstrator
+from efm_sim.pusht_pictures import draw_pictures
 from efm_sim.rollout import Attempt, rollout, Runner, ScriptedAction
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
-from efm_trainer.sft import split
+from efm_trainer.sft import fine_tune
+import numpy as np
+from safetensors.torch import save_file
 import torch
 
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
@@ -66,12 +73,15 @@ def main(words: list[str] | None = None) -> dict:
     """Run both stages for each seed; print lines for people, then the JSON line; return it."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default, text in (
-        ('demonstrations', 300, 'scenes that the demonstrator tries'),
-        ('iterations', 2000, 'optimiser steps of stage 1'),
-        ('observations', 64, 'in one step of stage 1'),
-        ('practice', 200, 'episodes of stage 2'),
-        ('evaluations', 100, 'episodes before, and after'),
-        ('seeds', 1, 'from 0 on'),
+        ('pictures', 20000, 'labelled ones that the tower learns from'),
+        ('pointing', 3000, 'optimiser steps of the tower'),
+        ('demonstrations', 2000, 'scenes that the demonstrator tries'),
+        ('iterations', 12000, 'optimiser steps of stage 1'),
+        ('hidden', 128, 'width of the heads'),
+        ('practice', 800, 'episodes of stage 2'),
+        ('evaluations', 200, 'episodes before, and after'),
+        ('first-seed', 0, 'of demonstrations, stage 1 and practice'),
+        ('seeds', 1, 'how many, one after another'),
     ):
         parser.add_argument(f'--{name}', type=int, default=default, help=text)
     parser.add_argument('--embodiment', type=Path, default=PUSHT)
@@ -79,7 +89,10 @@ def main(words: list[str] | None = None) -> dict:
     torch.set_num_threads(1)
     robot = load_embodiment(options.embodiment)
     worlds = [load_world(options.embodiment) for _ in range(WORLDS)]
-    figures = [run(options, robot, worlds, seed) for seed in range(options.seeds)]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    with tempfile.TemporaryDirectory() as folder:
+        tower = pretrain(options, robot, Path(folder))
+        figures = [run(options, robot, worlds, seed, tower) for seed in seeds]
     for world in worlds:
         world.close()
     found = {'options': {**vars(options), 'embodiment': options.embodiment.name}, 'seeds': figures}
@@ -87,23 +100,50 @@ def main(words: list[str] | None = None) -> dict:
     return found
 
 
+def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Path:
+    """Return the file of a tower that knows pusher and T; the same for every seed."""
+    clock, camera = Clock(), robot.cameras[0]
+    images, points = draw_pictures(options.pictures, 0, (camera.height, camera.width))
+    seen = np.stack([observe(image, robot) for image in images])
+    simulation = load_simulation(options.embodiment, EnvironmentConfig)
+    sentence = np.zeros(len(seen), np.int64)
+    labelled = Labelled(seen, points, (simulation.instruction,), sentence)
+    config = LabelledConfig(iterations=options.pointing)
+    tower, errors = learn_to_point(labelled, text_encoder(), config)
+    save_file(tower.state_dict(), folder / 'tower.safetensors')
+    clock.note('pretraining', errors)
+    return folder / 'tower.safetensors'
+
+
 def run(
-    options: argparse.Namespace, robot: Embodiment, worlds: list[GymnasiumWorld], seed: int
+    options: argparse.Namespace,
+    robot: Embodiment,
+    worlds: list[GymnasiumWorld],
+    seed: int,
+    tower: Path,
 ) -> dict:
     """Return what one seed gives, with the seconds of a core that each part took."""
     clock, figures = Clock(), {'seed': seed}
     made = demonstrate(robot, worlds, scenes(DEMONSTRATION, seed, options.demonstrations))
     figures['demonstrator'] = clock.note('demonstrations', rate(made))
-    policy, reward, curve = fine_tune(made, robot, options, seed)
-    figures['detector_f1'] = clock.note('fine_tuning', curve[-1]['validation_detector_f1'])
+    policy, reward, figures['held_out'] = learn(made, robot, options, seed, tower)
+    clock.note('fine_tuning', figures['held_out'])
     evaluation = list(scenes(EVALUATION, seed, options.evaluations))
     before = evaluate(policy, reward, robot, worlds, evaluation)
     figures['before'] = clock.note('evaluation', rate(before))
-    practised, log = practise(policy, reward, robot, worlds, options.practice, seed)
-    figures['practice'] = clock.note('practice', log)
+    practised, figures['practice'] = practise(policy, reward, robot, worlds, options, seed)
+    clock.note('practice', summary(figures['practice']))
     after = evaluate(practised, reward, robot, worlds, evaluation)
     figures['after'] = clock.note('evaluation_after', rate(after))
     return {**figures, 'cpu_s': clock.seconds}
+
+
+def summary(log: list[dict]) -> dict:
+    """Return the sums over the first and the last ten updates."""
+    return {
+        name: {key: sum(line[key] for line in part) for key in part[0]}
+        for name, part in (('first', log[:10]), ('last', log[-10:]))
+    }
 
 
 class Clock:
@@ -146,39 +186,47 @@ def demonstrate(
     return runner.run(worlds, seeds, 0)
 
 
-def fine_tune(
-    episodes: list[Episode], robot: Embodiment, options: argparse.Namespace, seed: int
-) -> tuple[EndToEnd, EndToEnd, list[dict]]:
-    """Return policy and reward model of stage 1, and its curve."""
-    training = EndToEndConfig(
+def learn(
+    episodes: list[Episode],
+    robot: Embodiment,
+    options: argparse.Namespace,
+    seed: int,
+    tower: Path,
+) -> tuple[CompactModel, CompactModel, dict]:
+    """Return policy and reward model of stage 1, and its last losses on held-out episodes."""
+    every = max(1, options.iterations // 20)
+    config = SftConfig(
         iterations=options.iterations,
-        observations=options.observations,
-        validate_every=max(1, options.iterations // 4),
+        validate_every=every,
+        tower_weights=str(tower),
+        hidden=options.hidden,
+        seed=seed,
     )
-    reached = [episode for episode in episodes if episode.outcome is Outcome.SUCCESS]
-    stage = StageOneEndToEnd('scratch', len(reached), 'tool', robot, seed, training)
-    lessons = [Lessons.of(part, robot) for part in split(reached, SftConfig(seed=seed))]
-    model, _ = new_end_to_end('scratch', robot, seed, VisionConfig())
-    chosen, curve = learn(model, [], *lessons, stage)
-    models = []
-    for kind in ('policy', 'reward'):
-        models.append(deepcopy(model))
-        models[-1].load_state_dict(chosen[kind])
-    return models[0].eval(), models[1].eval(), curve
+    folder = tower.parent / f'sft_{seed}'
+    found = fine_tune(episodes, robot, text_encoder(), config, folder)
+    policy, reward = (load_checkpoint(path, robot)[0] for path in (found.policy, found.reward))
+    held_out = {
+        name.removeprefix('validation/'): round(value, 4)
+        for name, value in found.curve[-1].items()
+        if name.startswith('validation')
+    }
+    return policy, reward, held_out
 
 
-def players(policy: EndToEnd, reward: EndToEnd, robot: Embodiment, version: int) -> tuple:
-    """Return policy and judge around the models as they are now."""
-    encoder = text_encoder()
+def players(
+    policy: CompactModel, reward: CompactModel, robot: Embodiment, version: int
+) -> tuple[Policy, Judge]:
+    """Return policy and judge around the models as they are now; their frozen tower is one."""
+    encoder, sight = text_encoder(), Sight(policy)
     return (
-        Policy(LiveRuntime(policy, Sight(policy), version), encoder, robot),
-        Judge(LiveRuntime(reward, Sight(reward)), encoder, robot),
+        Policy(LiveRuntime(policy, sight, version), encoder, robot),
+        Judge(LiveRuntime(reward, sight), encoder, robot),
     )
 
 
 def evaluate(
-    policy: EndToEnd,
-    reward: EndToEnd,
+    policy: CompactModel,
+    reward: CompactModel,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     seeds: Iterable[int],
@@ -189,18 +237,18 @@ def evaluate(
 
 
 def practise(
-    policy: EndToEnd,
-    reward: EndToEnd,
+    policy: CompactModel,
+    reward: CompactModel,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
-    count: int,
+    options: argparse.Namespace,
     seed: int,
-) -> tuple[EndToEnd, list[dict]]:
+) -> tuple[CompactModel, list[dict]]:
     """Return the policy after stage 2, and a line for each update; only the detector ends."""
     policy, config = deepcopy(policy), PracticeConfig(seed=seed)
     learner = Reinforce(policy, reward, text_encoder(), robot.steps_to_go, config)
-    log, waiting = [], scenes(PRACTICE, seed, count)
-    for first in range(0, count, config.episodes_per_update):
+    log, waiting = [], scenes(PRACTICE, seed, options.practice)
+    for first in range(0, options.practice, config.episodes_per_update):
         chosen = waiting[first : first + config.episodes_per_update]
         actor, judge = players(policy, reward, robot, 1 + len(log))
         episodes = rollout(worlds, actor, judge, chosen, robot, Kind.PRACTICE, first)

@@ -12,6 +12,7 @@ from efm_bringup.checking import add_verb as add_check_verb
 from efm_bringup.config import GraphConfig
 from efm_bringup.demo import DemoConfig, run_demo
 from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
+from efm_bringup.pretraining import add_verb as add_pretrain_verb
 from efm_bringup.processes import ProcessConfig, run_graph
 from efm_bringup.progress import watching
 from efm_bringup.run import claim, RunConfig
@@ -83,6 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
         verb_parser.set_defaults(command=command)
     for config in (SftConfig, VlmConfig):
         add_arguments(verbs.choices['train'], config, given_only=True)
+    add_pretrain_verb(verbs)
     add_check_verb(verbs)
     add_serve_verb(verbs)
     add_experiment_verb(verbs)

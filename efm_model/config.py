@@ -125,3 +125,20 @@ class PretrainingConfig:
         :raises ValueError: when a number is out of range.
         """
         check(self)
+
+
+@dataclass(frozen=True)
+class LabelledConfig:
+    """How a tower learns from labelled pictures."""
+
+    iterations: int = parameter(3000, 'Gradient steps', '', 2, 10**7)
+    batch: int = parameter(64, 'Pictures in one step', '', 1, 4096)
+    learning_rate: float = parameter(3e-3, 'Peak of the one-cycle schedule', '', 1e-6, 0.1)
+    weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
+    validation: float = parameter(0.1, 'Share of the pictures held out', '', 0.01, 0.5)
+    validate_every: int = parameter(500, 'Steps between two validations', '', 1, 10**6)
+    seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)

@@ -8,10 +8,12 @@ word pieces.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_model.config import ModelConfig
 from efm_model.tower import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 from torch import nn
@@ -258,15 +260,20 @@ def new_model(
     tower: str = 'joint',
     pieces: tuple[str, ...] = (),
     weights: Path = TOWER_WEIGHTS,
+    **changes: Any,
 ) -> CompactModel:
     """
     Return a model with fresh heads and the tower that is asked for.
 
     :param tower: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the
         text adapter; ``scratch`` starts from nothing.
+    :param weights: of the pretrained tower.
+    :param changes: what else is not as ``ModelConfig`` has it, such as ``hidden``.
     :raises FileNotFoundError: when there are no weights to start from.
+    :raises ValueError: when the file is not a tower.
     """
-    config = ModelConfig.for_embodiment(embodiment, tower=tower, pieces=tuple(pieces))
+    changes |= {'tower': tower, 'pieces': tuple(pieces)}
+    config = ModelConfig.for_embodiment(embodiment, **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CompactModel(config)
@@ -280,13 +287,19 @@ def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> N
     Load pretrained weights whose names begin with ``only`` into ``tower``.
 
     :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: when the file is not a tower.
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(
-            f'tower: expected {weights}, got no such file; '
-            'make it with `python -m efm_model.pretraining`'
+            f'tower: expected {weights}, got no such file; make the one that ships with '
+            '`python -m efm_model.pretraining`, one for another world with `efm pretrain`'
         )
-    found = {
-        name: value for name, value in load_file(str(weights)).items() if name.startswith(only)
-    }
-    tower.load_state_dict({**tower.state_dict(), **found})
+    own = tower.state_dict()
+    try:
+        found = load_file(str(weights))
+    except SafetensorError as error:
+        raise ValueError(f'tower: expected a .safetensors file, got {weights}: {error}') from error
+    if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in own.items()}:
+        raise ValueError(f'tower: expected the weights of a tower, got something else: {weights}')
+    used = {name: value for name, value in found.items() if name.startswith(only)}
+    tower.load_state_dict({**own, **used})

@@ -21,6 +21,7 @@ import time
 
 from efm_core.config import add_arguments, from_arguments
 from efm_model.config import PretrainingConfig
+from efm_model.localisation import cell_weights, localisation_loss
 from efm_model.network import TOWER_WEIGHTS
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
@@ -206,29 +207,6 @@ def draw_task(names: list[str], options: set[Task], rng: np.random.Generator) ->
         key=lambda task: (task.source, task.target),
     )
     return same[rng.integers(len(same))]
-
-
-def cell_weights(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Return the weights, ``(..., C)``, with which the cells' centres give ``points``."""
-    across, down = (
-        functional.relu(
-            1
-            - (
-                ((points[..., axis] + 1) * count / 2 - 0.5).clamp(0, count - 1)[..., None]
-                - torch.arange(count)
-            ).abs()
-        )
-        for axis, count in ((0, columns), (1, rows))
-    )
-    return (down[..., :, None] * across[..., None, :]).flatten(-2)
-
-
-def localisation_loss(tower: Tower, heat: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Return how badly heat maps, ``(B, Q, C)``, mean ``points``, as maps and positions."""
-    weights = cell_weights(points, tower.image.rows, tower.image.columns)
-    entropy = -(weights * torch.log_softmax(heat, dim=-1)).sum(dim=-1).mean()
-    means = torch.softmax(heat, dim=-1) @ tower.image.cells
-    return entropy + 2 * functional.smooth_l1_loss(means, points, beta=0.1)
 
 
 def loss(tower: Tower, classes: Classes, batch: dict[str, torch.Tensor]) -> torch.Tensor:

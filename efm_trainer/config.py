@@ -45,15 +45,26 @@ class SftConfig:
         'What the tower knows beforehand; joint is frozen, so that its features are cached',
         choices=('joint', 'vision', 'scratch'),
     )
+    tower_weights: str = parameter(
+        '', 'File of the tower that is begun from, made by `efm pretrain`; empty: what ships'
+    )
+    hidden: int = parameter(
+        128, 'Width of the heads; a task of many turns may want more', '', 8, 4096
+    )
     seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
 
     def __post_init__(self):
         """
         Check the values.
 
-        :raises ValueError: when one is out of range.
+        :raises ValueError: when one is out of range, or a tower is named that is not to be used.
         """
         check(self)
+        if self.tower_weights and self.tower == 'scratch':
+            raise ValueError(
+                'tower_weights: expected none where tower is scratch, '
+                f'got {self.tower_weights}; take tower joint'
+            )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
-from efm_model.network import new_model
+from efm_model.network import new_model, TOWER_WEIGHTS
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_trainer.config import SftConfig
@@ -118,7 +118,14 @@ def _new_compact(
 ) -> Model:
     """Return a new model that knows the words of its demonstrations."""
     words = {piece for e in learning for piece in encoder.pieces(e.instruction)}
-    return new_model(embodiment, config.seed, config.tower, tuple(sorted(words)))
+    return new_model(
+        embodiment,
+        config.seed,
+        config.tower,
+        tuple(sorted(words)),
+        Path(config.tower_weights or TOWER_WEIGHTS),
+        hidden=config.hidden,
+    )
 
 
 def _run(

@@ -16,15 +16,8 @@ import tempfile
 from efm_core.config import check, parameter
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_model.config import PretrainingConfig
-from efm_model.pretraining import (
-    cell_weights,
-    Classes,
-    concatenate,
-    FIRST_PLACE,
-    localisation_loss,
-    render_scenes,
-    Scenes,
-)
+from efm_model.localisation import cell_weights, localisation_loss
+from efm_model.pretraining import Classes, concatenate, FIRST_PLACE, render_scenes, Scenes
 from efm_model.tower import Tower
 from filelock import FileLock
 import numpy as np

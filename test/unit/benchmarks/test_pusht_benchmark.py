@@ -17,7 +17,6 @@ def benchmark(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, 'text_encoder', FakeTextEncoder)
-    monkeypatch.setattr('efm_experiments.towers.training.text_encoder', FakeTextEncoder)
     return module
 
 
@@ -33,10 +32,14 @@ def easy(tmp_path):
 
 
 def test_both_stages_run_and_every_figure_has_its_episodes(benchmark, easy):
-    words = '--demonstrations 6 --iterations 4 --observations 8 --practice 8 --evaluations 3'
-    found = benchmark.main([*words.split(), '--embodiment', str(easy)])
+    words = (
+        '--pictures 40 --pointing 2 --demonstrations 6 --iterations 4 --practice 8 --evaluations 3'
+    )
+    found = benchmark.main([*words.split(), '--first-seed', '3', '--embodiment', str(easy)])
     (figures,) = found['seeds']
+    assert figures['seed'] == 3
     assert figures['demonstrator']['episodes'] == 6
+    assert set(figures['held_out']) == {'action', 'steps_to_go', 'instruction', 'detector_f1'}
     assert 2 <= figures['demonstrator']['reached'] <= 6
     for word in ('before', 'after'):
         low, high = figures[word]['interval']

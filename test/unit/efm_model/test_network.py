@@ -14,6 +14,7 @@ from efm_model.runtime import pad
 from models import FakeTextEncoder, frames, SENTENCE, signed_arm, table_arm
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 import torch
 
 PIECES = ('blue', 'cube', 'push', 'red', 'the')
@@ -152,6 +153,22 @@ def test_a_vision_tower_keeps_the_image_weights_only():
 def test_missing_weights_name_the_command_that_makes_them(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'python -m efm_model\.pretraining'):
         new_model(table_arm(), weights=tmp_path / 'none.safetensors')
+
+
+@pytest.mark.parametrize('weights', [{'image.first.weight': torch.zeros(2)}, None])
+def test_a_file_that_is_no_tower_is_refused(tmp_path, weights):
+    path = tmp_path / 'tower.safetensors'
+    if weights is None:
+        path.write_text('something else')
+    else:
+        save_file(weights, path)
+    with pytest.raises(ValueError, match=r'tower: expected .* got .*tower\.safetensors'):
+        new_model(table_arm(), weights=path)
+
+
+def test_the_heads_are_as_wide_as_asked():
+    model = new_model(table_arm(), tower='scratch', hidden=24)
+    assert model.config.hidden == model.steps_to_go.in_features == 24
 
 
 def test_shipped_weights_are_small_and_say_how_they_came_about():

@@ -3,7 +3,6 @@ import math
 
 from efm_model.config import PretrainingConfig
 from efm_model.pretraining import (
-    cell_weights,
     draw_batch,
     draw_task,
     grounding,
@@ -11,7 +10,6 @@ from efm_model.pretraining import (
     Scenes,
     Sentences,
 )
-from efm_model.tower import cell_centres
 from efm_sim.language import Task, tasks, TYPES
 from models import FakeTextEncoder
 import numpy as np
@@ -35,13 +33,6 @@ def sentences():
     rows = {task: np.array([2 * k, 2 * k + 1]) for k, task in enumerate(tasks('both', 'train'))}
     states = torch.randn(2 * len(rows), 5, 384, generator=generator).half()
     return Sentences(states, torch.ones(len(states), 5), rows)
-
-
-def test_weights_of_cells_give_back_the_point():
-    points = torch.tensor([[0.0, 0.0], [0.31, -0.77], [-0.9, 0.9]])
-    weights = cell_weights(points, 16, 12)
-    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3))
-    torch.testing.assert_close(weights @ cell_centres(16, 12), points)
 
 
 def test_a_task_names_only_what_is_in_the_scene():

@@ -3,9 +3,11 @@ import json
 
 from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
+from efm_model.network import new_model
 from efm_trainer.config import SftConfig
 from efm_trainer.sft import counts, fine_tune, split
 import pytest
+from safetensors.torch import save_file
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
 
@@ -81,3 +83,21 @@ def test_too_few_successes_are_refused():
 )
 def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
     assert counts(SftConfig(batch=batch, instruction_share=share)) == expected
+
+
+def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
+    tower = new_model(EMBODIMENT, 7, tower='scratch').tower
+    save_file(tower.state_dict(), tmp_path / 'tower.safetensors')
+    config = replace(
+        CONFIG, tower='joint', tower_weights=str(tmp_path / 'tower.safetensors'), hidden=16
+    )
+    result = run(tmp_path / 'sft', config)
+    for path in (result.policy, result.reward):
+        model, _ = load_checkpoint(path, EMBODIMENT)
+        assert torch.equal(model.tower.image.keys.weight, tower.image.keys.weight)
+        assert model.config.hidden == 16
+
+
+def test_a_tower_that_would_not_be_used_is_refused():
+    with pytest.raises(ValueError, match='tower_weights: expected none where tower is scratch'):
+        replace(CONFIG, tower_weights='tower.safetensors')

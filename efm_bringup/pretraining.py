@@ -1,0 +1,93 @@
+"""A tower for another world from the command line, with a progress display."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+import json
+import os
+from pathlib import Path
+
+from efm_bringup.progress import Display
+from efm_bringup.run import claim, RunConfig
+from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_core.embodiment import load_embodiment
+from efm_model.config import LabelledConfig
+from rich.console import Console
+
+TOWER = 'tower.safetensors'  # in a run
+NATURE = 'Pretrained by `efm pretrain` on labelled pictures of one world.'
+
+
+@dataclass(frozen=True)
+class PicturesChoice:
+    """Which pictures are learned from."""
+
+    pictures: str = parameter('', 'File of labelled pictures (.npz): docs/gymnasium.md')
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+def add_verb(verbs: argparse._SubParsersAction) -> None:
+    """Give the command line its verb."""
+    text = 'before stage 1, for a world of your own: a tower from labelled pictures'
+    parser = verbs.add_parser('pretrain', help=text, description=text)
+    for config in (RunConfig, PicturesChoice, LabelledConfig):
+        add_arguments(parser, config)
+    parser.set_defaults(command=pretrain_command)
+
+
+def pretrain_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Learn a tower, write it and its card into the run."""
+    run, choice, config = (
+        from_arguments(kind, arguments) for kind in (RunConfig, PicturesChoice, LabelledConfig)
+    )
+    embodiment = claim(run.run, run.embodiment)
+    path = pretrain(Path(run.run), embodiment, choice.pictures, config, console)
+    console.print(f'tower: {path}; next: efm train --tower-weights {path}', soft_wrap=True)
+    return 0
+
+
+def pretrain(
+    run: Path, embodiment_path: Path, pictures: str, config: LabelledConfig, console: Console
+) -> Path:
+    """
+    Write ``tower.safetensors`` and its card into ``run``; whole or not at all.
+
+    :raises FileExistsError: when the run has a tower.
+    :raises ValueError: as ``load_labelled``.
+    """
+    from efm_model.labelled import learn_to_point, load_labelled
+    from efm_model.text import ensure_text_encoder, TextEncoder
+    from safetensors.torch import save_file
+    import torch
+
+    path = run / TOWER
+    if path.exists():
+        raise FileExistsError(f'run: expected one without a tower, got {path}; take a new --run')
+    torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    labelled = load_labelled(pictures, load_embodiment(embodiment_path))
+    with Display('pointing', config.iterations, 'steps', console) as display:
+        tower, measured = learn_to_point(
+            labelled,
+            TextEncoder(ensure_text_encoder()),
+            config,
+            lambda iteration, found: display.update(iteration, note(found)),
+        )
+    card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
+    card |= {'errors_percent_of_picture': measured}
+    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
+    unfinished = path.with_suffix('.unfinished')
+    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, unfinished)
+    os.replace(unfinished, path)
+    return path
+
+
+def note(measured: dict[str, float]) -> str:
+    """Return the median errors in a few words."""
+    found = [
+        f'{k.removesuffix("_median")} {v:.2f} %' for k, v in measured.items() if 'median' in k
+    ]
+    return 'off by ' + ', '.join(found) + ' of the picture'

@@ -1,0 +1,200 @@
+"""
+Pretrain the tower for another world: from pictures in which somebody has pointed.
+
+The tower that ships knows one table. For a world of one's own somebody says in some thousand
+pictures where the three things are that the tower looks for: a simulator that knows, a marker, a
+person who clicks. What it learns is what ``efm_model.pretraining`` teaches on the table, without
+that world's grammar. The heads then learn from demonstrations as always.
+
+Letters: ``N`` pictures, ``S`` sentences; points as in ``tower.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from efm_core.config import expect
+from efm_core.embodiment import Camera, Embodiment
+from efm_core.observation import observe
+from efm_model.config import LabelledConfig
+from efm_model.localisation import cell_weights, localisation_loss
+from efm_model.runtime import pad
+from efm_model.text import TextEncoder
+from efm_model.tower import QUERIES, SOURCE, Tower
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+THINGS = ('effector', 'source', 'target')  # in the order of the tower's queries
+NEED = ('images', 'points', 'sentences', 'sentence')  # arrays of a file
+CHUNK = 256
+LEAST = 20  # pictures
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """
+    Pictures, what is asked of each, and where it is.
+
+    :param images: as the policy sees them, ``(N, H, W, 3)`` uint8 RGB.
+    :param points: of effector, source and target, ``(N, 3, 2)`` float32 in the image plane.
+    :param sentences: the different instructions; ``sentence`` is the row of each picture's,
+        ``(N,)`` int64.
+    """
+
+    images: np.ndarray
+    points: np.ndarray
+    sentences: tuple[str, ...]
+    sentence: np.ndarray
+
+    def __len__(self) -> int:
+        """Return ``N``."""
+        return len(self.images)
+
+    def part(self, rows: np.ndarray) -> Labelled:
+        """Return the pictures ``rows``."""
+        return Labelled(self.images[rows], self.points[rows], self.sentences, self.sentence[rows])
+
+
+def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
+    """
+    Return the labelled pictures of an ``.npz`` file, cropped and resized for the policy.
+
+    Its arrays: ``images`` ``(N, H, W, 3)`` uint8 RGB, as the first camera sends them; ``points``
+    ``(N, 3, 2)``, x to the right and y down [px] of effector, source and target; ``sentences``
+    ``(S,)`` and ``sentence`` ``(N,)``, which of them belongs to each picture.
+
+    :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: when it is not like this, or not of this camera.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        missing = [name for name in NEED if name not in file.files]
+        expect(not missing, str(path), f'the arrays {", ".join(NEED)}', ', '.join(file.files))
+        images, points, sentences, sentence = (file[name] for name in NEED)
+    count, camera = len(images), embodiment.cameras[0]
+    expect(count >= LEAST, f'{path}: images', f'{LEAST} pictures at least', count)
+    fits = points.shape == (count, QUERIES, 2) and np.isfinite(points).all()
+    expect(fits, f'{path}: points', f'({count}, 3, 2) finite numbers [px]', points.shape)
+    known = sentence.shape == (count,) and np.isin(sentence, range(len(sentences))).all()
+    expect(known, f'{path}: sentence', f'{count} rows of the {len(sentences)} sentences', sentence)
+    seen = np.stack([observe(image, embodiment) for image in images])
+    return Labelled(
+        seen, to_plane(points, camera), tuple(map(str, sentences)), sentence.astype(np.int64)
+    )
+
+
+def save_labelled(path: str | Path, labelled: Labelled, camera: Camera) -> None:
+    """Write what ``load_labelled`` reads; ``labelled.images`` are as ``camera`` sends them."""
+    np.savez_compressed(
+        path,
+        images=labelled.images,
+        points=to_pixels(labelled.points, camera),
+        sentences=np.array(labelled.sentences),
+        sentence=labelled.sentence,
+    )
+
+
+def view(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Return corner and size of what the policy sees of a picture, as x, y [px]."""
+    left, top, width, height = camera.crop
+    size = (width, height) if width else (camera.width, camera.height)
+    return np.array([left, top]), np.array(size)
+
+
+def to_plane(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return points of a camera's picture ``(..., 2)`` [px] in the image plane, float32."""
+    corner, size = view(camera)
+    return ((np.asarray(points) - corner) / size * 2 - 1).astype(np.float32)
+
+
+def to_pixels(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return points of the image plane, ``(..., 2)``, as pixels of a camera's picture."""
+    corner, size = view(camera)
+    return ((np.asarray(points) + 1) / 2 * size + corner).astype(np.float32)
+
+
+class Lessons:
+    """Labelled pictures as a tower takes them; each sentence is read once."""
+
+    def __init__(self, labelled: Labelled, encoder: TextEncoder):
+        states, mask = pad([encoder.encode(sentence) for sentence in labelled.sentences])
+        self._text, self._mask = torch.from_numpy(states), torch.from_numpy(mask)
+        self.images, self.points = map(torch.from_numpy, (labelled.images, labelled.points))
+        self._sentence = torch.from_numpy(labelled.sentence)
+
+    def heat(self, tower: Tower, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return heat maps, ``(B, 3, C)``, and occupancy logits, ``(B, C)``, of ``rows``."""
+        keys, occupancy = tower.image(self.images[rows])
+        sentence = self._sentence[rows]
+        return tower.heat(tower.text(self._text[sentence], self._mask[sentence]), keys), occupancy
+
+    def loss(self, tower: Tower, rows: torch.Tensor) -> torch.Tensor:
+        """Return how badly the three are found, and where source and target are."""
+        heat, occupancy = self.heat(tower, rows)
+        points, image = self.points[rows], tower.image
+        things = cell_weights(points[:, SOURCE:], image.rows, image.columns).sum(dim=1)
+        where = functional.binary_cross_entropy_with_logits(occupancy, things.clamp(max=1))
+        return localisation_loss(tower, heat, points) + where
+
+    @torch.no_grad()
+    def errors(self, tower: Tower) -> np.ndarray:
+        """Return how far off each point is, ``(N, 3)``, in pictures' widths and heights."""
+        tower.eval()
+        parts = torch.arange(len(self.images)).split(CHUNK)
+        found = torch.cat([tower.points(self.heat(tower, rows)[0]) for rows in parts])
+        tower.train()
+        return (found - self.points).norm(dim=-1).numpy() / 2
+
+
+def learn_to_point(
+    labelled: Labelled,
+    encoder: TextEncoder,
+    config: LabelledConfig,
+    report: Callable[[int, dict], None] = lambda iteration, measured: None,
+) -> tuple[Tower, dict[str, float]]:
+    """
+    Return a tower that has learned from ``labelled``, and what it is worth on held-out pictures.
+
+    :param report: hears of every validation.
+    :raises ValueError: when the loss is not finite.
+    """
+    order = np.random.default_rng([config.seed, 1]).permutation(len(labelled))
+    count = max(1, round(config.validation * len(labelled)))
+    held_out, lessons = (
+        Lessons(labelled.part(rows), encoder) for rows in (order[:count], order[count:])
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        tower = Tower(labelled.images.shape[1:3])
+        optimiser = torch.optim.AdamW(
+            tower.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, config.iterations
+        )
+        for iteration in range(1, config.iterations + 1):
+            rows = torch.randint(len(lessons.images), (config.batch,))
+            value = lessons.loss(tower, rows)
+            if not torch.isfinite(value):
+                raise ValueError(f'loss: expected a finite number, got {value.item()}')
+            optimiser.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            if iteration % config.validate_every == 0 or iteration == config.iterations:
+                measured = summarise(held_out.errors(tower))
+                report(iteration, measured)
+    return tower.eval(), measured
+
+
+def summarise(errors: np.ndarray) -> dict[str, float]:
+    """Return median and 95 % quantile of each thing's errors ``(N, 3)``; per cent of a picture."""
+    return {
+        f'{name}_{word}': round(100 * float(np.quantile(errors[:, column], share)), 3)
+        for column, name in enumerate(THINGS)
+        for word, share in (('median', 0.5), ('p95', 0.95))
+    }

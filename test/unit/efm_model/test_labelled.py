@@ -1,0 +1,139 @@
+"""A tower for another world, from pictures in which somebody has pointed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core.embodiment import Camera
+from efm_model.config import LabelledConfig
+from efm_model.labelled import (
+    Labelled,
+    learn_to_point,
+    load_labelled,
+    save_labelled,
+    summarise,
+    to_pixels,
+    to_plane,
+)
+from efm_model.network import new_model
+from models import FakeTextEncoder, table_arm
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+import torch
+
+SENTENCES = ('push red to green', 'push green to red')
+COLOURS = np.array([[250, 250, 250], [200, 30, 30], [30, 200, 30]], np.uint8)
+
+
+def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
+    """Return dark pictures with three squares; the sentence says which of two is the source."""
+    rng = np.random.default_rng(seed)
+    images = np.full((count, 64, 64, 3), 20, np.uint8)
+    places = np.array([rng.permutation(9)[:3] for _ in range(count)])  # of a 3 x 3 grid
+    corners = 20 * np.stack([places % 3, places // 3], -1) + rng.integers(0, 14, (count, 3, 2))
+    for image, three in zip(images, corners, strict=True):
+        for (x, y), colour in zip(three, COLOURS, strict=True):
+            image[y : y + 8, x : x + 8] = colour
+    sentence = rng.integers(sentences, size=count)
+    order = np.where(sentence[:, None] == 0, [0, 1, 2], [0, 2, 1])
+    points = np.take_along_axis(corners + 4, order[..., None], axis=1)
+    return Labelled(images, (points / 32 - 1).astype(np.float32), SENTENCES, sentence)
+
+
+def write(path, **changes):
+    """Write a file of labelled pictures, with ``changes`` to its arrays; None leaves one out."""
+    made = paint(20)
+    arrays = {
+        'images': made.images,
+        'points': (made.points + 1) * 32,
+        'sentences': np.array(SENTENCES),
+        'sentence': made.sentence,
+        **changes,
+    }
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return path
+
+
+def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
+    config = LabelledConfig(iterations=200, batch=16, validate_every=100)
+    heard, lessons = [], paint(400, sentences=1)
+    tower, measured = learn_to_point(
+        lessons, FakeTextEncoder(), config, lambda iteration, found: heard.append(iteration)
+    )
+    assert heard == [100, 200]
+    assert not tower.training
+    assert all(measured[f'{name}_median'] < 3 for name in ('effector', 'source', 'target'))
+
+
+def test_the_same_seed_gives_the_same_tower():
+    config = LabelledConfig(iterations=3, batch=4)
+    torch.manual_seed(5)
+    first, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
+    after = torch.rand(1)
+    second, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
+    other, _ = learn_to_point(paint(20), FakeTextEncoder(), replace(config, seed=1))
+    torch.manual_seed(5)
+    assert torch.rand(1) == after  # nobody else's numbers are used up
+    assert torch.equal(first.image.first.weight, second.image.first.weight)
+    assert not torch.equal(first.image.first.weight, other.image.first.weight)
+
+
+def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
+    tower, _ = learn_to_point(paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch=4))
+    save_file(tower.state_dict(), tmp_path / 'tower.safetensors')
+    model = new_model(table_arm(), weights=tmp_path / 'tower.safetensors')
+    assert torch.equal(model.tower.image.keys.weight, tower.image.keys.weight)
+    assert torch.equal(model.tower.text.learned, tower.text.learned)
+    assert not model.tower.image.keys.weight.requires_grad
+
+
+def test_a_file_comes_back_as_it_was_written(tmp_path):
+    made, robot = paint(20), table_arm()
+    save_labelled(tmp_path / 'pictures.npz', made, robot.cameras[0])
+    found = load_labelled(tmp_path / 'pictures.npz', robot)
+    np.testing.assert_array_equal(found.images, made.images)
+    np.testing.assert_allclose(found.points, made.points, atol=1e-6)
+    assert found.sentences == made.sentences
+    np.testing.assert_array_equal(found.sentence, made.sentence)
+
+
+def test_points_are_those_of_what_the_policy_sees_of_a_picture():
+    camera = Camera('top', 'image', height=100, width=200, crop=(50, 20, 80, 60))
+    points = np.array([[50, 20], [90, 50], [130, 80]])
+    np.testing.assert_allclose(to_plane(points, camera), [[-1, -1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(to_pixels(to_plane(points, camera), camera), points)
+    whole = replace(camera, crop=(0, 0, 0, 0))
+    np.testing.assert_allclose(to_plane(np.array([150, 25]), whole), [0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'match'),
+    [
+        ({'sentence': None}, r'expected the arrays images, points, sentences, sentence, got'),
+        ({'images': paint(19).images}, '20 pictures at least, got 19'),
+        (
+            {'points': np.zeros((20, 2, 2))},
+            r'\(20, 3, 2\) finite numbers \[px\], got \(20, 2, 2\)',
+        ),
+        ({'points': np.full((20, 3, 2), np.nan)}, 'finite numbers'),
+        ({'sentence': np.full(20, 2)}, '20 rows of the 2 sentences'),
+        ({'images': np.zeros((20, 32, 64, 3), np.uint8)}, '64, 64'),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_what_was_expected(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        load_labelled(write(tmp_path / 'pictures.npz', **changes), table_arm())
+
+
+def test_no_file_and_a_pickled_one_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_labelled(tmp_path / 'none.npz', table_arm())
+    path = write(tmp_path / 'pictures.npz', sentences=np.array([{'a': 1}, None], object))
+    with pytest.raises(ValueError, match='allow_pickle'):
+        load_labelled(path, table_arm())
+
+
+def test_errors_are_shares_of_a_picture():
+    found = summarise(np.array([[0.01, 0.02, 0.03]] * 5))
+    assert (found['effector_median'], found['target_p95']) == (1.0, 3.0)

@@ -1,0 +1,10 @@
+from efm_model.localisation import cell_weights
+from efm_model.tower import cell_centres
+import torch
+
+
+def test_weights_of_cells_give_back_the_point():
+    points = torch.tensor([[0.0, 0.0], [0.31, -0.77], [-0.9, 0.9]])
+    weights = cell_weights(points, 16, 12)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3))
+    torch.testing.assert_close(weights @ cell_centres(16, 12), points)

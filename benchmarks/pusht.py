@@ -63,7 +63,7 @@ class Teacher:
     def act(self, attempts: list[Attempt]) -> list[ScriptedAction]:
         """Return the next action of each attempt, as the policy could say it."""
         tokens = [
-            self._tokeniser.encode(attempt.acting.act(attempt.world.information))
+            self._tokeniser.encode(attempt.acting.act(attempt.world.positions()))
             for attempt in attempts
         ]
         return [ScriptedAction(token, self._tokeniser.decode(token)) for token in tokens]
@@ -77,13 +77,15 @@ def main(words: list[str] | None = None) -> dict:
         ('pointing', 3000, 'optimiser steps of the tower'),
         ('demonstrations', 2000, 'scenes that the demonstrator tries'),
         ('iterations', 12000, 'optimiser steps of stage 1'),
-        ('hidden', 128, 'width of the heads'),
+        ('hidden', 256, 'width of the heads'),
         ('practice', 800, 'episodes of stage 2'),
         ('evaluations', 200, 'episodes before, and after'),
         ('first-seed', 0, 'of demonstrations, stage 1 and practice'),
         ('seeds', 1, 'how many, one after another'),
     ):
         parser.add_argument(f'--{name}', type=int, default=default, help=text)
+    text = 'learning rate of stage 2; the wide heads want half of the default'
+    parser.add_argument('--practice-rate', type=float, default=5e-4, help=text)
     parser.add_argument('--embodiment', type=Path, default=PUSHT)
     options = parser.parse_args(words)
     torch.set_num_threads(1)
@@ -245,7 +247,10 @@ def practise(
     seed: int,
 ) -> tuple[CompactModel, list[dict]]:
     """Return the policy after stage 2, and a line for each update; only the detector ends."""
-    policy, config = deepcopy(policy), PracticeConfig(seed=seed)
+    policy, config = (
+        deepcopy(policy),
+        PracticeConfig(seed=seed, learning_rate=options.practice_rate),
+    )
     learner = Reinforce(policy, reward, text_encoder(), robot.steps_to_go, config)
     log, waiting = [], scenes(PRACTICE, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):

@@ -18,6 +18,8 @@ from efm_bringup.parameter_file import read_rules, select
 from efm_bringup.run import find_embodiment
 from efm_core import topics
 from efm_core.config import expect
+from efm_core.embodiment import load_simulation, SIMULATION
+from efm_sim.config import EnvironmentConfig
 
 # Executables as setup.py installs them, and the modules behind them.
 EXECUTABLES = {
@@ -128,10 +130,10 @@ def _actors(mode: str, config: GraphConfig) -> list[str]:
     """Return who acts and who judges: somebody who demonstrates, or the learned pair."""
     if mode != RECORD:
         return ['policy', 'reward']
-    if config.source == 'demonstrator' and config.world not in ('mujoco', 'gazebo'):
+    if config.source == 'demonstrator' and config.world == 'real':
         raise ValueError(
-            'source: expected teleoperation or other, where the world is not one that the '
-            f'demonstrator knows, mujoco; got {config.world}'
+            'source: expected teleoperation or other, where the world is not simulated, '
+            'which a demonstrator would need; got demonstrator'
         )
     return [] if config.source == 'other' else [config.source]
 
@@ -189,6 +191,20 @@ def _embodied(mode: str, config: GraphConfig) -> dict[str, Any]:
 
 def _paced(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {**_embodied(mode, config), 'lockstep': _waits(mode, config)}
+
+
+def _demonstrator(mode: str, config: GraphConfig) -> dict[str, Any]:
+    """Return the demonstrator's: an environment's own is named in its section of the file."""
+    paced = _paced(mode, config)
+    if config.world != 'gym':
+        return paced
+    own = load_simulation(paced['embodiment'], EnvironmentConfig).demonstrator
+    if not own:
+        raise ValueError(
+            'source: expected teleoperation or other, or a `demonstrator` in the section '
+            f'{SIMULATION} of {paced["embodiment"]}, got none'
+        )
+    return {**paced, 'demonstrator': own}
 
 
 def _driver(mode: str, config: GraphConfig) -> dict[str, Any]:
@@ -275,7 +291,7 @@ def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
 PARAMETERS: dict[str, Callable[[str, GraphConfig], dict[str, Any]]] = {
     'world': _world,
     'fake_driver': _driver,
-    'demonstrator': _paced,
+    'demonstrator': _demonstrator,
     'teleoperation': _embodied,
     'gazebo_driver': _driver,
     'policy': _policy,

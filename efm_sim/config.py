@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from efm_core.config import check, parameter
 
+DEMONSTRATOR_TEXT = "Who demonstrates, `module:class`; empty for the table's own"
+
 
 @dataclass(frozen=True)
 class TableConfig:
@@ -137,6 +139,8 @@ class EnvironmentConfig:
     keys behind dots: `info.coverage`.
 
     :param kwargs: of ``gymnasium.make``.
+    :param positions: names, each with the place of one to three numbers that are published as
+        the positions of ``world_state``: what a demonstrator needs to see.
     """
 
     id: str = parameter('', '`module:name`: what is imported first, and what it has registered')
@@ -153,6 +157,8 @@ class EnvironmentConfig:
     )
     relative_to: str = parameter('', 'Place of the position that an action is added to; or none')
     repeat: int = parameter(1, 'Steps of the environment in one control step', 'steps', 1, 10000)
+    positions: dict = field(default_factory=dict)
+    demonstrator: str = parameter('', DEMONSTRATOR_TEXT)
 
     def __post_init__(self):
         """
@@ -193,6 +199,7 @@ class DemonstratorNodeConfig:
 
     embodiment: str = parameter('', 'YAML file of the embodiment')
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')
+    demonstrator: str = parameter('', DEMONSTRATOR_TEXT)
 
     def __post_init__(self):
         """Refuse a value out of range."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Protocol
+
 from efm_sim.config import DemonstratorConfig
 import numpy as np
 
@@ -9,6 +12,33 @@ BEHIND = 0.052  # from the source's middle to where a push starts [m]
 CLEARANCE = 0.048  # from a block's middle when passing it [m]
 LINED_UP = 0.007  # largest sideways error at which a push starts [m]
 DEFAULT = DemonstratorConfig()
+
+
+class Teacher(Protocol):
+    """Whoever demonstrates; ``Demonstrator`` is one."""
+
+    def begin(self, seed: int) -> None:
+        """Start an episode; everything that is drawn follows from the seed."""
+
+    def act(self, positions: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the next action, ``(A,)`` float32, given what the world says of itself."""
+
+
+def find_teacher(name: str, config: DemonstratorConfig = DEFAULT) -> Teacher:
+    """
+    Return the demonstrator called ``module:class``, or the table's own for an empty name.
+
+    :raises ValueError: when there is none of this name, with why.
+    """
+    if not name:
+        return Demonstrator(config)
+    module, _, kind = name.partition(':')
+    try:
+        return getattr(importlib.import_module(module), kind)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f'demonstrator: expected `module:class` that can be made, got {name!r}: {error}'
+        ) from error
 
 
 class Demonstrator:

@@ -16,7 +16,7 @@ from efm_interfaces.msg import EpisodeEvent, WorldState
 from efm_interfaces.srv import LabelEpisode
 from efm_model.tokeniser import ActionTokeniser
 from efm_sim.config import DemonstratorConfig, DemonstratorNodeConfig
-from efm_sim.demonstrator import Demonstrator
+from efm_sim.demonstrator import find_teacher
 
 
 class DemonstratorNode(EpisodicNode):
@@ -36,7 +36,8 @@ class DemonstratorNode(EpisodicNode):
     def build(self) -> None:
         """Connect the topics."""
         self.watch(load_embodiment(self.config.embodiment), self.config.lockstep, every=True)
-        self._demonstrator = Demonstrator(declare(self, DemonstratorConfig))
+        own = declare(self, DemonstratorConfig)
+        self._demonstrator = find_teacher(self.config.demonstrator, own)
         self._tokeniser = ActionTokeniser(self.embodiment.action.row)
         self._states: dict[int, WorldState] = {}
         self._actions = ros_topics.publisher(self, topics.ACTION)

@@ -36,7 +36,8 @@ class GymnasiumWorld:
     One environment behind the interface of ``efm_sim.table.Table``.
 
     An environment that has ended stands still until the next reset. Where things are in metres
-    nobody knows: there are no positions, no joints and no calibration.
+    nobody knows: there are no joints, no calibration, and no positions but those that the file
+    names.
     """
 
     joint_names: tuple[str, ...] = ()
@@ -58,7 +59,9 @@ class GymnasiumWorld:
             self.reset(0)
             self.step(np.mean([embodiment.action.low, embodiment.action.high], axis=0))
             self.render()
+            self.positions()
             self.reset(0)
+            self.positions()
         except BaseException:
             self.close()
             raise
@@ -116,8 +119,18 @@ class GymnasiumWorld:
         return self._moment.info
 
     def positions(self) -> dict[str, np.ndarray]:
-        """Return no positions."""
-        return {}
+        """
+        Return what the file names, ``(3,)`` each, in the environment's own units.
+
+        :raises ValueError: when one is not there, or is not one to three numbers.
+        """
+        return {name: self._position(place) for name, place in self._config.positions.items()}
+
+    def _position(self, place: str) -> np.ndarray:
+        value = np.atleast_1d(np.asarray(look_up(place, self._moment)))
+        if value.ndim != 1 or not 1 <= len(value) <= 3 or value.dtype.kind not in 'iuf':
+            raise ValueError(f'{place}: expected one to three numbers, got {value!r}')
+        return np.pad(value.astype(np.float64), (0, 3 - len(value)))
 
     def distance(self) -> float:
         """Return NaN: nobody knows how far the goal is."""

@@ -78,16 +78,16 @@ class PushTDemonstrator:
         self._rng = np.random.default_rng([seed, 2])
         self._last: int | None = None
 
-    def act(self, information: Mapping) -> np.ndarray:
+    def act(self, positions: Mapping[str, np.ndarray]) -> np.ndarray:
         """
         Return the next displacement, ``(2,)`` float32.
 
-        :param information: as the environment gives it with each observation.
+        :param positions: ``pusher``: x and y; ``tee`` and ``goal``: x, y and angle.
         """
         pusher, tee, goal = (
-            np.asarray(information[name], np.float64)
-            for name in ('pos_agent', 'block_pose', 'goal_pose')
+            np.asarray(positions[name], np.float64) for name in ('pusher', 'tee', 'goal')
         )
+        pusher = pusher[:2]
         self._tee.angle, self._tee.position = float(tee[2]), tuple(tee[:2])
         self._space.reindex_shapes_for_body(self._tee)
         step, limit = self._step(pusher, tee, goal), self.config.max_action

@@ -6,8 +6,12 @@ import json
 
 from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
-from efm_core.episode import Termination
+from efm_core.episode import Outcome, Termination
+from efm_core.observation import observe
 from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_model.tokeniser import ActionTokeniser
+from efm_sim.gymnasium_world import load_world
+from efm_sim.pusht import PushTDemonstrator
 from efm_trainer.bags import read_episodes
 from efm_trainer.config import PracticeConfig
 from efm_trainer.trainer import Trainer
@@ -15,6 +19,7 @@ import numpy as np
 import pytest
 from sources import ROOT
 from trainer_fakes import make_run
+import yaml
 
 PUSHT = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
 
@@ -44,3 +49,27 @@ def test_a_fleet_practises_in_an_environment_and_the_trainer_learns_from_it(unta
     (update,) = (untaught.run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
     assert (json.loads(update)['version'], json.loads(update)['episodes']) == (2, 8)
     assert len({episode.observations[0].tobytes() for episode in episodes}) == 8
+
+
+def test_its_own_demonstrator_shows_the_same_as_in_one_process(new_lab, tmp_path):
+    plain = yaml.safe_load(PUSHT.read_text())
+    plain['gymnasium']['success_at'] = 0.2
+    easy = tmp_path / 'easy.yaml'
+    easy.write_text(yaml.safe_dump(plain))
+    lab = new_lab('shown')
+    lab.efm('record', '--world', 'gym', '--embodiment', easy, '--fleet', 2, '--episodes', 3)
+    robot = load_embodiment(lab.run / 'embodiment.yaml')
+    recorded = list(read_episodes(lab.run / 'episodes' / 'demonstration', robot))
+    shown = [episode for episode in recorded if episode.outcome is Outcome.SUCCESS]
+    assert len(shown) >= 3
+    world, tokeniser = load_world(easy), ActionTokeniser(robot.action)
+    for episode in shown[:3]:
+        teacher = PushTDemonstrator()
+        world.reset(episode.seed)
+        teacher.begin(episode.seed)
+        for tokens, seen in zip(episode.tokens, episode.observations, strict=False):
+            np.testing.assert_array_equal(seen, observe(world.render(), robot))
+            np.testing.assert_array_equal(tokens, tokeniser.encode(teacher.act(world.positions())))
+            world.step(tokeniser.decode(tokens))
+        assert world.success()
+    world.close()

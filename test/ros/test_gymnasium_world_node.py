@@ -7,7 +7,7 @@ from pathlib import Path
 
 from efm_core import topics
 from efm_core.embodiment import ActionSpace, load_embodiment
-from efm_core.messages import to_image, to_ns, to_stamp
+from efm_core.messages import to_image, to_ns, to_positions, to_stamp
 from efm_core.ros_messages import from_displacement
 from efm_interfaces.srv import ResetWorld
 from efm_sim.gymnasium_world import load_world
@@ -53,7 +53,9 @@ def test_in_lockstep_it_is_the_same_world_as_in_one_process(scene):
         np.testing.assert_array_equal(to_image(image), world.render())
         states = scene.hear(scene.states, len(STEPS) + 1)
         assert [state.success for state in states] == [False] * len(states)
-        assert not states[0].names
+        for name, position in world.positions().items():
+            np.testing.assert_array_equal(to_positions(states[-1])[name], position)
+        assert to_positions(states[-1])['pusher'].tolist() != [0, 0, 0]
         assert np.isnan(states[0].distance)
     assert not scene.joints[0].name
 

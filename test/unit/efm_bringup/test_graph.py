@@ -5,6 +5,7 @@ from __future__ import annotations
 from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EVALUATE, make_graph, make_node, MODES, PRACTICE, RECORD
 import pytest
+from sources import ROOT
 
 
 @pytest.fixture
@@ -117,11 +118,22 @@ def test_the_fleet_has_patience_with_people(make):
     assert patience(source='teleoperation') == 36000.0
 
 
-@pytest.mark.parametrize('world', ['gym', 'real'])
-def test_the_demonstrator_knows_the_table_only(make, world):
-    with pytest.raises(ValueError, match=f'the demonstrator knows, mujoco; got {world}'):
-        make_graph(RECORD, make(world=world))
-    assert make_graph(RECORD, make(world=world, source='teleoperation'))
+def test_nobody_demonstrates_by_script_where_nothing_is_simulated(make):
+    with pytest.raises(ValueError, match='expected teleoperation or other, where the world is'):
+        make_graph(RECORD, make(world='real'))
+    assert make_graph(RECORD, make(world='real', source='teleoperation'))
+
+
+def test_an_environment_names_its_own_demonstrator(make, tmp_path):
+    own = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
+    found = make_node('demonstrator', RECORD, make(world='gym', embodiment=str(own)))
+    assert found.parameters['demonstrator'] == 'efm_sim.pusht:PushTDemonstrator'
+    nobody = tmp_path / 'nobody.yaml'
+    nobody.write_text(own.read_text().replace('  demonstrator:', '  # demonstrator:'))
+    with pytest.raises(ValueError, match='or a `demonstrator` in the section gymnasium'):
+        make_graph(RECORD, make(world='gym', embodiment=str(nobody)))
+    assert make_graph(RECORD, make(world='gym', embodiment=str(nobody), source='other'))
+    assert 'demonstrator' not in make_node('demonstrator', RECORD, make()).parameters
 
 
 def test_the_environment_that_the_embodiment_names_is_asked_for(make):

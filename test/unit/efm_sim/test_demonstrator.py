@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efm_sim.config import DemonstratorConfig, TableConfig
-from efm_sim.demonstrator import Demonstrator, is_in_the_way, pass_by, unit
+from efm_sim.demonstrator import Demonstrator, find_teacher, is_in_the_way, pass_by, unit
 from efm_sim.table import Table
 import numpy as np
 import pytest
@@ -102,3 +102,17 @@ def test_with_little_noise_it_nearly_always_succeeds(body, task):
 def test_speeds_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match=r'slowest: expected at most fastest \(0.5\), got 0.6'):
         DemonstratorConfig(slowest=0.6, fastest=0.5)
+
+
+def test_a_demonstrator_is_found_by_its_name():
+    config = DemonstratorConfig(noise=0.1)
+    assert find_teacher('', config).config is config
+    assert type(find_teacher('efm_sim.demonstrator:Demonstrator')) is Demonstrator
+
+
+@pytest.mark.parametrize(
+    'name', ['nobody', 'efm_sim.nowhere:Teacher', 'efm_sim.demonstrator:Nobody', ':x', 'math:pi']
+)
+def test_a_demonstrator_that_is_not_there_is_named(name):
+    with pytest.raises(ValueError, match=f'that can be made, got {name!r}: '):
+        find_teacher(name)

@@ -122,6 +122,29 @@ def test_the_same_seed_brings_the_same_scene():
     assert places[0] == places[2] != places[1]
 
 
+def test_positions_are_those_that_the_file_names():
+    assert line().positions() == {}
+    world = line(positions={'walker': 'info.place', 'worth': 'reward'})
+    world.reset(4)
+    walk(world, 1.0)
+    found = world.positions()
+    assert list(found) == ['walker', 'worth']
+    np.testing.assert_array_equal(found['walker'], [*world.information['place'], 0])
+    np.testing.assert_array_equal(found['worth'], [world._moment.reward, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ('place', 'match'),
+    [
+        ('info.nowhere', 'nowhere'),
+        ('observation', 'expected one to three numbers'),
+    ],
+)
+def test_positions_that_are_not_there_are_missed_at_once(place, match):
+    with pytest.raises(ValueError, match=match):
+        line(pixels='observation', positions={'walker': place})
+
+
 @pytest.mark.parametrize(
     ('fields', 'expected'),
     [

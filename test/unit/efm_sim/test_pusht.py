@@ -86,7 +86,7 @@ def test_it_reaches_most_goals_within_the_time_limit(world, demonstrator):
         for _ in range(limit):
             if world.success():
                 break
-            world.step(demonstrator.act(world.information))
+            world.step(demonstrator.act(world.positions()))
         reached.append(world.success())
     assert sum(reached) >= 4
 
@@ -97,7 +97,7 @@ def test_its_noise_follows_from_the_seed(world):
     actions = []
     for seed in (1, 2, 1):
         teacher.begin(seed)
-        actions.append(teacher.act(world.information))
+        actions.append(teacher.act(world.positions()))
     np.testing.assert_array_equal(actions[0], actions[2])
     assert (actions[0] != actions[1]).any()
     assert np.abs(actions).max() <= 60

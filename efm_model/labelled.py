@@ -86,17 +86,6 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
     )
 
 
-def save_labelled(path: str | Path, labelled: Labelled, camera: Camera) -> None:
-    """Write what ``load_labelled`` reads; ``labelled.images`` are as ``camera`` sends them."""
-    np.savez_compressed(
-        path,
-        images=labelled.images,
-        points=to_pixels(labelled.points, camera),
-        sentences=np.array(labelled.sentences),
-        sentence=labelled.sentence,
-    )
-
-
 def view(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Return corner and size of what the policy sees of a picture, as x, y [px]."""
     left, top, width, height = camera.crop
@@ -108,12 +97,6 @@ def to_plane(points: np.ndarray, camera: Camera) -> np.ndarray:
     """Return points of a camera's picture ``(..., 2)`` [px] in the image plane, float32."""
     corner, size = view(camera)
     return ((np.asarray(points) - corner) / size * 2 - 1).astype(np.float32)
-
-
-def to_pixels(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Return points of the image plane, ``(..., 2)``, as pixels of a camera's picture."""
-    corner, size = view(camera)
-    return ((np.asarray(points) + 1) / 2 * size + corner).astype(np.float32)
 
 
 class Lessons:

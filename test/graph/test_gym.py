@@ -8,16 +8,20 @@ from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
 from efm_core.observation import observe
+from efm_model.checkpoint import load_checkpoint
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_model.tokeniser import ActionTokeniser
 from efm_sim.gymnasium_world import load_world
 from efm_sim.pusht import PushTDemonstrator
+from efm_sim.pusht_pictures import main
 from efm_trainer.bags import read_episodes
 from efm_trainer.config import PracticeConfig
 from efm_trainer.trainer import Trainer
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from sources import ROOT
+import torch
 from trainer_fakes import make_run
 import yaml
 
@@ -51,19 +55,25 @@ def test_a_fleet_practises_in_an_environment_and_the_trainer_learns_from_it(unta
     assert len({episode.observations[0].tobytes() for episode in episodes}) == 8
 
 
-def test_its_own_demonstrator_shows_the_same_as_in_one_process(new_lab, tmp_path):
+@pytest.fixture(scope='module')
+def shown(new_lab, tmp_path_factory):
+    """Return a run with demonstrations of an easier task, recorded through the graph."""
     plain = yaml.safe_load(PUSHT.read_text())
     plain['gymnasium']['success_at'] = 0.2
-    easy = tmp_path / 'easy.yaml'
+    easy = tmp_path_factory.mktemp('easy') / 'easy.yaml'
     easy.write_text(yaml.safe_dump(plain))
     lab = new_lab('shown')
     lab.efm('record', '--world', 'gym', '--embodiment', easy, '--fleet', 2, '--episodes', 3)
-    robot = load_embodiment(lab.run / 'embodiment.yaml')
-    recorded = list(read_episodes(lab.run / 'episodes' / 'demonstration', robot))
-    shown = [episode for episode in recorded if episode.outcome is Outcome.SUCCESS]
-    assert len(shown) >= 3
-    world, tokeniser = load_world(easy), ActionTokeniser(robot.action)
-    for episode in shown[:3]:
+    return lab
+
+
+def test_its_own_demonstrator_shows_the_same_as_in_one_process(shown):
+    robot = load_embodiment(shown.run / 'embodiment.yaml')
+    recorded = list(read_episodes(shown.run / 'episodes' / 'demonstration', robot))
+    reached = [episode for episode in recorded if episode.outcome is Outcome.SUCCESS]
+    assert len(reached) >= 3
+    world, tokeniser = load_world(shown.run / 'embodiment.yaml'), ActionTokeniser(robot.action)
+    for episode in reached[:3]:
         teacher = PushTDemonstrator()
         world.reset(episode.seed)
         teacher.begin(episode.seed)
@@ -73,3 +83,21 @@ def test_its_own_demonstrator_shows_the_same_as_in_one_process(new_lab, tmp_path
             world.step(tokeniser.decode(tokens))
         assert world.success()
     world.close()
+
+
+def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
+    main([str(shown.run / 'pictures.npz'), '--count', '24'])
+    pictures = ('--pictures', shown.run / 'pictures.npz', '--iterations', 2, '--batch', 4)
+    assert 'off by effector' in shown.efm('pretrain', *pictures)
+    tower = shown.run / 'tower.safetensors'
+    assert 'tower_weights: expected none' in shown.efm(
+        'train', '--tower', 'scratch', '--tower-weights', tower, code=1
+    )
+    shown.efm('train', '--tower-weights', tower, '--hidden', 24, '--iterations', 4)
+    robot = load_embodiment(shown.run / 'embodiment.yaml')
+    model, card = load_checkpoint(shown.run / 'sft' / 'policy', robot)
+    assert (model.config.hidden, card['sft']['tower_weights']) == (24, str(tower))
+    for name, value in load_file(tower).items():
+        assert torch.equal(model.tower.state_dict()[name], value), name
+    found = shown.efm('evaluate', '--world', 'gym', '--episodes', 2, '--max-steps', 5)
+    assert '2 of 2' in found

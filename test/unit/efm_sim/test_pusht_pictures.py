@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from efm_sim.pusht_pictures import draw_pictures
+from efm_core.embodiment import load_embodiment
+from efm_model.labelled import load_labelled
+from efm_sim.pusht_pictures import draw_pictures, EMBODIMENT, main
 import numpy as np
 import pytest
 
@@ -42,3 +44,11 @@ def test_the_same_seed_draws_the_same_pictures(drawn):
     np.testing.assert_array_equal(images, drawn[0][:2])
     np.testing.assert_array_equal(points, drawn[1][:2])
     assert (draw_pictures(2, 5, (256, 256))[1] != points).any()
+
+
+def test_the_file_is_one_that_a_tower_learns_from(drawn, tmp_path):
+    main([str(tmp_path / 'new' / 'pictures.npz'), '--count', '24', '--seed', '4'])
+    found = load_labelled(tmp_path / 'new' / 'pictures.npz', load_embodiment(EMBODIMENT))
+    assert found.images.shape == (24, 64, 64, 3)
+    np.testing.assert_allclose(found.points, drawn[1][:24], atol=1e-6)
+    assert found.sentences == ('push the T onto its green outline',)

@@ -8,7 +8,7 @@ this world first, from labelled pictures of it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 import json
 from pathlib import Path
@@ -19,6 +19,7 @@ from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Episode, Kind, Termination
 from efm_core.observation import observe
 from efm_experiments.intervals import over_episodes
+from efm_experiments.plots import axes_of, band, COLOURS
 from efm_experiments.table.live import LiveRuntime, Sight
 from efm_experiments.table.setting import text_encoder
 from efm_model.checkpoint import load_checkpoint
@@ -43,6 +44,7 @@ import torch
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
 WORLDS = 8
 DEMONSTRATION, PRACTICE, EVALUATION = 10_000_000, 20_000_000, 30_000_000  # first scenes
+SMOOTH = 10  # updates that a point of the figure is the mean of
 SEEDS = 100_000  # scenes that belong to one seed in each of them
 
 
@@ -87,7 +89,11 @@ def main(words: list[str] | None = None) -> dict:
     text = 'learning rate of stage 2; the wide heads want half of the default'
     parser.add_argument('--practice-rate', type=float, default=5e-4, help=text)
     parser.add_argument('--embodiment', type=Path, default=PUSHT)
+    text = 'only draw what runs before have printed, files with their last lines, into the first'
+    parser.add_argument('--draw', type=Path, nargs='+', help=text)
     options = parser.parse_args(words)
+    if options.draw:
+        return draw(*options.draw)
     torch.set_num_threads(1)
     robot = load_embodiment(options.embodiment)
     worlds = [load_world(options.embodiment) for _ in range(WORLDS)]
@@ -268,6 +274,35 @@ def practise(
             }
         )
     return policy, log
+
+
+def draw(figure_path: Path, *paths: Path) -> dict:
+    """Draw how practice went in the runs whose words lie in ``paths``; return their figures."""
+    runs = [json.loads(path.read_text().splitlines()[-1]) for path in paths]
+    seeds = [seed for run in runs for seed in run['seeds']]
+    figure, (success, detector) = axes_of(2)
+    count = PracticeConfig().episodes_per_update
+    updates = len(seeds[0]['practice'])
+    width = min(SMOOTH, updates)
+    x = count * (np.arange(updates) + 1)[width - 1 :]
+
+    def smooth(of: Callable[[dict], float]) -> list[np.ndarray]:
+        lines = ([of(line) for line in seed['practice']] for seed in seeds)
+        return [np.convolve(line, np.ones(width) / width, 'valid') for line in lines]
+
+    band(success, x, smooth(lambda line: 100 * line['reached'] / count), 'in practice')
+    for word, at in (('before', 0), ('after', count * updates)):
+        shares = [100 * seed[word]['reached'] / seed[word]['episodes'] for seed in seeds]
+        success.plot([at] * len(shares), shares, 'o', color=COLOURS[1])
+    success.plot([], [], 'o', color=COLOURS[1], label='evaluated')
+    success.set(xlabel='episodes of practice', ylabel='reached [%]', ylim=(0, 100))
+    band(detector, x, smooth(lambda line: line['detected']), 'd <= s', COLOURS[2])
+    band(detector, x, smooth(lambda line: line['right']), 'of these right', COLOURS[3])
+    detector.set(xlabel='episodes of practice', ylabel=f'of {count} episodes', ylim=(0, count))
+    for axes in (success, detector):
+        axes.legend(frameon=False)
+    figure.savefig(figure_path)
+    return {'seeds': seeds}
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 
 from bags import make_episode
@@ -54,6 +55,12 @@ def test_both_stages_run_and_every_figure_has_its_episodes(benchmark, easy):
         'practice',
         'evaluation_after',
     }
+    words = [easy.with_name('one.log'), easy.with_name('two.log')]
+    for path in words:
+        path.write_text(f'demonstrations 3 s\n{json.dumps(found)}\n')
+    drawn = benchmark.main(['--draw', str(easy.with_name('practice.svg')), *map(str, words)])
+    assert drawn['seeds'] == [figures, figures]
+    assert 'of these right' in easy.with_name('practice.svg').read_text()
 
 
 def test_a_rate_counts_who_was_there_at_any_time(benchmark):

@@ -46,7 +46,7 @@ def pretrain_command(arguments: argparse.Namespace, console: Console) -> int:
     )
     embodiment = claim(run.run, run.embodiment)
     path = pretrain(Path(run.run), embodiment, choice.pictures, config, console)
-    console.print(f'tower: {path}; next: efm train --tower-weights {path}', soft_wrap=True)
+    console.print(f'tower: {path}; `efm train` on this run begins from it', soft_wrap=True)
     return 0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import shutil
 from typing import Any
 
+from efm_bringup.pretraining import TOWER
 from efm_bringup.progress import Display
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
@@ -63,7 +64,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     Learn from the run's demonstrations; write its checkpoints and release 1.
 
     A run is fine-tuned once. If that was cut short, it starts again; if only the release is
-    missing, that is made.
+    missing, that is made. A run that `efm pretrain` gave a tower begins from that.
 
     :raises FileExistsError: when the run is fine-tuned already.
     :raises ValueError: when there are too few demonstrations or a bag is torn.
@@ -81,6 +82,10 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
     if not (run / 'sft').is_dir():
+        own = run / TOWER
+        if own.is_file() and config.tower != 'scratch' and not config.tower_weights:
+            config = replace(config, tower_weights=str(own))
+            console.print(f'tower: {own}', soft_wrap=True)
         _fine_tune(run, embodiment, encoder, config, console)
     trainer = Trainer(run, embodiment, encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)

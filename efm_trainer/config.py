@@ -46,7 +46,9 @@ class SftConfig:
         choices=('joint', 'vision', 'scratch'),
     )
     tower_weights: str = parameter(
-        '', 'File of the tower that is begun from, made by `efm pretrain`; empty: what ships'
+        '',
+        "File of the tower that is begun from; empty: the run's own, if `efm pretrain` made one, "
+        'else the one that ships',
     )
     hidden: int = parameter(
         128, 'Width of the heads; a task of many turns may want more', '', 8, 4096

@@ -93,7 +93,7 @@ def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
     assert 'tower_weights: expected none' in shown.efm(
         'train', '--tower', 'scratch', '--tower-weights', tower, code=1
     )
-    shown.efm('train', '--tower-weights', tower, '--hidden', 24, '--iterations', 4)
+    assert f'tower: {tower}' in shown.efm('train', '--hidden', 24, '--iterations', 4)
     robot = load_embodiment(shown.run / 'embodiment.yaml')
     model, card = load_checkpoint(shown.run / 'sft' / 'policy', robot)
     assert (model.config.hidden, card['sft']['tower_weights']) == (24, str(tower))

@@ -39,7 +39,7 @@ def test_a_run_gets_a_tower_with_its_card(words, tmp_path, capsys):
         main(words)
     assert end.value.code == 0
     run = tmp_path / 'run'
-    assert f'efm train --tower-weights {run / "tower.safetensors"}' in capsys.readouterr().out
+    assert f'tower: {run / "tower.safetensors"}; `efm train`' in capsys.readouterr().out
     assert 'image.keys.weight' in load_file(run / 'tower.safetensors')
     card = json.loads((run / 'tower.json').read_text())
     assert (card['pictures'], card['config']['iterations']) == (24, 3)

@@ -46,7 +46,8 @@ class Display:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(title, total=total, note='')
-        self._began: float | None = None
+        self._began: float | None = None  # when the first update came, which said ``_first``
+        self._first = 0
         self._said, self._line = time.monotonic(), ''
         self._completed, self._note = 0, 'starting'
 
@@ -64,7 +65,7 @@ class Display:
     def update(self, completed: int, note: str) -> None:
         """Show that ``completed`` of the total are done."""
         if completed and self._began is None:
-            self._began = time.monotonic()
+            self._began, self._first = time.monotonic(), completed
         self._completed, self._note = completed, note
         self._progress.update(self._task, completed=completed, note=note)
         if not self._console.is_terminal and time.monotonic() - self._said > PLAIN_PERIOD_S:
@@ -80,9 +81,9 @@ class Display:
         self._line = line
 
     def _left(self) -> str:
-        if not self._completed or self._completed >= self._total:
+        if self._completed == self._first or self._completed >= self._total:
             return ''
-        seconds = (time.monotonic() - self._began) / self._completed
+        seconds = (time.monotonic() - self._began) / (self._completed - self._first)
         return f', {timedelta(seconds=round(seconds * (self._total - self._completed)))} left'
 
 

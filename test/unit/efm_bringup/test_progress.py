@@ -23,10 +23,14 @@ def test_count_and_note_are_said(said):
     assert said.getvalue() == 'practice: 0 of 8 episodes, starting\n'
 
 
-def test_the_time_that_is_left_is_said_once_something_is_done(said):
+def test_the_time_that_is_left_follows_from_what_was_done_since_the_first_word(said, monkeypatch):
     with Display('practice', 8, 'episodes', Console(file=said)) as display:
-        display.update(2, 'half said success')
-        assert said.getvalue().endswith('half said success, 0:00:00 left\n')
+        monkeypatch.setattr(progress.time, 'monotonic', lambda: 1e9)
+        display.update(2, 'half said success')  # what came before is starting up
+        assert said.getvalue().endswith('half said success\n')
+        monkeypatch.setattr(progress.time, 'monotonic', lambda: 1e9 + 20)
+        display.update(4, 'half said success')
+        assert said.getvalue().endswith('half said success, 0:00:40 left\n')
 
 
 def test_the_end_is_said_once(said):

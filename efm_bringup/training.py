@@ -9,6 +9,7 @@ from typing import Any
 
 from efm_bringup.pretraining import TOWER
 from efm_bringup.progress import Display
+from efm_bringup.run import find_embodiment
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_model.vlm.config import VlmConfig
@@ -82,14 +83,30 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
     if not (run / 'sft').is_dir():
-        own = run / TOWER
-        if own.is_file() and config.tower != 'scratch' and not config.tower_weights:
-            config = replace(config, tower_weights=str(own))
-            console.print(f'tower: {own}', soft_wrap=True)
+        config = choose_tower(run, embodiment, config, console)
         _fine_tune(run, embodiment, encoder, config, console)
     trainer = Trainer(run, embodiment, encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
     trainer.close()
+
+
+def choose_tower(
+    run: Path, embodiment: Embodiment, config: SftConfig, console: Console
+) -> SftConfig:
+    """Return ``config`` with the run's own tower if it has one; say what is begun from."""
+    if config.tower == 'scratch' or config.tower_weights:
+        return config
+    own = run / TOWER
+    if own.is_file():
+        console.print(f'tower: {own}', soft_wrap=True)
+        return replace(config, tower_weights=str(own))
+    if embodiment.hash != load_embodiment(find_embodiment('')).hash:
+        console.print(
+            'tower: the one that ships, which knows the simulated table only; '
+            'for another world make one with `efm pretrain` first',
+            soft_wrap=True,
+        )
+    return config
 
 
 def _fine_tune(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 from efm_bringup.cli import main
-from efm_bringup.pretraining import note
+from efm_bringup.pretraining import note, TOWER
+from efm_bringup.training import choose_tower
+from efm_core.embodiment import load_embodiment
 from efm_sim.pusht_pictures import draw_pictures
+from efm_trainer.config import SftConfig
 from models import FakeTextEncoder
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.torch import load_file
 from sources import ROOT
 
@@ -64,3 +69,24 @@ def test_a_tower_that_is_there_is_not_overwritten(words, tmp_path, capsys):
 def test_the_note_says_how_far_off_it_is():
     found = {'effector_median': 0.51, 'effector_p95': 3.0, 'source_median': 1.2}
     assert note(found) == 'off by effector 0.51 %, source 1.20 % of the picture'
+
+
+@pytest.mark.parametrize(
+    ('embodiment', 'has_own', 'changes', 'said', 'begun'),
+    [
+        ('pusht', True, {}, 'tower: ', 'own'),
+        ('pusht', False, {}, 'knows the simulated table only', ''),
+        ('table_arm', False, {}, '', ''),
+        ('pusht', True, {'tower_weights': 'another'}, '', 'another'),
+        ('pusht', True, {'tower': 'scratch'}, '', ''),
+    ],
+)
+def test_a_run_begins_from_its_own_tower(tmp_path, embodiment, has_own, changes, said, begun):
+    if has_own:
+        (tmp_path / TOWER).write_text('weights')
+    robot = load_embodiment(ROOT / 'config' / 'embodiments' / f'{embodiment}.yaml')
+    console = Console(file=io.StringIO())
+    config = choose_tower(tmp_path, robot, SftConfig(**changes), console)
+    assert config.tower_weights == (str(tmp_path / TOWER) if begun == 'own' else begun)
+    assert said in console.file.getvalue()
+    assert bool(said) == bool(console.file.getvalue())

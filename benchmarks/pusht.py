@@ -25,7 +25,7 @@ from efm_experiments.table.setting import text_encoder
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import Labelled, learn_to_point
-from efm_model.network import CompactModel
+from efm_model.network import CompactModel, save_tower
 from efm_model.tokeniser import ActionTokeniser
 from efm_policy.policy import Policy
 from efm_reward.judge import Judge
@@ -38,7 +38,6 @@ from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
 import numpy as np
-from safetensors.torch import save_file
 import torch
 
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
@@ -118,9 +117,9 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     labelled = Labelled(seen, points, (simulation.instruction,), sentence)
     config = LabelledConfig(iterations=options.pointing)
     tower, errors = learn_to_point(labelled, text_encoder(), config)
-    save_file(tower.state_dict(), folder / 'tower.safetensors')
-    clock.note('pretraining', errors)
-    return folder / 'tower.safetensors'
+    path = folder / 'tower.safetensors'
+    save_tower(tower, path, clock.note('pretraining', errors))
+    return path
 
 
 def run(
@@ -253,10 +252,8 @@ def practise(
     seed: int,
 ) -> tuple[CompactModel, list[dict]]:
     """Return the policy after stage 2, and a line for each update; only the detector ends."""
-    policy, config = (
-        deepcopy(policy),
-        PracticeConfig(seed=seed, learning_rate=options.practice_rate),
-    )
+    policy = deepcopy(policy)
+    config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(policy, reward, text_encoder(), robot.steps_to_go, config)
     log, waiting = [], scenes(PRACTICE, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):

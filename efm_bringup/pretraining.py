@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, dataclass
-import json
-import os
 from pathlib import Path
 
 from efm_bringup.progress import Display
@@ -57,11 +55,11 @@ def pretrain(
     Write ``tower.safetensors`` and its card into ``run``; whole or not at all.
 
     :raises FileExistsError: when the run has a tower.
-    :raises ValueError: as ``load_labelled``.
+    :raises FileNotFoundError, ValueError: as ``load_labelled``.
     """
     from efm_model.labelled import learn_to_point, load_labelled
+    from efm_model.network import save_tower
     from efm_model.text import ensure_text_encoder, TextEncoder
-    from safetensors.torch import save_file
     import torch
 
     path = run / TOWER
@@ -78,10 +76,7 @@ def pretrain(
         )
     card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
     card |= {'errors_percent_of_picture': measured}
-    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
-    unfinished = path.with_suffix('.unfinished')
-    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, unfinished)
-    os.replace(unfinished, path)
+    save_tower(tower, path, card)
     return path
 
 

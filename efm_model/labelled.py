@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+import zipfile
+import zlib
 
 from efm_core.config import expect
 from efm_core.embodiment import Camera, Embodiment
@@ -70,10 +72,15 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
     :raises FileNotFoundError: when there is no such file.
     :raises ValueError: when it is not like this, or not of this camera.
     """
-    with np.load(path, allow_pickle=False) as file:
-        missing = [name for name in NEED if name not in file.files]
-        expect(not missing, str(path), f'the arrays {", ".join(NEED)}', ', '.join(file.files))
-        images, points, sentences, sentence = (file[name] for name in NEED)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'pictures: expected an .npz file, got {str(path)!r}')
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            missing = [name for name in NEED if name not in file.files]
+            expect(not missing, str(path), f'the arrays {", ".join(NEED)}', ', '.join(file.files))
+            images, points, sentences, sentence = (file[name] for name in NEED)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f'pictures: expected a whole .npz file, got {path}: {error}') from error
     count, camera = len(images), embodiment.cameras[0]
     expect(count >= LEAST, f'{path}: images', f'{LEAST} pictures at least', count)
     fits = points.shape == (count, QUERIES, 2) and np.isfinite(points).all()

@@ -7,6 +7,8 @@ word pieces.
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from efm_core.embodiment import Embodiment
 from efm_model.config import ModelConfig
 from efm_model.tower import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 import torch
 from torch import nn
 import torch._dynamo  # before any GL context: Triton's LLVM after Mesa's is a crash
@@ -303,3 +305,13 @@ def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> N
         raise ValueError(f'tower: expected the weights of a tower, got something else: {weights}')
     used = {name: value for name, value in found.items() if name.startswith(only)}
     tower.load_state_dict({**own, **used})
+
+
+def save_tower(tower: Tower, path: Path, card: dict[str, Any]) -> None:
+    """Write pretrained weights, whole or not at all, and beside them how they came about."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix('.unfinished')
+    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, unfinished)
+    unfinished.chmod(0o644)  # safetensors keeps others out
+    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
+    os.replace(unfinished, path)

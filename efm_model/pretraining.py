@@ -22,7 +22,7 @@ import time
 from efm_core.config import add_arguments, from_arguments
 from efm_model.config import PretrainingConfig
 from efm_model.localisation import cell_weights, localisation_loss
-from efm_model.network import TOWER_WEIGHTS
+from efm_model.network import save_tower, TOWER_WEIGHTS
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_model.tower import EFFECTOR, QUERY_SIZE, SOURCE, TARGET, Tower
@@ -31,7 +31,6 @@ from efm_sim.config import TableConfig
 from efm_sim.language import phrase, PLACES, SPLITS, Task, tasks, TYPES, types_in
 from efm_sim.table import random_scene, Table
 import numpy as np
-from safetensors.torch import save_file
 import torch
 from torch import nn
 from torch.nn import functional
@@ -346,7 +345,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     tower = pretrain(scenes, sentences, config, _print_every(100, began))
     measured = measure(tower, config, encoder)
-    write(
+    save_tower(
         tower,
         parsed.output,
         {
@@ -367,14 +366,6 @@ def measure(tower: Tower, config: PretrainingConfig, encoder: TextEncoder) -> di
     pushes = render_scenes(count, seed + 1, pushes=1.0)
     measured['pushes'] = grounding(tower, pushes, encoder, 'train', within_mm=NEAR_MM)
     return measured
-
-
-def write(tower: Tower, path: Path, card: dict) -> None:
-    """Write the weights, and beside them a card that says how they came about."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, path)
-    path.chmod(0o644)  # safetensors keeps others out
-    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
 
 
 def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) -> Task:

@@ -121,9 +121,21 @@ def test_a_file_that_does_not_fit_is_refused_with_what_was_expected(tmp_path, ch
         load_labelled(write(tmp_path / 'pictures.npz', **changes), table_arm())
 
 
-def test_no_file_and_a_pickled_one_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_labelled(tmp_path / 'none.npz', table_arm())
+@pytest.mark.parametrize('name', ['', 'none.npz', '.'])
+def test_no_file_is_said(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"pictures: expected an \.npz file, got '"):
+        load_labelled(name, table_arm())
+
+
+def test_a_torn_file_another_kind_and_a_pickled_one_are_refused(tmp_path):
+    path = write(tmp_path / 'pictures.npz')
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r'expected a whole \.npz file'):
+        load_labelled(path, table_arm())
+    np.save(tmp_path / 'pictures.npy', np.zeros(3))
+    with pytest.raises(ValueError, match=r'expected a whole \.npz file'):
+        load_labelled(tmp_path / 'pictures.npy', table_arm())
     path = write(tmp_path / 'pictures.npz', sentences=np.array([{'a': 1}, None], object))
     with pytest.raises(ValueError, match='allow_pickle'):
         load_labelled(path, table_arm())

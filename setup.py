@@ -12,13 +12,13 @@ NODES = {
     'server_node': 'efm_policy.server_node',
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
-    'guard_node': 'efm_supervisor.guard_node',
-    'recorder_node': 'efm_supervisor.recorder_node',
+    'guard_node': 'efm_guard.node',
+    'recorder_node': 'efm_data.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
     'teleoperation_node': 'efm_supervisor.teleoperation_node',
     'world_node': 'efm_sim.node',
-    'fake_driver_node': 'efm_sim.fake_driver_node',
-    'gazebo_driver_node': 'efm_gazebo.driver_node',
+    'fake_driver_node': 'efm_sim.fake_arm.node',
+    'gazebo_driver_node': 'efm_sim.gazebo.driver_node',
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }
@@ -45,7 +45,7 @@ setup(
     maintainer='The efm authors',
     maintainer_email='maintainers@efm.invalid',
     license='Apache-2.0',
-    packages=find_packages(include=['efm_*'], exclude=['efm_interfaces*']),
+    packages=find_packages(include=['efm', 'efm_*'], exclude=['efm_interfaces*']),
     package_data={
         'efm_model': ['weights/*'],
         'efm_policy.serving': ['serving.proto', 'serving.desc'],
@@ -65,7 +65,7 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': [
-            'efm = efm_bringup.cli:main',
+            'efm = efm.cli:main',
             *(f'{node} = {module}:main' for node, module in NODES.items()),
         ],
     },

@@ -11,10 +11,10 @@ import argparse
 import json
 import math
 
-from efm_gazebo.table import GazeboTable
-from efm_sim.arrangement import heading
-from efm_sim.language import Task
-from efm_sim.table import Table
+from efm_sim.gazebo.world import GazeboTable
+from efm_sim.table.arrangement import heading
+from efm_sim.table.language import Task
+from efm_sim.table.world import Table
 import numpy as np
 
 TYPES = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')

@@ -12,9 +12,9 @@ from pathlib import Path
 import time
 
 import cv2
-from efm_gazebo.table import GazeboTable
-from efm_sim.config import TableConfig
-from efm_sim.table import Table
+from efm_sim.gazebo.world import GazeboTable
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
 import numpy as np
 
 PICTURE_SEED, PICTURE_SIZE = 3, 320

@@ -16,11 +16,11 @@ import shutil
 import sys
 import time
 
-from efm_bringup.demo import run_stage, Stage, write_json
+from efm.demo import run_stage, Stage, write_json
 from efm_bringup.graph import GraphConfig, release_directory
-from efm_bringup.report import read_stage
 from efm_core.embodiment import load_embodiment
-from efm_trainer.evaluation import steps_to_goal, success_rate
+from efm_evaluation.metrics import steps_to_goal, success_rate
+from efm_evaluation.report import read_stage
 
 EVALUATION_SEED, PRACTICE_SEED = 20_000_000, 25_000_000  # apart from those of training
 STAGES = ('mujoco', 'gazebo_before', 'practice', 'gazebo_after')  # and their folders
@@ -51,7 +51,7 @@ def main() -> None:
             continue
         print(f'--- {name}', flush=True)
         started = time.monotonic()
-        code = run_stage([sys.executable, '-m', 'efm_bringup.cli', *command])
+        code = run_stage([sys.executable, '-m', 'efm.cli', *command])
         seconds[name] = round(seconds.get(name, 0) + time.monotonic() - started, 1)
         write_json(options.to / 'begun.json', seconds)
         if code:

@@ -19,13 +19,13 @@ from efm_bringup.processes import run_processes, to_command
 from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
 from efm_core.observation import encode_png
-from efm_core.release import load_release
 from efm_model.providers import Session
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
-from efm_reward.judge import Judge
-from efm_sim.config import TableConfig
-from efm_sim.table import Table
+from efm_release.release import load_release
+from efm_reward.model import Judge
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
 import numpy as np
 import psutil
 
@@ -67,7 +67,7 @@ def publish_untrained(run: Path, embodiment) -> None:
     """Publish a release with the shipped tower and heads of chance: as fast as a trained one."""
     from efm_model.export import export_policy, export_reward, parity
     from efm_model.network import new_model
-    from efm_trainer.release import publish
+    from efm_release.publish import publish
     import torch
 
     torch.set_num_threads(1)

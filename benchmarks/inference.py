@@ -110,10 +110,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
     """Put policy, release and inputs into ``folder``; return real observations for parity."""
-    from efm_experiments.table.live import LiveRuntime  # noqa: F401, torch before any GL context
-    from efm_sim.config import TableConfig
+    from efm_experiments.table.torch_runtime import LiveRuntime  # noqa: F401, torch before any GL context
     from efm_sim.rollout import demonstrate
-    from efm_sim.table import Table
+    from efm_sim.table.config import TableConfig
+    from efm_sim.table.world import Table
     import torch
 
     torch.set_num_threads(1)
@@ -137,7 +137,7 @@ def publish(folder: Path, robot, encoder, episodes: list, options: argparse.Name
     """Fine-tune, or take what was, and publish it as the release that the node loads."""
     from efm_model.checkpoint import load_checkpoint
     from efm_model.export import export_policy, export_reward, parity
-    from efm_trainer import release
+    from efm_release import publish as release
     from efm_trainer.config import SftConfig
     from efm_trainer.sft import fine_tune
 
@@ -156,7 +156,7 @@ def publish(folder: Path, robot, encoder, episodes: list, options: argparse.Name
 
 def inputs(episode, encoder: TextEncoder, robot) -> list[dict[str, np.ndarray]]:
     """Return what the policy is given at each step of an episode, at temperature 0."""
-    from efm_model.tokeniser import ActionTokeniser
+    from efm_core.tokeniser import ActionTokeniser
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
     silence = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)

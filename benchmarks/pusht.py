@@ -18,21 +18,21 @@ import time
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Episode, Kind, Termination
 from efm_core.observation import observe
-from efm_experiments.intervals import over_episodes
+from efm_core.tokeniser import ActionTokeniser
+from efm_evaluation.intervals import over_episodes
+from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.live import LiveRuntime, Sight
-from efm_experiments.table.setting import text_encoder
+from efm_experiments.table.torch_runtime import LiveRuntime, Sight
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import Labelled, learn_to_point
 from efm_model.network import CompactModel, save_tower
-from efm_model.tokeniser import ActionTokeniser
 from efm_policy.policy import Policy
-from efm_reward.judge import Judge
-from efm_sim.config import EnvironmentConfig
-from efm_sim.gymnasium_world import GymnasiumWorld, load_world
-from efm_sim.pusht import PushTDemonstrator
-from efm_sim.pusht_pictures import draw_pictures
+from efm_reward.model import Judge
+from efm_sim.gym.config import EnvironmentConfig
+from efm_sim.gym.pusht import PushTDemonstrator
+from efm_sim.gym.pusht_pictures import draw_pictures
+from efm_sim.gym.world import GymnasiumWorld, load_world
 from efm_sim.rollout import Attempt, rollout, Runner, ScriptedAction
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce

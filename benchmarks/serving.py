@@ -23,10 +23,10 @@ import time
 
 from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
-from efm_core.release import load_release
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_policy.serving.client import Client, Failure
+from efm_release.release import load_release
 import numpy as np
 import psutil
 
@@ -82,7 +82,7 @@ def make_tls(folder: Path) -> tuple[str, str]:
 def served(run: Path, name: str, words: tuple[str, ...]):
     """Run `efm serve` in a process of its own; yield where it listens, and the process."""
     path = run / f'{name}.txt'
-    command = [sys.executable, '-m', 'efm_bringup.cli', 'serve', '--run', str(run)]
+    command = [sys.executable, '-m', 'efm.cli', 'serve', '--run', str(run)]
     with open(path, 'w') as out:
         process = subprocess.Popen([*command, '--port', '0', *words], stdout=out, stderr=out)
     try:

@@ -19,7 +19,7 @@ from efm_bringup.run import find_embodiment
 from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import load_simulation, SIMULATION
-from efm_sim.config import EnvironmentConfig
+from efm_sim.gym.config import EnvironmentConfig
 
 # Executables as setup.py installs them, and the modules behind them.
 EXECUTABLES = {
@@ -28,13 +28,13 @@ EXECUTABLES = {
     'server_node': 'efm_policy.server_node',
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
-    'guard_node': 'efm_supervisor.guard_node',
-    'recorder_node': 'efm_supervisor.recorder_node',
+    'guard_node': 'efm_guard.node',
+    'recorder_node': 'efm_data.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
     'teleoperation_node': 'efm_supervisor.teleoperation_node',
     'world_node': 'efm_sim.node',
-    'fake_driver_node': 'efm_sim.fake_driver_node',
-    'gazebo_driver_node': 'efm_gazebo.driver_node',
+    'fake_driver_node': 'efm_sim.fake_arm.node',
+    'gazebo_driver_node': 'efm_sim.gazebo.driver_node',
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }

@@ -8,6 +8,7 @@ import shutil
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.files import share
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,7 @@ def find_embodiment(path: str) -> Path:
     """Return the embodiment's file: the one named, else the suite's simulated table."""
     if path:
         return Path(path).absolute()
-    here = Path(__file__).resolve()
-    places = [
-        here.parents[1] / 'config',
-        *(parent / 'share/efm/config' for parent in here.parents),
-    ]
-    found = next((place for place in places if place.is_dir()), places[0])
-    return found / 'embodiments' / 'table_arm.yaml'
+    return share('config/embodiments/table_arm.yaml')
 
 
 def claim(run: str, embodiment: str) -> Path:

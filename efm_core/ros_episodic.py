@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.attempt import Attempt
 from efm_core.embodiment import Embodiment
 from efm_core.messages import to_stamp
+from efm_core.observation_matcher import Attempt
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode
 from efm_interfaces.msg import EpisodeEvent

@@ -11,7 +11,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 # What the figures of a policy depend on, beside the experiment's own numbers.
-SOURCES = ('efm_core', 'efm_model', 'efm_policy', 'efm_reward', 'efm_sim', 'efm_trainer')
+SOURCES = (
+    'efm_core',
+    'efm_data',
+    'efm_evaluation',
+    'efm_model',
+    'efm_policy',
+    'efm_reward',
+    'efm_sim',
+    'efm_trainer',
+)
 
 
 @dataclass(frozen=True)

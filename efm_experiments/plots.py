@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efm_experiments.intervals import Estimate, over_seeds
+from efm_evaluation.intervals import Estimate, over_seeds
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np

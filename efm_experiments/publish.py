@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from efm_bringup.report_plots import STYLE
+from efm_evaluation.plots import STYLE
 from efm_experiments.catalogue import CATALOGUE, load
 from efm_experiments.experiment import Experiment, Record, Results, Table
 from efm_experiments.store import write_whole

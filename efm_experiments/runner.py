@@ -15,7 +15,7 @@ import threading
 import time
 
 from efm_bringup.progress import Display
-from efm_bringup.report import find_commit
+from efm_evaluation.report import find_commit
 from efm_experiments.caches import fingerprint
 from efm_experiments.catalogue import load
 from efm_experiments.experiment import digest, Experiment, Record, Results

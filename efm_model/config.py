@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment
-from efm_model.tokeniser import ActionTokeniser
+from efm_core.tokeniser import ActionTokeniser
 
 TOWERS = ('joint', 'vision', 'scratch')
 PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')

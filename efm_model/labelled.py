@@ -3,10 +3,10 @@ Pretrain the tower for another world: from pictures in which somebody has pointe
 
 The tower that ships knows one table. For a world of one's own somebody says in some thousand
 pictures where the three things are that the tower looks for: a simulator that knows, a marker, a
-person who clicks. What it learns is what ``efm_model.pretraining`` teaches on the table, without
+person who clicks. What it learns is what ``efm_experiments/table/pretraining.py`` teaches, without
 that world's grammar. The heads then learn from demonstrations as always.
 
-Letters: ``N`` pictures, ``S`` sentences; points as in ``tower.py``.
+Letters: ``N`` pictures, ``S`` sentences; points as in ``grounding.py``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from efm_core.config import expect
 from efm_core.embodiment import Camera, Embodiment
 from efm_core.observation import observe
 from efm_model.config import LabelledConfig
+from efm_model.grounding import QUERIES, SOURCE, Tower
 from efm_model.localisation import cell_weights, localisation_loss
 from efm_model.runtime import pad
 from efm_model.text import TextEncoder
-from efm_model.tower import QUERIES, SOURCE, Tower
 import numpy as np
 import torch
 from torch import nn

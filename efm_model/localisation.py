@@ -1,12 +1,12 @@
 """
 What it costs to point at the wrong place: the loss of every pretraining of a tower.
 
-Letters and points as in ``tower.py``.
+Letters and points as in ``grounding.py``.
 """
 
 from __future__ import annotations
 
-from efm_model.tower import Tower
+from efm_model.grounding import Tower
 import torch
 from torch.nn import functional
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_model.config import ModelConfig
-from efm_model.tower import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
+from efm_model.grounding import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
@@ -293,8 +293,8 @@ def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> N
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(
-            f'tower: expected {weights}, got no such file; make the one that ships with '
-            '`python -m efm_model.pretraining`, one for another world with `efm pretrain`'
+            f'tower: expected {weights}, got no such file; make one with `efm pretrain`, '
+            'the one that ships with `python -m efm_experiments.table.pretraining`'
         )
     own = tower.state_dict()
     try:

@@ -9,7 +9,6 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image
 from efm_core.observation import observe
-from efm_core.release import load_release
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_action, from_ns, from_observation, from_period
@@ -17,6 +16,7 @@ from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
 from efm_policy.policy import Policy, PolicyAction
+from efm_release.release import load_release
 import numpy as np
 
 

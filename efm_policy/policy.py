@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.runtime import Answers, Eye, glimpses, Runtime
 from efm_model.text import TextEncoder
-from efm_model.tokeniser import ActionTokeniser
 import numpy as np
 
 

@@ -8,14 +8,14 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image
 from efm_core.observation import observe
-from efm_core.release import load_release
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_judgement
 from efm_interfaces.msg import EpisodeEvent
 from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_release.release import load_release
 from efm_reward.config import RewardConfig
-from efm_reward.judge import Judge
+from efm_reward.model import Judge
 
 
 class RewardNode(EpisodicNode):

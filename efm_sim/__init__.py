@@ -3,5 +3,7 @@
 from gymnasium.envs.registration import register
 
 register(
-    id='efm/Table-v0', entry_point='efm_sim.environment:TableEnvironment', max_episode_steps=40
+    id='efm/Table-v0',
+    entry_point='efm_sim.table.environment:TableEnvironment',
+    max_episode_steps=40,
 )

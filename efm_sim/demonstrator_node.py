@@ -12,11 +12,12 @@ from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_action, from_observation
 from efm_core.ros_params import declare
+from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent, WorldState
 from efm_interfaces.srv import LabelEpisode
-from efm_model.tokeniser import ActionTokeniser
-from efm_sim.config import DemonstratorConfig, DemonstratorNodeConfig
-from efm_sim.demonstrator import find_teacher
+from efm_sim.config import DemonstratorNodeConfig
+from efm_sim.table.config import DemonstratorConfig
+from efm_sim.table.demonstrator import find_teacher
 
 
 class DemonstratorNode(EpisodicNode):

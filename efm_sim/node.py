@@ -14,12 +14,13 @@ from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
 from efm_core.ros_params import declare
-from efm_gazebo.config import GazeboConfig
-from efm_gazebo.table import GazeboTable
 from efm_interfaces.srv import ResetWorld
-from efm_sim.config import TableConfig, WorldConfig
-from efm_sim.gymnasium_world import GymnasiumWorld, load_world
-from efm_sim.table import Table
+from efm_sim.config import WorldConfig
+from efm_sim.gazebo.config import GazeboConfig
+from efm_sim.gazebo.world import GazeboTable
+from efm_sim.gym.world import GymnasiumWorld, load_world
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 from rclpy.clock import Clock as RosClock

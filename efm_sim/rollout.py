@@ -14,16 +14,16 @@ from typing import Any, Protocol
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.observation import observe
-from efm_model.tokeniser import ActionTokeniser
-from efm_sim.config import DemonstratorConfig
-from efm_sim.demonstrator import Demonstrator
+from efm_core.tokeniser import ActionTokeniser
+from efm_sim.table.config import DemonstratorConfig
+from efm_sim.table.demonstrator import Demonstrator
 import numpy as np
 
 OnEpisode = Callable[[Episode], None]
 
 
 class World(Protocol):
-    """What a rollout needs of a world; ``efm_sim.table.Table`` is one."""
+    """What a rollout needs of a world; ``efm_sim.table.world.Table`` is one."""
 
     instruction: str
 
@@ -74,7 +74,7 @@ def rollout(
 
     :param worlds: this many episodes run at once.
     :param policy: an ``efm_policy.policy.Policy``.
-    :param judge: an ``efm_reward.judge.Judge``; None lets the truth end an episode: no way to
+    :param judge: an ``efm_reward.model.Judge``; None lets the truth end an episode: no way to
         practise, but one to measure.
     :param max_steps: 0 for the embodiment's.
     :param detector_ends: without, the judge only votes, and every episode runs to the time-out.

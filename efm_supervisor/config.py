@@ -1,4 +1,4 @@
-"""Numbers of the supervisor, the guard, the recorder and the fleet."""
+"""Parameters of the supervisor, the fleet and teleoperation."""
 
 from __future__ import annotations
 
@@ -28,57 +28,6 @@ class SupervisorConfig:
     )
     tick_rate_hz: float = parameter(
         10.0, 'Rate of time-out checks and lease renewals', 'Hz', 1.0, 100.0
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """What the guard needs to know."""
-
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    check_rate_hz: float = parameter(
-        20.0,
-        'Real time: rate at which a stale command is looked for and stopped',
-        'Hz',
-        1.0,
-        200.0,
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
-
-
-@dataclass(frozen=True)
-class RecorderConfig:
-    """What the recorder needs to know."""
-
-    embodiment: str = parameter(
-        '', "YAML file of the embodiment, for what its driver takes; empty for the table's"
-    )
-    spool: str = parameter('spool', 'Folder that gets one sub-folder per kind of episode')
-    folder: str = parameter('', 'Name of that sub-folder, if not the kind of the episode')
-    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    judged: bool = parameter(
-        True, 'A reward node publishes steps-to-go; false while demonstrating'
-    )
-    simulated: bool = parameter(
-        False, 'A simulator publishes world_state; without the last one a bag is not whole'
-    )
-    record_images: bool = parameter(
-        False, 'Also keep the raw camera pictures, not only what the policy saw of them'
-    )
-    past: bool = parameter(
-        True,
-        'Ask also for what was said before the sender was heard of; it must offer transient local',
-    )
-    settle_timeout_s: float = parameter(
-        5.0, 'Wait this long for the last messages of an episode', 's', 0.1, 60.0
     )
 
     def __post_init__(self):

@@ -12,9 +12,9 @@ from efm_core.observation import observe
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_action, from_ns, from_observation
+from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent
 from efm_interfaces.srv import LabelEpisode
-from efm_model.tokeniser import ActionTokeniser
 from efm_supervisor.config import TeleoperationConfig
 from efm_supervisor.teleoperation import Buttons, Hand
 from geometry_msgs.msg import TwistStamped

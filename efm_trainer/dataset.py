@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.network import CompactModel
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
-from efm_model.tokeniser import ActionTokeniser
 import numpy as np
 import torch
 

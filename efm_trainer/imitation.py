@@ -8,9 +8,9 @@ from efm_core.chunks import to_chunks
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
-from efm_model.tokeniser import ActionTokeniser
 from efm_trainer.config import SftConfig
 from efm_trainer.dataset import (
     features_of,

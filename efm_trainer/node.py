@@ -9,11 +9,11 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.release import Release
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
+from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn

@@ -19,15 +19,15 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
-from efm_core.release import hash_file, Release
+from efm_data.ingest import is_current, is_usable, Ledger, Spool
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, parity
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
+from efm_release.publish import find_release, publish
+from efm_release.release import hash_file, Release
 from efm_trainer.config import PracticeConfig
 from efm_trainer.reinforce import Reinforce
-from efm_trainer.release import find_release, publish
-from efm_trainer.spool import is_current, is_usable, Ledger, Spool
 from efm_trainer.state import read_facts, restore, write_state
 from filelock import FileLock, Timeout
 import numpy as np

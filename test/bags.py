@@ -8,9 +8,9 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.message_types import typestore_for
 from efm_core.observation import encode_png
 from efm_core.topics import TABLE
+from efm_data.message_types import typestore_for
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_core.release import Release
 from efm_model.export import export_policy, export_reward, ParityReport
 from efm_model.network import new_model
-from efm_trainer.release import publish
+from efm_release.publish import publish
+from efm_release.release import Release
 import yaml
 
 

@@ -7,10 +7,14 @@ import functools
 import sys
 
 from efm_core.config import parameter
+from efm_evaluation.intervals import over_seeds
+from efm_experiments.config import Setting, TINY
+from efm_experiments.encoders.imagenet import is_installed, MISSING
+from efm_experiments.encoders.training import EndToEndConfig, StageOneEndToEnd, train_along
+from efm_experiments.encoders.unimodal import USUAL, VisionConfig
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.examination import before_practice, examine, figures
+from efm_experiments.table.evaluation import before_practice, examine, figures
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import (
     against,
@@ -20,11 +24,7 @@ from efm_experiments.table.report import (
     success_table,
     time_table,
 )
-from efm_experiments.table.setting import Setting, TINY
-from efm_experiments.table.stage_one import checkpoint, stage_one, Team, timed
-from efm_experiments.towers.imagenet import is_installed, MISSING
-from efm_experiments.towers.training import EndToEndConfig, StageOneEndToEnd, train_along
-from efm_experiments.towers.unimodal import USUAL, VisionConfig
+from efm_experiments.table.sft_cache import checkpoint, stage_one, Team, timed
 from matplotlib.figure import Figure
 import numpy as np
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_experiments.config import EVALUATION, SEEDS, Setting, TINY, worlds
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.table import practice
-from efm_experiments.table.examination import reached_at
+from efm_experiments.table.evaluation import reached_at
 from efm_experiments.table.report import COMMON, plot_bars, success_table, time_table
-from efm_experiments.table.setting import EVALUATION, SEEDS, Setting, TINY, worlds
 from efm_sim.rollout import demonstrate
 from matplotlib.figure import Figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
@@ -13,7 +14,6 @@ from efm_experiments.table.report import (
     plot_curves,
     success_table,
 )
-from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 
 ABOUT = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_experiments.encoders.training import EndToEndConfig
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import (
@@ -16,7 +17,6 @@ from efm_experiments.studies.ablation import (
     WORDS,
 )
 from efm_experiments.table.report import COMMON, plot_bars, success_table, time_table
-from efm_experiments.towers.training import EndToEndConfig
 from matplotlib.figure import Figure
 
 ABOUT = f"""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from efm_core.episode import Episode
+from efm_evaluation.intervals import over_seeds, rate_over_seeds
+from efm_evaluation.metrics import detect, detect_per_episode
+from efm_experiments.config import Setting, text_encoder, TINY
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, COLOURS
 from efm_experiments.table.demonstrations import demonstrations
-from efm_experiments.table.examination import examine, figures, steps_left
+from efm_experiments.table.evaluation import examine, figures, steps_left
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import COMMON, success_table
-from efm_experiments.table.setting import Setting, text_encoder, TINY
-from efm_experiments.table.stage_one import make_team, Team
+from efm_experiments.table.sft_cache import make_team, Team
 from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.evaluation import detect, detect_per_episode
 from matplotlib.figure import Figure
 import numpy as np
 import torch

@@ -8,9 +8,11 @@ import functools
 
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
+from efm_evaluation.metrics import detect_per_episode, first_alarm
+from efm_experiments.config import Setting, text_encoder, TINY
 from efm_experiments.experiment import Experiment
-from efm_experiments.learners.alternatives import charged
-from efm_experiments.learners.cautious import (
+from efm_experiments.learners.baselines import charged
+from efm_experiments.learners.failure_aware import (
     attempted,
     Cautious,
     demonstrated,
@@ -18,9 +20,9 @@ from efm_experiments.learners.cautious import (
     mismatched,
     teach,
 )
-from efm_experiments.learners.choosing import choose, DWELLS, held_out, HeldOut, THRESHOLDS
-from efm_experiments.learners.staying import HOLD, make_staying, MEMBERS, stayed
-from efm_experiments.studies.frontier import (
+from efm_experiments.learners.goal_dwell import HOLD, make_staying, MEMBERS, stayed
+from efm_experiments.learners.threshold import choose, DWELLS, held_out, HeldOut, THRESHOLDS
+from efm_experiments.studies.detector_tradeoff import (
     AWARE,
     CHARGED,
     COMPARED,
@@ -32,14 +34,12 @@ from efm_experiments.studies.frontier import (
     summarise,
 )
 from efm_experiments.table.demonstrations import demonstrations
-from efm_experiments.table.examination import before_practice, examine, figures, reached_at
+from efm_experiments.table.evaluation import before_practice, examine, figures, reached_at
 from efm_experiments.table.practice import mean, practise, unchanged
 from efm_experiments.table.report import COMMON
-from efm_experiments.table.setting import Setting, text_encoder, TINY
-from efm_experiments.table.stage_one import make_team, Team
+from efm_experiments.table.sft_cache import make_team, Team
 from efm_reward.reward import returns, rewards
 from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.evaluation import detect_per_episode, first_alarm
 from efm_trainer.reinforce import label
 import numpy as np
 import torch

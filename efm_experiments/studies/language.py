@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 import functools
 import sys
 
+from efm_evaluation.intervals import over_episodes, paired_over_seeds, rate_over_seeds
+from efm_experiments.config import Setting, text_encoder, TINY, worlds
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_episodes, paired_over_seeds, rate_over_seeds
+from efm_experiments.language.heldout_sentences import Asked, rename, rename_again, rephrase
+from efm_experiments.language.synonym_normaliser import Canonicaliser
+from efm_experiments.language.wordnet import is_installed, MISSING
 from efm_experiments.plots import axes_of, bars
-from efm_experiments.studies.canonical import Canonicaliser
-from efm_experiments.studies.dictionary import is_installed, MISSING
-from efm_experiments.studies.fresh import Asked, rename, rename_again, rephrase
-from efm_experiments.table.examination import examine, figures
+from efm_experiments.table.evaluation import examine, figures
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import COMMON, LIMIT, rates
-from efm_experiments.table.setting import Setting, text_encoder, TINY, worlds
-from efm_experiments.table.stage_one import make_team, Team
-from efm_sim.language import phrase, Task, tasks
+from efm_experiments.table.sft_cache import make_team, Team
+from efm_sim.table.language import phrase, Task, tasks
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -29,16 +29,17 @@ Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 
   made, so these are validation sets. `pairs` are ten ordered pairs of blocks, asked for as in
   training. `synonym` are words for colours and shapes that not even the tower's pretraining saw.
 - `fresh phrasing`, `fresh phrasing, pairs`, `fresh synonym`: the test set, in
-  `efm_experiments/studies/fresh.py`. 30 patterns, 14 verbs, 10 prepositions, 12 colour words and
-  8 shape words, none of them in any other split; written down once, before anything was measured
-  on them, and no decision was made on them but for the dictionary below.
+  `efm_experiments/language/heldout_sentences.py`. 30 patterns, 14 verbs, 10 prepositions, 12
+  colour words and 8 shape words, none of them in any other split; written once, before anything
+  was measured on them. No decision was made on them but for the dictionary below.
 - `..., canonical`: the same sentences, but names with unknown words are put into plain ones first,
-  by what the frozen sentence encoder says is nearest (`efm_experiments/studies/canonical.py`);
+  by what the frozen sentence encoder says is nearest
+  (`efm_experiments/language/synonym_normaliser.py`);
   nothing is retrained. How it goes about it was chosen on the words of `synonym`: only its row on
   `fresh synonym` is a test.
 - `..., dictionary`: the same, but a word is first looked up, as anybody would do who meets it for
   the first time: in WordNet, and in a survey of what people call colours
-  (`efm_experiments/studies/dictionary.py`). It was added after the others had been measured. Its
+  (`efm_experiments/language/wordnet.py`). It was added after the others had been measured. Its
   first version was chosen on the words of `synonym`, of which it put all right, and 46 % of the
   fresh ones; then those were looked at too. So its test set is another one: `unheard synonym`, 24
   colour and 12 shape words, written down by somebody who had not seen the method, before anything

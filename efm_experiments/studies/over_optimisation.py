@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_evaluation.intervals import over_seeds, rate_over_seeds
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Record, Results, Table
-from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import Arm, QUICK
 from efm_experiments.table import practice
 from efm_experiments.table.report import COMMON, LIMIT, plot_curves
-from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 import numpy as np
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import itertools
 
 from efm_core.config import check, parameter
+from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.caches import cache, name_of
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, band, COLOURS
 from efm_experiments.studies import point
 from efm_reward.reward import returns, rewards

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import math
 
+from efm_evaluation.intervals import paired_over_seeds, rate_over_seeds
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import paired_over_seeds, rate_over_seeds
-from efm_experiments.learners.reusing import REUSES
-from efm_experiments.table.examination import success
+from efm_experiments.learners.sample_reuse import REUSES
+from efm_experiments.table.evaluation import success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
@@ -20,7 +21,6 @@ from efm_experiments.table.report import (
     success_table,
     whole_curve,
 )
-from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 import numpy as np
 

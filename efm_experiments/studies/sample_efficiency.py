@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_evaluation.intervals import over_seeds, paired_over_seeds, rate_over_seeds
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import over_seeds, paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.examination import steps, success
+from efm_experiments.table.evaluation import steps, success
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
@@ -18,7 +19,6 @@ from efm_experiments.table.report import (
     success_table,
     time_table,
 )
-from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 import numpy as np
 

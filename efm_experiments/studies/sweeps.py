@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import against, COMMON, plot_bars, success_table
-from efm_experiments.table.setting import Setting, TINY
 from matplotlib.figure import Figure
 
 ABOUT = f"""

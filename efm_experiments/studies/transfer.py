@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from efm_evaluation.intervals import paired_over_seeds, rate_over_seeds
+from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.intervals import paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, COLOURS
-from efm_experiments.table.elsewhere import look, plot_worlds, quality_table
+from efm_experiments.table.domain_shift import look, plot_worlds, quality_table
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import (
     COMMON,
@@ -17,9 +18,8 @@ from efm_experiments.table.report import (
     success_table,
     time_table,
 )
-from efm_experiments.table.setting import Setting, TINY
-from efm_experiments.table.stage_one import make_team, timed
-from efm_sim.config import TableConfig
+from efm_experiments.table.sft_cache import make_team, timed
+from efm_sim.table.config import TableConfig
 from matplotlib.figure import Figure
 import numpy as np
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
-from efm_experiments.table.setting import DEMONSTRATION, SEEDS, worlds
-from efm_model.tokeniser import ActionTokeniser
-from efm_sim.config import DemonstratorConfig, TableConfig
+from efm_experiments.config import DEMONSTRATION, SEEDS, worlds
 from efm_sim.rollout import Attempt, Runner, ScriptedActor
+from efm_sim.table.config import DemonstratorConfig, TableConfig
 from filelock import FileLock
 import numpy as np
 

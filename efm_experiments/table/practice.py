@@ -6,8 +6,9 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from efm_core.episode import Episode, Kind, Termination
-from efm_experiments.learners.alternatives import make_learner
-from efm_experiments.table.examination import (
+from efm_experiments.config import HOME, PRACTICE, SEEDS, Setting, worlds
+from efm_experiments.learners.baselines import make_learner
+from efm_experiments.table.evaluation import (
     before_practice,
     examine,
     figures,
@@ -16,11 +17,10 @@ from efm_experiments.table.examination import (
     steps,
     success,
 )
-from efm_experiments.table.setting import HOME, PRACTICE, SEEDS, Setting, worlds
-from efm_experiments.table.stage_one import make_team, Team, timed
-from efm_sim.config import TableConfig
+from efm_experiments.table.sft_cache import make_team, Team, timed
 from efm_sim.rollout import rollout
-from efm_sim.table import Table
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
 from efm_trainer.reinforce import Reinforce
 import numpy as np
 

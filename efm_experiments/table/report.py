@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from efm_evaluation.intervals import Estimate, over_seeds, paired_over_seeds, rate_over_seeds
 from efm_experiments.experiment import Results, Table
-from efm_experiments.intervals import Estimate, over_seeds, paired_over_seeds, rate_over_seeds
 from efm_experiments.plots import axes_of, band, bars, COLOURS
-from efm_experiments.table.examination import steps, success
+from efm_experiments.table.evaluation import steps, success
 from matplotlib.figure import Figure
 import numpy as np
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment
-from efm_model.tokeniser import ActionTokeniser
+from efm_core.tokeniser import ActionTokeniser
 
 
 @dataclass(frozen=True)

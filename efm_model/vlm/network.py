@@ -13,8 +13,8 @@ from typing import Any
 import warnings
 
 from efm_core.embodiment import Embodiment
+from efm_model.grounding import NEVER
 from efm_model.network import log_probability
-from efm_model.tower import NEVER
 from efm_model.vlm.config import answers_of, VlmConfig, VlmModelConfig
 from efm_model.vlm.loading import hash_folder, load_base
 from efm_model.vlm.prompts import Glimpse, Prompter, Sentences

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_core.release import load_release, MANIFEST
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
+from efm_release.release import load_release, MANIFEST
 import numpy as np
 
 ACTIVE = 'active'  # the stage of a release that acts

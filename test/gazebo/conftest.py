@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from efm_gazebo.root import find_root, Root
+from efm_sim.gazebo.root import find_root, Root
 import pytest
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
-from efm_sim.scene import ARM_JOINTS
+from efm_sim.table.scene import ARM_JOINTS
 import pytest
 from sources import ROOT
 

@@ -10,10 +10,10 @@ import time
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
-from efm_gazebo.table import GazeboTable
+from efm_data.episodes import read_episodes
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import new_model
-from efm_trainer.bags import read_episodes
+from efm_sim.gazebo.world import GazeboTable
 import numpy as np
 import psutil
 import pytest
@@ -26,7 +26,7 @@ GAZEBO = ('--world', 'gazebo')
 def efm(verb, run, *words):
     """Run a command to its end; return the process numbers of the Gazebos that it started."""
     said = run.parent / 'said.txt'
-    command = [sys.executable, '-m', 'efm_bringup.cli', verb, '--run', str(run)]
+    command = [sys.executable, '-m', 'efm.cli', verb, '--run', str(run)]
     with said.open('w') as file:
         process = psutil.Popen(
             [*command, *map(str, words)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT

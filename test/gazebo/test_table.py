@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from efm_gazebo.server import Server
-from efm_gazebo.table import GazeboTable
-from efm_sim.config import DemonstratorConfig, TableConfig
-from efm_sim.demonstrator import Demonstrator
-from efm_sim.language import Task
-from efm_sim.table import Table
+from efm_sim.gazebo.server import Server
+from efm_sim.gazebo.world import GazeboTable
+from efm_sim.table.config import DemonstratorConfig, TableConfig
+from efm_sim.table.demonstrator import Demonstrator
+from efm_sim.table.language import Task
+from efm_sim.table.world import Table
 import numpy as np
 import psutil
 import pytest

@@ -38,7 +38,7 @@ class Lab:
 
     def command(self, verb: str, *words: Any) -> list[str]:
         """Return the command line of a verb on this run."""
-        efm = [sys.executable, '-m', 'efm_bringup.cli', verb, '--run', str(self.run)]
+        efm = [sys.executable, '-m', 'efm.cli', verb, '--run', str(self.run)]
         return [*efm, *map(str, words)]
 
     def efm(self, verb: str, *words: Any, code: int = 0) -> str:

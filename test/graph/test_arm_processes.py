@@ -14,7 +14,7 @@ from efm_core import ros_topics, topics
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_action, from_ns, stamped
 from efm_interfaces.msg import Permit
-from efm_sim.fake_driver_node import read_command
+from efm_sim.fake_arm.node import read_command
 import numpy as np
 import pytest
 import rclpy
@@ -97,8 +97,8 @@ def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kin
     person = Person(context, robot)
     # A watchdog that never comes: only the guard's last command can stop this arm.
     with (
-        running('efm_sim.fake_driver_node', path, watchdog_s=60.0, max_age_s=2.0),
-        running('efm_supervisor.guard_node', path) as guard,
+        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=2.0),
+        running('efm_guard.node', path) as guard,
     ):
         person.move()
         guard.send_signal(number)
@@ -117,8 +117,8 @@ def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_pat
     path = write_embodiment(robot, tmp_path / 'arm.yaml')
     person = Person(context, robot)
     with (
-        running('efm_sim.fake_driver_node', path, max_age_s=2.0),
-        running('efm_supervisor.guard_node', path) as guard,
+        running('efm_sim.fake_arm.node', path, max_age_s=2.0),
+        running('efm_guard.node', path) as guard,
     ):
         person.move()
         guard.kill()

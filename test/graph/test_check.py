@@ -15,7 +15,7 @@ from efm_core import ros_topics, topics
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_image
 from efm_interfaces.srv import ResetWorld
-from efm_sim.fake_driver_node import FakeDriverNode
+from efm_sim.fake_arm.node import FakeDriverNode
 import numpy as np
 import pytest
 import rclpy
@@ -87,7 +87,7 @@ def running(robot, path, **faults):
 
 def check(path, *words):
     """Return exit code and output of the command."""
-    command = [sys.executable, '-m', 'efm_bringup.cli', 'check', '--embodiment', str(path)]
+    command = [sys.executable, '-m', 'efm.cli', 'check', '--embodiment', str(path)]
     done = subprocess.run(
         [*command, *SLOW_MACHINE, *words], capture_output=True, text=True, timeout=200
     )

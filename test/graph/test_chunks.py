@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome
-from efm_trainer.bags import read_episodes
+from efm_data.episodes import read_episodes
 import numpy as np
 import pytest
 from sources import ROOT

@@ -6,8 +6,8 @@ import json
 import signal
 import time
 
-from efm_core.release import FILES, MANIFEST
-from efm_trainer.bags import find_bags
+from efm_data.episodes import find_bags
+from efm_release.release import FILES, MANIFEST
 import psutil
 import pytest
 from waiting import wait_for

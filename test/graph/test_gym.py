@@ -8,13 +8,13 @@ from efm_bringup.run import claim
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
 from efm_core.observation import observe
+from efm_core.tokeniser import ActionTokeniser
+from efm_data.episodes import read_episodes
 from efm_model.checkpoint import load_checkpoint
 from efm_model.text import ensure_text_encoder, TextEncoder
-from efm_model.tokeniser import ActionTokeniser
-from efm_sim.gymnasium_world import load_world
-from efm_sim.pusht import PushTDemonstrator
-from efm_sim.pusht_pictures import main
-from efm_trainer.bags import read_episodes
+from efm_sim.gym.pusht import PushTDemonstrator
+from efm_sim.gym.pusht_pictures import main
+from efm_sim.gym.world import load_world
 from efm_trainer.config import PracticeConfig
 from efm_trainer.trainer import Trainer
 import numpy as np

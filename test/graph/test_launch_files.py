@@ -24,7 +24,7 @@ from efm_bringup.parameter_file import read_rules
 from efm_bringup.processes import to_command
 from efm_bringup.run import find_embodiment
 from efm_policy.serving.config import ServingConfig
-from efm_sim.config import DemonstratorConfig, TableConfig
+from efm_sim.table.config import DemonstratorConfig, TableConfig
 from efm_supervisor.config import FleetConfig
 from efm_trainer.config import PracticeConfig
 import pytest

@@ -6,9 +6,9 @@ import json
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome, Termination
-from efm_core.release import load_release
+from efm_data.episodes import find_bags, read_episodes
+from efm_release.release import load_release
 from efm_reward.reward import rewards
-from efm_trainer.bags import find_bags, read_episodes
 import numpy as np
 import pytest
 

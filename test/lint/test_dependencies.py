@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from fnmatch import fnmatch
 from pathlib import Path
 import re
 import subprocess
@@ -15,21 +16,46 @@ ROS = re.compile(
     r'(rclpy|rosidl\w*|ament_\w+|launch(_\w+)?|std_srvs|\w+_msgs|\w+_interfaces)(\.|$)'
 )
 MAY_IMPORT_ROS = re.compile(
-    r'efm_\w+/(node|\w+_node)\.py|efm_core/ros_\w+\.py|efm_bringup/launching\.py'
+    r'efm_\w+/(\w+/)?(node|\w+_node)\.py|efm_(core|guard)/ros_\w+\.py|efm_bringup/launching\.py'
     r'|(launch|benchmarks|test/ros|test/graph)/.*'
 )
+# Each room, and the rooms that it may import; the longest matching path is a file's room.
+ROOMS = {
+    'efm_core': (),
+    'efm_guard': ('efm_core',),
+    'efm_data': ('efm_core',),
+    'efm_supervisor': ('efm_core',),
+    'efm_model': ('efm_core',),
+    'efm_release': ('efm_core', 'efm_model'),
+    'efm_release/release.py': ('efm_core',),
+    'efm_reward': ('efm_core', 'efm_model', 'efm_release'),
+    'efm_policy': ('efm_core', 'efm_model', 'efm_release'),
+    'efm_trainer': ('efm_core', 'efm_data', 'efm_model', 'efm_release', 'efm_reward'),
+    'efm_evaluation': ('efm_core', 'efm_data'),
+    'efm_sim/table': ('efm_core',),
+    'efm_sim/gazebo': ('efm_core', 'efm_sim/table'),  # the same table, simulated by Gazebo
+    'efm_sim/gym': ('efm_core',),
+    'efm_sim/fake_arm': ('efm_core',),
+    'efm_sim': ('efm_core', 'efm_sim/table', 'efm_sim/gazebo', 'efm_sim/gym', 'efm_sim/fake_arm'),
+    'efm_bringup': ('efm_core', 'efm_guard', 'efm_sim', 'efm_sim/gym'),
+    'efm_experiments': ('efm_*',),
+    'efm': ('efm_*',),
+}
+# Rooms that only the files named may import, whatever ROOMS says.
+ONLY_FOR = {'efm': ('efm/',), 'efm_experiments': ('efm/cli.py', 'efm_experiments/')}
+PACKAGES = {room.split('/')[0] for room in ROOMS} | {'efm_interfaces'}
 LEARNING = re.compile(r'(torch|transformers)(\.|$)')
 ROBOT_SIDE = (
     'efm_policy.node',
     'efm_policy.remote_node',
     'efm_reward.node',
     'efm_supervisor.node',
-    'efm_supervisor.guard_node',
-    'efm_supervisor.recorder_node',
+    'efm_guard.node',
+    'efm_data.recorder_node',
     'efm_supervisor.fleet_node',
     'efm_sim.node',
-    'efm_sim.fake_driver_node',
-    'efm_gazebo.driver_node',
+    'efm_sim.fake_arm.node',
+    'efm_sim.gazebo.driver_node',
 )
 
 
@@ -46,7 +72,7 @@ def reachable(module: str) -> dict[str, Path]:
     while waiting:
         current = waiting.pop()
         path = module_file(current)
-        if path and current not in found and current.startswith('efm_'):
+        if path and current not in found and current.split('.')[0] in PACKAGES:
             found[current] = path
             package = current.rpartition('.')[0]
             waiting += [package, *(target for target, _ in imports(path, only_on_import=True))]
@@ -60,6 +86,72 @@ def functions_that_import(path: Path, forbidden: re.Pattern) -> list[str]:
     ]
     lines = {node.lineno for target, node in imports(path) if forbidden.match(target)}
     return [f.name for f in functions if any(f.lineno <= line <= f.end_lineno for line in lines)]
+
+
+def room_of(path: str) -> str:
+    """Return the room that a file or module lies in."""
+    matching = [room for room in ROOMS if path == room or path.startswith(f'{room}/')]
+    return max(matching, key=len, default='')
+
+
+def first_party_imports(path: Path) -> set[str]:
+    """Return the paths of our modules that a file imports, without ``efm_interfaces``."""
+    modules = {target for target, _ in imports(path) if target.split('.')[0] in PACKAGES}
+    files = {module_file(module) for module in modules if not module.startswith('efm_interfaces')}
+    return {name(file) for file in files if file}
+
+
+def forbidden_imports(file: str, imported: set[str]) -> list[str]:
+    """Return which of the imported files a file may not import."""
+    room = room_of(file)
+    allowed = (room, *ROOMS[room])
+    return sorted(
+        path
+        for path in imported
+        if not any(fnmatch(room_of(path), pattern) for pattern in allowed)
+        or not file.startswith(ONLY_FOR.get(room_of(path), ''))
+    )
+
+
+@pytest.mark.parametrize('room', ROOMS)
+def test_room_exists(room):
+    assert (ROOT / room).exists()
+
+
+def test_every_folder_of_the_suite_is_a_room():
+    folders = {path.name for path in ROOT.glob('efm*') if (path / '__init__.py').is_file()}
+    assert folders == PACKAGES - {'efm_interfaces'}
+
+
+def test_a_room_imports_only_what_the_table_allows():
+    wrong = {
+        name(path): forbidden_imports(name(path), first_party_imports(path))
+        for path in python_files()
+        if room_of(name(path))
+    }
+    assert not {path: imported for path, imported in wrong.items() if imported}
+
+
+@pytest.mark.parametrize(
+    ('file', 'imported'),
+    [
+        ('efm_trainer/trainer.py', 'efm_sim/table/world.py'),
+        ('efm_reward/model.py', 'efm_sim/rollout.py'),
+        ('efm_model/network.py', 'efm_sim/table/language.py'),
+        ('efm_guard/guard.py', 'efm_supervisor/supervisor.py'),
+        ('efm_supervisor/node.py', 'efm_model/runtime.py'),
+        ('efm_data/episodes.py', 'efm_trainer/dataset.py'),
+        ('efm_sim/gym/world.py', 'efm_sim/table/world.py'),
+        ('efm_release/release.py', 'efm_model/export.py'),
+        ('efm_bringup/graph.py', 'efm_experiments/runner.py'),
+        ('efm_experiments/runner.py', 'efm/cli.py'),
+        ('efm/train.py', 'efm_experiments/runner.py'),
+    ],
+)
+def test_the_table_forbids(file, imported):
+    assert (ROOT / file).is_file()
+    assert (ROOT / imported).is_file()
+    assert forbidden_imports(file, {imported}) == [imported]
 
 
 def test_ros_is_imported_at_the_edge_only():

@@ -75,7 +75,7 @@ def test_every_executable_of_the_graph_is_installed():
     assert ast.literal_eval(nodes) == EXECUTABLES
 
 
-@pytest.mark.parametrize('module', ['efm_bringup.cli', *EXECUTABLES.values()])
+@pytest.mark.parametrize('module', ['efm.cli', *EXECUTABLES.values()])
 def test_every_executable_has_a_main(module):
     tree = ast.parse((ROOT / module.replace('.', '/')).with_suffix('.py').read_text())
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

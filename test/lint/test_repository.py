@@ -60,7 +60,7 @@ def test_papers_name_make_targets_that_exist(paper):
 
 @pytest.mark.parametrize('paper', PAPERS, ids=name)
 def test_papers_name_files_that_exist(paper):
-    folders = r'docs|test|launch|config|requirements|benchmarks|urdf|efm_\w+'
+    folders = r'docs|test|launch|config|requirements|benchmarks|urdf|efm|efm_\w+'
     pattern = rf'(?<![\w/.~])((?:{folders})/[\w./*-]*[\w*])'
     named = set(re.findall(pattern, code(paper.read_text())))
     interfaces = re.compile(r'efm_interfaces/(msg|srv|action)/\w+')
@@ -84,7 +84,7 @@ def test_papers_name_commands_that_exist():
 def subcommands() -> set[str]:
     """Return the words that `efm` knows, by its own help."""
     done = subprocess.run(
-        [sys.executable, '-m', 'efm_bringup.cli', '--help'],
+        [sys.executable, '-m', 'efm.cli', '--help'],
         cwd=ROOT,
         capture_output=True,
         text=True,

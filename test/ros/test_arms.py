@@ -8,9 +8,9 @@ from arms import GRIPPER, KINDS, make_arm
 from efm_core import topics
 from efm_core.messages import to_stamp
 from efm_core.ros_messages import from_action, from_ns, stamped
+from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
-from efm_sim.fake_driver_node import FakeDriverNode, read_command
-from efm_supervisor.guard_node import GuardNode
+from efm_sim.fake_arm.node import FakeDriverNode, read_command
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -256,7 +256,7 @@ def test_a_real_arm_cannot_be_had_in_lockstep(stage, yaml_of):
 
 
 def test_a_pose_may_come_from_a_topic_instead_of_tf(stage, yaml_of):
-    from efm_core.ros_commands import from_pose
+    from efm_guard.ros_driver import from_pose
 
     robot = make_arm(POSE, pose_topic='tool_pose')
     path = yaml_of(robot)

@@ -14,10 +14,10 @@ from efm_core.ros_messages import (
     from_period,
     stamped,
 )
+from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
 from efm_policy import node as policy_node
 from efm_policy.node import PolicyNode
-from efm_supervisor.guard_node import GuardNode
 from models import FakeTextEncoder, frames
 import numpy as np
 import pytest

@@ -8,12 +8,12 @@ import sys
 
 from efm_core import topics
 from efm_core.ros_messages import from_displacement
-from efm_gazebo.driver_node import GazeboDriverNode, JOINT_COMMANDS
-from efm_gazebo.harmonic import SET_POSES
 from efm_interfaces.srv import ResetWorld
-from efm_sim.arm import ArmKinematics
-from efm_sim.scene import TOOL_LIMIT
-from efm_sim.table import Table
+from efm_sim.gazebo.driver_node import GazeboDriverNode, JOINT_COMMANDS
+from efm_sim.gazebo.harmonic import SET_POSES
+from efm_sim.table.arm import ArmKinematics
+from efm_sim.table.scene import TOOL_LIMIT
+from efm_sim.table.world import Table
 import numpy as np
 import pytest
 from std_msgs.msg import Float64MultiArray

@@ -7,8 +7,8 @@ from dataclasses import replace
 from efm_core import topics
 from efm_core.messages import to_displacement, to_stamp
 from efm_core.ros_messages import from_action, from_ns, stamped
+from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
-from efm_supervisor.guard_node import GuardNode
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn

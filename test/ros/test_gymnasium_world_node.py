@@ -10,7 +10,7 @@ from efm_core.embodiment import ActionSpace, load_embodiment
 from efm_core.messages import to_image, to_ns, to_positions, to_stamp
 from efm_core.ros_messages import from_displacement
 from efm_interfaces.srv import ResetWorld
-from efm_sim.gymnasium_world import load_world
+from efm_sim.gym.world import load_world
 from efm_sim.node import WorldNode
 import numpy as np
 import pytest

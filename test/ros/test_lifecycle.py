@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from efm_core.ros_lifecycle import ENTITIES
-from efm_supervisor.guard_node import GuardNode
+from efm_data.recorder_node import RecorderNode
+from efm_guard.node import GuardNode
 from efm_supervisor.node import SupervisorNode
-from efm_supervisor.recorder_node import RecorderNode
 from models import table_arm
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn

@@ -6,15 +6,13 @@ from dataclasses import fields, FrozenInstanceError, MISSING
 from functools import partial
 
 from efm_core.ros_params import declare
+from efm_data.config import RecorderConfig
+from efm_guard.config import GuardConfig
 from efm_policy.config import PolicyConfig
 from efm_reward.config import RewardConfig
-from efm_sim.config import (
-    DemonstratorConfig,
-    DemonstratorNodeConfig,
-    TableConfig,
-    WorldConfig,
-)
-from efm_supervisor.config import FleetConfig, GuardConfig, RecorderConfig, SupervisorConfig
+from efm_sim.config import DemonstratorNodeConfig, WorldConfig
+from efm_sim.table.config import DemonstratorConfig, TableConfig
+from efm_supervisor.config import FleetConfig, SupervisorConfig
 from efm_trainer.config import PracticeConfig, PRESETS
 from efm_trainer.node import TrainerNodeConfig
 import pytest

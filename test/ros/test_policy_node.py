@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from efm_core import topics
 from efm_core.messages import to_image, to_stamp, to_tokens, to_values
-from efm_core.release import MANIFEST
 from efm_core.ros_messages import from_image, from_observation
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy import node as policy_node
 from efm_policy.node import PolicyNode
 from efm_policy.policy import Policy
+from efm_release.release import MANIFEST
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest

@@ -28,10 +28,10 @@ from efm_core.ros_messages import (
     from_outcome,
     from_world,
 )
+from efm_data import bag_writer as recording
+from efm_data.episodes import find_bags, read_episode, read_recording
+from efm_data.recorder_node import RecorderNode
 from efm_interfaces.msg import EpisodeEvent
-from efm_supervisor import recording
-from efm_supervisor.recorder_node import RecorderNode
-from efm_trainer.bags import find_bags, read_episode, read_recording
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn

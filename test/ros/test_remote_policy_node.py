@@ -7,9 +7,9 @@ import time
 from efm_core import topics
 from efm_core.messages import to_stamp, to_tokens
 from efm_core.ros_messages import from_image, from_ns, stamped
+from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
 from efm_policy.remote_node import RemotePolicyNode
-from efm_supervisor.guard_node import GuardNode
 from models import frames, SENTENCE
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn

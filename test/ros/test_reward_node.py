@@ -9,7 +9,7 @@ from efm_core.messages import to_probabilities, to_stamp
 from efm_core.ros_messages import from_image
 from efm_interfaces.msg import EpisodeEvent
 from efm_reward import node as reward_node
-from efm_reward.judge import Judge
+from efm_reward.model import Judge
 from efm_reward.node import RewardNode
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np

@@ -8,15 +8,15 @@ from arms import make_arm
 from efm_core import topics
 from efm_core.episode import Kind, Outcome
 from efm_core.messages import to_positions, to_stamp
+from efm_core.tokeniser import ActionTokeniser
+from efm_data.episodes import read_episode
+from efm_data.recorder_node import RecorderNode
+from efm_guard.node import GuardNode
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.srv import LabelEpisode
-from efm_model.tokeniser import ActionTokeniser
 from efm_sim.node import WorldNode
-from efm_supervisor.guard_node import GuardNode
 from efm_supervisor.node import SupervisorNode
-from efm_supervisor.recorder_node import RecorderNode
 from efm_supervisor.teleoperation_node import TeleoperationNode
-from efm_trainer.bags import read_episode
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 import pytest

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from efm_core import ros_topics, topics
+from efm_data.recorder_node import RecorderNode
+from efm_guard.node import GuardNode
 from efm_policy import node as policy_node
 from efm_reward import node as reward_node
 from efm_sim.demonstrator_node import DemonstratorNode
 from efm_sim.node import WorldNode
-from efm_supervisor.guard_node import GuardNode
 from efm_supervisor.node import SupervisorNode
-from efm_supervisor.recorder_node import RecorderNode
 from models import FakeTextEncoder
 import pytest
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, ReliabilityPolicy

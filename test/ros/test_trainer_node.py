@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bags import make_episode, write_bag
 from efm_core import topics
-from efm_core.release import load_release
 from efm_model import text
+from efm_release.release import load_release
 from efm_trainer.node import TrainerNode
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from bags import make_episode, write_bag
-from efm_bringup.cli import main
+from efm.cli import main
 from efm_core.episode import Kind, Outcome
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import log_probability
-from efm_model.tokeniser import ActionTokeniser
 from efm_model.vlm.network import new_vlm
 from efm_model.vlm.runtime import VlmRuntime
 from efm_policy.policy import Policy
-from efm_reward.judge import Judge
+from efm_reward.model import Judge
 from efm_sim.rollout import rollout
 from efm_trainer.config import SftConfig, VLM_PRACTICE
 from efm_trainer.dataset import to_samples

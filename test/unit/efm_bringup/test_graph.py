@@ -127,7 +127,7 @@ def test_nobody_demonstrates_by_script_where_nothing_is_simulated(make):
 def test_an_environment_names_its_own_demonstrator(make, tmp_path):
     own = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
     found = make_node('demonstrator', RECORD, make(world='gym', embodiment=str(own)))
-    assert found.parameters['demonstrator'] == 'efm_sim.pusht:PushTDemonstrator'
+    assert found.parameters['demonstrator'] == 'efm_sim.gym.pusht:PushTDemonstrator'
     nobody = tmp_path / 'nobody.yaml'
     nobody.write_text(own.read_text().replace('  demonstrator:', '  # demonstrator:'))
     with pytest.raises(ValueError, match='or a `demonstrator` in the section gymnasium'):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from efm_bringup.cli import where_to_run
+from efm.cli import where_to_run
+from efm.train import train
 from efm_bringup.processes import environment, ProcessConfig
 from efm_bringup.run import claim, find_embodiment
-from efm_bringup.training import train
 from efm_trainer.config import SftConfig
 import pytest
 from rich.console import Console

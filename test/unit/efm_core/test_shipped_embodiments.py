@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from efm_core.commander import Commander
 from efm_core.embodiment import load_embodiment
-from efm_core.setpoints import RobotState
-from efm_model.tokeniser import ActionTokeniser
+from efm_core.tokeniser import ActionTokeniser
+from efm_guard.commander import Commander
+from efm_guard.setpoints import RobotState
 import numpy as np
 import pytest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efm_core import topics
-from efm_core.message_types import definitions_directory, known_types
+from efm_data.message_types import definitions_directory, known_types
 import pytest
 from sources import ROOT
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from bags import make_episode
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments.learners import cautious
-from efm_experiments.learners.alternatives import charged
-from efm_experiments.learners.cautious import (
+from efm_experiments.config import TINY
+from efm_experiments.learners import failure_aware as cautious
+from efm_experiments.learners.baselines import charged
+from efm_experiments.learners.failure_aware import (
     at_rest,
     attempted,
     Cautious,
@@ -18,10 +19,9 @@ from efm_experiments.learners.cautious import (
     rewound,
     teach,
 )
-from efm_experiments.learners.choosing import choose, held_out, HeldOut, WAIT
+from efm_experiments.learners.threshold import choose, held_out, HeldOut, WAIT
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import failed_returns
-from efm_experiments.table.setting import TINY
 from efm_model.network import new_model
 from efm_trainer.dataset import all_features, to_samples
 from efm_trainer.reinforce import label

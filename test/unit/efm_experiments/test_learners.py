@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_experiments.learners import alternatives
-from efm_experiments.learners.alternatives import BONUS, generalised, make_learner, Pessimist
-from efm_experiments.table.setting import LEARNERS, TINY
+from efm_experiments.config import LEARNERS, TINY
+from efm_experiments.learners import baselines as alternatives
+from efm_experiments.learners.baselines import BONUS, generalised, make_learner, Pessimist
 from efm_model.network import log_probability, new_model
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np

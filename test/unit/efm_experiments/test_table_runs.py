@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from efm_experiments.config import Setting, TINY, worlds
 from efm_experiments.table import demonstrations as made
-from efm_experiments.table.live import LiveRuntime, Sight
 from efm_experiments.table.practice import Grouped, reached_at, steps, success
-from efm_experiments.table.setting import Setting, TINY, worlds
+from efm_experiments.table.torch_runtime import LiveRuntime, Sight
 from efm_model.export import export_policy, export_reward
 from efm_model.network import new_model
 from efm_policy.policy import Policy
-from efm_reward.judge import Judge
+from efm_reward.model import Judge
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest

@@ -6,11 +6,11 @@ from dataclasses import replace
 import hashlib
 
 from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint, save_checkpoint
 from efm_model.export import example_inputs, export_policy, parity
 from efm_model.network import log_probability, new_model
 from efm_model.runtime import Runtime
-from efm_model.tokeniser import ActionTokeniser
 from efm_policy.policy import Policy
 from models import FakeTextEncoder, frames, ROOT, SENTENCE, signed_arm, table_arm
 import numpy as np

@@ -1,5 +1,5 @@
+from efm_model.grounding import cell_centres
 from efm_model.localisation import cell_weights
-from efm_model.tower import cell_centres
 import torch
 
 

@@ -114,7 +114,7 @@ def test_policy_and_judge_run_without_torch():
             'import sys; import numpy as np',
             'sys.modules["torch"] = sys.modules["transformers"] = None',
             'from efm_core.embodiment import load_embodiment',
-            'from efm_policy.policy import Policy; from efm_reward.judge import Judge',
+            'from efm_policy.policy import Policy; from efm_reward.model import Judge',
             'from models import FakeTextEncoder, frames, table_arm',
             f'policy = Policy.load({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
             f'judge = Judge.load({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',

@@ -7,11 +7,11 @@ from dataclasses import replace
 from bags import make_episode, write_bag
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind
-from efm_core.message_types import known_types
+from efm_core.tokeniser import ActionTokeniser
+from efm_data.episodes import read_episode, TornBag
+from efm_data.message_types import known_types
 from efm_model.checkpoint import load_checkpoint
-from efm_model.tokeniser import ActionTokeniser
 from efm_reward.reward import rewards
-from efm_trainer.bags import read_episode, TornBag
 from efm_trainer.config import PRESETS, SftConfig
 from efm_trainer.dataset import to_samples
 from efm_trainer.imitation import with_chunks

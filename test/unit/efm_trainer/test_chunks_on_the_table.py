@@ -8,12 +8,12 @@ from bags import write_bag
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind
 from efm_core.observation import observe
-from efm_core.release import load_release
 from efm_policy.policy import Policy
-from efm_reward.judge import Judge
-from efm_sim.config import TableConfig
+from efm_release.release import load_release
+from efm_reward.model import Judge
 from efm_sim.rollout import as_commanded, demonstrate, rollout
-from efm_sim.table import Table
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
 from efm_trainer.config import PRESETS, SftConfig
 from efm_trainer.sft import fine_tune
 from efm_trainer.trainer import Trainer

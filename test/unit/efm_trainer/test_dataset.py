@@ -1,8 +1,8 @@
 from bags import make_episode
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Outcome
+from efm_core.tokeniser import ActionTokeniser
 from efm_model.network import new_model
-from efm_model.tokeniser import ActionTokeniser
 from efm_trainer.dataset import all_features, features_of, scenes_of, to_bins, to_samples, to_text
 import numpy as np
 import pytest

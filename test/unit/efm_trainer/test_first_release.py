@@ -1,4 +1,4 @@
-from efm_core.release import load_release
+from efm_release.release import load_release
 from efm_trainer.trainer import Trainer
 from trainer_fakes import FakeTextEncoder, make_run, small_embodiment
 

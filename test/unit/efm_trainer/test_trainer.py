@@ -3,8 +3,8 @@ import json
 
 from bags import make_episode, write_bag
 from efm_core.episode import Kind
-from efm_core.release import load_release
 from efm_model.export import ParityReport
+from efm_release.release import load_release
 from efm_trainer import state
 from efm_trainer import trainer as module
 from efm_trainer.config import PRESETS

@@ -1,0 +1,157 @@
+"""The command `efm`: record, train, practice, evaluate, serve, check, export, report and more."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+import os
+from pathlib import Path
+import sys
+
+from efm.check import add_verb as add_check_verb
+from efm.demo import DemoConfig, run_demo
+from efm.pretrain import add_verb as add_pretrain_verb
+from efm.serve import add_verb as add_serve_verb
+from efm_bringup.config import GraphConfig
+from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
+from efm_bringup.processes import ProcessConfig, run_graph
+from efm_bringup.progress import watching
+from efm_bringup.run import claim, RunConfig
+from efm_core.config import add_arguments, from_arguments
+from efm_experiments.command import add_verb as add_experiment_verb
+from rich.console import Console
+from rich.markup import escape
+
+TITLES = {RECORD: 'demonstrations', PRACTICE: 'practice', EVALUATE: 'evaluation'}
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run one command; errors are one line, and exit code 1."""
+    arguments = make_parser().parse_args(words)
+    console = Console(highlight=False)
+    try:
+        code = arguments.command(arguments, console)
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        Console(stderr=True, highlight=False).print(
+            f'[red]efm {arguments.name}:[/red] {escape(str(error))}', soft_wrap=True
+        )
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line: one verb each, options made from the config dataclasses."""
+    from efm.train import ModelChoice
+    from efm_model.vlm.config import VlmConfig
+    from efm_trainer.config import SftConfig
+
+    parser = argparse.ArgumentParser(prog='efm', description='Robots that practise by themselves.')
+    verbs = parser.add_subparsers(dest='name', required=True, metavar='COMMAND')
+    for verb, command, configs, text in (
+        (
+            RECORD,
+            graph_command,
+            (GraphConfig, ProcessConfig),
+            'record demonstrations with a fleet, one bag per episode',
+        ),
+        (
+            'train',
+            train_command,
+            (RunConfig, ModelChoice),
+            'stage 1: learn from demonstration bags',
+        ),
+        (
+            PRACTICE,
+            graph_command,
+            (GraphConfig, ProcessConfig),
+            'stage 2: a fleet practises, the trainer improves the policy',
+        ),
+        (EVALUATE, graph_command, (GraphConfig, ProcessConfig), 'run a release without learning'),
+        (
+            'export',
+            export_command,
+            (RunConfig,),
+            'export the stage 1 checkpoints to ONNX and prove the export',
+        ),
+        ('report', report_command, (RunConfig,), 'write report.html and summary.json of a run'),
+        ('demo', demo_command, (DemoConfig,), 'all of it, start to end'),
+    ):
+        verb_parser = verbs.add_parser(verb, help=text, description=text)
+        for config in configs:
+            add_arguments(verb_parser, config)
+        verb_parser.set_defaults(command=command)
+    for config in (SftConfig, VlmConfig):
+        add_arguments(verbs.choices['train'], config, given_only=True)
+    add_pretrain_verb(verbs)
+    add_check_verb(verbs)
+    add_serve_verb(verbs)
+    add_experiment_verb(verbs)
+    return parser
+
+
+def graph_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Run a node graph until its fleet is done."""
+    config, mode = from_arguments(GraphConfig, arguments), arguments.name
+    config = replace(config, embodiment=str(claim(config.run, config.embodiment)))
+    if mode != RECORD and not config.text_encoder:
+        from efm_model.text import ensure_text_encoder
+
+        config = replace(config, text_encoder=str(ensure_text_encoder()))
+    nodes = make_graph(mode, config)
+    path = results_path(config, mode)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logs = Path(config.run) / 'logs' / (config.folder or mode)
+    with watching(TITLES[mode], path, config.episodes, mode == RECORD, console):
+        processes = where_to_run(from_arguments(ProcessConfig, arguments), config.world)
+        return run_graph(nodes, logs, config.log_level, processes)
+
+
+def where_to_run(config: ProcessConfig, world: str) -> ProcessConfig:
+    """Return ``config``, in the robot's own ROS domain where a real robot runs already."""
+    if world == 'real' and config.domain_id < 0:
+        return replace(config, domain_id=int(os.environ.get('ROS_DOMAIN_ID', 0)))
+    return config
+
+
+def train_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Read the demonstrations, fine-tune; of a compact model publish release 1."""
+    from efm.train import train, train_vlm
+    from efm_model.vlm.config import VlmConfig
+    from efm_trainer.config import SftConfig, STAGE_ONE
+
+    run, kind = from_arguments(RunConfig, arguments), arguments.model
+    config = from_arguments(SftConfig, arguments, STAGE_ONE[kind])
+    folder, embodiment = Path(run.run), claim(run.run, run.embodiment)
+    if kind == 'vlm':
+        options = from_arguments(VlmConfig, arguments, VlmConfig())
+        train_vlm(folder, embodiment, config, options, console)
+    else:
+        train(folder, embodiment, config, console)
+    return 0
+
+
+def export_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Export the checkpoints of stage 1 and print what the export is worth."""
+    from efm.train import export
+
+    run = from_arguments(RunConfig, arguments)
+    return 0 if export(Path(run.run), claim(run.run, run.embodiment), console) else 1
+
+
+def report_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Write the report of what lies in a run."""
+    from efm_evaluation.report import write_report
+
+    console.print(f'report: {write_report(Path(arguments.run))}', soft_wrap=True)
+    return 0
+
+
+def demo_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Run the main job."""
+    return run_demo(from_arguments(DemoConfig, arguments), console)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,181 @@
+"""The main job, start to end: demonstrate, fine-tune, evaluate, practise, evaluate, report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+from efm_bringup.progress import Results
+from efm_core.config import check, parameter
+from rich.console import Console
+
+EVALUATION_SEED, PRACTICE_SEED = 10_000_000, 5_000_000  # apart from those of the demonstrations
+STOP_WAIT_S = 8.0  # for a stage that was asked to stop
+DEMONSTRATION = 'demonstration'
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """How large the demonstration of the whole loop is."""
+
+    run: str = parameter('runs/demo', 'Directory of the run; an unfinished one is gone on with')
+    fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
+    demonstrations: int = parameter(400, 'Successful demonstrations', 'episodes', 2, 100000)
+    demonstration_steps: int = parameter(
+        60, 'Actions before a demonstration is given up', 'steps', 1, 10000
+    )
+    iterations: int = parameter(12000, 'Steps of fine-tuning', '', 1, 10000000)
+    practice: int = parameter(240, 'Practice episodes', 'episodes', 1, 1000000)
+    evaluations: int = parameter(300, 'Episodes of each evaluation', 'episodes', 1, 100000)
+    body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))
+    preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
+    seed: int = parameter(0, 'Of everything', '', 0, 1000000)
+
+    def __post_init__(self):
+        """Refuse a value out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    One command of the plan.
+
+    :param words: the command line, without the number of episodes.
+    :param episodes: how many there shall be in the end; 0 for a command that runs none.
+    :param folder: of the bags and the results.
+    :param product: what is in the run when it is done, if that can be seen.
+    """
+
+    words: list[str]
+    episodes: int = 0
+    folder: str = ''
+    product: str = ''
+
+    def command(self, run: Path) -> list[str]:
+        """Return the command for what is left of it; empty when nothing is."""
+        if not self.episodes:
+            return [] if self.product and (run / self.product).exists() else self.words
+        results = Results(
+            run / 'results' / f'{self.folder}.jsonl', self.folder == DEMONSTRATION, is_new=False
+        )
+        results.read()
+        left = self.episodes - results.counted
+        return [*self.words, '--episodes', str(left)] if left > 0 else []
+
+
+def plan_stages(config: DemoConfig) -> dict[str, Stage]:
+    """Return every stage, in order."""
+    run = f'--run {shlex.quote(config.run)}'
+    world = f'{run} --fleet {config.fleet} --body {config.body}'
+    evaluate = f'evaluate {world} --seed {EVALUATION_SEED + config.seed}'
+    record = f'record {world} --seed {100_000 * config.seed}'
+    practice = f'practice {world} --seed {PRACTICE_SEED + 100_000 * config.seed}'
+    before, after = 'evaluation_before', 'evaluation_after'
+    plan = {
+        'record': (
+            f'{record} --max-steps {config.demonstration_steps}',
+            config.demonstrations,
+            DEMONSTRATION,
+        ),
+        'fine_tune': (
+            f'train {run} --iterations {config.iterations} --seed {config.seed}',
+            0,
+            '',
+            'releases',
+        ),
+        'evaluate_before': (
+            f'{evaluate} --version 1 --folder {before}',
+            config.evaluations,
+            before,
+        ),
+        'practise': (f'{practice} --preset {config.preset}', config.practice, 'practice'),
+        'evaluate_after': (f'{evaluate} --folder {after}', config.evaluations, after),
+        'report': (f'report {run}',),
+    }
+    return {name: Stage(shlex.split(words), *rest) for name, (words, *rest) in plan.items()}
+
+
+def run_demo(config: DemoConfig, console: Console) -> int:
+    """
+    Run every stage that is not done yet; return the exit code of the first that fails.
+
+    The wall-clock seconds of each finished stage stand in ``stages.json``.
+
+    :raises ValueError: when the run was begun with other options.
+    """
+    run = Path(config.run)
+    done = begin(run, config)
+    if done:
+        console.print(f'going on with {run}; remove it to start anew', soft_wrap=True)
+    plan = plan_stages(config)
+    for number, (name, stage) in enumerate(plan.items(), 1):
+        if name in done and name != 'report':
+            console.print(f'[dim]{number}/{len(plan)} {name}: done in {done[name]:.0f} s[/dim]')
+            continue
+        console.rule(f'{number}/{len(plan)} {name.replace("_", " ")}')
+        started, command = time.monotonic(), stage.command(run)
+        code = run_stage([sys.executable, '-m', 'efm.cli', *command]) if command else 0
+        if code:
+            console.print(f'[red]{name} ended with code {code}[/red]; logs: {run / "logs"}')
+            return code
+        done[name] = round(time.monotonic() - started, 1)
+        write_json(run / 'stages.json', done)
+    return 0
+
+
+def begin(run: Path, config: DemoConfig) -> dict[str, float]:
+    """
+    Return the seconds of the stages that are done, and note what the run was begun with.
+
+    :raises ValueError: when it was begun with other options.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    options, noted = run / 'demo.json', asdict(config)
+    if not options.is_file():
+        write_json(options, noted)
+    former = json.loads(options.read_text())
+    differing = [name for name, value in noted.items() if former.get(name) != value]
+    if differing:
+        raise ValueError(
+            f'{", ".join(differing)}: expected as {run} was begun, '
+            f'{[former.get(name) for name in differing]}, got '
+            f'{[noted[name] for name in differing]}; take another --run'
+        )
+    stages = run / 'stages.json'
+    return json.loads(stages.read_text()) if stages.is_file() else {}
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f'.{path.name}')
+    unfinished.write_text(json.dumps(value, indent=1))
+    unfinished.replace(path)
+
+
+def run_stage(command: list[str]) -> int:
+    """Run one command; hand it the signals that ask to stop, and wait until it has."""
+    process = subprocess.Popen(command)
+    asked: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        asked.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while process.poll() is None and not asked:
+            time.sleep(0.1)
+        return process.wait(STOP_WAIT_S if asked else None) or (130 if asked else 0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

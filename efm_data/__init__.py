@@ -1,0 +1,1 @@
+"""Rosbags of episodes: writing, reading, and taking them in."""

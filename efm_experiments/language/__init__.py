@@ -1,0 +1,1 @@
+"""Words and sentences that were held out of training."""

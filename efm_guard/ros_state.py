@@ -1,0 +1,90 @@
+"""Where the robot is: from joint_states, and from tf or a topic with the tool's pose."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from efm_core import ros_topics, topics
+from efm_core.config import expect
+from efm_core.embodiment import Embodiment
+from efm_core.messages import to_pose, to_positions_of, to_stamp
+from efm_core.poses import TransformTree
+from efm_guard.setpoints import RobotState
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+
+class StateListener:
+    """Listens to what the embodiment's command needs to know; to nothing if that is nothing."""
+
+    def __init__(self, node: Node, robot: Embodiment):
+        self._command = command = robot.command
+        self._positions: tuple[np.ndarray, int] | None = None
+        self._pose: tuple[np.ndarray, int] | None = None
+        self._problem = 'nothing measured yet'
+        self._tree: TransformTree | None = None
+        if command.drives_joints:
+            ros_topics.subscription(node, topics.JOINT_STATES, self._on_joints)
+        elif command.needs_pose and command.pose_topic:
+            topic = topics.Topic(command.pose_topic, 'geometry_msgs/msg/PoseStamped', 'newest', '')
+            ros_topics.subscription(node, topic, self._on_pose)
+        elif command.needs_pose:
+            self._tree = listen_to_tf(node)
+
+    @property
+    def state(self) -> RobotState:
+        """What was measured last."""
+        if self._tree is not None:
+            self._look_up()
+        positions, joints_stamp = self._positions or (None, 0)
+        pose, pose_stamp = self._pose or (None, 0)
+        return RobotState(positions, pose, joints_stamp or pose_stamp, self._problem)
+
+    def _on_joints(self, message: Any) -> None:
+        """Take the joints; messages of other parts of the robot on the same topic are left."""
+        try:
+            positions = to_positions_of(message, self._command.joints)
+        except ValueError as error:
+            self._problem = str(error)
+            return
+        self._positions = positions, to_stamp(message)
+
+    def _on_pose(self, message: Any) -> None:
+        frame, wanted = message.header.frame_id.lstrip('/'), self._command.frame.lstrip('/')
+        try:
+            expect(frame == wanted, self._command.pose_topic, f'frame {wanted}', repr(frame))
+            self._pose = to_pose(message.pose), to_stamp(message)
+        except ValueError as error:
+            self._problem = str(error)
+
+    def _look_up(self) -> None:
+        try:
+            pose, stamp = self._tree.pose(self._command.tool_frame, self._command.frame)
+        except LookupError as error:
+            self._problem = str(error)
+            return
+        self._pose = pose, stamp or 0
+
+
+def listen_to_tf(node: Node) -> TransformTree:
+    """Return a tree that ``/tf`` and ``/tf_static`` fill."""
+    tree, message_type = TransformTree(), ros_topics.message_type('tf2_msgs/msg/TFMessage')
+
+    def take(message: Any, static: bool) -> None:
+        for item in message.transforms:
+            stamp = None if static else to_stamp(item)
+            with suppress(ValueError):  # as tf2 does: what is no pose does not enter the tree
+                pose = to_pose(item.transform)
+                tree.put(item.header.frame_id, item.child_frame_id, pose, stamp)
+
+    qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+    node.create_subscription(message_type, topics.TF, lambda m: take(m, False), qos)
+    latched = QoSProfile(
+        depth=100,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    node.create_subscription(message_type, topics.TF_STATIC, lambda m: take(m, True), latched)
+    return tree

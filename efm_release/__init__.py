@@ -1,0 +1,1 @@
+"""Releases: verified directories of exported models that robots load."""

@@ -1,0 +1,101 @@
+"""Publishing: a directory that appears whole or not at all, and only with proof of parity."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+import json
+import os
+from pathlib import Path
+import shutil
+import tempfile
+
+from efm_core.embodiment import Embodiment
+from efm_model.export import ParityReport
+from efm_release.release import FILES, hash_file, load_release, MANIFEST, Release
+
+__all__ = ['find_release', 'load_release', 'publish', 'release_path']
+
+
+def release_path(directory: str | Path, version: int) -> Path:
+    """Return where the release ``version`` lies in the folder of all releases."""
+    return Path(directory) / f'{version:06d}'
+
+
+def publish(
+    directory: str | Path,
+    version: int,
+    policy: Path,
+    reward: Path,
+    stage: str,
+    embodiment: Embodiment,
+    parity: tuple[ParityReport, ...],
+    parent: int = 0,
+) -> Release:
+    """
+    Publish exported models as the release ``version``.
+
+    All releases of a run have one reward model; it is hard-linked where the file system can.
+
+    :param parity: reports on both files, torch against onnxruntime.
+    :param parent: version that this one was learned from; 0 for none.
+    :raises ValueError: when a parity report is missing or did not pass.
+    :raises FileExistsError: when the version is published already; a release never changes.
+    """
+    _check_parity(parity)
+    final = release_path(directory, version)
+    if final.exists():
+        raise FileExistsError(f'release: expected a new version, got {final}')
+    final.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f'.{final.name}-', dir=final.parent))
+    try:
+        for name, source in zip(FILES, (policy, reward), strict=True):
+            _link(source, unfinished / name)
+        manifest = {
+            'version': version,
+            'parent': parent,
+            'stage': stage,
+            'embodiment': embodiment.name,
+            'embodiment_hash': embodiment.hash,
+            'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+            'sha256': {name: hash_file(unfinished / name) for name in FILES},
+            'parity': [{**asdict(report), 'passed': report.passed} for report in parity],
+        }
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
+        unfinished.chmod(0o755)
+        os.rename(unfinished, final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return find_release(directory, version)
+
+
+def find_release(directory: str | Path, version: int) -> Release | None:
+    """Return the release ``version``, or None when it was never published."""
+    path = release_path(directory, version)
+    if not path.is_dir():
+        return None
+    manifest = json.loads((path / MANIFEST).read_text())
+    return Release(
+        version=version,
+        stage=manifest['stage'],
+        uri=str(path.resolve()),
+        sha256=hash_file(path / MANIFEST),
+        embodiment_hash=manifest['embodiment_hash'],
+    )
+
+
+def _check_parity(parity: tuple[ParityReport, ...]) -> None:
+    for kind in ('policy', 'reward'):
+        reports = [report for report in parity if report.kind == kind]
+        if not reports or not all(report.passed for report in reports):
+            raise ValueError(
+                f'release: expected a passing parity report of the {kind}, got {reports or "none"}'
+            )
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put ``source`` at ``target``: a second name of the same file if possible, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

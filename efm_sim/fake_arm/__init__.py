@@ -1,0 +1,1 @@
+"""A simulated hardware driver with latency, limits, lost commands and a watchdog."""

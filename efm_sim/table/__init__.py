@@ -1,0 +1,1 @@
+"""The simulated table: scene, tasks, demonstrator, and its MuJoCo world."""

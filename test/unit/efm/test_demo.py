@@ -1,0 +1,84 @@
+"""The main job can be cut short and gone on with."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from efm import demo
+from efm.demo import begin, DemoConfig, plan_stages, run_demo
+import pytest
+from rich.console import Console
+
+
+def config(tmp_path, **fields) -> DemoConfig:
+    return DemoConfig(run=str(tmp_path / 'a run'), demonstrations=3, evaluations=4, **fields)
+
+
+def note(run, folder: str, *outcomes: str) -> None:
+    """Write results as the fleet does; 'fault' is an episode that broke."""
+    (run / 'results').mkdir(parents=True, exist_ok=True)
+    with open(run / 'results' / f'{folder}.jsonl', 'a') as file:
+        for outcome in outcomes:
+            termination = 'fault' if outcome == 'fault' else 'stopped'
+            line = {'outcome': outcome, 'termination': termination, 'policy_version': 0}
+            file.write(json.dumps(line) + '\n')
+
+
+def run(settings: DemoConfig) -> int:
+    return run_demo(settings, Console(file=io.StringIO()))
+
+
+def test_a_stage_asks_only_for_the_episodes_that_are_left(tmp_path):
+    plan = plan_stages(config(tmp_path))
+    note(tmp_path, 'evaluation_before', 'failure', 'fault', 'success')
+    assert plan['evaluate_before'].command(tmp_path)[-2:] == ['--episodes', '2']
+    note(tmp_path, 'evaluation_before', 'failure', 'failure')
+    assert plan['evaluate_before'].command(tmp_path) == []
+
+
+def test_a_run_that_was_cut_after_its_release_is_not_fine_tuned_again(tmp_path):
+    stage = plan_stages(config(tmp_path))['fine_tune']
+    assert stage.command(tmp_path) == stage.words
+    (tmp_path / 'releases').mkdir()
+    assert stage.command(tmp_path) == []
+
+
+def test_only_demonstrations_that_succeeded_count(tmp_path):
+    note(tmp_path, 'demonstration', 'success', 'failure')
+    command = plan_stages(config(tmp_path))['record'].command(tmp_path)
+    assert command[-2:] == ['--episodes', '2']
+
+
+def test_a_folder_name_may_hold_a_space(tmp_path):
+    words = plan_stages(config(tmp_path))['fine_tune'].words
+    assert words[:3] == ['train', '--run', str(tmp_path / 'a run')]
+
+
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+    asked = []
+    codes = {'evaluate': 1}
+    monkeypatch.setattr(demo, 'run_stage', lambda c: asked.append(c[3]) or codes.get(c[3], 0))
+    settings = config(tmp_path)
+    assert run(settings) == 1
+    assert asked == ['record', 'train', 'evaluate']
+    asked.clear()
+    codes.clear()
+    assert run(settings) == 0
+    assert asked == ['evaluate', 'practice', 'evaluate', 'report']
+    assert list(json.loads((tmp_path / 'a run' / 'stages.json').read_text())) == [
+        'record',
+        'fine_tune',
+        'evaluate_before',
+        'practise',
+        'evaluate_after',
+        'report',
+    ]
+
+
+def test_a_run_is_not_gone_on_with_under_other_options(tmp_path):
+    settings = config(tmp_path)
+    begin(tmp_path / 'a run', settings)
+    assert begin(tmp_path / 'a run', settings) == {}
+    with pytest.raises(ValueError, match=r'seed: expected as .* was begun, \[0\], got \[1\]'):
+        begin(tmp_path / 'a run', config(tmp_path, seed=1))

@@ -1,0 +1,92 @@
+"""`efm pretrain`: a run gets a tower of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from efm.cli import main
+from efm.pretrain import note, TOWER
+from efm.train import choose_tower
+from efm_core.embodiment import load_embodiment
+from efm_sim.gym.pusht_pictures import draw_pictures
+from efm_trainer.config import SftConfig
+from models import FakeTextEncoder
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+from sources import ROOT
+
+PUSHT = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """Return a command line that learns for a moment."""
+    monkeypatch.setattr('efm_model.text.ensure_text_encoder', lambda: '')
+    monkeypatch.setattr('efm_model.text.TextEncoder', lambda path: FakeTextEncoder())
+    images, points = draw_pictures(24, 0, (128, 128))
+    np.savez(
+        tmp_path / 'pictures.npz',
+        images=images,
+        points=(points + 1) * 64,
+        sentences=np.array(['push the T onto its green outline']),
+        sentence=np.zeros(24, int),
+    )
+    run = ['--run', str(tmp_path / 'run'), '--embodiment', str(PUSHT)]
+    brief = ['--iterations', '3', '--batch', '4']
+    return ['pretrain', *run, '--pictures', str(tmp_path / 'pictures.npz'), *brief]
+
+
+def test_a_run_gets_a_tower_with_its_card(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    run = tmp_path / 'run'
+    assert f'tower: {run / "tower.safetensors"}; `efm train`' in capsys.readouterr().out
+    assert 'image.keys.weight' in load_file(run / 'tower.safetensors')
+    card = json.loads((run / 'tower.json').read_text())
+    assert (card['pictures'], card['config']['iterations']) == (24, 3)
+    assert card['errors_percent_of_picture']['effector_median'] > 0
+    assert sorted(path.name for path in run.iterdir()) == [
+        'embodiment.yaml',
+        'tower.json',
+        'tower.safetensors',
+    ]
+
+
+def test_a_tower_that_is_there_is_not_overwritten(words, tmp_path, capsys):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'tower.safetensors').write_text('precious')
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 1
+    assert 'expected one without a tower' in capsys.readouterr().err
+    assert (tmp_path / 'run' / 'tower.safetensors').read_text() == 'precious'
+
+
+def test_the_note_says_how_far_off_it_is():
+    found = {'effector_median': 0.51, 'effector_p95': 3.0, 'source_median': 1.2}
+    assert note(found) == 'off by effector 0.51 %, source 1.20 % of the picture'
+
+
+@pytest.mark.parametrize(
+    ('embodiment', 'has_own', 'changes', 'said', 'begun'),
+    [
+        ('pusht', True, {}, 'tower: ', 'own'),
+        ('pusht', False, {}, 'knows the simulated table only', ''),
+        ('table_arm', False, {}, '', ''),
+        ('pusht', True, {'tower_weights': 'another'}, '', 'another'),
+        ('pusht', True, {'tower': 'scratch'}, '', ''),
+    ],
+)
+def test_a_run_begins_from_its_own_tower(tmp_path, embodiment, has_own, changes, said, begun):
+    if has_own:
+        (tmp_path / TOWER).write_text('weights')
+    robot = load_embodiment(ROOT / 'config' / 'embodiments' / f'{embodiment}.yaml')
+    console = Console(file=io.StringIO())
+    config = choose_tower(tmp_path, robot, SftConfig(**changes), console)
+    assert config.tower_weights == (str(tmp_path / TOWER) if begun == 'own' else begun)
+    assert said in console.file.getvalue()
+    assert bool(said) == bool(console.file.getvalue())

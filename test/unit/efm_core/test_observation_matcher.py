@@ -1,0 +1,128 @@
+"""Which picture is which step, whatever order the messages come in."""
+
+from __future__ import annotations
+
+from efm_core.observation_matcher import Attempt
+import pytest
+
+
+@pytest.fixture
+def running():
+    """Return an attempt whose first observation has stamp 100."""
+    attempt = Attempt()
+    attempt.start('event', 100)
+    return attempt
+
+
+def test_steps_count_from_zero(running):
+    assert running.admit(100, 'a')
+    assert running.count(100) == 0
+    assert running.admit(200, 'b')
+    assert running.count(200) == 1
+
+
+def test_picture_from_before_the_first_observation_belongs_to_none(running):
+    assert not running.admit(99, 'old')
+
+
+def test_same_stamp_counts_once(running):
+    running.count(100)
+    assert not running.admit(100, 'again')
+
+
+def test_older_picture_that_comes_late_is_not_taken(running):
+    running.count(200)
+    assert not running.admit(150, 'late')
+
+
+def test_picture_that_comes_before_its_event_is_not_lost():
+    attempt = Attempt()
+    assert not attempt.admit(100, 'first')
+    assert attempt.start('event', 100) == (100, 'first')
+
+
+def test_newest_picture_takes_the_place_of_an_older_one():
+    attempt = Attempt()
+    attempt.admit(100, 'first')
+    attempt.admit(200, 'second')
+    assert attempt.start('event', 100) == (200, 'second')
+
+
+def test_picture_of_the_scene_before_the_reset_is_not_waiting():
+    attempt = Attempt()
+    attempt.admit(90, 'old scene')
+    assert attempt.start('event', 100) is None
+
+
+def test_nothing_belongs_to_an_episode_that_has_ended(running):
+    running.count(100)
+    running.end()
+    assert not running.admit(200, 'after')
+    assert running.event is None
+
+
+def test_picture_between_two_episodes_waits_for_the_second(running):
+    running.count(100)
+    running.end()
+    running.admit(300, 'next scene')
+    assert running.start('second', 300) == (300, 'next scene')
+    assert running.count(300) == 0
+
+
+def test_kept_picture_is_given_out_once_and_for_its_own_stamp_only(running):
+    running.keep(100, 'a')
+    assert running.waiting_for(50) is None
+    assert running.waiting_for(100) == (100, 'a')
+    assert running.waiting_for(100) is None
+
+
+def test_clock_that_starts_again_at_a_reset_starts_anew(running):
+    running.count(100)
+    running.end()
+    running.start('second', 10)
+    assert running.admit(10, 'a')
+
+
+def chunked(*taken: int) -> Attempt:
+    """Return an attempt from 1000 on with steps of 4 x 10, after some of them."""
+    attempt = Attempt(decision_ns=40, period_ns=10)
+    attempt.start('event', 1000)
+    for stamp in taken:
+        attempt.count(stamp)
+    return attempt
+
+
+def test_with_chunks_one_picture_of_each_span_is_a_step():
+    attempt, steps = chunked(), []
+    for stamp in range(1000, 1130, 10):
+        if attempt.admit(stamp, 'picture'):
+            steps.append((attempt.count(stamp), stamp))
+    assert steps == [(0, 1000), (1, 1040), (2, 1080), (3, 1120)]
+
+
+@pytest.mark.parametrize(
+    ('stamp', 'is_step'), [(1034, False), (1035, True), (1047, True), (1074, True)]
+)
+def test_a_picture_may_be_half_a_period_early_or_take_the_place_of_a_missed_one(stamp, is_step):
+    assert chunked(1000).admit(stamp, 'picture') == is_step
+
+
+def test_after_a_late_picture_the_next_step_is_where_it_always_was():
+    attempt = chunked(1000, 1070)
+    assert not attempt.admit(1074, 'soon after')
+    assert attempt.admit(1080, 'picture')
+
+
+def test_the_first_picture_that_comes_is_a_step_wherever_it_lies():
+    attempt = chunked()
+    assert attempt.admit(1025, 'picture')
+    attempt.count(1025)
+    assert not attempt.admit(1034, 'picture')
+
+
+def test_a_picture_between_two_steps_does_not_take_the_place_of_one_that_waits():
+    attempt = chunked(1000)
+    attempt.keep(1040, 'waits')
+    attempt.count(1040)
+    attempt.admit(1050, 'between')
+    assert attempt.waiting_for(1050) is None

@@ -1,0 +1,67 @@
+from bags import make_episode, write_bag
+from efm_core.episode import Kind, Termination
+from efm_data.ingest import is_current, is_usable, Ledger, Spool
+import pytest
+from trainer_fakes import small_embodiment
+
+EMBODIMENT = small_embodiment()
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(tmp_path / 'spool', tmp_path / 'quarantine', EMBODIMENT)
+
+
+def test_only_bags_that_are_finished_and_not_known_are_read(tmp_path, spool):
+    for index, name in enumerate(('a', 'b', '.c')):
+        write_bag(make_episode(EMBODIMENT, index), tmp_path / 'spool' / name)
+    assert spool.poll({'a'}).keys() == {'b'}
+    (tmp_path / 'spool' / '.c').rename(tmp_path / 'spool' / 'c')
+    assert spool.poll({'a', 'b'}).keys() == {'c'}
+
+
+def test_a_torn_bag_is_set_aside_whole_with_its_reason(tmp_path, spool):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'spool' / 'torn')
+    (file,) = bag.glob('*.mcap')
+    data = file.read_bytes()[:1000]
+    file.write_bytes(data)
+    assert spool.poll(set()) == {}
+    assert (tmp_path / 'quarantine' / 'torn' / file.name).read_bytes() == data
+    assert 'damaged' in (tmp_path / 'quarantine' / 'torn.reason.txt').read_text()
+    assert spool.quarantined == 1
+    assert not bag.exists()
+
+
+def test_a_second_torn_bag_of_the_same_name_takes_nothing_from_the_first(tmp_path, spool):
+    for _ in range(2):
+        bag = tmp_path / 'spool' / 'torn'
+        bag.mkdir()
+        spool.poll(set())
+    assert spool.quarantined == 2
+
+
+def test_a_bag_of_another_robot_is_set_aside(tmp_path, spool):
+    foreign = make_episode(EMBODIMENT, embodiment_hash='0' * 16)
+    write_bag(foreign, tmp_path / 'spool' / 'foreign')
+    assert spool.poll(set()) == {}
+    assert 'embodiment' in (tmp_path / 'quarantine' / 'foreign.reason.txt').read_text()
+
+
+def test_only_the_current_version_is_current_unless_more_is_allowed():
+    episode = make_episode(EMBODIMENT, policy_version=3)
+    assert [is_current(episode, v, 0) for v in (2, 3, 4)] == [False, True, False]
+    assert [is_current(episode, v, 1) for v in (2, 3, 4, 5)] == [False, True, True, False]
+
+
+def test_evaluations_demonstrations_and_faults_are_not_practice():
+    assert is_usable(make_episode(EMBODIMENT))
+    assert is_usable(make_episode(EMBODIMENT, termination=Termination.INTERVENTION))
+    assert not is_usable(make_episode(EMBODIMENT, kind=Kind.EVALUATION))
+    assert not is_usable(make_episode(EMBODIMENT, kind=Kind.DEMONSTRATION))
+    assert not is_usable(make_episode(EMBODIMENT, termination=Termination.FAULT))
+    assert not is_usable(make_episode(EMBODIMENT, steps=0))
+
+
+def test_a_ledger_comes_back_as_it_was():
+    ledger = Ledger({'b', 'a'}, 5, 2, 1)
+    assert Ledger.from_plain(ledger.to_plain()) == ledger

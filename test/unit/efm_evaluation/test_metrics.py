@@ -1,0 +1,98 @@
+from bags import make_episode
+from efm_core.episode import Termination
+from efm_evaluation.metrics import (
+    detect,
+    detect_per_episode,
+    detect_per_frame,
+    first_alarm,
+    Proportion,
+    reached,
+    steps_to_goal,
+    success_rate,
+    success_when_ended,
+)
+import numpy as np
+import pytest
+from trainer_fakes import small_embodiment
+
+EMBODIMENT = small_embodiment()
+
+
+def episode(truth, d, fired):
+    truth = np.array(truth, bool)
+    return make_episode(
+        EMBODIMENT,
+        steps=len(truth) - 1,
+        true_success_per_step=truth,
+        true_success=bool(truth[-1]),
+        steps_to_go=np.array(d, np.float32),
+        termination=Termination.SUCCESS_DETECTED if fired else Termination.TIMEOUT,
+    )
+
+
+EPISODES = [
+    episode([0, 0, 1], [9, 2, 1], fired=True),
+    episode([0, 0, 0], [9, 1, 1], fired=True),
+    episode([0, 1, 0], [9, 3, 8], fired=False),
+    episode([0, 0, 0], [9, 9, 9], fired=False),
+]
+
+
+def test_the_interval_is_wilson_s():
+    low, high = Proportion(8, 10).interval  # worked out by hand from Wilson's formula, z = 1.96
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_the_interval_stays_inside_zero_and_one():
+    assert Proportion(0, 10).interval[0] == 0
+    assert Proportion(10, 10).interval[1] == pytest.approx(1)
+    assert Proportion(0, 0).interval == (0, 1)
+
+
+def test_a_goal_that_was_left_again_was_reached():
+    assert [reached(e) for e in EPISODES] == [True, False, True, False]
+    assert success_rate(EPISODES) == Proportion(2, 4)
+
+
+def test_episodes_of_unknown_truth_do_not_count():
+    unknown = make_episode(EMBODIMENT, true_success=None, true_success_per_step=None)
+    assert success_rate([unknown]) == Proportion(0, 0)
+
+
+def test_the_detector_of_episodes_is_held_against_the_truth():
+    found = detect_per_episode(EPISODES, EMBODIMENT.episode)
+    assert (found.true_positives, found.false_positives) == (1, 1)
+    assert (found.false_negatives, found.true_negatives) == (1, 1)
+    assert (found.precision, found.recall) == (0.5, 0.5)
+
+
+def test_the_detector_of_frames_is_held_against_the_truth():
+    found = detect_per_frame(EPISODES, threshold=2.0)
+    assert (found.true_positives, found.false_positives) == (1, 3)
+    assert (found.false_negatives, found.true_negatives) == (1, 7)
+
+
+def test_unjudged_episodes_say_nothing_about_a_detector():
+    silent = make_episode(EMBODIMENT, steps_to_go=np.full(5, np.nan, np.float32))
+    assert detect_per_frame([silent], 2.0) == detect([], [])
+    assert detect_per_episode([silent], EMBODIMENT.episode).to_plain()['precision'] is None
+
+
+def test_a_detector_that_may_not_end_an_episode_still_counts():
+    late = episode([0, 0, 1, 1, 0], [9, 3, 2, 2, 9], fired=False)
+    assert detect_per_episode([late], EMBODIMENT.episode).true_positives == 1
+    assert success_when_ended([late], EMBODIMENT.episode) == 1
+
+
+def test_an_episode_that_the_detector_ends_too_early_is_no_success_when_ended():
+    early = episode([0, 0, 0, 1], [9, 2, 2, 2], fired=True)
+    assert success_when_ended([early], EMBODIMENT.episode) == 0
+    assert steps_to_goal(early) == 3
+
+
+def test_an_alarm_needs_enough_low_observations_in_a_row():
+    d = [1.0, 3.0, 1.0, 1.0, 1.0]
+    assert first_alarm(d, 2.0, 1) == 0
+    assert first_alarm(d, 2.0, 2) == 3
+    assert first_alarm(d, 2.0, 3) == 4
+    assert first_alarm(d, 0.5, 1) is None

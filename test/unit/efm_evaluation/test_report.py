@@ -1,0 +1,136 @@
+from html.parser import HTMLParser
+import json
+
+from bags import make_episode, write_bag
+import cv2
+from efm_core.episode import Kind, Outcome, Termination
+from efm_evaluation.metrics import Proportion
+from efm_evaluation.page import duration, percent
+from efm_evaluation.plots import moving_average
+from efm_evaluation.report import are_disjoint, write_report
+import numpy as np
+import pytest
+from trainer_fakes import small_embodiment
+
+EMBODIMENT = small_embodiment()
+
+
+def put(run, stage, kind, successes, failures):
+    """Write bags of episodes that fired and were right, then of episodes that timed out."""
+    folder = run / 'episodes' / stage
+    folder.mkdir(parents=True)
+    for index in range(successes + failures):
+        success = index < successes
+        truth = np.zeros(9, bool)
+        truth[-1] = success
+        episode = make_episode(
+            EMBODIMENT,
+            index,
+            8,
+            kind=kind,
+            true_success=success,
+            true_success_per_step=truth,
+            outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
+            termination=Termination.SUCCESS_DETECTED if success else Termination.TIMEOUT,
+            steps_to_go=np.array([20, 17, 14, 11, 8, 5, 3, 1, 1], np.float32) + 9 * (not success),
+        )
+        write_bag(episode, folder / f'{index:06d}')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """Return a run directory with a report, a torn bag and an awkward name."""
+    run = tmp_path_factory.mktemp('run')
+    put(run, 'evaluation_before', Kind.EVALUATION, 1, 7)
+    put(run, 'practice', Kind.PRACTICE, 3, 3)
+    put(run, 'evaluation_after', Kind.EVALUATION, 8, 0)
+    torn = run / 'episodes' / 'practice' / '999999'
+    torn.mkdir()
+    (torn / 'empty.mcap').write_bytes(b'')
+    (run / 'episodes' / 'demonstration' / '000000').mkdir(parents=True)
+    (run / 'stages.json').write_text(json.dumps({'<b>1</b>': 31.2, 'practice': 90.0}))
+    write_report(run, EMBODIMENT)
+    return run
+
+
+@pytest.fixture(scope='module')
+def summary(run):
+    return json.loads((run / 'summary.json').read_text())
+
+
+class Page(HTMLParser):
+    """Counts elements, and keeps every address the page asks for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.count, self.addresses = {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.addresses += [value for name, value in attrs if name in ('src', 'href')]
+
+
+def test_the_summary_counts_what_the_bags_say(summary):
+    assert (summary['success_before']['successes'], summary['success_before']['episodes']) == (
+        1,
+        8,
+    )
+    assert (summary['success_after']['successes'], summary['success_after']['episodes']) == (8, 8)
+    assert (summary['episodes_demonstrated'], summary['episodes_practised']) == (1, 6)
+    assert summary['intervals_are_disjoint'] is True
+    assert summary['wall_clock_s'] == {'<b>1</b>': 31.2, 'practice': 90.0}
+    assert (summary['detector']['precision'], summary['detector']['recall']) == (1, 1)
+    assert summary['detector']['per_episode']['practice']['true_negatives'] == 3
+    assert summary['detector']['per_frame']['evaluation_after']['true_positives'] == 8
+    assert summary['embodiment']['hash'] == EMBODIMENT.hash
+    assert {'python', 'numpy', 'torch'} <= summary['versions'].keys()
+
+
+def test_an_unreadable_bag_is_counted_and_the_rest_is_reported(summary):
+    assert summary['unreadable_bags'] == 1
+
+
+def test_the_page_holds_its_pictures_itself(run):
+    page = Page((run / 'report.html').read_text())
+    assert page.count['img'] == 4
+    assert all(address.startswith('data:image/png;base64,') for address in page.addresses)
+
+
+def test_a_name_cannot_break_the_page(run):
+    page = Page((run / 'report.html').read_text())
+    assert page.count['b'] == 5  # the headline figures and nothing else
+
+
+def test_every_picture_is_also_a_file(run):
+    pictures = {path.stem: cv2.imread(str(path)) for path in (run / 'pictures').glob('*.png')}
+    assert pictures.keys() == {'success', 'learning', 'traces', 'wall_clock'}
+    assert all(picture.std() > 1 for picture in pictures.values())
+
+
+def test_an_empty_run_has_a_report_too(tmp_path):
+    page = Page(write_report(tmp_path, EMBODIMENT).read_text())
+    assert 'img' not in page.count
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['success_before']['rate'] is None
+    assert summary['intervals_are_disjoint'] is False
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        write_report(tmp_path / 'nowhere', EMBODIMENT)
+
+
+def test_intervals_are_disjoint_only_upwards():
+    assert are_disjoint(Proportion(80, 200), Proportion(180, 200))
+    assert not are_disjoint(Proportion(180, 200), Proportion(80, 200))
+    assert not are_disjoint(Proportion(100, 200), Proportion(105, 200))
+
+
+def test_the_moving_average_starts_with_fewer_values():
+    assert moving_average([1, 3, 5, 7], window=2).tolist() == [1, 2, 4, 6]
+
+
+def test_figures_are_written_for_people():
+    assert (percent(0.456), percent(None)) == ('46 %', 'n/a')
+    assert (duration(59.6), duration(61), duration(8)) == ('1 min 00 s', '1 min 01 s', '8 s')

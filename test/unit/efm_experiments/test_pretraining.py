@@ -1,0 +1,90 @@
+from dataclasses import replace
+import math
+
+from efm_experiments.table.pretraining import (
+    draw_batch,
+    draw_task,
+    grounding,
+    pretrain,
+    Scenes,
+    Sentences,
+)
+from efm_model.config import PretrainingConfig
+from efm_sim.table.language import Task, tasks, TYPES
+from models import FakeTextEncoder
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    rng = np.random.default_rng(0)
+    types = np.array([[0, 1, 2, 4, 5, 6], [1, 2, 3, 5, 6, 7]] * 2)
+    points = rng.uniform(-0.9, 0.9, (4, 16, 2)).astype(np.float32)
+    return Scenes(
+        rng.integers(0, 256, (4, 64, 64, 3), np.uint8), types, points, np.array([4.5, 3.7])
+    )
+
+
+@pytest.fixture(scope='module')
+def sentences():
+    generator = torch.Generator().manual_seed(0)
+    rows = {task: np.array([2 * k, 2 * k + 1]) for k, task in enumerate(tasks('both', 'train'))}
+    states = torch.randn(2 * len(rows), 5, 384, generator=generator).half()
+    return Sentences(states, torch.ones(len(states), 5), rows)
+
+
+def test_a_task_names_only_what_is_in_the_scene():
+    names = ['tool', 'red_cube', 'blue_cylinder', 'centre']
+    rng = np.random.default_rng(0)
+    drawn = {draw_task(names, set(tasks('both', 'train')), rng) for _ in range(200)}
+    assert {task.source for task in drawn} == {'red_cube', 'blue_cylinder'}
+    assert draw_task(names, {Task('green_cube', 'left')}, rng) is None
+
+
+def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sentences):
+    batch = draw_batch(scenes, sentences, 8, np.random.default_rng(0))
+    assert batch['points'].shape == (8, 6, 2)
+    assert batch['text'].shape == (16, 5, 384)
+    known = {tuple(point) for point in scenes.points.reshape(-1, 2).tolist()}
+    assert all(tuple(point) in known for point in batch['points'].reshape(-1, 2).tolist())
+    torch.testing.assert_close(batch['points'][:, 0], batch['things'][:, 0])
+
+
+def test_pretraining_learns_and_repeats(scenes, sentences):
+    config, curves = PretrainingConfig(iterations=30, batch=4), [[], []]
+    towers = [
+        pretrain(scenes, sentences, config, lambda _, value, curve=curve: curve.append(value))
+        for curve in curves
+    ]
+    assert np.mean(curves[0][-5:]) < 0.9 * np.mean(curves[0][:5])
+    assert curves[0] == curves[1]
+    for one, other in zip(*(tower.state_dict().values() for tower in towers), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_grounding_counts_every_scene_that_has_a_task(scenes, sentences):
+    tower = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch=4))
+    found = grounding(tower, scenes, FakeTextEncoder(), 'train')
+    assert found['sentences'] == 4
+    assert 0 <= found['right_source'] <= 1
+
+
+def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
+    points = scenes.points.copy()
+    points[0, 1], points[0, 2] = (0.0, 0.0), (0.45, 0.0)
+    scenes, names = replace(scenes, points=points), scenes.names(0)
+    assert scenes.gap_mm(0, Task(names[1], names[2])) == pytest.approx(100)
+    missing = next(name for name in TYPES if name not in names)
+    assert scenes.gap_mm(0, Task(missing, names[2])) == math.inf
+
+
+def test_grounding_can_ask_only_for_what_is_near(scenes, sentences):
+    tower = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch=4))
+    points = np.tile(np.linspace(-0.9, 0.9, 16, dtype=np.float32)[None, :, None], (4, 1, 2))
+    points[1:3, 2] = points[1:3, 1]
+    found = grounding(
+        tower, replace(scenes, points=points), FakeTextEncoder(), 'train', within_mm=10
+    )
+    assert found['sentences'] == 2

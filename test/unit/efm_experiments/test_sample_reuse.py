@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+import math
+
+from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_experiments.config import TINY
+from efm_experiments.learners import baselines as alternatives
+from efm_experiments.learners.regularised import Averaged, follow
+from efm_experiments.learners.sample_reuse import (
+    Critic,
+    joined,
+    Kept,
+    Reuse,
+    Reusing,
+    truncated,
+)
+from efm_experiments.studies.reuse import first_reached, needed
+from efm_model.network import FEATURES, new_model
+from efm_trainer.reinforce import Reinforce
+from models import FakeTextEncoder, frames, table_arm
+import numpy as np
+import pytest
+import torch
+
+SETTING = replace(TINY, limit=40)
+LENGTH = 4
+
+
+@pytest.fixture(scope='module')
+def models():
+    return new_model(table_arm(), seed=1), new_model(table_arm(), seed=2)
+
+
+def arguments(models, **changes):
+    policy, reward = models
+    setting = replace(SETTING, **changes)
+    scale = setting.embodiment.steps_to_go
+    return deepcopy(policy), reward, FakeTextEncoder(), scale, setting.practice_config
+
+
+def reusing(models, reuse, **changes):
+    return Reusing(*arguments(models, **changes), reuse=reuse)
+
+
+def episodes(first, count=2):
+    """Return episodes of random frames and actions."""
+    rng = np.random.default_rng(first)
+    return [
+        Episode(
+            episode_id=f'practice-{index}',
+            index=index,
+            kind=Kind.PRACTICE,
+            instruction='push the red cube to the left',
+            seed=index,
+            observations=frames(LENGTH + 1, index),
+            stamps=np.arange(LENGTH + 1),
+            tokens=rng.integers(0, 11, (LENGTH, 2)),
+            actions=np.zeros((LENGTH, 2), np.float32),
+            log_probs=np.full(LENGTH, -4.8, np.float32),
+            steps_to_go=np.zeros(LENGTH + 1, np.float32),
+            outcome=Outcome.FAILURE,
+            termination=Termination.TIMEOUT,
+            policy_version=1,
+            reward_version=1,
+            embodiment_hash='',
+            true_success=False,
+        )
+        for index in range(first, first + count)
+    ]
+
+
+def kept(count, **changes):
+    """Return random samples."""
+    random = torch.Generator().manual_seed(0)
+    whole = Kept(
+        torch.randn(count, FEATURES, generator=random),
+        torch.zeros(count, 2, dtype=torch.int64),
+        torch.randn(count, generator=random),
+        torch.rand(count, generator=random) * 30,
+        torch.zeros(count),
+    )
+    return replace(whole, **changes)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_importance_weights_are_cut_at_the_cap_and_carry_no_gradient():
+    ratio = torch.tensor([0.5, 1.0, 3.0], requires_grad=True)
+    found = truncated(ratio, 2.0)
+    assert found.tolist() == [0.5, 1.0, 2.0]
+    assert not found.requires_grad
+
+
+def watched(learner, monkeypatch):
+    """Return a list that will hold which samples every optimiser step took, by a feature."""
+    seen = []
+    learn = learner._learn
+
+    def note(samples, advantages, chosen):
+        seen.append(samples.features[chosen, 0].tolist())
+        return learn(samples, advantages, chosen)
+
+    monkeypatch.setattr(learner, '_learn', note)
+    return seen
+
+
+def test_a_pass_uses_every_kept_sample_once(models, monkeypatch):
+    learner = reusing(models, Reuse(passes=3, memory=2), batch=5)
+    learner.update(episodes(0))
+    seen = watched(learner, monkeypatch)
+    learner.update(episodes(2))
+    everything = joined(list(learner._memory)).features[:, 0]
+    assert len(everything) == 4 * LENGTH
+    steps = -(-len(everything) // 5)
+    assert len(seen) == 3 * steps
+    for first in range(0, 3 * steps, steps):
+        once = [one for step in seen[first : first + steps] for one in step]
+        assert sorted(once) == sorted(everything.tolist())
+
+
+def test_only_the_last_updates_are_kept(models):
+    learner = reusing(models, Reuse(memory=2))
+    found = [learner.update(episodes(first))['samples'] for first in (0, 2, 4)]
+    assert found == [2 * LENGTH, 4 * LENGTH, 4 * LENGTH]
+
+
+def test_returns_of_kept_samples_stay_what_they_were(models):
+    learner = reusing(models, Reuse(memory=2))
+    learner.update(episodes(0))
+    before = learner._memory[0].returns.clone()
+    learner.update(episodes(2))
+    torch.testing.assert_close(learner._memory[0].returns, before)
+
+
+def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
+    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
+    learner = alternatives.make_learner(replace(SETTING, learner='clipped_line'), *models)
+    assert type(learner) is Reinforce
+    assert (learner._config.passes, learner._config.baseline) == (4, 'line')
+    learner = alternatives.make_learner(SETTING, *models)
+    assert (learner._config.passes, learner._config.baseline) == (1, 'none')
+
+
+def test_one_pass_without_memory_is_the_papers_way(models):
+    one, other = reusing(models, Reuse(), batch=5), Reinforce(*arguments(models, batch=5))
+    for first in (0, 2):
+        one.update(episodes(first))
+        other.update(episodes(first))
+    torch.testing.assert_close(weights(one.policy), weights(other.policy))
+
+
+def test_a_critic_expects_before_it_learns():
+    given = kept(40, returns=torch.full((40,), 5.0))
+    critic, other = Critic(), Critic()
+    first = critic.expected(given)
+    torch.testing.assert_close(first, other.expected(kept(40, returns=torch.zeros(40))))
+    assert (critic.expected(given) - 5).abs().mean() < (first - 5).abs().mean()
+
+
+def test_the_first_crossing_is_between_two_points():
+    assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.7) == pytest.approx(60)
+    assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.4) == 0
+    assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.9) == math.inf
+
+
+def test_what_some_seeds_never_reach_has_no_upper_end():
+    runs = [[0.0, 0.9], [0.0, 0.5]]
+    mean, low, high = needed([0, 100], runs, [0.7, 0.7])
+    assert mean == pytest.approx(100)
+    assert low == pytest.approx(100 * 0.7 / 0.9)
+    assert high == math.inf
+
+
+def test_samples_of_another_temperature_are_not_used_again(models, monkeypatch):
+    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
+    with pytest.raises(ValueError, match='temperature: expected 1'):
+        alternatives.make_learner(replace(SETTING, learner='replay', temperature=0.7), *models)
+
+
+def test_a_follower_moves_its_share_of_the_way(models):
+    follower, leader = deepcopy(models[0]), deepcopy(models[1])
+    start = weights(follower)
+    follow(follower, leader, 0.25)
+    torch.testing.assert_close(weights(follower), start + 0.25 * (weights(leader) - start))
+
+
+def test_what_acts_moves_behind_what_learns(models):
+    policy, *others = arguments(models)
+    learner, start = Averaged(policy, *others, share=0.5), weights(policy)
+    learner.update(episodes(0))
+    assert not torch.equal(weights(policy), start)
+    torch.testing.assert_close(weights(policy), (start + weights(learner.policy)) / 2)

@@ -1,0 +1,103 @@
+"""gym-pusht as a world, and its scripted demonstrator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_core.embodiment import load_embodiment
+from efm_core.observation import observe
+from efm_sim.gym.pusht import away, corners, PushTConfig, PushTDemonstrator, try_out
+from efm_sim.gym.world import load_world
+import numpy as np
+import pytest
+
+PATH = Path(__file__).resolve().parents[4] / 'config' / 'embodiments' / 'pusht.yaml'
+UP = np.pi / 2
+
+
+@pytest.fixture(scope='module')
+def world():
+    made = load_world(PATH)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope='module')
+def demonstrator():
+    return PushTDemonstrator(PushTConfig(noise=0.0))
+
+
+def test_a_step_moves_the_pusher_by_what_is_asked_and_none_leaves_it_where_it_is(world):
+    world.reset(3)
+    first, before = world.render(), world.information['pos_agent']
+    for _ in range(3):
+        world.step(np.float32([0, 60]))
+    moved = world.information['pos_agent'] - before
+    assert moved[0] == pytest.approx(0, abs=1e-6)
+    assert 30 < moved[1] < 180
+    assert (first != world.render()).any()
+    for _ in range(6):  # it comes to rest
+        world.step(np.zeros(2))
+    still = world.information['pos_agent']
+    world.step(np.zeros(2))
+    np.testing.assert_allclose(world.information['pos_agent'], still, atol=0.5)
+
+
+def test_success_is_the_coverage_that_the_file_asks_for(world):
+    world.reset(0)
+    assert not world.success()
+    inner = world._environment.unwrapped
+    for offset, done in ((0.0, True), (4.0, True), (40.0, False), (0.0, True)):
+        inner.block.angle = np.pi / 4
+        inner.block.position = (256.0 + offset, 256.0)
+        inner.space.reindex_shapes_for_body(inner.block)
+        world._moment = type(world._moment)(world._moment.observation, world.information)
+        world.step(np.zeros(2))
+        assert world.success() is done
+        assert (world.information['coverage'] >= 0.8) is done
+
+
+def test_the_policy_sees_64_pixels_of_it(world):
+    assert observe(world.render(), load_embodiment(PATH)).shape == (64, 64, 3)
+
+
+def test_corners_are_where_they_are_by_hand():
+    found = corners(np.array([100.0, 200.0, UP]))
+    np.testing.assert_allclose(found[0], [100, 140], atol=1e-9)
+    np.testing.assert_allclose(found[4], [-20, 215], atol=1e-9)
+    assert away(np.array([3.0, 4.0, 0.5]), np.array([0.0, 0.0, 0.5])) == pytest.approx(5)
+
+
+def test_a_push_in_the_middle_moves_the_tee_straight_and_one_beside_it_turns_it():
+    pushes = try_out()
+    below = (pushes.starts[:, 1] < 0) & (pushes.headings[:, 1] > 0.999)
+    order = pushes.starts[below, 0].argsort()
+    turned = pushes.moved[below][order, 5, 2]
+    assert turned[0] < -0.1 < 0.1 < turned[-1] or turned[-1] < -0.1 < 0.1 < turned[0]
+    straight = np.abs(turned).argmin()
+    assert pushes.moved[below][order][straight, 5, 1] == pytest.approx(30, abs=4)
+
+
+def test_it_reaches_most_goals_within_the_time_limit(world, demonstrator):
+    limit, reached = load_embodiment(PATH).episode.max_steps, []
+    for seed in range(6):
+        world.reset(seed)
+        demonstrator.begin(seed)
+        for _ in range(limit):
+            if world.success():
+                break
+            world.step(demonstrator.act(world.positions()))
+        reached.append(world.success())
+    assert sum(reached) >= 4
+
+
+def test_its_noise_follows_from_the_seed(world):
+    world.reset(1)
+    teacher = PushTDemonstrator()
+    actions = []
+    for seed in (1, 2, 1):
+        teacher.begin(seed)
+        actions.append(teacher.act(world.positions()))
+    np.testing.assert_array_equal(actions[0], actions[2])
+    assert (actions[0] != actions[1]).any()
+    assert np.abs(actions).max() <= 60

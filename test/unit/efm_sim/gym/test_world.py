@@ -1,0 +1,344 @@
+"""Gymnasium environments as worlds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efm_core.embodiment import ActionSpace, Camera, Embodiment, load_embodiment, load_simulation
+from efm_core.episode import Kind, Outcome
+from efm_sim.gym.config import EnvironmentConfig
+from efm_sim.gym.world import GymnasiumWorld, load_world
+from efm_sim.rollout import Runner, ScriptedAction
+from efm_sim.table.config import TableConfig
+from efm_sim.table.world import Table
+import gymnasium
+from gymnasium import spaces
+import numpy as np
+import pytest
+
+SENTENCE = 'go to the right'
+NAME = 'efm_test/Line-v0'
+SIZE = 16
+
+
+class Line(gymnasium.Env):
+    """A dot on a line, 0 to 4; it ends beyond 3."""
+
+    metadata = {'render_modes': ['rgb_array'], 'render_fps': 10}  # noqa: RUF012
+    action_space = spaces.Box(np.float32([-1, -2]), np.float32([1, 2]))
+
+    def __init__(
+        self, render_mode=None, as_dict=False, action_space=None, breaks_at=-1, blind=False
+    ):
+        self.render_mode, self._as_dict, self._breaks_at = render_mode, as_dict, breaks_at
+        self._blind = blind
+        self.action_space = action_space or self.action_space
+        picture = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.observation_space = spaces.Dict({'pixels': picture}) if as_dict else picture
+        self.closed, self.given = False, []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = float(self.np_random.uniform(0, 1))
+        self.given.clear()
+        return self._observe(), {'place': [self.place, 0.0], 'asked': SENTENCE}
+
+    def step(self, action):
+        if len(self.given) == self._breaks_at:
+            raise ZeroDivisionError('the motor is on fire')
+        self.given.append(np.array(action))
+        self.place = float(np.clip(self.place + action[0], 0, 4))
+        facts = {'place': [self.place, 0.0], 'share': self.place / 4, 'word': 'far'}
+        return self._observe(), self.place, self.place > 3, False, facts
+
+    def render(self):
+        return None if self._blind else self._draw()
+
+    def close(self):
+        self.closed = True
+
+    def _draw(self):
+        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+        picture[:, int(self.place * 3)] = 255
+        return picture
+
+    def _observe(self):
+        return {'pixels': self._draw()} if self._as_dict else self._draw()
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    gymnasium.register(NAME, entry_point=Line, max_episode_steps=2)
+    yield
+    del gymnasium.registry[NAME]
+
+
+ROBOT = Embodiment(
+    name='dot',
+    cameras=(Camera('eye', 'image', SIZE, SIZE),),
+    observation_size=(SIZE, SIZE),
+    action=ActionSpace(('x', 'y'), 'm', (-1.0, -2.0), (1.0, 2.0)),
+)
+
+
+def line(robot=ROBOT, **fields) -> GymnasiumWorld:
+    known = {'id': NAME, 'instruction': SENTENCE}
+    return GymnasiumWorld(EnvironmentConfig(**{**known, **fields}), robot)
+
+
+def with_action(low, high) -> Embodiment:
+    names = tuple('abc'[: len(low)])
+    return replace(ROBOT, action=ActionSpace(names, 'm', tuple(low), tuple(high)))
+
+
+def walk(world, *steps):
+    return [(world.step(np.array([step, 0.0])), world.success())[1] for step in steps]
+
+
+def given(world):
+    """Return the actions that reached the environment since the last reset."""
+    return np.array(world._environment.unwrapped.given)
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'as_dict'),
+    [('render', False), ('observation', False), ('observation.pixels', True)],
+)
+def test_the_picture_is_what_the_environment_shows_wherever_it_is(pixels, as_dict):
+    world = line(pixels=pixels, kwargs={'as_dict': as_dict})
+    world.reset(0)
+    before = world.render()
+    walk(world, 1.0)
+    assert before.shape == (SIZE, SIZE, 3)
+    assert int(world.render().argmax(axis=1)[0, 0]) - int(before.argmax(axis=1)[0, 0]) == 3
+    assert before.argmax(axis=1)[0, 0] < 3  # the former picture is still what it was
+
+
+def test_the_same_seed_brings_the_same_scene():
+    world = line()
+    places = []
+    for seed in (1, 2, 1):
+        world.reset(seed)
+        places.append(world.information['place'][0])
+    assert places[0] == places[2] != places[1]
+
+
+def test_positions_are_those_that_the_file_names():
+    assert line().positions() == {}
+    world = line(positions={'walker': 'info.place', 'worth': 'reward'})
+    world.reset(4)
+    walk(world, 1.0)
+    found = world.positions()
+    assert list(found) == ['walker', 'worth']
+    np.testing.assert_array_equal(found['walker'], [*world.information['place'], 0])
+    np.testing.assert_array_equal(found['worth'], [world._moment.reward, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ('place', 'match'),
+    [
+        ('info.nowhere', 'nowhere'),
+        ('observation', 'expected one to three numbers'),
+    ],
+)
+def test_positions_that_are_not_there_are_missed_at_once(place, match):
+    with pytest.raises(ValueError, match=match):
+        line(pixels='observation', positions={'walker': place})
+
+
+@pytest.mark.parametrize(
+    ('fields', 'expected'),
+    [
+        ({'success': 'terminated'}, [False, False, False, True]),
+        ({'success': 'reward', 'success_at': 1.9}, [False, True, True, True]),
+        ({'success': 'info.share', 'success_at': 0.7}, [False, False, True, True]),
+    ],
+)
+def test_success_is_what_the_file_says(fields, expected):
+    world = line(**fields)
+    world.reset(4)
+    assert not world.success()
+    assert 0.9 < world.information['place'][0] < 1
+    assert walk(world, 0, 1, 1, 1) == expected
+
+
+def test_the_environments_own_time_limit_ends_nothing_and_its_end_stands_still():
+    world = line()
+    world.reset(0)
+    assert walk(world, *[0.0] * 5, 1, 1, 1, 0, -1)[-3:] == [True] * 3
+    assert len(given(world)) == 8
+    world.reset(0)
+    assert not world.success()
+
+
+def test_one_action_may_be_several_steps_and_none_after_the_end():
+    world = line(repeat=2)
+    world.reset(0)
+    walk(world, 1.0)
+    assert len(given(world)) == 2
+    assert walk(world, 1.0, 0.0) == [True, True]
+    assert len(given(world)) <= 4
+
+
+def test_bounds_may_be_mapped():
+    world = line(with_action((0, 0), (10, 10)), action='affine')
+    world.reset(0)
+    world.step(np.array([5.0, 7.5]))
+    world.step(np.array([20.0, 0.0]))
+    np.testing.assert_allclose(given(world), [[0, 1], [1, -2]])
+    assert given(world).dtype == np.float32
+
+
+def test_an_action_may_be_added_to_a_position():
+    world = line(with_action((-9, -9), (9, 9)), relative_to='info.place')
+    world.reset(0)
+    start = world.information['place'][0]
+    world.step(np.array([-0.25, 0.5]))
+    np.testing.assert_allclose(given(world), [[start - 0.25, 0.5]], rtol=1e-6)
+
+
+def test_the_sentence_may_come_from_the_environment():
+    world = line(instruction='', instruction_from='info.asked')
+    assert world.instruction == SENTENCE
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'success': 'info.score'}, ["'score'", 'place, share, word']),
+        ({'success': 'info.word'}, ['info.word', "'far'"]),
+        ({'success': 'luck'}, ['luck', 'observation, info, reward or terminated']),
+        ({'pixels': 'observation.pixels'}, ["'pixels'", 'ndarray']),
+        ({'pixels': 'info.share'}, ['info.share', 'uint8', 'float64']),
+        ({'instruction': '', 'instruction_from': 'info.place'}, ['info.place', 'a sentence']),
+        ({'relative_to': 'info.home'}, ["'home'", 'place']),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_first_episode(fields, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are what is tested
+        line(**fields)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_an_environment_without_pixels_is_refused():
+    with pytest.raises(ValueError, match='render: expected a picture, got None'):
+        line(kwargs={'blind': True})
+
+
+def test_another_size_of_picture_is_refused_with_both():
+    robot = replace(ROBOT, cameras=(Camera('eye', 'image', 20, 20),))
+    with pytest.raises(ValueError, match=r'\(20, 20, 3\), got \(16, 16, 3\)'):
+        line(robot)
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'words'),
+    [
+        ((-1, -1), (1, 1), ['(-1, -1) to (1, 1)', '[-1.0, -2.0] to [1.0, 2.0]', 'affine']),
+        ((-1,), (1,), ['1 values (a)', 'Box([-1. -2.], [1. 2.], (2,), float32)']),
+        ((-1, -2, -1), (1, 2, 1), ['3 values (a, b, c)', '(2,)']),
+    ],
+)
+def test_other_actions_are_refused_with_both(low, high, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are what is tested
+        line(with_action(low, high))
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ('space', 'action', 'words'),
+    [
+        (spaces.Discrete(3), 'same', 'expected a Box .* got Discrete'),
+        (spaces.Box(-np.inf, np.inf, (2,)), 'affine', 'finite bounds'),
+    ],
+)
+def test_actions_that_cannot_be_mapped_are_refused(space, action, words):
+    with pytest.raises(ValueError, match=words):
+        line(action=action, kwargs={'action_space': space})
+
+
+def test_a_fault_of_the_environment_names_it():
+    with pytest.raises(RuntimeError, match='Line-v0: step failed: ZeroDivisionError: the motor'):
+        line(kwargs={'breaks_at': 0})
+    with pytest.raises(
+        RuntimeError, match=r"no_such:thing: make failed: ModuleNotFoundError: .*'no"
+    ):
+        line(id='no_such:thing')
+    with pytest.raises(RuntimeError, match=r'make failed: .*colour'):
+        line(kwargs={'colour': 'red'})
+
+
+def test_it_is_closed_when_it_is_refused_and_when_it_is_done_with():
+    world = line()
+    world.close()
+    assert world._environment.unwrapped.closed
+    made = []
+    gymnasium.register(
+        'efm_test/Kept-v0', entry_point=lambda **words: made.append(Line(**words)) or made[-1]
+    )
+    try:
+        with pytest.raises(ValueError, match='luck'):
+            line(id='efm_test/Kept-v0', success='luck')
+    finally:
+        del gymnasium.registry['efm_test/Kept-v0']
+    assert made[0].closed
+
+
+def test_the_file_needs_a_section_and_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match='either a sentence or instruction_from'):
+        EnvironmentConfig(id=NAME)
+    with pytest.raises(ValueError, match='id: expected'):
+        EnvironmentConfig(instruction=SENTENCE)
+    path = tmp_path / 'robot.yaml'
+    robot = 'name: dot\ncameras: [{name: eye, topic: image, height: 16, width: 16}]\n'
+    robot += 'observation_size: [16, 16]\n'
+    robot += 'action: {names: [x, y], unit: m, low: [-1, -2], high: [1, 2]}\n'
+    path.write_text(robot)
+    with pytest.raises(ValueError, match='a section `gymnasium`, got none'):
+        load_world(path)
+    contract = load_embodiment(path).hash
+    path.write_text(f'{robot}gymnasium: {{id: "{NAME}", instruction: {SENTENCE}}}\n')
+    assert load_simulation(path, EnvironmentConfig).instruction == SENTENCE
+    assert load_world(path).instruction == SENTENCE
+    assert load_embodiment(path).hash == contract
+    path.write_text(f'{robot}gymnasium: {{id: "{NAME}", instrution: {SENTENCE}}}\n')
+    with pytest.raises(ValueError, match="did you mean 'instruction'"):
+        load_world(path)
+
+
+def test_our_own_table_behind_gymnasium_is_still_our_table(embodiment):
+    config = EnvironmentConfig(
+        id='efm_sim:efm/Table-v0',
+        kwargs={'body': 'tool'},
+        pixels='observation.image',
+        success='info.success',
+        instruction_from='observation.instruction',
+    )
+    world, table = GymnasiumWorld(config, embodiment), Table(TableConfig(body='tool'))
+    world.reset(3)
+    table.reset(3)
+    for _ in range(3):
+        for one in (world, table):
+            one.step(np.float32([0.02, -0.01]))
+    np.testing.assert_array_equal(world.render(), table.render())
+    assert world.instruction == table.instruction
+    world.close()
+
+
+class GoRight:
+    """An actor for the runner."""
+
+    version = 0
+
+    def start(self, attempt):
+        assert attempt.world.instruction == SENTENCE
+
+    def act(self, attempts):
+        return [ScriptedAction(np.array([10, 5]), np.float32([1, 0])) for _ in attempts]
+
+
+def test_a_rollout_runs_in_it():
+    runner = Runner(ROBOT, GoRight(), None, Kind.EVALUATION, 9, lambda episode: None)
+    episodes = runner.run([line(), line()], range(3), 0)
+    assert [episode.outcome for episode in episodes] == [Outcome.SUCCESS] * 3
+    assert {len(episode) for episode in episodes} <= {3, 4}

@@ -85,15 +85,17 @@ def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
     from efm_core.observation import observe
     from efm_model.config import SessionConfig
     from efm_model.providers import Session
-    from efm_model.runtime import Eye, glimpses
+    from efm_model.runtime import FrameHistory, model_inputs
 
     robot = load_embodiment(folder / 'embodiment.yaml')
     session = Session(folder / 'policy.onnx', 'policy', SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
-    eye, picture = Eye(inputs['text'][0]), inputs['observations'][0, 1]
+    eye, picture = FrameHistory(inputs['text'][0]), inputs['observations'][0, 1]
 
     def call():
-        session.run({**glimpses([eye], observe(picture, robot)[None]), 'gumbel': inputs['gumbel']})
+        session.run(
+            {**model_inputs([eye], observe(picture, robot)[None]), 'gumbel': inputs['gumbel']}
+        )
 
     return call, {}
 

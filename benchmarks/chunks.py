@@ -67,9 +67,9 @@ def measure(folder: Path, passes: int) -> dict[str, dict[str, float]]:
 def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
     """Return each model with its file."""
     table, aloha = (load_embodiment(EMBODIMENTS / f'{n}.yaml') for n in ('table_arm', 'aloha'))
-    config = ModelConfig.for_embodiment(aloha, tower='scratch')
+    config = ModelConfig.for_embodiment(aloha, pretrained='none')
     found = {
-        'table, one action': (table, ModelConfig.for_embodiment(table, tower='scratch')),
+        'table, one action': (table, ModelConfig.for_embodiment(table, pretrained='none')),
         'aloha, 5 x 14 x 256': (aloha, config),
         'aloha, own weights': (aloha, replace(config, chunk=1)),
     }

@@ -84,7 +84,7 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
 def copy_run(run: Path, to: Path, start: str) -> int:
     """Copy what acts and learns, without the bags; return the version that acts."""
     number = 1 if start == 'stage_one' else 0
-    release = release_directory(GraphConfig(run=str(run), version=number))
+    release = release_directory(GraphConfig(run=str(run), policy_version=number))
     to.mkdir(parents=True)
     for part in PARTS[start]:
         source = run / part

@@ -16,14 +16,14 @@ import time
 
 from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, results_path
 from efm_bringup.processes import run_processes, to_command
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_core.observation import encode_png
 from efm_model.providers import Session
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_release.release import load_release
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
 import numpy as np
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        embodiment = load_embodiment(claim(str(run), ''))
+        embodiment = load_embodiment(open_run(str(run), ''))
         publish_untrained(run, embodiment)
         rounds = [
             measure_round(run, embodiment, options.episodes, number)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def publish_untrained(run: Path, embodiment) -> None:
-    """Publish a release with the shipped tower and heads of chance: as fast as a trained one."""
+    """Publish a release with the shipped encoder and heads of chance: as fast as a trained one."""
     from efm_model.export import export_policy, export_reward, parity
     from efm_model.network import new_model
     from efm_release.publish import publish
@@ -96,7 +96,7 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
         run=str(run),
         fleet=1,
         episodes=episodes,
-        folder=folder,
+        episodes_subdir=folder,
         text_encoder=str(ensure_text_encoder()),
     )
     results_path(config, EVALUATE).parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
     encoder = TextEncoder(ensure_text_encoder())
     policy, judge = (
         cls.load(path, encoder, embodiment)
-        for cls, path in ((Policy, files.policy), (Judge, files.reward))
+        for cls, path in ((Policy, files.policy), (RewardModel, files.reward))
     )
     table = Table(TableConfig())
     latencies, started = [], time.perf_counter()

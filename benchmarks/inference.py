@@ -20,9 +20,9 @@ from typing import Any
 
 from efm_bringup.graph import NodeSpec
 from efm_bringup.processes import domain_of_its_own, environment, to_command
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
-from efm_model.runtime import Eye, glimpses
+from efm_model.runtime import FrameHistory, model_inputs
 from efm_model.text import ensure_text_encoder, TextEncoder
 from figures import percentiles, ratio, spread, table
 import numpy as np
@@ -117,7 +117,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
     import torch
 
     torch.set_num_threads(1)
-    robot, encoder = load_embodiment(claim(str(folder), '')), TextEncoder(ensure_text_encoder())
+    robot, encoder = load_embodiment(open_run(str(folder), '')), TextEncoder(ensure_text_encoder())
     tables = [Table(TableConfig()) for _ in range(4)]
     episodes = demonstrate(tables, range(options.demonstrations), robot)
     held_out = max(1, len(episodes) // 4)
@@ -160,9 +160,10 @@ def inputs(episode, encoder: TextEncoder, robot) -> list[dict[str, np.ndarray]]:
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
     silence = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
-    eye = Eye(encoder.encode(episode.instruction))
+    eye = FrameHistory(encoder.encode(episode.instruction))
     return [
-        {**glimpses([eye], picture[None]), 'gumbel': silence} for picture in episode.observations
+        {**model_inputs([eye], picture[None]), 'gumbel': silence}
+        for picture in episode.observations
     ]
 
 

@@ -1,7 +1,7 @@
 """
 Both stages on gym-pusht in one process and one thread: pretrain, demonstrate, fine-tune, practise.
 
-Last line: one JSON object. The tower that ships knows the suite's table only, so one is made for
+Last line: one JSON object. The encoder that ships knows the suite's table only, so one is made for
 this world first, from labelled pictures of it.
 """
 
@@ -22,18 +22,18 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
 from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.torch_runtime import LiveRuntime, Sight
+from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import Labelled, learn_to_point
-from efm_model.network import CompactModel, save_tower
+from efm_model.network import CompactModel, save_grounding
 from efm_policy.policy import Policy
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_sim.gym.world import GymnasiumWorld, load_world
-from efm_sim.rollout import Attempt, rollout, Runner, ScriptedAction
+from efm_sim.rollout import rollout, Runner, RunningEpisode, ScriptedAction
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -55,13 +55,13 @@ class Teacher:
     def __init__(self, robot: Embodiment):
         self._tokeniser = ActionTokeniser(robot.action)
 
-    def start(self, attempt: Attempt) -> PushTDemonstrator:
+    def start(self, attempt: RunningEpisode) -> PushTDemonstrator:
         """Return a demonstrator that begins a new episode."""
         demonstrator = PushTDemonstrator()
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[Attempt]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
         """Return the next action of each attempt, as the policy could say it."""
         tokens = [
             self._tokeniser.encode(attempt.acting.act(attempt.world.positions()))
@@ -74,8 +74,8 @@ def main(words: list[str] | None = None) -> dict:
     """Run both stages for each seed; print lines for people, then the JSON line; return it."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default, text in (
-        ('pictures', 20000, 'labelled ones that the tower learns from'),
-        ('pointing', 3000, 'optimiser steps of the tower'),
+        ('pictures', 20000, 'labelled ones that the encoder learns from'),
+        ('pointing', 3000, 'optimiser steps of the encoder'),
         ('demonstrations', 2000, 'scenes that the demonstrator tries'),
         ('iterations', 12000, 'optimiser steps of stage 1'),
         ('hidden', 256, 'width of the heads'),
@@ -98,8 +98,8 @@ def main(words: list[str] | None = None) -> dict:
     worlds = [load_world(options.embodiment) for _ in range(WORLDS)]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     with tempfile.TemporaryDirectory() as folder:
-        tower = pretrain(options, robot, Path(folder))
-        figures = [run(options, robot, worlds, seed, tower) for seed in seeds]
+        grounding = pretrain(options, robot, Path(folder))
+        figures = [run(options, robot, worlds, seed, grounding) for seed in seeds]
     for world in worlds:
         world.close()
     found = {'options': {**vars(options), 'embodiment': options.embodiment.name}, 'seeds': figures}
@@ -108,7 +108,7 @@ def main(words: list[str] | None = None) -> dict:
 
 
 def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Path:
-    """Return the file of a tower that knows pusher and T; the same for every seed."""
+    """Return the file of an encoder that knows pusher and T; the same for every seed."""
     clock, camera = Clock(), robot.cameras[0]
     images, points = draw_pictures(options.pictures, 0, (camera.height, camera.width))
     seen = np.stack([observe(image, robot) for image in images])
@@ -116,9 +116,9 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     sentence = np.zeros(len(seen), np.int64)
     labelled = Labelled(seen, points, (simulation.instruction,), sentence)
     config = LabelledConfig(iterations=options.pointing)
-    tower, errors = learn_to_point(labelled, text_encoder(), config)
-    path = folder / 'tower.safetensors'
-    save_tower(tower, path, clock.note('pretraining', errors))
+    grounding, errors = learn_to_point(labelled, text_encoder(), config)
+    path = folder / 'grounding.safetensors'
+    save_grounding(grounding, path, clock.note('pretraining', errors))
     return path
 
 
@@ -127,13 +127,13 @@ def run(
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     seed: int,
-    tower: Path,
+    grounding: Path,
 ) -> dict:
     """Return what one seed gives, with the seconds of a core that each part took."""
     clock, figures = Clock(), {'seed': seed}
     made = demonstrate(robot, worlds, scenes(DEMONSTRATION, seed, options.demonstrations))
     figures['demonstrator'] = clock.note('demonstrations', rate(made))
-    policy, reward, figures['held_out'] = learn(made, robot, options, seed, tower)
+    policy, reward, figures['held_out'] = learn(made, robot, options, seed, grounding)
     clock.note('fine_tuning', figures['held_out'])
     evaluation = list(scenes(EVALUATION, seed, options.evaluations))
     before = evaluate(policy, reward, robot, worlds, evaluation)
@@ -198,18 +198,18 @@ def learn(
     robot: Embodiment,
     options: argparse.Namespace,
     seed: int,
-    tower: Path,
+    grounding: Path,
 ) -> tuple[CompactModel, CompactModel, dict]:
     """Return policy and reward model of stage 1, and its last losses on held-out episodes."""
     every = max(1, options.iterations // 20)
     config = SftConfig(
         iterations=options.iterations,
         validate_every=every,
-        tower_weights=str(tower),
-        hidden=options.hidden,
+        grounding_weights=str(grounding),
+        hidden_size=options.hidden_size,
         seed=seed,
     )
-    folder = tower.parent / f'sft_{seed}'
+    folder = grounding.parent / f'sft_{seed}'
     found = fine_tune(episodes, robot, text_encoder(), config, folder)
     policy, reward = (load_checkpoint(path, robot)[0] for path in (found.policy, found.reward))
     held_out = {
@@ -222,12 +222,12 @@ def learn(
 
 def players(
     policy: CompactModel, reward: CompactModel, robot: Embodiment, version: int
-) -> tuple[Policy, Judge]:
-    """Return policy and judge around the models as they are now; their frozen tower is one."""
-    encoder, sight = text_encoder(), Sight(policy)
+) -> tuple[Policy, RewardModel]:
+    """Return policy and judge around the models as they are now; their frozen encoder is one."""
+    encoder, sight = text_encoder(), FeatureCache(policy)
     return (
         Policy(LiveRuntime(policy, sight, version), encoder, robot),
-        Judge(LiveRuntime(reward, sight), encoder, robot),
+        RewardModel(LiveRuntime(reward, sight), encoder, robot),
     )
 
 

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         run = Path(folder)
-        embodiment = load_embodiment(claim(str(run), ''))
+        embodiment = load_embodiment(open_run(str(run), ''))
         publish_untrained(run, embodiment)
         tls = make_tls(run)
         words = {**SERVERS, 'batched, TLS': ('--certificate', tls[0], '--key', tls[1])}

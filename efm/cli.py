@@ -16,7 +16,7 @@ from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
 from efm_bringup.processes import ProcessConfig, run_graph
 from efm_bringup.progress import watching
-from efm_bringup.run import claim, RunConfig
+from efm_bringup.run import open_run, RunConfig
 from efm_core.config import add_arguments, from_arguments
 from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
 def graph_command(arguments: argparse.Namespace, console: Console) -> int:
     """Run a node graph until its fleet is done."""
     config, mode = from_arguments(GraphConfig, arguments), arguments.name
-    config = replace(config, embodiment=str(claim(config.run, config.embodiment)))
+    config = replace(config, embodiment=str(open_run(config.run, config.embodiment)))
     if mode != RECORD and not config.text_encoder:
         from efm_model.text import ensure_text_encoder
 
@@ -102,7 +102,7 @@ def graph_command(arguments: argparse.Namespace, console: Console) -> int:
     nodes = make_graph(mode, config)
     path = results_path(config, mode)
     path.parent.mkdir(parents=True, exist_ok=True)
-    logs = Path(config.run) / 'logs' / (config.folder or mode)
+    logs = Path(config.run) / 'logs' / (config.episodes_subdir or mode)
     with watching(TITLES[mode], path, config.episodes, mode == RECORD, console):
         processes = where_to_run(from_arguments(ProcessConfig, arguments), config.world)
         return run_graph(nodes, logs, config.log_level, processes)
@@ -123,7 +123,7 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
 
     run, kind = from_arguments(RunConfig, arguments), arguments.model
     config = from_arguments(SftConfig, arguments, STAGE_ONE[kind])
-    folder, embodiment = Path(run.run), claim(run.run, run.embodiment)
+    folder, embodiment = Path(run.run), open_run(run.run, run.embodiment)
     if kind == 'vlm':
         options = from_arguments(VlmConfig, arguments, VlmConfig())
         train_vlm(folder, embodiment, config, options, console)
@@ -137,7 +137,7 @@ def export_command(arguments: argparse.Namespace, console: Console) -> int:
     from efm.train import export
 
     run = from_arguments(RunConfig, arguments)
-    return 0 if export(Path(run.run), claim(run.run, run.embodiment), console) else 1
+    return 0 if export(Path(run.run), open_run(run.run, run.embodiment), console) else 1
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""A tower for another world from the command line, with a progress display."""
+"""An encoder for another world from the command line, with a progress display."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from efm_bringup.progress import Display
-from efm_bringup.run import claim, RunConfig
+from efm_bringup.run import open_run, RunConfig
 from efm_core.config import add_arguments, check, from_arguments, parameter
 from efm_core.embodiment import load_embodiment
 from efm_model.config import LabelledConfig
 from rich.console import Console
 
-TOWER = 'tower.safetensors'  # in a run
+GROUNDING = 'grounding.safetensors'  # in a run
 NATURE = 'Pretrained by `efm pretrain` on labelled pictures of one world.'
 
 
@@ -30,7 +30,7 @@ class PicturesChoice:
 
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line its verb."""
-    text = 'before stage 1, for a world of your own: a tower from labelled pictures'
+    text = 'before stage 1, for a world of your own: an encoder from labelled pictures'
     parser = verbs.add_parser('pretrain', help=text, description=text)
     for config in (RunConfig, PicturesChoice, LabelledConfig):
         add_arguments(parser, config)
@@ -38,13 +38,13 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
 
 
 def pretrain_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Learn a tower, write it and its card into the run."""
+    """Learn an encoder, write it and its card into the run."""
     run, choice, config = (
         from_arguments(kind, arguments) for kind in (RunConfig, PicturesChoice, LabelledConfig)
     )
-    embodiment = claim(run.run, run.embodiment)
+    embodiment = open_run(run.run, run.embodiment)
     path = pretrain(Path(run.run), embodiment, choice.pictures, config, console)
-    console.print(f'tower: {path}; `efm train` on this run begins from it', soft_wrap=True)
+    console.print(f'encoder: {path}; `efm train` on this run begins from it', soft_wrap=True)
     return 0
 
 
@@ -52,23 +52,25 @@ def pretrain(
     run: Path, embodiment_path: Path, pictures: str, config: LabelledConfig, console: Console
 ) -> Path:
     """
-    Write ``tower.safetensors`` and its card into ``run``; whole or not at all.
+    Write ``grounding.safetensors`` and its card into ``run``; whole or not at all.
 
-    :raises FileExistsError: when the run has a tower.
+    :raises FileExistsError: when the run has an encoder.
     :raises FileNotFoundError, ValueError: as ``load_labelled``.
     """
     from efm_model.labelled import learn_to_point, load_labelled
-    from efm_model.network import save_tower
+    from efm_model.network import save_grounding
     from efm_model.text import ensure_text_encoder, TextEncoder
     import torch
 
-    path = run / TOWER
+    path = run / GROUNDING
     if path.exists():
-        raise FileExistsError(f'run: expected one without a tower, got {path}; take a new --run')
+        raise FileExistsError(
+            f'run: expected one without an encoder, got {path}; take a new --run'
+        )
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     labelled = load_labelled(pictures, load_embodiment(embodiment_path))
     with Display('pointing', config.iterations, 'steps', console) as display:
-        tower, measured = learn_to_point(
+        grounding, measured = learn_to_point(
             labelled,
             TextEncoder(ensure_text_encoder()),
             config,
@@ -76,7 +78,7 @@ def pretrain(
         )
     card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
     card |= {'errors_percent_of_picture': measured}
-    save_tower(tower, path, card)
+    save_grounding(grounding, path, card)
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import signal
 import threading
 
-from efm_bringup.run import claim, RunConfig
+from efm_bringup.run import open_run, RunConfig
 from efm_core.config import add_arguments, check, from_arguments, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_model.config import PROVIDER_TEXT, PROVIDERS
@@ -55,7 +55,7 @@ def serve_command(arguments: argparse.Namespace, console: Console) -> int:
     from efm_policy.serving.server import PolicyServer
 
     run, choice = (from_arguments(config, arguments) for config in (RunConfig, ServeConfig))
-    embodiment = load_embodiment(claim(run.run, run.embodiment))
+    embodiment = load_embodiment(open_run(run.run, run.embodiment))
     policy, newer = find_policy(Path(run.run), choice, embodiment)
     server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy)
     over = threading.Event()

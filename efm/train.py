@@ -7,7 +7,7 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from efm.pretrain import TOWER
+from efm.pretrain import GROUNDING
 from efm_bringup.progress import Display
 from efm_bringup.run import find_embodiment
 from efm_core.config import check, parameter
@@ -65,7 +65,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     Learn from the run's demonstrations; write its checkpoints and release 1.
 
     A run is fine-tuned once. If that was cut short, it starts again; if only the release is
-    missing, that is made. A run that `efm pretrain` gave a tower begins from that.
+    missing, that is made. A run that `efm pretrain` gave an encoder begins from that.
 
     :raises FileExistsError: when the run is fine-tuned already.
     :raises ValueError: when there are too few demonstrations or a bag is torn.
@@ -93,16 +93,16 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
 def choose_tower(
     run: Path, embodiment: Embodiment, config: SftConfig, console: Console
 ) -> SftConfig:
-    """Return ``config`` with the run's own tower if it has one; say what is begun from."""
-    if config.tower == 'scratch' or config.tower_weights:
+    """Return ``config`` with the run's own encoder if it has one; say what is begun from."""
+    if config.pretrained == 'none' or config.grounding_weights:
         return config
-    own = run / TOWER
+    own = run / GROUNDING
     if own.is_file():
-        console.print(f'tower: {own}', soft_wrap=True)
-        return replace(config, tower_weights=str(own))
+        console.print(f'encoder: {own}', soft_wrap=True)
+        return replace(config, grounding_weights=str(own))
     if embodiment.hash != load_embodiment(find_embodiment('')).hash:
         console.print(
-            'tower: the one that ships, which knows the simulated table only; '
+            'encoder: the one that ships, which knows the simulated table only; '
             'for another world make one with `efm pretrain` first',
             soft_wrap=True,
         )

@@ -45,8 +45,10 @@ class GraphConfig:
         0,
         100000,
     )
-    folder: str = parameter('', 'Folder of the bags in the run; empty for the kind of episode')
-    version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)
+    episodes_subdir: str = parameter(
+        '', 'Folder of the bags in the run; empty for the kind of episode'
+    )
+    policy_version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)
     preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
     text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
     server: str = parameter(
@@ -55,7 +57,7 @@ class GraphConfig:
     server_ca: str = parameter(
         '', "PEM file that the server's certificate is checked against; empty only on its own host"
     )
-    tokens: str = parameter(
+    auth_tokens: str = parameter(
         '', "Folder with a file for each robot, named for it, that holds the robot's token"
     )
     namespace: str = parameter('', 'Namespace of the whole fleet; robots are in it as robot_0 ...')

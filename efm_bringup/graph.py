@@ -69,7 +69,7 @@ def node_environment() -> dict[str, str]:
 
 def results_path(config: GraphConfig, mode: str) -> Path:
     """Return the file that gets one line per episode."""
-    return Path(config.run) / 'results' / f'{config.folder or KINDS[mode]}.jsonl'
+    return Path(config.run) / 'results' / f'{config.episodes_subdir or KINDS[mode]}.jsonl'
 
 
 def release_directory(config: GraphConfig) -> Path:
@@ -80,12 +80,12 @@ def release_directory(config: GraphConfig) -> Path:
     """
     folder = Path(config.run).absolute() / 'releases'
     found = sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
-    if config.version:
-        found = [path for path in found if int(path.name) == config.version]
+    if config.policy_version:
+        found = [path for path in found if int(path.name) == config.policy_version]
     if not found:
         raise FileNotFoundError(
-            f'release: expected version {config.version or "1 or newer"} in {folder}, got none; '
-            'make one with `efm train`'
+            f'release: expected version {config.policy_version or "1 or newer"} in {folder}, '
+            'got none; make one with `efm train`'
         )
     return found[-1]
 
@@ -99,9 +99,10 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     :raises ValueError: when nobody could demonstrate in this world, the trainer would look for the
         bags elsewhere, or the file of parameters is none.
     """
-    if mode == PRACTICE and config.folder not in ('', KINDS[PRACTICE]):
+    if mode == PRACTICE and config.episodes_subdir not in ('', KINDS[PRACTICE]):
         raise ValueError(
-            f'folder: expected none, since the trainer reads {KINDS[mode]}, got {config.folder}'
+            f'episodes_subdir: expected none, since the trainer reads {KINDS[mode]}, '
+            f'got {config.episodes_subdir}'
         )
     robots = [f'robot_{index}' for index in range(config.fleet)]
     of_a_robot = nodes_of_a_robot(mode, config)
@@ -235,7 +236,7 @@ def _remote(mode: str, config: GraphConfig, robot: str) -> dict[str, Any]:
         **_paced(mode, config),
         'server': config.server,
         'server_ca': config.server_ca,
-        'token': str(Path(config.tokens).absolute() / robot) if config.tokens else '',
+        'token': str(Path(config.auth_tokens).absolute() / robot) if config.auth_tokens else '',
         'robot': robot,
     }
 
@@ -246,18 +247,18 @@ def _server(mode: str, config: GraphConfig) -> dict[str, Any]:
 
 
 def _supervisor(mode: str, config: GraphConfig) -> dict[str, Any]:
-    own = {'judged': mode != RECORD, 'detector_ends': mode != EVALUATE}
+    own = {'reward_enabled': mode != RECORD, 'detector_ends_episode': mode != EVALUATE}
     return {**_paced(mode, config), **own}
 
 
 def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
         **_paced(mode, config),
-        'spool': str(Path(config.run).absolute() / 'episodes'),
-        'folder': config.folder,
-        'judged': mode != RECORD,
-        'simulated': config.world != 'real',
-        'past': mode != RECORD or config.source != 'other',
+        'episodes_dir': str(Path(config.run).absolute() / 'episodes'),
+        'episodes_subdir': config.episodes_subdir,
+        'reward_enabled': mode != RECORD,
+        'require_world_state': config.world != 'real',
+        'receive_history': mode != RECORD or config.source != 'other',
     }
 
 
@@ -282,8 +283,8 @@ def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
         'max_steps': config.max_steps,
         'only_successes': mode == RECORD,
         'seed': config.seed,
-        'policy_version': config.version,
-        'trained': mode == PRACTICE,
+        'policy_version': config.policy_version,
+        'wait_for_trainer': mode == PRACTICE,
         **(PATIENCE_S if by_hand else {}),
     }
 

@@ -15,7 +15,7 @@ from efm_bringup.graph import (
     RESPAWN_DELAY_S,
     results_path,
 )
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from efm_core.config import check, parameter
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
@@ -86,7 +86,7 @@ def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
 def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
     """Return the graph's config, of a run that is on disk."""
     config = to_config(GraphConfig, _words(context, GraphConfig))
-    config = dataclasses.replace(config, embodiment=str(claim(config.run, config.embodiment)))
+    config = dataclasses.replace(config, embodiment=str(open_run(config.run, config.embodiment)))
     results_path(config, mode).parent.mkdir(parents=True, exist_ok=True)
     return config
 

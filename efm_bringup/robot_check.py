@@ -122,7 +122,7 @@ def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
         )
         return
     limits = command.limits
-    ends = zip(command.joints, limits.position_low, limits.position_high, strict=False)
+    ends = zip(command.joints, limits.position_min, limits.position_max, strict=False)
     for joint, low, high in ends:
         if not low <= found[joint] <= high:
             yield Finding(
@@ -158,7 +158,7 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
             f'expected {limit_s} s at most, got {got}',
             'see that joint_states reach robot_state_publisher, and that clocks agree',
         )
-    low, high = command.limits.box_low, command.limits.box_high
+    low, high = command.limits.workspace_min, command.limits.workspace_max
     if low and not (np.all(pose[:3] >= low) and np.all(pose[:3] <= high)):
         yield Finding(
             FAULT,

@@ -30,7 +30,7 @@ def find_embodiment(path: str) -> Path:
     return share('config/embodiments/table_arm.yaml')
 
 
-def claim(run: str, embodiment: str) -> Path:
+def open_run(run: str, embodiment: str) -> Path:
     """
     Make the run's directory and put the embodiment into it; return the copy.
 

@@ -55,9 +55,9 @@ class Limits:
     """
     What no command may exceed; empty or zero for no limit.
 
-    :param position_low: smallest position per joint [rad or m].
+    :param position_min: smallest position per joint [rad or m].
     :param velocity: largest speed per joint [rad/s or m/s].
-    :param box_low: smallest x, y, z of the tool in the command's frame [m].
+    :param workspace_min: smallest x, y, z of the tool in the command's frame [m].
     :param linear_velocity: largest speed of the tool [m/s].
     :param angular_velocity: largest turning speed of the tool [rad/s].
     :param lead: farthest that a commanded position may be from the measured one [rad or m].
@@ -65,15 +65,15 @@ class Limits:
         to it. A command that is too fast or leads too far is always refused.
     """
 
-    position_low: tuple[float, ...] = ()
-    position_high: tuple[float, ...] = ()
+    position_min: tuple[float, ...] = ()
+    position_max: tuple[float, ...] = ()
     velocity: tuple[float, ...] = ()
-    box_low: tuple[float, ...] = ()
-    box_high: tuple[float, ...] = ()
+    workspace_min: tuple[float, ...] = ()
+    workspace_max: tuple[float, ...] = ()
     linear_velocity: float = 0.0
     angular_velocity: float = 0.0
-    lead: float = 0.0
-    beyond: str = 'refuse'
+    max_following_error: float = 0.0
+    on_violation: str = 'refuse'
 
     def __post_init__(self):
         """
@@ -83,15 +83,25 @@ class Limits:
         """
         for name in ('position', 'box'):
             _check_range(name, getattr(self, f'{name}_low'), getattr(self, f'{name}_high'))
-        expect(len(self.box_low) in (0, 3), 'limits.box_low', 'x, y, z', self.box_low)
-        speeds = (*self.velocity, self.linear_velocity, self.angular_velocity, self.lead)
+        expect(
+            len(self.workspace_min) in (0, 3),
+            'limits.workspace_min',
+            'x, y, z',
+            self.workspace_min,
+        )
+        speeds = (
+            *self.velocity,
+            self.linear_velocity,
+            self.angular_velocity,
+            self.max_following_error,
+        )
         expect(
             all(0 <= speed < math.inf for speed in speeds) and all(self.velocity),
             'limits',
             'speeds and lead above zero',
             speeds,
         )
-        _choose('limits.beyond', self.beyond, ('refuse', 'clamp'))
+        _choose('limits.on_violation', self.on_violation, ('refuse', 'clamp'))
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ class Command:
         expect(self.type == expected, f'command.type of {self.controller}', expected, self.type)
         expect(self.state_timeout_s > 0, 'command.state_timeout_s', 'more', self.state_timeout_s)
         expect(self.horizon_s >= 0, 'command.horizon_s', 'zero or more', self.horizon_s)
-        if self.is_plain:
+        if self.is_planar_displacement:
             more = self.later_fields().keys() - {'topic'}
             expect(not more, f'command of {DISPLACEMENT}', 'type, frame and topic', sorted(more))
         else:
@@ -183,7 +193,7 @@ class Command:
             self._check_joints() if self.drives_joints else self._check_tool()
 
     @property
-    def is_plain(self) -> bool:
+    def is_planar_displacement(self) -> bool:
         """Whether this is the planar displacement of the simulated table."""
         return self.controller == DISPLACEMENT
 
@@ -200,7 +210,9 @@ class Command:
     @property
     def needs_pose(self) -> bool:
         """Whether a command depends on where the tool is."""
-        return self.numbers == 'pose' or (self.numbers == 'twist' and bool(self.limits.box_low))
+        return self.numbers == 'pose' or (
+            self.numbers == 'twist' and bool(self.limits.workspace_min)
+        )
 
     @property
     def arm_axes(self) -> tuple[str, ...]:
@@ -227,7 +239,7 @@ class Command:
 
         :raises ValueError: when the lengths differ, or the gripper's range is left.
         """
-        if self.is_plain:
+        if self.is_planar_displacement:
             return
         expect(len(self.axes) == len(names), 'command.axes', f'one for each of {names}', self.axes)
         for axis, smallest, largest in zip(self.axes, low, high, strict=True):
@@ -252,7 +264,7 @@ class Command:
     def _check_joints(self) -> None:
         unique = bool(self.joints) and len(set(self.joints)) == len(self.joints)
         expect(unique, 'command.joints', "the driver's joints, each once", self.joints)
-        for name in ('position_low', 'position_high', 'velocity'):
+        for name in ('position_min', 'position_max', 'velocity'):
             values = getattr(self.limits, name)
             wanted = f'one for each of {len(self.joints)} joints'
             expect(len(values) == len(self.joints), f'limits.{name}', wanted, values)
@@ -264,7 +276,12 @@ class Command:
         if turns:
             expect(limits.angular_velocity > 0, 'limits.angular_velocity', 'more than zero', 0)
         if self.numbers == 'pose':
-            expect(bool(limits.box_low), 'limits.box_low', 'x, y, z for poses', limits.box_low)
+            expect(
+                bool(limits.workspace_min),
+                'limits.workspace_min',
+                'x, y, z for poses',
+                limits.workspace_min,
+            )
             relative = self.mode == 'delta' or not turns
             expect(relative, 'command.mode', 'delta where the tool turns', self.mode)
         if self.needs_pose:

@@ -49,14 +49,14 @@ def to_image(message: Any) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., CHANNEL_ORDER[message.encoding]])
 
 
-def to_rows(message: Any) -> int:
+def to_chunk_steps(message: Any) -> int:
     """Return how many control steps an ``Action`` is for; older bags know only one."""
     return max(1, getattr(message, 'rows', 1))
 
 
 def to_period(message: Any) -> int:
     """Return the time from one row of an ``Action`` to the next [ns]; 0 for a single one."""
-    return to_ns(message.period) if to_rows(message) > 1 else 0
+    return to_ns(message.period) if to_chunk_steps(message) > 1 else 0
 
 
 def to_tokens(message: Any) -> np.ndarray:
@@ -72,7 +72,7 @@ def to_values(message: Any) -> np.ndarray:
 
     :raises ValueError: when the rows are not of one length.
     """
-    values, rows = np.asarray(message.values, np.float32), to_rows(message)
+    values, rows = np.asarray(message.values, np.float32), to_chunk_steps(message)
     if rows == 1:
         return values
     if len(values) % rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Attempt:
+class ObservationMatcher:
     """
     Matches pictures to the running episode by their stamps.
 

@@ -8,7 +8,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
 from efm_core.messages import to_stamp
-from efm_core.observation_matcher import Attempt
+from efm_core.observation_matcher import ObservationMatcher
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode
 from efm_interfaces.msg import EpisodeEvent
@@ -32,7 +32,7 @@ class EpisodicNode(ManagedNode):
         """
         self.embodiment = embodiment
         decision_ns = 0 if every else embodiment.decision_ns
-        self.attempt = Attempt(decision_ns, embodiment.period_ns)
+        self.attempt = ObservationMatcher(decision_ns, embodiment.period_ns)
         self.health = Health(self)
         self._said_stamp, self._said = 0, []
         camera = embodiment.cameras[0]

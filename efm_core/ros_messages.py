@@ -80,7 +80,7 @@ def from_action(
     )
 
 
-def from_judgement(
+def from_steps_to_go(
     probabilities: np.ndarray, steps_to_go: float, success: bool, stamp: int, **fields: Any
 ) -> StepsToGo:
     """Return a ``StepsToGo``; ``probabilities`` ``(bins,)`` float32, ``steps_to_go`` in steps."""

@@ -114,7 +114,7 @@ TABLE = (
 )
 
 # A world that waits is the suite's own, and so is what is said to it: nothing of it may be lost.
-KEPT_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
+DURABLE_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
 
 # Of the robot, in no namespace: tf2_msgs/msg/TFMessage.
 TF, TF_STATIC = '/tf', '/tf_static'
@@ -130,9 +130,9 @@ PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
 )  # services, std_srvs/srv/Trigger
 
 
-def is_kept(topic: Topic, lockstep: bool) -> bool:
+def is_durable(topic: Topic, lockstep: bool) -> bool:
     """Return whether the senders of a row keep what they said, for a recorder that hears late."""
-    return topic.qos == KEPT or (lockstep and topic in KEPT_IN_LOCKSTEP)
+    return topic.qos == KEPT or (lockstep and topic in DURABLE_IN_LOCKSTEP)
 
 
 def command_topic(command: Command) -> Topic:

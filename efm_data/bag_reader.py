@@ -60,7 +60,7 @@ def find_bags(folder: str | Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
 
 
-def read_recording(bag: Path, image: str) -> Recording:
+def read_bag(bag: Path, image: str) -> Recording:
     """
     Return the messages of a bag, decoded.
 

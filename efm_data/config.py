@@ -14,23 +14,23 @@ class RecorderConfig:
     embodiment: str = parameter(
         '', "YAML file of the embodiment, for what its driver takes; empty for the table's"
     )
-    spool: str = parameter('spool', 'Folder that gets one sub-folder per kind of episode')
-    folder: str = parameter('', 'Name of that sub-folder, if not the kind of the episode')
+    episodes_dir: str = parameter('spool', 'Folder that gets one sub-folder per kind of episode')
+    episodes_subdir: str = parameter('', 'Name of that sub-folder, if not the kind of the episode')
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    judged: bool = parameter(
+    reward_enabled: bool = parameter(
         True, 'A reward node publishes steps-to-go; false while demonstrating'
     )
-    simulated: bool = parameter(
+    require_world_state: bool = parameter(
         False, 'A simulator publishes world_state; without the last one a bag is not whole'
     )
-    record_images: bool = parameter(
+    record_camera_images: bool = parameter(
         False, 'Also keep the raw camera pictures, not only what the policy saw of them'
     )
-    past: bool = parameter(
+    receive_history: bool = parameter(
         True,
         'Ask also for what was said before the sender was heard of; it must offer transient local',
     )
-    settle_timeout_s: float = parameter(
+    completion_timeout_s: float = parameter(
         5.0, 'Wait this long for the last messages of an episode', 's', 0.1, 60.0
     )
 

@@ -15,18 +15,18 @@ from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.messages import to_image, to_period, to_rows, to_stamp, to_tokens, to_values
+from efm_core.messages import to_chunk_steps, to_image, to_period, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
-from efm_data.bag_reader import find_bags, read_recording, Recording, TornBag
+from efm_data.bag_reader import find_bags, read_bag, Recording, TornBag
 import numpy as np
 
 __all__ = [
     'TornBag',
     'find_bags',
     'read_all',
+    'read_bag',
     'read_episode',
     'read_episodes',
-    'read_recording',
 ]
 
 START, END = 1, 2  # EpisodeEvent.event
@@ -52,7 +52,7 @@ def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     :raises TornBag: when the bag is damaged or a piece of an episode is missing.
     :raises ValueError: when there is no episode, or one of another embodiment.
     """
-    recording = read_recording(Path(bag), embodiment.cameras[0].topic)
+    recording = read_bag(Path(bag), embodiment.cameras[0].topic)
     pairs = _pair_events(recording)
     return [_build(recording, start, end, embodiment) for start, end in pairs]
 
@@ -139,7 +139,7 @@ def _check_rows(recording: Recording, start: Any, embodiment: Embodiment) -> Non
     chunk = embodiment.action.chunk
     allowed = {chunk, 1} if start.kind == Kind.DEMONSTRATION else {chunk}
     actions = recording.at[topics.ACTION.name].values()
-    found = {to_rows(m) for m in actions if m.episode_id == start.episode_id}
+    found = {to_chunk_steps(m) for m in actions if m.episode_id == start.episode_id}
     wanted = f'{chunk} (action.chunk of {embodiment.name})'
     where = f'{recording.path}: rows of an action'
     expect(found <= allowed and len(found) < 2, where, wanted, sorted(found))
@@ -178,7 +178,7 @@ def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[l
 
 def due_stamps(stamp: int, action: Any) -> range | tuple[int]:
     """Return when each row of an action for the observation ``stamp`` is due [ns]."""
-    rows, period = to_rows(action), to_period(action)
+    rows, period = to_chunk_steps(action), to_period(action)
     return range(stamp, stamp + rows * period, period) if period else (stamp,)
 
 

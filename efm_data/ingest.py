@@ -14,7 +14,7 @@ REASON = 'reason.txt'
 
 
 @dataclass
-class Ledger:
+class IngestLog:
     """
     What became of every bag; part of the trainer's state.
 
@@ -34,12 +34,12 @@ class Ledger:
         return {**asdict(self), 'settled': sorted(self.settled)}
 
     @classmethod
-    def from_plain(cls, plain: dict) -> Ledger:
+    def from_plain(cls, plain: dict) -> IngestLog:
         """Return the ledger that ``to_plain`` described."""
         return cls(**{**plain, 'settled': set(plain['settled'])})
 
 
-class Spool:
+class Inbox:
     """
     Reads the bags of one folder.
 

@@ -41,25 +41,31 @@ class RecorderNode(ManagedNode):
     def build(self) -> None:
         """Connect to the whole table."""
         config = self.config
-        judged = (topics.STEPS_TO_GO,) if config.judged else ()
-        told = (topics.WORLD_STATE,) if config.simulated else ()
+        judged = (topics.STEPS_TO_GO,) if config.reward_enabled else ()
+        told = (topics.WORLD_STATE,) if config.require_world_state else ()
         closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged, *told)
         answering = (topics.OBSERVATION, topics.ACTION)
         answering += (topics.COMMAND, *judged) if config.lockstep else ()
         robot = load_embodiment(config.embodiment) if config.embodiment else None
         command = robot.command if robot else Command()
-        always = () if command.is_plain else (topics.EXECUTED,)
+        always = () if command.is_planar_displacement else (topics.EXECUTED,)
         following = (topics.COMMAND,) if robot and robot.action.chunk > 1 else ()
-        spool = Path(config.spool).absolute()
+        spool = Path(config.episodes_dir).absolute()
         self._recording = Recording(
-            spool, self.get_namespace(), closing, config.folder, answering, always, following
+            spool,
+            self.get_namespace(),
+            closing,
+            config.episodes_subdir,
+            answering,
+            always,
+            following,
         )
         self._health, self._seen = Health(self), {}
-        skipped = NOT_RECORDED if config.record_images else (*NOT_RECORDED, topics.IMAGE)
+        skipped = NOT_RECORDED if config.record_camera_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
                 # An episode begins before everybody has heard of everybody.
-                past = config.past and topics.is_kept(topic, config.lockstep)
+                past = config.receive_history and topics.is_durable(topic, config.lockstep)
                 if topic is topics.COMMAND:
                     topic = topics.command_topic(command)
                 callback = partial(
@@ -121,7 +127,7 @@ class RecorderNode(ManagedNode):
     def _on_tick(self) -> None:
         """Give up on a bag whose last messages do not come."""
         late = time.monotonic() - getattr(self, '_ended_at', time.monotonic())
-        if self._recording.missing and late > self.config.settle_timeout_s:
+        if self._recording.missing and late > self.config.completion_timeout_s:
             missing = ', '.join(self._recording.missing)
             self._say(
                 self._recording.episode_id,

@@ -110,7 +110,7 @@ def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Dete
     Also where it was not allowed to end the episode. Where it did not fire, it missed the goal if
     that was reached at any time.
     """
-    known = [e for e in episodes if e.true_success_per_step is not None and is_judged(e)]
+    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
     fired = [first_detection(e, rules) for e in known]
     pairs = zip(known, fired, strict=True)
     true = [reached(e) if at is None else e.true_success_per_step[at] for e, at in pairs]
@@ -119,7 +119,7 @@ def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Dete
 
 def success_when_ended(episodes: Iterable[Episode], rules: EpisodeRules) -> int:
     """Return how many episodes stand at their goal where the detector ends them, or at the end."""
-    known = [e for e in episodes if e.true_success_per_step is not None and is_judged(e)]
+    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
     fired = [first_detection(e, rules) for e in known]
     pairs = zip(known, fired, strict=True)
     return sum(bool(e.true_success_per_step[-1 if at is None else at]) for e, at in pairs)
@@ -133,13 +133,13 @@ def steps_to_goal(episode: Episode) -> int:
 
 def detect_per_frame(episodes: Iterable[Episode], threshold: float) -> Detection:
     """Return how d <= s did on single observations; ``threshold`` is s [steps]."""
-    known = [e for e in episodes if e.true_success_per_step is not None and is_judged(e)]
+    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
     said = [e.steps_to_go <= threshold for e in known]
     true = [e.true_success_per_step for e in known]
     return detect(np.concatenate(said or [[]]), np.concatenate(true or [[]]))
 
 
-def is_judged(episode: Episode) -> bool:
+def has_steps_to_go(episode: Episode) -> bool:
     """Return whether somebody said steps-to-go of every observation."""
     return bool(np.isfinite(episode.steps_to_go).all())
 

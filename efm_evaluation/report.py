@@ -21,7 +21,7 @@ from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
     detect_per_episode,
     detect_per_frame,
-    is_judged,
+    has_steps_to_go,
     Proportion,
     reached,
     steps_to_goal,
@@ -198,7 +198,7 @@ def _count_demonstrations(run: Path) -> int:
 
 def _keep_example(stage: Stage, episode: Episode) -> None:
     """Keep the last judged success and the last failure that are long enough to show."""
-    if len(episode) < SHORTEST_FILM or not is_judged(episode):
+    if len(episode) < SHORTEST_FILM or not has_steps_to_go(episode):
         return
     if episode.outcome is Outcome.SUCCESS and reached(episode):
         stage.examples['success'] = episode

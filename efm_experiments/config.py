@@ -31,9 +31,9 @@ LEARNERS = (
 )
 # The suite's own learner, where samples teach more than once; everything else uses them once.
 OFTEN = {
-    'clipped': {**ONCE, 'passes': 4},
-    'clipped_line': {**ONCE, 'passes': 4, 'baseline': 'line'},
-    'clipped_line_averaged': {**ONCE, 'passes': 4, 'baseline': 'line', 'average': 0.3},
+    'clipped': {**ONCE, 'update_epochs': 4},
+    'clipped_line': {**ONCE, 'update_epochs': 4, 'baseline': 'line'},
+    'clipped_line_averaged': {**ONCE, 'update_epochs': 4, 'baseline': 'line', 'ema_rate': 0.3},
 }
 HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
@@ -46,9 +46,9 @@ class Setting:
 
     demonstrations: int = parameter(400, 'Successful demonstrations', '', 2, 10**6)
     iterations: int = parameter(12000, 'Optimiser steps of stage 1', '', 1, 10**7)
-    tower: str = parameter('joint', 'Of the policy', choices=('joint', 'vision', 'scratch'))
-    reward_tower: str = parameter(
-        'joint', 'Of the reward model', choices=('joint', 'vision', 'scratch')
+    pretrained: str = parameter('joint', 'Of the policy', choices=('joint', 'vision', 'none'))
+    reward_pretrained: str = parameter(
+        'joint', 'Of the reward model', choices=('joint', 'vision', 'none')
     )
     practice: int = parameter(304, 'Episodes of practice', '', 0, 10**6)
     evaluations: int = parameter(300, 'Episodes of an evaluation', '', 1, 10**5)
@@ -68,7 +68,7 @@ class Setting:
     learning_rate: float = parameter(1e-3, 'Of stage 2', '', 0.0, 1.0)
     update: str = parameter('episodes', 'As PracticeConfig', choices=('episodes', 'samples'))
     episodes_per_update: int = parameter(8, 'Of stage 2', '', 1, 10**5)
-    batch: int = parameter(512, 'Samples per optimiser step', '', 1, 10**6)
+    batch_size: int = parameter(512, 'Samples per optimiser step', '', 1, 10**6)
     updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10**4)
     temperature: float = parameter(1.0, 'Of sampling in practice', '', 0.0, 10.0)
     anchor: float = parameter(0.0, 'Weight of KL(policy, stage 1)', '', 0.0, 1e3)
@@ -104,7 +104,7 @@ class Setting:
     def practice_config(self) -> PracticeConfig:
         """What the project's own learner takes."""
         names = ('gamma', 'return_scale', 'learning_rate', 'update', 'episodes_per_update')
-        words = {name: getattr(self, name) for name in (*names, 'batch', 'updates')}
+        words = {name: getattr(self, name) for name in (*names, 'batch_size', 'updates')}
         return PracticeConfig(**words, **OFTEN.get(self.learner, ONCE))
 
 

@@ -63,7 +63,7 @@ class GuardNode(ManagedNode):
         """Check the contract, connect the topics."""
         config = self.config
         robot = load_embodiment(config.embodiment)
-        self._plain = robot.command.is_plain
+        self._plain = robot.command.is_planar_displacement
         expect(
             self._plain or not config.lockstep,
             'lockstep',

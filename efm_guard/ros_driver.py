@@ -75,7 +75,9 @@ class Driver:
         :param stamp: of the observation [ns]; the table's commands carry it, since bags are joined
             by it. Drivers refuse what is old, so theirs carry the time of sending.
         """
-        self._publish(order.numbers, stamp if self._robot.command.is_plain else self._now())
+        self._publish(
+            order.numbers, stamp if self._robot.command.is_planar_displacement else self._now()
+        )
         if self._gripper and order.gripper is not None:
             self._gripper.move(order.gripper)
 

@@ -65,7 +65,7 @@ def setpoint(
     """
     command, values = robot.command, np.asarray(values, np.float64)
     rate = robot.control_rate_hz if command.mode == 'delta' else 1.0
-    if command.is_plain:
+    if command.is_planar_displacement:
         return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
     arm = [
         value for axis, value in zip(command.axes, values, strict=True) if not command.grips(axis)
@@ -109,7 +109,7 @@ def limit(
     :raises ValueError: naming the limit, when one is broken that may not be clamped.
     """
     command = robot.command
-    if command.is_plain:
+    if command.is_planar_displacement:
         return numbers
     here = measured(state, command)
     low, high = _ends(numbers, here, robot)
@@ -163,9 +163,9 @@ def _ends(
     command, limits = robot.command, robot.command.limits
     low, high = np.full(len(numbers), -np.inf), np.full(len(numbers), np.inf)
     if command.drives_joints:
-        low[:], high[:] = limits.position_low, limits.position_high
-    elif limits.box_low:
-        low[:3], high[:3] = limits.box_low, limits.box_high
+        low[:], high[:] = limits.position_min, limits.position_max
+    elif limits.workspace_min:
+        low[:3], high[:3] = limits.workspace_min, limits.workspace_max
     if command.numbers in ('twist', 'velocities') and here is not None:
         place = here[:3] if command.numbers == 'twist' else here
         count = len(place)
@@ -179,7 +179,7 @@ def _keep(numbers: np.ndarray, low: np.ndarray, high: np.ndarray, command: Comma
     """Return the numbers between two ends, by clamping where that is allowed."""
     bounded = np.clip(numbers, low, high)
     outside = np.flatnonzero(np.abs(bounded - numbers) > SLACK)
-    if outside.size and command.limits.beyond == 'refuse':
+    if outside.size and command.limits.on_violation == 'refuse':
         first = int(outside[0])
         names = command.joints if command.drives_joints else (*LINEAR, *ANGULAR, 'w')
         what = 'joint limit' if command.drives_joints else 'workspace'
@@ -206,5 +206,5 @@ def _check_speed(speeds: np.ndarray, command: Command) -> None:
 
 
 def _check_lead(lead: float, limits: Limits) -> None:
-    near = not limits.lead or lead <= limits.lead + SLACK
-    expect(near, 'lead of the command', f'{limits.lead:.4g} at most', f'{lead:.4g}')
+    near = not limits.max_following_error or lead <= limits.max_following_error + SLACK
+    expect(near, 'lead of the command', f'{limits.max_following_error:.4g} at most', f'{lead:.4g}')

@@ -1,1 +1,1 @@
-"""The embodied foundation model: tokenisers, towers, heads, checkpoints, ONNX export."""
+"""The embodied foundation model: tokenisers, encoders, heads, checkpoints, ONNX export."""

@@ -1,4 +1,4 @@
-"""Sizes of the compact model, and how its tower is pretrained."""
+"""Sizes of the compact model, and how its encoder is pretrained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 
-TOWERS = ('joint', 'vision', 'scratch')
+PRETRAINED = ('joint', 'vision', 'none')
 PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')
 PROVIDER_TEXT = 'Where models run; auto for the first that starts of TensorRT, CUDA and CPU'
 
@@ -31,12 +31,12 @@ class ModelConfig:
     steps_to_go_bins: int
     pieces: tuple[str, ...] = ()
     chunk: int = 1
-    tower: str = parameter(
+    pretrained: str = parameter(
         'joint',
-        'What the tower knows before fine-tuning: joint, vision only, nothing',
-        choices=TOWERS,
+        'What the encoder knows before fine-tuning: joint, vision only, nothing',
+        choices=PRETRAINED,
     )
-    hidden: int = parameter(128, 'Width of the heads', low=8, high=4096)
+    hidden_size: int = parameter(128, 'Width of the heads', low=8, high=4096)
     dropout: float = parameter(0.1, 'Dropout of the heads', low=0.0, high=0.9)
 
     def __post_init__(self):
@@ -48,9 +48,9 @@ class ModelConfig:
         check(self)
 
     @property
-    def tower_is_frozen(self) -> bool:
-        """Whether fine-tuning leaves the whole tower alone, so that its features may be cached."""
-        return self.tower == 'joint'
+    def encoder_is_frozen(self) -> bool:
+        """Whether fine-tuning leaves the whole encoder alone, so that its features may be cached."""
+        return self.grounding == 'joint'
 
     @classmethod
     def for_embodiment(cls, embodiment: Embodiment, **changes) -> ModelConfig:
@@ -91,7 +91,7 @@ class SessionConfig:
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """How the tower learns where the things are that sentences name."""
+    """How the encoder learns where the things are that sentences name."""
 
     scenes: int = parameter(30000, 'Random scenes rendered for training', low=10, high=1000000)
     arm_share: float = parameter(
@@ -108,7 +108,9 @@ class PretrainingConfig:
         0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0
     )
     iterations: int = parameter(12000, 'Gradient steps', low=1, high=1000000)
-    batch: int = parameter(64, 'Scenes in one step, each with two sentences', low=1, high=4096)
+    batch_size: int = parameter(
+        64, 'Scenes in one step, each with two sentences', low=1, high=4096
+    )
     learning_rate: float = parameter(
         3e-3, 'Highest learning rate of the one-cycle schedule', low=1e-6, high=0.1
     )
@@ -129,13 +131,13 @@ class PretrainingConfig:
 
 @dataclass(frozen=True)
 class LabelledConfig:
-    """How a tower learns from labelled pictures."""
+    """How an encoder learns from labelled pictures."""
 
     iterations: int = parameter(3000, 'Gradient steps', '', 2, 10**7)
-    batch: int = parameter(64, 'Pictures in one step', '', 1, 4096)
+    batch_size: int = parameter(64, 'Pictures in one step', '', 1, 4096)
     learning_rate: float = parameter(3e-3, 'Peak of the one-cycle schedule', '', 1e-6, 0.1)
     weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
-    validation: float = parameter(0.1, 'Share of the pictures held out', '', 0.01, 0.5)
+    validation_fraction: float = parameter(0.1, 'Share of the pictures held out', '', 0.01, 0.5)
     validate_every: int = parameter(500, 'Steps between two validations', '', 1, 10**6)
     seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
 

@@ -1,5 +1,5 @@
 """
-Where is what this sentence names? The image tower and the text adapter that answer it.
+Where is what this sentence names? The image encoder and the text adapter that answer it.
 
 Letters: ``B`` batch, ``N`` frames, ``L`` word pieces, ``Q`` queries, ``D`` key size, ``C`` cells
 of the feature map. Points are in the image plane, x to the right and y down, each from -1 to 1
@@ -25,7 +25,7 @@ NEVER = (
 )  # a logit that no softmax notices; finite, so that NaN and infinity always mean a fault
 
 
-class ImageTower(nn.Module):
+class ImageEncoder(nn.Module):
     """Turn frames into a map of keys and of occupancy, one cell for every 4 x 4 pixels."""
 
     def __init__(self, size: tuple[int, int]):
@@ -98,12 +98,12 @@ class TextAdapter(nn.Module):
         return self.mlp(self.norm(found + self.learned))
 
 
-class Tower(nn.Module):
-    """Image tower and text adapter together: a heat map over the picture for each query."""
+class GroundingEncoder(nn.Module):
+    """Image encoder and text adapter together: a heat map over the picture for each query."""
 
     def __init__(self, size: tuple[int, int]):
         super().__init__()
-        self.image = ImageTower(size)
+        self.image = ImageEncoder(size)
         self.text = TextAdapter()
 
     def heat(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """
-Pretrain the tower for another world: from pictures in which somebody has pointed.
+Pretrain the encoder for another world: from pictures in which somebody has pointed.
 
-The tower that ships knows one table. For a world of one's own somebody says in some thousand
-pictures where the three things are that the tower looks for: a simulator that knows, a marker, a
+The encoder that ships knows one table. For a world of one's own somebody says in some thousand
+pictures where the three things are that the encoder looks for: a simulator that knows, a marker, a
 person who clicks. What it learns is what ``efm_experiments/table/pretraining.py`` teaches, without
 that world's grammar. The heads then learn from demonstrations as always.
 
@@ -21,7 +21,7 @@ from efm_core.config import expect
 from efm_core.embodiment import Camera, Embodiment
 from efm_core.observation import observe
 from efm_model.config import LabelledConfig
-from efm_model.grounding import QUERIES, SOURCE, Tower
+from efm_model.grounding import GroundingEncoder, QUERIES, SOURCE
 from efm_model.localisation import cell_weights, localisation_loss
 from efm_model.runtime import pad
 from efm_model.text import TextEncoder
@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-THINGS = ('effector', 'source', 'target')  # in the order of the tower's queries
+THINGS = ('effector', 'source', 'target')  # in the order of the encoder's queries
 NEED = ('images', 'points', 'sentences', 'sentence')  # arrays of a file
 CHUNK = 256
 LEAST = 20  # pictures
@@ -107,7 +107,7 @@ def to_plane(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 class Lessons:
-    """Labelled pictures as a tower takes them; each sentence is read once."""
+    """Labelled pictures as an encoder takes them; each sentence is read once."""
 
     def __init__(self, labelled: Labelled, encoder: TextEncoder):
         states, mask = pad([encoder.encode(sentence) for sentence in labelled.sentences])
@@ -115,27 +115,31 @@ class Lessons:
         self.images, self.points = map(torch.from_numpy, (labelled.images, labelled.points))
         self._sentence = torch.from_numpy(labelled.sentence)
 
-    def heat(self, tower: Tower, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def heat(
+        self, grounding: GroundingEncoder, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return heat maps, ``(B, 3, C)``, and occupancy logits, ``(B, C)``, of ``rows``."""
-        keys, occupancy = tower.image(self.images[rows])
+        keys, occupancy = grounding.image(self.images[rows])
         sentence = self._sentence[rows]
-        return tower.heat(tower.text(self._text[sentence], self._mask[sentence]), keys), occupancy
+        return grounding.heat(
+            grounding.text(self._text[sentence], self._mask[sentence]), keys
+        ), occupancy
 
-    def loss(self, tower: Tower, rows: torch.Tensor) -> torch.Tensor:
+    def loss(self, grounding: GroundingEncoder, rows: torch.Tensor) -> torch.Tensor:
         """Return how badly the three are found, and where source and target are."""
-        heat, occupancy = self.heat(tower, rows)
-        points, image = self.points[rows], tower.image
+        heat, occupancy = self.heat(grounding, rows)
+        points, image = self.points[rows], grounding.image
         things = cell_weights(points[:, SOURCE:], image.rows, image.columns).sum(dim=1)
         where = functional.binary_cross_entropy_with_logits(occupancy, things.clamp(max=1))
-        return localisation_loss(tower, heat, points) + where
+        return localisation_loss(grounding, heat, points) + where
 
     @torch.no_grad()
-    def errors(self, tower: Tower) -> np.ndarray:
+    def errors(self, grounding: GroundingEncoder) -> np.ndarray:
         """Return how far off each point is, ``(N, 3)``, in pictures' widths and heights."""
-        tower.eval()
+        grounding.eval()
         parts = torch.arange(len(self.images)).split(CHUNK)
-        found = torch.cat([tower.points(self.heat(tower, rows)[0]) for rows in parts])
-        tower.train()
+        found = torch.cat([grounding.points(self.heat(grounding, rows)[0]) for rows in parts])
+        grounding.train()
         return (found - self.points).norm(dim=-1).numpy() / 2
 
 
@@ -144,41 +148,41 @@ def learn_to_point(
     encoder: TextEncoder,
     config: LabelledConfig,
     report: Callable[[int, dict], None] = lambda iteration, measured: None,
-) -> tuple[Tower, dict[str, float]]:
+) -> tuple[GroundingEncoder, dict[str, float]]:
     """
-    Return a tower that has learned from ``labelled``, and what it is worth on held-out pictures.
+    Return an encoder that has learned from ``labelled``, and what it is worth on held-out pictures.
 
     :param report: hears of every validation.
     :raises ValueError: when the loss is not finite.
     """
     order = np.random.default_rng([config.seed, 1]).permutation(len(labelled))
-    count = max(1, round(config.validation * len(labelled)))
+    count = max(1, round(config.validation_fraction * len(labelled)))
     held_out, lessons = (
         Lessons(labelled.part(rows), encoder) for rows in (order[:count], order[count:])
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        tower = Tower(labelled.images.shape[1:3])
+        grounding = GroundingEncoder(labelled.images.shape[1:3])
         optimiser = torch.optim.AdamW(
-            tower.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            grounding.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, config.learning_rate, config.iterations
         )
         for iteration in range(1, config.iterations + 1):
-            rows = torch.randint(len(lessons.images), (config.batch,))
-            value = lessons.loss(tower, rows)
+            rows = torch.randint(len(lessons.images), (config.batch_size,))
+            value = lessons.loss(grounding, rows)
             if not torch.isfinite(value):
                 raise ValueError(f'loss: expected a finite number, got {value.item()}')
             optimiser.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(grounding.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             if iteration % config.validate_every == 0 or iteration == config.iterations:
-                measured = summarise(held_out.errors(tower))
+                measured = summarise(held_out.errors(grounding))
                 report(iteration, measured)
-    return tower.eval(), measured
+    return grounding.eval(), measured
 
 
 def summarise(errors: np.ndarray) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """
-What it costs to point at the wrong place: the loss of every pretraining of a tower.
+What it costs to point at the wrong place: the loss of every pretraining of an encoder.
 
 Letters and points as in ``grounding.py``.
 """
 
 from __future__ import annotations
 
-from efm_model.grounding import Tower
+from efm_model.grounding import GroundingEncoder
 import torch
 from torch.nn import functional
 
@@ -26,9 +26,11 @@ def cell_weights(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
 
-def localisation_loss(tower: Tower, heat: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def localisation_loss(
+    grounding: GroundingEncoder, heat: torch.Tensor, points: torch.Tensor
+) -> torch.Tensor:
     """Return how badly heat maps, ``(B, Q, C)``, mean ``points``, as maps and positions."""
-    weights = cell_weights(points, tower.image.rows, tower.image.columns)
+    weights = cell_weights(points, grounding.image.rows, grounding.image.columns)
     entropy = -(weights * torch.log_softmax(heat, dim=-1)).sum(dim=-1).mean()
-    means = torch.softmax(heat, dim=-1) @ tower.image.cells
+    means = torch.softmax(heat, dim=-1) @ grounding.image.cells
     return entropy + 2 * functional.smooth_l1_loss(means, points, beta=0.1)

@@ -14,14 +14,14 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_model.config import ModelConfig
-from efm_model.grounding import EFFECTOR, NEVER, sample_around, SOURCE, TARGET, Tower
+from efm_model.grounding import EFFECTOR, GroundingEncoder, NEVER, sample_around, SOURCE, TARGET
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 from torch import nn
 import torch._dynamo  # before any GL context: Triton's LLVM after Mesa's is a crash
 
-TOWER_WEIGHTS = Path(__file__).parent / 'weights' / 'tower.safetensors'
+GROUNDING_WEIGHTS = Path(__file__).parent / 'weights' / 'grounding.safetensors'
 FEATURES = 50
 SCENE_GRID = 4
 BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before the word pieces
@@ -39,7 +39,7 @@ class PolicyHead(nn.Module):
         super().__init__()
         self.vocabulary = config.vocabulary
         self.width = max(config.vocabulary)
-        hidden, self.row = config.hidden, len(config.vocabulary) // config.chunk
+        hidden, self.row = config.hidden_size, len(config.vocabulary) // config.chunk
         sizes = config.vocabulary[: self.row]
         before = sizes if config.chunk > 1 else sizes[:-1]  # nothing comes after the last token
         self.seen = nn.ModuleList(nn.Embedding(size, hidden) for size in before)
@@ -99,7 +99,7 @@ class InstructionHead(nn.Module):
 
     Each piece is predicted from the scenes and the few pieces before it; a causal convolution,
     because a recurrent network would cost ten times as much as all other heads. With a frozen
-    tower this trains nothing but itself, and so cannot help the policy; with a tower that is
+    encoder this trains nothing but itself, and so cannot help the policy; with an encoder that is
     trained along it can.
     """
 
@@ -128,16 +128,16 @@ class InstructionHead(nn.Module):
 
 
 class CompactModel(nn.Module):
-    """A tower that finds what the sentence names, and heads that act on it and judge it."""
+    """An encoder that finds what the sentence names, and heads that act on it and judge it."""
 
     family = 'compact'
-    at_once = 0  # samples in one pass; any number
+    max_batch_size = 0  # samples in one pass; any number
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.tower = Tower(config.observation_size)
-        hidden = config.hidden
+        self.grounding = GroundingEncoder(config.observation_size)
+        hidden = config.hidden_size
         self.trunk = nn.Sequential(
             nn.Linear(FEATURES, hidden),
             nn.LayerNorm(hidden),
@@ -153,20 +153,20 @@ class CompactModel(nn.Module):
         self.steps_to_go = nn.Linear(hidden, config.steps_to_go_bins)
         if config.pieces:
             self.instruction = InstructionHead(
-                config, SCENE_GRID**2 * (self.tower.image.keys.out_channels)
+                config, SCENE_GRID**2 * (self.grounding.image.keys.out_channels)
             )
-        self.tower.requires_grad_(not config.tower_is_frozen)
+        self.grounding.requires_grad_(not config.encoder_is_frozen)
 
     def train(self, mode: bool = True) -> CompactModel:
-        """Switch dropout on or off; a frozen tower stays as it is at inference."""
+        """Switch dropout on or off; a frozen encoder stays as it is at inference."""
         super().train(mode)
-        if self.config.tower_is_frozen:
-            self.tower.eval()
+        if self.config.encoder_is_frozen:
+            self.grounding.eval()
         return self
 
     def freeze_vision(self) -> None:
-        """Let the image tower learn no more."""
-        self.tower.image.requires_grad_(False)
+        """Let the image encoder learn no more."""
+        self.grounding.image.requires_grad_(False)
 
     def features(
         self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
@@ -184,7 +184,7 @@ class CompactModel(nn.Module):
 
     def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and occupancy of ``frames``, ``(B, H, W, 3)``, whatever is asked."""
-        return self.tower.image(frames)
+        return self.grounding.image(frames)
 
     def relate(
         self, keys: torch.Tensor, occupancy: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
@@ -195,11 +195,11 @@ class CompactModel(nn.Module):
         :param keys: of the previous and the current frame, ``(B, 2, D, C)``.
         :param occupancy: of the current frame, ``(B, C)``.
         """
-        heat = self.tower.heat(self.tower.text(text, mask)[:, None], keys)
-        points = self.tower.points(heat)  # (B, 2, Q, 2)
+        heat = self.grounding.heat(self.grounding.text(text, mask)[:, None], keys)
+        points = self.grounding.points(heat)  # (B, 2, Q, 2)
         before, now = points[:, 0], points[:, 1]
         peaks = torch.softmax(heat[:, 1], dim=-1).amax(dim=-1)
-        image = self.tower.image
+        image = self.grounding.image
         around = sample_around(
             torch.sigmoid(occupancy),
             now[:, EFFECTOR],
@@ -210,9 +210,9 @@ class CompactModel(nn.Module):
 
     def scenes(self, frames: torch.Tensor) -> torch.Tensor:
         """Return a coarse map, ``(B, S)``, of what is where in ``frames``, ``(B, H, W, 3)``."""
-        keys, occupancy = self.tower.image(frames)
+        keys, occupancy = self.grounding.image(frames)
         maps = torch.cat([keys, occupancy[:, None]], dim=1)
-        maps = maps.unflatten(2, (self.tower.image.rows, self.tower.image.columns))
+        maps = maps.unflatten(2, (self.grounding.image.rows, self.grounding.image.columns))
         return nn.functional.adaptive_avg_pool2d(maps, SCENE_GRID).flatten(1)
 
     def policy_logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -259,59 +259,67 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def new_model(
     embodiment: Embodiment,
     seed: int = 0,
-    tower: str = 'joint',
+    grounding: str = 'joint',
     pieces: tuple[str, ...] = (),
-    weights: Path = TOWER_WEIGHTS,
+    weights: Path = GROUNDING_WEIGHTS,
     **changes: Any,
 ) -> CompactModel:
     """
-    Return a model with fresh heads and the tower that is asked for.
+    Return a model with fresh heads and the encoder that is asked for.
 
-    :param tower: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the
+    :param encoder: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the
         text adapter; ``scratch`` starts from nothing.
-    :param weights: of the pretrained tower.
+    :param weights: of the pretrained encoder.
     :param changes: what else is not as ``ModelConfig`` has it, such as ``hidden``.
     :raises FileNotFoundError: when there are no weights to start from.
-    :raises ValueError: when the file is not a tower.
+    :raises ValueError: when the file is not an encoder.
     """
-    changes |= {'tower': tower, 'pieces': tuple(pieces)}
+    changes |= {'encoder': grounding, 'pieces': tuple(pieces)}
     config = ModelConfig.for_embodiment(embodiment, **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CompactModel(config)
-    if tower != 'scratch':
-        load_tower(model.tower, weights, only='image.' if tower == 'vision' else '')
+    if grounding != 'none':
+        load_grounding(model.grounding, weights, only='image.' if grounding == 'vision' else '')
     return model.eval()
 
 
-def load_tower(tower: Tower, weights: Path = TOWER_WEIGHTS, only: str = '') -> None:
+def load_grounding(
+    grounding: GroundingEncoder, weights: Path = GROUNDING_WEIGHTS, only: str = ''
+) -> None:
     """
-    Load pretrained weights whose names begin with ``only`` into ``tower``.
+    Load pretrained weights whose names begin with ``only`` into ``encoder``.
 
     :raises FileNotFoundError: when there is no such file.
-    :raises ValueError: when the file is not a tower.
+    :raises ValueError: when the file is not an encoder.
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(
-            f'tower: expected {weights}, got no such file; make one with `efm pretrain`, '
+            f'encoder: expected {weights}, got no such file; make one with `efm pretrain`, '
             'the one that ships with `python -m efm_experiments.table.pretraining`'
         )
-    own = tower.state_dict()
+    own = grounding.state_dict()
     try:
         found = load_file(str(weights))
     except SafetensorError as error:
-        raise ValueError(f'tower: expected a .safetensors file, got {weights}: {error}') from error
+        raise ValueError(
+            f'encoder: expected a .safetensors file, got {weights}: {error}'
+        ) from error
     if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in own.items()}:
-        raise ValueError(f'tower: expected the weights of a tower, got something else: {weights}')
+        raise ValueError(
+            f'encoder: expected the weights of an encoder, got something else: {weights}'
+        )
     used = {name: value for name, value in found.items() if name.startswith(only)}
-    tower.load_state_dict({**own, **used})
+    grounding.load_state_dict({**own, **used})
 
 
-def save_tower(tower: Tower, path: Path, card: dict[str, Any]) -> None:
+def save_grounding(grounding: GroundingEncoder, path: Path, card: dict[str, Any]) -> None:
     """Write pretrained weights, whole or not at all, and beside them how they came about."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix('.unfinished')
-    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, unfinished)
+    save_file(
+        {name: value.contiguous() for name, value in grounding.state_dict().items()}, unfinished
+    )
     unfinished.chmod(0o644)  # safetensors keeps others out
     path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
     os.replace(unfinished, path)

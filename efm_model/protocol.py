@@ -14,12 +14,12 @@ class Model(Protocol):
     Letters as in ``network.py``. What ``features`` returns only the model itself looks into.
 
     :ivar family: ``compact`` or ``vlm``, as checkpoints name it.
-    :ivar at_once: samples in one pass through the model; 0 for any number.
-    :ivar config: a dataclass; ``tower_is_frozen`` says whether features may be kept.
+    :ivar max_batch_size: samples in one pass through the model; 0 for any number.
+    :ivar config: a dataclass; ``encoder_is_frozen`` says whether features may be kept.
     """
 
     family: str
-    at_once: int
+    max_batch_size: int
     config: Any
 
     def features(self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> Any:
@@ -48,4 +48,4 @@ class Model(Protocol):
         """Return an instruction's word pieces as numbers, from its begin to its end."""
 
     def freeze_vision(self) -> None:
-        """Let the vision tower learn no more."""
+        """Let the vision encoder learn no more."""

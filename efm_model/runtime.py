@@ -13,7 +13,7 @@ from efm_model.providers import Session
 import numpy as np
 
 
-class Answers(Protocol):
+class InferenceBackend(Protocol):
     """What policy and judge need of a model: an exported one, or one that is still learning."""
 
     version: int
@@ -76,7 +76,7 @@ class Runtime:
 
 
 @dataclass
-class Eye:
+class FrameHistory:
     """
     What a model remembers of one episode.
 
@@ -97,7 +97,7 @@ class Eye:
         return np.stack([before, observation])
 
 
-def glimpses(eyes: list[Eye], observations: np.ndarray) -> dict[str, np.ndarray]:
+def model_inputs(eyes: list[FrameHistory], observations: np.ndarray) -> dict[str, np.ndarray]:
     """
     Return the model inputs that every head shares, for ``B`` episodes at once.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
-from efm_model.runtime import Answers, Eye, glimpses, Runtime
+from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import TextEncoder
 import numpy as np
 
@@ -32,7 +32,7 @@ class PolicyAction:
 class PolicyEpisode:
     """What the policy remembers of one episode; ``step`` counts its decisions so far."""
 
-    eye: Eye
+    eye: FrameHistory
     seed: int
     step: int = 0
 
@@ -48,7 +48,7 @@ class Policy:
 
     def __init__(
         self,
-        runtime: Answers,
+        runtime: InferenceBackend,
         text_encoder: TextEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
@@ -119,7 +119,7 @@ class Policy:
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
         """Return a new episode for ``act_batch``; raises as ``begin``."""
-        return PolicyEpisode(Eye(self._text_encoder.encode(instruction)), seed)
+        return PolicyEpisode(FrameHistory(self._text_encoder.encode(instruction)), seed)
 
     def act_batch(
         self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
@@ -130,7 +130,7 @@ class Policy:
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
         )
         found = self.runtime.run(
-            **glimpses([episode.eye for episode in episodes], frames),
+            **model_inputs([episode.eye for episode in episodes], frames),
             gumbel=noise * np.float32(self._temperature),
         )
         for episode in episodes:

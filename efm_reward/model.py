@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_model.runtime import Answers, Eye, glimpses, Runtime
+from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import TextEncoder
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Judgement:
+class StepsToGoPrediction:
     """
     What the judge thinks of one observation.
 
@@ -28,18 +28,18 @@ class Judgement:
 
 
 @dataclass
-class JudgeEpisode:
+class RewardEpisode:
     """
     What the judge remembers of one episode.
 
     ``dwell`` counts the newest observations on which d <= s.
     """
 
-    eye: Eye
+    eye: FrameHistory
     dwell: int = 0
 
 
-class Judge:
+class RewardModel:
     """
     Turn observations into steps-to-go and success.
 
@@ -50,10 +50,12 @@ class Judge:
 
     Here success must hold on ``success_dwell`` observations in a row: on a single one the detector
     fires at the border of success. One episode at a time with ``begin`` and ``judge``; many at
-    once with ``start`` and ``judge_batch``.
+    once with ``start`` and ``predict_batch``.
     """
 
-    def __init__(self, runtime: Answers, text_encoder: TextEncoder, embodiment: Embodiment):
+    def __init__(
+        self, runtime: InferenceBackend, text_encoder: TextEncoder, embodiment: Embodiment
+    ):
         """
         Judge by what ``runtime`` answers.
 
@@ -63,7 +65,7 @@ class Judge:
         self.runtime = runtime
         self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
         self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
-        self._episode: JudgeEpisode | None = None
+        self._episode: RewardEpisode | None = None
 
     @classmethod
     def load(
@@ -72,7 +74,7 @@ class Judge:
         text_encoder: TextEncoder,
         embodiment: Embodiment,
         provider: str = 'auto',
-    ) -> Judge:
+    ) -> RewardModel:
         """
         Open an exported reward model.
 
@@ -96,7 +98,7 @@ class Judge:
         """
         self._episode = self.start(instruction)
 
-    def judge(self, observation: np.ndarray) -> Judgement:
+    def judge(self, observation: np.ndarray) -> StepsToGoPrediction:
         """
         Return what to think of the next observation of the episode that ``begin`` began.
 
@@ -107,22 +109,22 @@ class Judge:
         """
         if self._episode is None:
             raise RuntimeError('judge: expected begin() before judge(), got none')
-        return self.judge_batch([self._episode], [observation])[0]
+        return self.predict_batch([self._episode], [observation])[0]
 
-    def start(self, instruction: str) -> JudgeEpisode:
-        """Return a new episode for ``judge_batch``; raises as ``begin``."""
-        return JudgeEpisode(Eye(self._text_encoder.encode(instruction)))
+    def start(self, instruction: str) -> RewardEpisode:
+        """Return a new episode for ``predict_batch``; raises as ``begin``."""
+        return RewardEpisode(FrameHistory(self._text_encoder.encode(instruction)))
 
-    def judge_batch(
-        self, episodes: list[JudgeEpisode], observations: list[np.ndarray]
-    ) -> list[Judgement]:
+    def predict_batch(
+        self, episodes: list[RewardEpisode], observations: list[np.ndarray]
+    ) -> list[StepsToGoPrediction]:
         """
         Return the judgement of each of ``episodes``, given its next observation.
 
         Raises as ``judge``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(**glimpses([episode.eye for episode in episodes], frames))[
+        found = self.runtime.run(**model_inputs([episode.eye for episode in episodes], frames))[
             'probabilities'
         ]
         return [
@@ -130,7 +132,7 @@ class Judge:
             for episode, probabilities in zip(episodes, found, strict=True)
         ]
 
-    def _conclude(self, episode: JudgeEpisode, probabilities: np.ndarray) -> Judgement:
+    def _conclude(self, episode: RewardEpisode, probabilities: np.ndarray) -> StepsToGoPrediction:
         d = float(probabilities @ self._values)
         episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
-        return Judgement(probabilities, d, episode.dwell >= self._rules.success_dwell)
+        return StepsToGoPrediction(probabilities, d, episode.dwell >= self._rules.success_dwell)

@@ -10,12 +10,12 @@ from efm_core.messages import to_image
 from efm_core.observation import observe
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_judgement
+from efm_core.ros_messages import from_steps_to_go
 from efm_interfaces.msg import EpisodeEvent
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_release.release import load_release
 from efm_reward.config import RewardConfig
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 
 
 class RewardNode(EpisodicNode):
@@ -37,7 +37,7 @@ class RewardNode(EpisodicNode):
         config = self.config
         self.watch(load_embodiment(config.embodiment), config.lockstep)
         files = load_release(config.release, '', self.embodiment.hash)
-        self._judge = Judge.load(
+        self._judge = RewardModel.load(
             files.reward,
             TextEncoder(config.text_encoder or ensure_text_encoder()),
             self.embodiment,
@@ -58,7 +58,7 @@ class RewardNode(EpisodicNode):
         event, step = self.attempt.event, self.attempt.count(stamp)
         self.say(
             self._publisher,
-            from_judgement(
+            from_steps_to_go(
                 judgement.probabilities,
                 judgement.steps_to_go,
                 judgement.success,

@@ -17,7 +17,7 @@ from efm_interfaces.msg import EpisodeEvent, WorldState
 from efm_interfaces.srv import LabelEpisode
 from efm_sim.config import DemonstratorNodeConfig
 from efm_sim.table.config import DemonstratorConfig
-from efm_sim.table.demonstrator import find_teacher
+from efm_sim.table.demonstrator import load_demonstrator
 
 
 class DemonstratorNode(EpisodicNode):
@@ -38,7 +38,7 @@ class DemonstratorNode(EpisodicNode):
         """Connect the topics."""
         self.watch(load_embodiment(self.config.embodiment), self.config.lockstep, every=True)
         own = declare(self, DemonstratorConfig)
-        self._demonstrator = find_teacher(self.config.demonstrator, own)
+        self._demonstrator = load_demonstrator(self.config.demonstrator, own)
         self._tokeniser = ActionTokeniser(self.embodiment.action.row)
         self._states: dict[int, WorldState] = {}
         self._actions = ros_topics.publisher(self, topics.ACTION)

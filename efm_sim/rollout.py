@@ -41,7 +41,7 @@ class World(Protocol):
 
 
 @dataclass
-class Attempt:
+class RunningEpisode:
     """One episode under way in one world; ``acting`` and ``judging``: what the models remember."""
 
     world: World
@@ -66,7 +66,7 @@ def rollout(
     kind: Kind = Kind.PRACTICE,
     first_index: int = 0,
     max_steps: int = 0,
-    detector_ends: bool = True,
+    detector_ends_episode: bool = True,
     on_episode: OnEpisode = lambda episode: None,
 ) -> list[Episode]:
     """
@@ -77,11 +77,11 @@ def rollout(
     :param judge: an ``efm_reward.model.Judge``; None lets the truth end an episode: no way to
         practise, but one to measure.
     :param max_steps: 0 for the embodiment's.
-    :param detector_ends: without, the judge only votes, and every episode runs to the time-out.
+    :param detector_ends_episode: without, the judge only votes, and every episode runs to the time-out.
     :param on_episode: called with each episode when it ends.
     """
     runner = Runner(
-        embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode, detector_ends
+        embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode, detector_ends_episode
     )
     return runner.run(worlds, seeds, first_index)
 
@@ -119,11 +119,11 @@ class PolicyActor:
     def __init__(self, policy: Any):
         self._policy, self.version = policy, policy.version
 
-    def start(self, attempt: Attempt) -> Any:
+    def start(self, attempt: RunningEpisode) -> Any:
         """Return the policy's memory of a new episode."""
         return self._policy.start(attempt.world.instruction, attempt.seed)
 
-    def act(self, attempts: list[Attempt]) -> list[Any]:
+    def act(self, attempts: list[RunningEpisode]) -> list[Any]:
         """Return the next action of each attempt."""
         newest = [attempt.observations[-1] for attempt in attempts]
         return self._policy.act_batch([attempt.acting for attempt in attempts], newest)
@@ -137,13 +137,13 @@ class ScriptedActor:
     def __init__(self, config: DemonstratorConfig, tokeniser: ActionTokeniser):
         self._config, self._tokeniser = config, tokeniser
 
-    def start(self, attempt: Attempt) -> Demonstrator:
+    def start(self, attempt: RunningEpisode) -> Demonstrator:
         """Return a demonstrator that begins a new episode."""
         demonstrator = Demonstrator(self._config)
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[Attempt]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
         """Return the next action of each attempt."""
         values = [attempt.acting.act(attempt.world.positions()) for attempt in attempts]
         return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
@@ -160,11 +160,11 @@ class Runner:
         kind: Kind,
         max_steps: int,
         on_episode: OnEpisode,
-        detector_ends: bool = True,
+        detector_ends_episode: bool = True,
     ):
         self._embodiment, self._actor, self._judge, self._kind = embodiment, actor, judge, kind
         self._max_steps = max_steps or embodiment.episode.max_steps
-        self._on_episode, self._detector_ends = on_episode, detector_ends
+        self._on_episode, self._detector_ends = on_episode, detector_ends_episode
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
@@ -182,14 +182,14 @@ class Runner:
             done += [self._finish(attempt) for attempt in over]
             self._move(running)
 
-    def _begin(self, world: World, index: int, seed: int) -> Attempt:
+    def _begin(self, world: World, index: int, seed: int) -> RunningEpisode:
         world.reset(seed)
-        attempt = Attempt(world, index, seed)
+        attempt = RunningEpisode(world, index, seed)
         attempt.acting = self._actor.start(attempt)
         attempt.judging = self._judge.start(world.instruction) if self._judge else None
         return attempt
 
-    def _look(self, attempts: list[Attempt]) -> None:
+    def _look(self, attempts: list[RunningEpisode]) -> None:
         """Take one observation of every world, and say which episodes it ends."""
         for attempt in attempts:
             attempt.observations.append(observe(attempt.world.render(), self._embodiment))
@@ -200,14 +200,16 @@ class Runner:
         for attempt, success in zip(attempts, done, strict=True):
             attempt.ending = self._ending(attempt, success)
 
-    def _judged(self, attempts: list[Attempt]) -> list[bool]:
+    def _judged(self, attempts: list[RunningEpisode]) -> list[bool]:
         newest = [attempt.observations[-1] for attempt in attempts]
-        found = self._judge.judge_batch([attempt.judging for attempt in attempts], newest)
+        found = self._judge.predict_batch([attempt.judging for attempt in attempts], newest)
         for attempt, judgement in zip(attempts, found, strict=True):
             attempt.steps_to_go.append(judgement.steps_to_go)
         return [judgement.success for judgement in found]
 
-    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
+    def _ending(
+        self, attempt: RunningEpisode, success: bool
+    ) -> tuple[Outcome, Termination] | None:
         attempt.detected = attempt.detected or success
         if success and self._detector_ends:
             why = Termination.SUCCESS_DETECTED if self._judge else Termination.STOPPED
@@ -217,20 +219,20 @@ class Runner:
             return outcome, Termination.TIMEOUT
         return None
 
-    def _move(self, attempts: list[Attempt]) -> None:
+    def _move(self, attempts: list[RunningEpisode]) -> None:
         """Execute one action in every world, or all rows of a chunk."""
         if not attempts:
             return
         for attempt, action in zip(attempts, self._actor.act(attempts), strict=True):
             attempt.actions.append(action)
-            for row in rows_of(action.values):
+            for row in chunk_steps_of(action.values):
                 attempt.world.step(as_commanded(row, self._embodiment.control_rate_hz))
 
-    def _finish(self, attempt: Attempt) -> Episode:
+    def _finish(self, attempt: RunningEpisode) -> Episode:
         """Return the finished attempt as an episode."""
         actions, count = attempt.actions, len(attempt.observations)
         size = len(self._embodiment.action.names)
-        moved = [len(rows_of(action.values)) for action in actions]  # control steps
+        moved = [len(chunk_steps_of(action.values)) for action in actions]  # control steps
         unjudged = np.full(count, np.nan, np.float32)
         outcome, termination = attempt.ending
         episode = Episode(
@@ -263,7 +265,7 @@ def as_commanded(values: np.ndarray, rate_hz: float) -> np.ndarray:
     return velocity.astype(np.float32) / np.float32(rate_hz)
 
 
-def rows_of(values: np.ndarray) -> np.ndarray:
+def chunk_steps_of(values: np.ndarray) -> np.ndarray:
     """Return the rows of a chunk, ``(H, A)``, or of a single action, ``(1, A)``."""
     return np.atleast_2d(values)
 

@@ -13,17 +13,19 @@ class SupervisorConfig:
 
     embodiment: str = parameter('', 'YAML file of the embodiment')
     lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    judged: bool = parameter(
+    reward_enabled: bool = parameter(
         True, 'A reward node publishes steps-to-go; false while demonstrating'
     )
-    recorded: bool = parameter(True, 'A recorder runs; an episode is over when its bag is on disk')
-    detector_ends: bool = parameter(
+    recorder_enabled: bool = parameter(
+        True, 'A recorder runs; an episode is over when its bag is on disk'
+    )
+    detector_ends_episode: bool = parameter(
         True, 'd <= s ends an episode; false while evaluating, apart from the detector'
     )
     stall_timeout_s: float = parameter(
         10.0, 'Fault when nothing moves an episode on for this long', 's', 0.1, 600.0
     )
-    lease_s: float = parameter(
+    permit_duration_s: float = parameter(
         0.5, 'Real time: leave to move ends this long after it was last given', 's', 0.05, 5.0
     )
     tick_rate_hz: float = parameter(
@@ -45,7 +47,9 @@ class TeleoperationConfig:
         'Component of the twist (x, y, z, roll, pitch, yaw) for each dimension of the action, '
         "divided by commas; empty for the embodiment's own axes",
     )
-    stale_s: float = parameter(0.5, 'A twist older than this means to hold', 's', 0.05, 5.0)
+    twist_timeout_s: float = parameter(
+        0.5, 'A twist older than this means to hold', 's', 0.05, 5.0
+    )
     start_button: int = parameter(7, 'Begins an episode; -1 for none', '', -1, 63)
     success_button: int = parameter(3, 'The task is done; -1 for none', '', -1, 63)
     discard_button: int = parameter(1, 'Not to be learned from; -1 for none', '', -1, 63)
@@ -68,7 +72,7 @@ class FleetConfig:
     results: str = parameter('', 'File that gets one JSON line per episode; empty for none')
     episodes: int = parameter(8, 'Episodes to run', 'episodes', 1, 1000000)
     only_successes: bool = parameter(False, 'Count only the episodes that were labelled a success')
-    rollout: int = parameter(
+    episodes_per_rollout: int = parameter(
         8, 'Practice: episodes between two looks at the trainer', 'episodes', 1, 10000
     )
     seed: int = parameter(0, 'Seed of the first episode; the next ones count up', '', 0, 2**40)
@@ -80,8 +84,10 @@ class FleetConfig:
         100000,
     )
     policy_version: int = parameter(0, 'Release that must act; 0 for the newest', '', 0, 2**31 - 1)
-    trained: bool = parameter(False, 'A trainer runs: wait for it after every rollout')
-    patience: int = parameter(5, 'Give up after this many faults in a row', 'episodes', 1, 1000)
+    wait_for_trainer: bool = parameter(False, 'A trainer runs: wait for it after every rollout')
+    max_consecutive_faults: int = parameter(
+        5, 'Give up after this many faults in a row', 'episodes', 1, 1000
+    )
     ready_timeout_s: float = parameter(
         60.0, 'Give up when robots or trainer are not up after this long', 's', 1.0, 3600.0
     )

@@ -16,7 +16,7 @@ from efm_supervisor.supervisor import Goal
 
 
 @dataclass(frozen=True)
-class TrainerView:
+class TrainerProgress:
     """
     What the trainer last said.
 
@@ -41,7 +41,7 @@ class Fleet:
         self._running: set[str] = set()
         self._retries: list[int] = []
         self._attempts: dict[int, int] = {}
-        self._trainer: TrainerView | None = None
+        self._trainer: TrainerProgress | None = None
         self._expected_episodes: int | None = None
         self.counted = self.finished = self.faults_in_a_row = 0
 
@@ -51,13 +51,13 @@ class Fleet:
         if self._running or self._retries:
             return False
         return self.counted >= self._config.episodes and (
-            not self._config.trained or self._is_trainer_ready
+            not self._config.wait_for_trainer or self._is_trainer_ready
         )
 
     @property
     def has_failed(self) -> bool:
         """Whether nothing but faults comes back."""
-        return self.faults_in_a_row >= self._config.patience
+        return self.faults_in_a_row >= self._config.max_consecutive_faults
 
     def next_goal(self, robot: str) -> Goal | None:
         """Return what ``robot`` shall do now, or None while it has to wait."""
@@ -99,7 +99,7 @@ class Fleet:
         self._attempts[index] -= 1
         self._retries.append(index)
 
-    def on_trainer(self, view: TrainerView) -> None:
+    def on_trainer(self, view: TrainerProgress) -> None:
         """Take the trainer's word on how far it is."""
         if self._expected_episodes is None:
             self._expected_episodes = view.episodes
@@ -107,7 +107,9 @@ class Fleet:
 
     @property
     def _version(self) -> int:
-        return self._trainer.version if self._config.trained else self._config.policy_version
+        return (
+            self._trainer.version if self._config.wait_for_trainer else self._config.policy_version
+        )
 
     @property
     def _is_trainer_ready(self) -> bool:
@@ -126,10 +128,10 @@ class Fleet:
     def _open_rollout(self) -> bool:
         """Begin the next rollout if the one before is done, and learned from."""
         left = self._config.episodes - self.counted
-        if self._config.trained:
+        if self._config.wait_for_trainer:
             if self._running or not self._is_trainer_ready:
                 return False
-            size = min(left, self._config.rollout)
+            size = min(left, self._config.episodes_per_rollout)
         else:
             size = left - len(self._running)
         self._rollout_end += max(size, 0)

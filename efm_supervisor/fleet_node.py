@@ -12,7 +12,7 @@ from efm_core.ros_params import declare
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import TrainerStatus
 from efm_supervisor.config import FleetConfig
-from efm_supervisor.fleet import Fleet, TrainerView
+from efm_supervisor.fleet import Fleet, TrainerProgress
 from efm_supervisor.results import Results
 from efm_supervisor.supervisor import Goal
 from rclpy.action import ActionClient
@@ -42,7 +42,7 @@ class FleetNode(Node):
         self._started = self._moved_at = time.monotonic()
         self._is_up = False
         self.is_done, self.exit_code = False, 0
-        if self.config.trained:
+        if self.config.wait_for_trainer:
             ros_topics.subscription(self, topics.TRAINER_STATUS, self._on_trainer)
         self.create_timer(0.2, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -66,7 +66,7 @@ class FleetNode(Node):
 
     def _on_trainer(self, status: TrainerStatus) -> None:
         self._fleet.on_trainer(
-            TrainerView(status.version, status.episodes, status.state == 'waiting')
+            TrainerProgress(status.version, status.episodes, status.state == 'waiting')
         )
         self._moved_at = time.monotonic()
         if self._is_up:

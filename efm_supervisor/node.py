@@ -9,7 +9,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
-from efm_core.messages import to_ns, to_rows, to_stamp
+from efm_core.messages import to_chunk_steps, to_ns, to_stamp
 from efm_core.ros_diagnostics import Health
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_ns, from_outcome, stamped
@@ -57,11 +57,11 @@ class SupervisorNode(ManagedNode):
         self._supervisor = Supervisor(
             self._embodiment.episode,
             config.lockstep,
-            config.judged,
-            config.recorded,
+            config.reward_enabled,
+            config.recorder_enabled,
             config.stall_timeout_s,
             1 / self._embodiment.control_rate_hz,
-            config.detector_ends,
+            config.detector_ends_episode,
             self._embodiment.action.chunk,
         )
         self._does = {
@@ -116,8 +116,8 @@ class SupervisorNode(ManagedNode):
         """Return what an episode needs that nobody offers yet."""
         command = topics.command_topic(self._embodiment.command)
         spoken = [topics.ACTION, command]
-        spoken += [topics.STEPS_TO_GO] if self.config.judged else []
-        spoken += [topics.RECORDING] if self.config.recorded else []
+        spoken += [topics.STEPS_TO_GO] if self.config.reward_enabled else []
+        spoken += [topics.RECORDING] if self.config.recorder_enabled else []
         missing = [topic.name for topic in spoken if not self.count_publishers(topic.name)]
         missing += [] if self.count_subscribers(command.name) else ['a robot']
         return missing + ([] if self._world.service_is_ready() else [topics.RESET_WORLD])
@@ -192,7 +192,7 @@ class SupervisorNode(ManagedNode):
                 to_stamp(message),
                 message.policy_version,
                 time.monotonic(),
-                to_rows(message),
+                to_chunk_steps(message),
             )
         )
 
@@ -274,7 +274,7 @@ class SupervisorNode(ManagedNode):
         self._events.publish(self._running)
 
     def _permit(self, command: Permit) -> None:
-        lease_ns = int(1e9 * self.config.lease_s)
+        lease_ns = int(1e9 * self.config.permit_duration_s)
         until = 0 if self.config.lockstep else self.get_clock().now().nanoseconds + lease_ns
         self._permits.publish(
             stamped(

@@ -45,7 +45,7 @@ class Ending:
 
     :param stamp: the last observation [ns]; 0 when there was none.
     :param steps: actions executed before it.
-    :param steps_to_go: d at the last observation [steps]; NaN if nobody judged.
+    :param steps_to_go: d at the last observation [steps]; NaN without a reward model.
     """
 
     outcome: Outcome
@@ -103,12 +103,12 @@ class Supervisor:
     Runs one attempt at a time.
 
     :param rules: what ends an episode.
-    :param judged: steps-to-go is awaited for every observation.
-    :param recorded: the attempt is over when its bag is on disk.
+    :param reward_enabled: steps-to-go is awaited for every observation.
+    :param recorder_enabled: the attempt is over when its bag is on disk.
     :param period_s: control period [s]; turns steps into time where the world does not wait.
     :param chunk: control steps of one decision; a demonstrator may decide every one of them, and
         has as much time all the same.
-    :param detector_ends: d <= s ends an episode; without, it runs to the time-out, so that an
+    :param detector_ends_episode: d <= s ends an episode; without, it runs to the time-out, so that an
         evaluation measures the policy apart from the detector.
     """
 
@@ -116,22 +116,22 @@ class Supervisor:
         self,
         rules: EpisodeRules,
         lockstep: bool,
-        judged: bool,
-        recorded: bool,
+        reward_enabled: bool,
+        recorder_enabled: bool,
         stall_timeout_s: float,
         period_s: float,
-        detector_ends: bool = True,
+        detector_ends_episode: bool = True,
         chunk: int = 1,
     ):
         self._chunk = chunk
-        self._rules, self._lockstep, self._judged, self._recorded = (
+        self._rules, self._lockstep, self._reward_enabled, self._recorder_enabled = (
             rules,
             lockstep,
-            judged,
-            recorded,
+            reward_enabled,
+            recorder_enabled,
         )
         self._stall_timeout_s, self._period_s = stall_timeout_s, period_s
-        self._detector_ends = detector_ends
+        self._detector_ends = detector_ends_episode
         self.phase = Phase.IDLE
         self.paused = False
         self.emergency = False
@@ -231,7 +231,7 @@ class Supervisor:
 
     def on_recorded(self, episode_id: str, success: bool, uri: str, detail: str) -> list:
         """Take the recorder's word that the bag is on disk, or why not; it may give up early."""
-        is_running = self.phase == Phase.RUNNING and self._recorded and not success
+        is_running = self.phase == Phase.RUNNING and self._recorder_enabled and not success
         if not (is_running or self.phase == Phase.SAVING) or episode_id != self.goal.episode_id:
             return []
         ended = self._end(Outcome.UNLABELLED, Termination.FAULT) if is_running else []
@@ -285,7 +285,7 @@ class Supervisor:
     def _advance(self, stamp: int, now: float) -> list:
         """End the episode if it is over at ``stamp``, else let its action pass if all is there."""
         self._last_stamp, self._moved_at = max(stamp, self._last_stamp), now
-        is_whole = stamp in self._acted and (not self._judged or stamp in self._seen)
+        is_whole = stamp in self._acted and (not self._reward_enabled or stamp in self._seen)
         if is_whole:
             self._whole_stamp = max(stamp, self._whole_stamp)
         over = self._ending(is_whole)
@@ -313,8 +313,8 @@ class Supervisor:
         A failure needs no label: an episode that timed out simply did not reach the goal.
 
         :param is_whole: action and judgement of this observation have come. Lockstep waits for
-            both, so that the last observation is always recorded; in real time success stops the
-            robot at once.
+            both, so that the last observation is always recorded; in real time success stops the robot
+            at once.
         """
         if self._success and self._detector_ends and (is_whole or not self._lockstep):
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
@@ -343,7 +343,7 @@ class Supervisor:
         )
         self._ending_said = ending
         self._moved_at = math.inf  # the recorder's time begins with the next tick
-        if was_running and self._recorded:
+        if was_running and self._recorder_enabled:
             self.phase = Phase.SAVING
             return [End(ending)]
         self.phase = Phase.IDLE
@@ -368,7 +368,7 @@ class Supervisor:
         if self._permitted_stamp == self._last_stamp:
             return 'an image'
         came = {'action': self._action_stamp}
-        if self._judged:
+        if self._reward_enabled:
             came['steps_to_go'] = self._judged_stamp
         missing = [name for name, stamp in came.items() if stamp != self._last_stamp]
         return ' and '.join(['an image'] * (len(missing) == len(came)) + missing)

@@ -22,17 +22,21 @@ class Hand:
 
     :param axes: the component for every dimension, divided by commas; empty for those that the
         embodiment names.
-    :param stale_s: a twist that is older means to hold [s].
+    :param twist_timeout_s: a twist that is older means to hold [s].
     """
 
-    def __init__(self, robot: Embodiment, axes: str, stale_s: float):
+    def __init__(self, robot: Embodiment, axes: str, twist_timeout_s: float):
         """
         Map the components.
 
         :raises ValueError: when they do not fit, or the robot is told positions.
         """
         command = robot.command
-        own = COMPONENTS[: len(robot.action.names)] if command.is_plain else command.axes
+        own = (
+            COMPONENTS[: len(robot.action.names)]
+            if command.is_planar_displacement
+            else command.axes
+        )
         words = tuple(word.strip() for word in axes.split(',')) if axes else own
         expect(
             len(words) == len(robot.action.names) and set(words) <= set(COMPONENTS),
@@ -53,7 +57,7 @@ class Hand:
         self._period_s, self._frame, self._stale_s = (
             1 / robot.control_rate_hz,
             command.frame,
-            stale_s,
+            twist_timeout_s,
         )
         self._low, self._high = np.array(robot.action.low), np.array(robot.action.high)
         self._grip = self._high.copy()

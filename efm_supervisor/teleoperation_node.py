@@ -44,7 +44,7 @@ class TeleoperationNode(EpisodicNode):
         """Connect the topics; nobody may begin before the supervisor is paused."""
         config, robot = self.config, load_embodiment(self.config.embodiment)
         self.watch(robot, lockstep=False, every=True)
-        self._hand = Hand(robot, config.axes, config.stale_s)
+        self._hand = Hand(robot, config.axes, config.twist_timeout_s)
         self._buttons = Buttons(
             start=config.start_button,
             success=config.success_button,

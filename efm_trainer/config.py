@@ -12,11 +12,11 @@ class SftConfig:
     """Stage 1: supervised fine-tuning on demonstrations."""
 
     iterations: int = parameter(12000, 'Optimiser steps', low=1, high=10_000_000)
-    batch: int = parameter(512, 'Samples per step, over all objectives', '', 3, 65536)
-    instruction_share: float = parameter(
+    batch_size: int = parameter(512, 'Samples per step, over all objectives', '', 3, 65536)
+    instruction_fraction: float = parameter(
         0.1,
         'Share of the batch that predicts instructions, at least one sample (the paper: a third); '
-        'the others have half of the rest each. With a frozen tower it trains its own head only',
+        'the others have half of the rest each. With a frozen encoder it trains its own head only',
         '',
         0.0,
         0.9,
@@ -24,10 +24,10 @@ class SftConfig:
     learning_rate: float = parameter(1e-3, 'Peak of the one-cycle schedule', '', 1e-7, 1.0)
     weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
     gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
-    smoothing: float = parameter(
+    label_smoothing_bins: float = parameter(
         0.5, 'Width of the Gaussian around the true steps-to-go; 0 for none', 'bins', 0.0, 20.0
     )
-    validation: float = parameter(0.1, 'Share of the episodes held out', '', 0.0, 0.5)
+    validation_fraction: float = parameter(0.1, 'Share of the episodes held out', '', 0.0, 0.5)
     validate_every: int = parameter(200, 'Steps between two validations', '', 1, 1_000_000)
     policy_checkpoint: str = parameter(
         'last',
@@ -40,17 +40,17 @@ class SftConfig:
         'is s steps away; that of the best loss; the last',
         choices=('detector', 'loss', 'last'),
     )
-    tower: str = parameter(
+    pretrained: str = parameter(
         'joint',
-        'What the tower knows beforehand; joint is frozen, so that its features are cached',
-        choices=('joint', 'vision', 'scratch'),
+        'What the encoder knows beforehand; joint is frozen, so that its features are cached',
+        choices=('joint', 'vision', 'none'),
     )
-    tower_weights: str = parameter(
+    grounding_weights: str = parameter(
         '',
-        "File of the tower that is begun from; empty: the run's own, if `efm pretrain` made one, "
+        "File of the encoder that is begun from; empty: the run's own, if `efm pretrain` made one, "
         'else the one that ships',
     )
-    hidden: int = parameter(
+    hidden_size: int = parameter(
         128, 'Width of the heads; a task of many turns may want more', '', 8, 4096
     )
     seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
@@ -59,13 +59,13 @@ class SftConfig:
         """
         Check the values.
 
-        :raises ValueError: when one is out of range, or a tower is named that is not to be used.
+        :raises ValueError: when one is out of range, or an encoder is named that is not to be used.
         """
         check(self)
-        if self.tower_weights and self.tower == 'scratch':
+        if self.grounding_weights and self.grounding == 'none':
             raise ValueError(
-                'tower_weights: expected none where tower is scratch, '
-                f'got {self.tower_weights}; take tower joint'
+                'grounding_weights: expected none where encoder is scratch, '
+                f'got {self.grounding_weights}; take encoder joint'
             )
 
 
@@ -85,9 +85,9 @@ class PracticeConfig:
         choices=('episodes', 'samples'),
     )
     episodes_per_update: int = parameter(8, 'Episodes that one update waits for', '', 1, 100_000)
-    batch: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
+    batch_size: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
     updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10_000)
-    passes: int = parameter(
+    update_epochs: int = parameter(
         4,
         'Times that every sample is learned from; above 1 a sample stops teaching where p(a) is '
         'too far from what it was when it was acted, see clip',
@@ -95,8 +95,8 @@ class PracticeConfig:
         1,
         100,
     )
-    clip: float = parameter(
-        0.2, 'How far p(a) / p(a when it was acted) may go from 1 (passes > 1 only)', '', 0.0, 1.0
+    clip_range: float = parameter(
+        0.2, 'How far p(a) / p(a when it was acted) may go from 1 (update_epochs > 1 only)', '', 0.0, 1.0
     )
     baseline: str = parameter(
         'line',
@@ -104,7 +104,7 @@ class PracticeConfig:
         'the returns over d, without the noise of d that every return begins with',
         choices=('none', 'line'),
     )
-    average: float = parameter(
+    ema_rate: float = parameter(
         0.3,
         'Share of the way to what learns that what acts goes at each update; 1: what learns acts, '
         'below: what acts is a moving average of it, which keeps long practice steady',
@@ -130,11 +130,15 @@ class PracticeConfig:
 STAGE_ONE = {
     'compact': SftConfig(),
     'vlm': SftConfig(
-        iterations=5000, batch=128, instruction_share=1 / 3, learning_rate=1e-4, smoothing=0.0
+        iterations=5000,
+        batch_size=128,
+        instruction_fraction=1 / 3,
+        learning_rate=1e-4,
+        label_smoothing_bins=0.0,
     ),
 }
 # Every sample teaches once, by its plain return, and what learns acts.
-ONCE = {'passes': 1, 'baseline': 'none', 'average': 1.0}
+ONCE = {'update_epochs': 1, 'baseline': 'none', 'ema_rate': 1.0}
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(
@@ -143,10 +147,10 @@ PRESETS = {
         weight_decay=1e-2,
         gradient_clip=1e6,
         update='samples',
-        batch=64,
+        batch_size=64,
         **ONCE,
     ),
 }
 VLM_PRACTICE = PracticeConfig(
-    return_scale=0.05, learning_rate=2e-5, update='samples', batch=64, **ONCE
+    return_scale=0.05, learning_rate=2e-5, update='samples', batch_size=64, **ONCE
 )

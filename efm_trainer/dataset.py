@@ -55,7 +55,7 @@ class Samples:
     mask: torch.Tensor
     sentences: tuple[str, ...]
 
-    def glimpses(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def model_inputs(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return what ``CompactModel.features`` takes, for the observations ``rows``, ``(B,)``."""
         pairs = torch.stack([self.frames[self.previous[rows]], self.frames[rows]], dim=1)
         sentence = self.sentence[self.episode[rows]]
@@ -120,19 +120,19 @@ def to_bins(steps: torch.Tensor, steps_to_go: StepsToGoRange) -> torch.Tensor:
     return (steps / width).round().clamp(0, steps_to_go.bins - 1).to(torch.int64)
 
 
-def in_parts(rows: torch.Tensor, at_once: int) -> tuple[torch.Tensor, ...]:
+def microbatches(rows: torch.Tensor, max_batch_size: int) -> tuple[torch.Tensor, ...]:
     """Return ``rows`` in parts that a model takes in one pass; 0 for any number."""
-    return rows.split(at_once) if at_once else (rows,)
+    return rows.split(max_batch_size) if max_batch_size else (rows,)
 
 
 def features_of(model: Model, samples: Samples) -> Features:
     """
-    Return a function from observation rows to features: a table where the tower is frozen.
+    Return a function from observation rows to features: a table where the encoder is frozen.
 
-    A tower that learns is asked anew every time, so that gradients reach it.
+    An encoder that learns is asked anew every time, so that gradients reach it.
     """
-    if not model.config.tower_is_frozen:
-        return lambda rows: model.features(*samples.glimpses(rows))
+    if not model.config.encoder_is_frozen:
+        return lambda rows: model.features(*samples.model_inputs(rows))
     table = all_features(model, samples)
     return lambda rows: table[rows]
 
@@ -141,10 +141,10 @@ def features_of(model: Model, samples: Samples) -> Features:
 def all_features(model: CompactModel, samples: Samples) -> torch.Tensor:
     """Return the features of every observation, ``(N, F)``."""
     rows = torch.arange(len(samples.frames)).split(CHUNK)
-    return torch.cat([look_at(model, samples, chunk) for chunk in rows])
+    return torch.cat([compute_features(model, samples, chunk) for chunk in rows])
 
 
-def look_at(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
+def compute_features(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
     """Return the features of the observations ``rows``, ``(B, F)``; each frame is seen once."""
     pairs = torch.stack([samples.previous[rows], rows], dim=1)
     frames = pairs.unique()
@@ -156,8 +156,8 @@ def look_at(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.
 
 
 def scenes_of(model: Model, samples: Samples) -> Features:
-    """Return a function from first and last rows to scenes; a table where the tower is frozen."""
-    if not model.config.tower_is_frozen:
+    """Return a function from first and last rows to scenes; a table where the encoder is frozen."""
+    if not model.config.encoder_is_frozen:
         return lambda rows: model.scenes(samples.frames[rows])
     needed = torch.cat([samples.first, samples.last]).unique()
     with torch.no_grad():

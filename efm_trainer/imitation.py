@@ -14,7 +14,7 @@ from efm_model.text import TextEncoder
 from efm_trainer.config import SftConfig
 from efm_trainer.dataset import (
     features_of,
-    in_parts,
+    microbatches,
     Samples,
     scenes_of,
     to_bins,
@@ -41,7 +41,7 @@ class Imitation:
         embodiment: Embodiment,
         width: float,
     ):
-        """Cache what a frozen tower sees; ``width`` smooths the steps-to-go targets [bins]."""
+        """Cache what a frozen encoder sees; ``width`` smooths the steps-to-go targets [bins]."""
         self._model, self._samples, self._pieces, self._width = model, samples, pieces, width
         self._values = torch.from_numpy(embodiment.steps_to_go.values)
         self._threshold = embodiment.episode.success_threshold
@@ -89,7 +89,7 @@ class Imitation:
         rows = self.rows[name]
         return sum(
             getattr(self, name)(part).item() * (len(part) / len(rows))
-            for part in in_parts(rows, self._model.at_once)
+            for part in microbatches(rows, self._model.max_batch_size)
         )
 
     def detector_f1(self) -> float:
@@ -98,7 +98,7 @@ class Imitation:
         logits = torch.cat(
             [
                 self._model.steps_to_go_logits(self._features(part))
-                for part in in_parts(rows, self._model.at_once)
+                for part in microbatches(rows, self._model.max_batch_size)
             ]
         )
         said = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
@@ -134,4 +134,4 @@ def make_objectives(
     samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
     numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
     pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)
-    return Imitation(model, samples, pieces, embodiment, config.smoothing)
+    return Imitation(model, samples, pieces, embodiment, config.label_smoothing_bins)

@@ -8,8 +8,8 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
     loss = -c R_t log p(a_t | o_t, g)
 
 The paper has no critic, baseline, clipping or KL and uses every sample once at most; so does the
-preset ``paper``. With ``passes`` above 1 samples teach again within PPO's clip, and ``baseline``
-takes from R_t what d(o_t) already says. With ``average`` below 1 the policy that acts is a moving
+preset ``paper``. With ``update_epochs`` above 1 samples teach again within PPO's clip, and ``baseline``
+takes from R_t what d(o_t) already says. With ``ema_rate`` below 1 the policy that acts is a moving
 average of the one that learns, which keeps long practice steady. What a simulator knows of success
 is never looked at.
 """
@@ -26,7 +26,7 @@ from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
-from efm_trainer.dataset import all_features, in_parts, Samples, to_samples
+from efm_trainer.dataset import all_features, microbatches, Samples, to_samples
 from efm_trainer.losses import clipped_loss, entropy, line, reinforce_loss
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class Batch:
     :param advantages: ``(M,)`` float32, R less the baseline [steps].
     :param before: log p of the policy that acted, ``(M,)`` float32.
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
-    :param features: of every observation, ``(N, F)``, as the reward model's tower sees it; None of
-        a model without a tower of its own.
+    :param features: of every observation, ``(N, F)``, as the reward model's encoder sees it; None of
+        a model without an encoder of its own.
     """
 
     samples: Samples
@@ -66,29 +66,29 @@ def label(reward_model: Model, features: Any, scale: StepsToGoRange) -> torch.Te
     return torch.softmax(logits, dim=-1) @ torch.from_numpy(scale.values)
 
 
-def judge_all(
+def predict_steps_to_go(
     reward_model: Model, samples: Samples, scale: StepsToGoRange
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return d of every observation, ``(N,)`` [steps], and the features that a tower gave."""
-    at_once = getattr(reward_model, 'at_once', 0)  # whatever judges features will do
-    if not at_once:
+    """Return d of every observation, ``(N,)`` [steps], and the features that an encoder gave."""
+    max_batch_size = getattr(reward_model, 'max_batch_size', 0)  # whatever judges features will do
+    if not max_batch_size:
         features = all_features(reward_model, samples)
         return label(reward_model, features, scale), features
-    parts = in_parts(torch.arange(len(samples.frames)), at_once)
-    seen = (reward_model.features(*samples.glimpses(rows)) for rows in parts)
+    parts = microbatches(torch.arange(len(samples.frames)), max_batch_size)
+    seen = (reward_model.features(*samples.model_inputs(rows)) for rows in parts)
     return torch.cat([label(reward_model, features, scale) for features in seen]), None
 
 
-def have_same_tower(one: Model, other: Model) -> bool:
+def share_frozen_encoder(one: Model, other: Model) -> bool:
     """Return whether both see the same and neither will ever learn to see otherwise."""
-    if not (one.config.tower_is_frozen and other.config.tower_is_frozen):
+    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
         return False
-    pairs = zip(one.tower.parameters(), other.tower.parameters(), strict=True)
+    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
     return all(torch.equal(left, right) for left, right in pairs)
 
 
 @torch.no_grad()
-def follow(follower: Model, leader: Model, share: float) -> None:
+def ema_update(follower: Model, leader: Model, share: float) -> None:
     """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""
     for old, new in zip(follower.parameters(), leader.parameters(), strict=True):
         old.lerp_(new, share)
@@ -98,7 +98,7 @@ class Reinforce:
     """
     The learner of stage 2.
 
-    :ivar policy: the model that learns; its image tower stays frozen.
+    :ivar policy: the model that learns; its image encoder stays frozen.
     :ivar acting: what robots should act by, the model that was given: ``policy``, or its average.
     """
 
@@ -110,13 +110,13 @@ class Reinforce:
         scale: StepsToGoRange,
         config: PracticeConfig,
     ):
-        """Freeze the reward model and the image tower."""
+        """Freeze the reward model and the image encoder."""
         self._encoder, self._scale, self._config = encoder, scale, config
-        self.acting, self.policy = policy, policy if config.average == 1 else deepcopy(policy)
+        self.acting, self.policy = policy, policy if config.ema_rate == 1 else deepcopy(policy)
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
         self.policy.freeze_vision()
-        self._same_tower = have_same_tower(self.policy, reward_model)
+        self._same_tower = share_frozen_encoder(self.policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
@@ -129,7 +129,7 @@ class Reinforce:
         """Return ``episodes`` with returns from the frozen reward model, sorted by their index."""
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
         samples = to_samples(episodes, self._encoder)
-        d, features = judge_all(self._reward_model, samples, self._scale)
+        d, features = predict_steps_to_go(self._reward_model, samples, self._scale)
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
         found = torch.from_numpy(np.concatenate(found))
@@ -147,13 +147,13 @@ class Reinforce:
         batch = self.prepare([episode for episode in episodes if len(episode)])
         order = torch.randperm(len(batch.rows), generator=self.generator)
         if self._config.update == 'samples':
-            order = order[: self._config.updates * self._config.batch]
-        steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
-        for _ in range(1, self._config.passes):
+            order = order[: self._config.updates * self._config.batch_size]
+        steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
+        for _ in range(1, self._config.update_epochs):
             order = order[torch.randperm(len(order), generator=self.generator)]
-            steps += [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
+            steps += [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
         if self.acting is not self.policy:
-            follow(self.acting, self.policy, self._config.average)
+            ema_update(self.acting, self.policy, self._config.ema_rate)
         return {
             'samples': len(order),
             'optimiser_steps': len(steps),
@@ -168,7 +168,7 @@ class Reinforce:
     def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
         self.optimiser.zero_grad()
-        parts = in_parts(chosen, self.policy.at_once)
+        parts = microbatches(chosen, self.policy.max_batch_size)
         found = [self._descend(batch, part, len(part) / len(chosen)) for part in parts]
         parameters, clip = self.policy.parameters(), self._config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
@@ -187,7 +187,7 @@ class Reinforce:
         if self._same_tower:
             features = batch.features[rows]
         else:
-            features = self.policy.features(*batch.samples.glimpses(rows))
+            features = self.policy.features(*batch.samples.model_inputs(rows))
         logits = self.policy.policy_logits(features, tokens)
         loss = share * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):
@@ -199,7 +199,7 @@ class Reinforce:
         """Return the loss of the samples ``chosen``, given their logits."""
         config, tokens = self._config, batch.samples.tokens[batch.rows[chosen]]
         worth = batch.advantages[chosen]
-        if config.passes == 1:
+        if config.update_epochs == 1:
             return reinforce_loss(logits, tokens, worth, config.return_scale)
         before = batch.before[chosen]
-        return clipped_loss(logits, tokens, worth, before, config.clip, config.return_scale)
+        return clipped_loss(logits, tokens, worth, before, config.clip_range, config.return_scale)

@@ -18,7 +18,7 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
-from efm_model.network import new_model, TOWER_WEIGHTS
+from efm_model.network import GROUNDING_WEIGHTS, new_model
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_trainer.config import SftConfig
@@ -99,7 +99,7 @@ def split(episodes: Iterable[Episode], config: SftConfig) -> tuple[list[Episode]
             f'got {len(reached)} of {len(usable)}'
         )
     order = torch.randperm(len(reached), generator=torch.Generator().manual_seed(config.seed))
-    count = max(1, round(config.validation * len(reached)))
+    count = max(1, round(config.validation_fraction * len(reached)))
     held_out = {id(reached[i]) for i in order[:count]}
     return [e for e in usable if id(e) not in held_out], [reached[i] for i in order[:count]]
 
@@ -121,10 +121,10 @@ def _new_compact(
     return new_model(
         embodiment,
         config.seed,
-        config.tower,
+        config.pretrained,
         tuple(sorted(words)),
-        Path(config.tower_weights or TOWER_WEIGHTS),
-        hidden=config.hidden,
+        Path(config.grounding_weights or GROUNDING_WEIGHTS),
+        hidden_size=config.hidden_size,
     )
 
 
@@ -163,9 +163,11 @@ def _run(
 
 def counts(config: SftConfig) -> tuple[int, int, int]:
     """Return how many samples of a batch each objective has, in their order."""
-    instruction = min(max(1, round(config.instruction_share * config.batch)), config.batch - 2)
-    action = (config.batch - instruction + 1) // 2
-    return action, config.batch - instruction - action, instruction
+    instruction = min(
+        max(1, round(config.instruction_fraction * config.batch_size)), config.batch_size - 2
+    )
+    action = (config.batch_size - instruction + 1) // 2
+    return action, config.batch_size - instruction - action, instruction
 
 
 def _step(
@@ -180,7 +182,7 @@ def _step(
     rows = {name: imitation.draw(name, count, generator) for name, count in shares.items()}
     losses = dict.fromkeys(OBJECTIVES, 0.0)
     optimiser.zero_grad()
-    for part in passes(rows, model.at_once):
+    for part in passes(rows, model.max_batch_size):
         found = {
             name: getattr(imitation, name)(drawn) * (len(drawn) / shares[name])
             for name, drawn in part.items()
@@ -193,11 +195,11 @@ def _step(
     return losses
 
 
-def passes(rows: dict[str, torch.Tensor], at_once: int) -> list[dict[str, torch.Tensor]]:
+def passes(rows: dict[str, torch.Tensor], max_batch_size: int) -> list[dict[str, torch.Tensor]]:
     """Return the rows of each pass through the model; all objectives in one, if it takes them."""
-    if not at_once:
+    if not max_batch_size:
         return [rows]
-    return [{name: part} for name, drawn in rows.items() for part in drawn.split(at_once)]
+    return [{name: part} for name, drawn in rows.items() for part in drawn.split(max_batch_size)]
 
 
 def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, float]:

@@ -19,7 +19,7 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
-from efm_data.ingest import is_current, is_usable, Ledger, Spool
+from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, parity
 from efm_model.protocol import Model
@@ -103,7 +103,7 @@ class Trainer:
         if self._config.update == 'episodes':
             return len(self._waiting) >= self._config.episodes_per_update
         samples = sum(len(episode) for episode in self._waiting)
-        return samples >= self._config.updates * self._config.batch
+        return samples >= self._config.updates * self._config.batch_size
 
     @property
     def status(self) -> dict[str, int]:
@@ -135,11 +135,11 @@ class Trainer:
         }
         scale = embodiment.steps_to_go
         self._learner = Reinforce(policy, self._reward_model, encoder, scale, config)
-        self._spool = Spool(
+        self._spool = Inbox(
             self._run / 'episodes' / 'practice', self._run / 'quarantine', embodiment
         )
         self._pending: dict[str, list[Episode]] = {}
-        self._ledger, self.version, self.release = Ledger(), 1, None
+        self._ledger, self.version, self.release = IngestLog(), 1, None
         if self._state.is_file():
             self._resume()
         self._persist()
@@ -157,7 +157,7 @@ class Trainer:
                 f'got one that began with {facts["origin"]}; take a new run directory'
             )
         restore(self._state, self._learner)
-        self.version, self._ledger = facts['version'], Ledger.from_plain(facts['ledger'])
+        self.version, self._ledger = facts['version'], IngestLog.from_plain(facts['ledger'])
         self.release = find_release(self._run / 'releases', self.version)
         _forget_metrics_after(self._metrics, self.version)
 

@@ -12,11 +12,11 @@ import numpy as np
 
 JOINTS = tuple(f'joint{index}' for index in range(1, 7))
 JOINT_LIMITS = Limits(
-    position_low=(-2.0,) * 6, position_high=(2.0,) * 6, velocity=(1.0,) * 6, lead=0.5
+    position_min=(-2.0,) * 6, position_max=(2.0,) * 6, velocity=(1.0,) * 6, max_following_error=0.5
 )
 TOOL_LIMITS = Limits(
-    box_low=(-2.0, -2.0, -1.0),
-    box_high=(2.0, 2.0, 2.0),
+    workspace_min=(-2.0, -2.0, -1.0),
+    workspace_max=(2.0, 2.0, 2.0),
     linear_velocity=0.3,
     angular_velocity=1.0,
 )

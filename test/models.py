@@ -58,7 +58,10 @@ def exported(kind: str) -> Path:
     directory = Path(tempfile.mkdtemp())
     export = {'policy': export_policy, 'reward': export_reward}[kind]
     return export(
-        new_model(table_arm(), seed=3, tower='scratch'), directory / f'{kind}.onnx', table_arm(), 7
+        new_model(table_arm(), seed=3, pretrained='none'),
+        directory / f'{kind}.onnx',
+        table_arm(),
+        7,
     )
 
 

@@ -23,7 +23,7 @@ def write_embodiment(embodiment: Embodiment, path: Path) -> Path:
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
     """Publish a release that knows nothing; another version has other weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = new_model(embodiment, seed=version, tower='scratch')
+    model = new_model(embodiment, seed=version, pretrained='none')
     files = [
         export(model, folder / f'{name}.onnx', embodiment, version)
         for name, export in (('policy', export_policy), ('reward', export_reward))

@@ -45,7 +45,7 @@ class FakeTextEncoder:
 def make_run(directory: Path, embodiment: Embodiment) -> Path:
     """Return a run directory with the checkpoints of a stage 1 that learned nothing."""
     for kind, seed in (('policy', 0), ('reward', 1)):
-        model = new_model(embodiment, seed, tower='scratch')
+        model = new_model(embodiment, seed, pretrained='none')
         save_checkpoint(directory / 'sft' / kind, model, embodiment, kind, 1)
     return directory
 

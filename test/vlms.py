@@ -20,7 +20,7 @@ import transformers
 transformers.logging.disable_progress_bar()
 
 FAMILIES = ('paligemma', 'idefics3', 'smolvlm', 'qwen2_5_vl')
-SIZE = 28  # of the pictures that the towers see [px]
+SIZE = 28  # of the pictures that the encoders see [px]
 TEXT = {
     'hidden_size': 32,
     'intermediate_size': 64,

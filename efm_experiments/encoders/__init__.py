@@ -1,1 +1,1 @@
-"""Towers that know less than the shipped one, and how they learn from demonstrations alone."""
+"""Encoders that know less than the shipped one, and how they learn from demonstrations alone."""

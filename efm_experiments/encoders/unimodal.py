@@ -1,5 +1,5 @@
 """
-An image tower that was pretrained without any sentence: it was shown where each type of block is.
+An image encoder that was pretrained without any sentence: it was shown where each type of block is.
 
 Vision alone: the scenes and labels of ``table/pretraining.py``, without its sentences. So what
 it knows was never joined with text.
@@ -23,7 +23,7 @@ from efm_experiments.table.pretraining import (
     Scenes,
 )
 from efm_model.config import PretrainingConfig
-from efm_model.grounding import Tower
+from efm_model.grounding import GroundingEncoder
 from efm_model.localisation import cell_weights, localisation_loss
 from filelock import FileLock
 import numpy as np
@@ -38,7 +38,7 @@ USUAL = PretrainingConfig()
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """How the image tower learns without sentences."""
+    """How the image encoder learns without sentences."""
 
     scenes: int = parameter(USUAL.scenes, 'Random scenes rendered for training', '', 10, 10**6)
     iterations: int = parameter(USUAL.iterations, 'Gradient steps', '', 2, 10**6)
@@ -52,12 +52,12 @@ class VisionConfig:
 
 def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     """
-    Return the weights of the image tower, and the query that finds the tool, ``(D + 3,)``.
+    Return the weights of the image encoder, and the query that finds the tool, ``(D + 3,)``.
 
     Made once, then kept on disk.
     """
     sources = fingerprint('efm_sim', 'efm_model', 'efm_experiments/encoders')
-    path = cache() / 'towers' / f'{name_of("vision", config)}-{sources}.safetensors'
+    path = cache() / 'encoders' / f'{name_of("vision", config)}-{sources}.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
@@ -74,19 +74,19 @@ def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        tower, classes = Tower(scenes.images.shape[1:3]), Classes()
-    parameters = [*tower.image.parameters(), *classes.parameters()]
+        grounding, classes = GroundingEncoder(scenes.images.shape[1:3]), Classes()
+    parameters = [*grounding.image.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(parameters, USUAL.learning_rate, weight_decay=USUAL.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, USUAL.learning_rate, config.iterations
     )
     for images, types, points in batches(scenes, config):
         optimiser.zero_grad()
-        loss(tower, classes, images, types, points).backward()
+        loss(grounding, classes, images, types, points).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-    found = {IMAGE + name: value for name, value in tower.image.state_dict().items()}
+    found = {IMAGE + name: value for name, value in grounding.image.state_dict().items()}
     return {**found, TOOL: classes.queries[-1].detach().clone()}
 
 
@@ -94,23 +94,23 @@ def batches(scenes: Scenes, config: VisionConfig) -> Iterator[tuple[torch.Tensor
     """Yield images, the types of their blocks, and where the tool and these are."""
     rng = np.random.default_rng([config.seed, 2])
     for _ in range(config.iterations):
-        rows = rng.integers(len(scenes.images), size=config.batch)
+        rows = rng.integers(len(scenes.images), size=config.batch_size)
         arrays = (scenes.images, scenes.types, scenes.points[:, :FIRST_PLACE])
         yield tuple(torch.from_numpy(array[rows]) for array in arrays)
 
 
 def loss(
-    tower: Tower,
+    grounding: GroundingEncoder,
     classes: Classes,
     images: torch.Tensor,
     types: torch.Tensor,
     points: torch.Tensor,
 ) -> torch.Tensor:
     """Return how badly the tool and each type are found, and where any block is."""
-    keys, occupancy = tower.image(images)
-    blocks = cell_weights(points[:, 1:], tower.image.rows, tower.image.columns).sum(dim=1)
+    keys, occupancy = grounding.image(images)
+    blocks = cell_weights(points[:, 1:], grounding.image.rows, grounding.image.columns).sum(dim=1)
     where = functional.binary_cross_entropy_with_logits(occupancy, blocks.clamp(max=1))
-    return localisation_loss(tower, tower.heat(classes(types), keys), points) + 3 * where
+    return localisation_loss(grounding, grounding.heat(classes(types), keys), points) + 3 * where
 
 
 def write(weights: dict[str, torch.Tensor], path: Path) -> None:

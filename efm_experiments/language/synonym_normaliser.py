@@ -1,5 +1,5 @@
 """
-Names that the tower never saw, put into plain ones before it reads them.
+Names that the encoder never saw, put into plain ones before it reads them.
 
 Nothing is retrained: a name whose words are unknown is taken for the colour and the shape whose
 known words its own are nearest to, by the frozen sentence encoder alone; or for those by which a
@@ -37,7 +37,7 @@ class Canonicaliser:
         self._found: dict[tuple[str, ...], str] = {}
 
     def __call__(self, sentence: str) -> str:
-        """Return ``sentence`` in words that the tower knows, as far as it names blocks."""
+        """Return ``sentence`` in words that the encoder knows, as far as it names blocks."""
         words, written = sentence.split(), []
         while words:
             written.append(words.pop(0))

@@ -1,5 +1,5 @@
 """
-What a dictionary and a colour survey say of words that the tower never saw.
+What a dictionary and a colour survey say of words that the encoder never saw.
 
 The dictionary is WordNet 3.0 as Debian and Ubuntu package it (``wordnet-base``); the format of its
 files is that of the manual page wndb(5WN). No Python library reads these files as they are. The

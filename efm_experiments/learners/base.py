@@ -15,7 +15,7 @@ class Descent(Reinforce):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         if not self._same_tower:
-            raise ValueError('learner: expected one tower for policy and reward model, got two')
+            raise ValueError('learner: expected one encoder for policy and reward model, got two')
 
     def _descend(
         self, total: torch.Tensor, loss: torch.Tensor, logits: torch.Tensor

@@ -33,11 +33,11 @@ class Pessimist(nn.Module):
     def __init__(self, members: list[CompactModel]):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.config, self.tower = members[0].config, members[0].tower
+        self.config, self.grounding = members[0].config, members[0].grounding
         self.eval()
 
     def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the tower sees that all share; it is frozen."""
+        """Return what the encoder sees that all share; it is frozen."""
         return self.members[0].see(frames)
 
     def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -133,7 +133,7 @@ class Clipped(Descent):
         batch = self.prepare(usable)
         for _ in range(PASSES):
             order = torch.randperm(len(batch.rows), generator=self.generator)
-            steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch)]
+            steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
         return {**steps[-1], 'samples': len(batch.rows)}
 
     def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:

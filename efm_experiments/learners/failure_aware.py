@@ -15,7 +15,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
 from efm_experiments.config import text_encoder
 from efm_model.network import CompactModel, FEATURES
-from efm_trainer.dataset import all_features, look_at, Samples, to_bins, to_samples
+from efm_trainer.dataset import all_features, compute_features, Samples, to_bins, to_samples
 from efm_trainer.losses import smooth_targets
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ class Cautious(nn.Module):
     def __init__(self, plain: CompactModel):
         """Begin with what ``plain`` says, and hardly ever 'not from here'."""
         super().__init__()
-        self.plain, self.config, self.tower = plain, plain.config, plain.tower
+        self.plain, self.config, self.grounding = plain, plain.config, plain.grounding
         self.trunk = deepcopy(plain.trunk).requires_grad_(True)
         bins, hidden = plain.steps_to_go.weight.shape
         self.out = nn.Linear(hidden, bins + 1)
@@ -61,7 +61,7 @@ class Cautious(nn.Module):
         self.eval()
 
     def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the frozen tower sees."""
+        """Return what the frozen encoder sees."""
         return self.plain.see(frames)
 
     def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -171,7 +171,7 @@ def mismatched(model: nn.Module, samples: Samples, scale: StepsToGoRange, seed: 
     of_episode = wrong.episode
     rows = (samples.steps_to_go <= NEAR_END) & (other != samples.sentence)[of_episode]
     with torch.no_grad():
-        found = [look_at(model, wrong, part) for part in rows.nonzero()[:, 0].split(64)]
+        found = [compute_features(model, wrong, part) for part in rows.nonzero()[:, 0].split(64)]
     features = torch.cat(found) if found else torch.zeros(0, FEATURES)
     return Lessons(features, torch.full((len(features),), scale.bins))
 

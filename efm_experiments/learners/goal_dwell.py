@@ -43,7 +43,7 @@ def stayed(
 
 
 def make_staying(plain: CompactModel, lessons: Lessons, iterations: int, seed: int) -> Average:
-    """Return reward models that began anew, on the tower of ``plain``, as one."""
+    """Return reward models that began anew, on the encoder of ``plain``, as one."""
     members = []
     for k in range(MEMBERS):
         member = Cautious(plain)

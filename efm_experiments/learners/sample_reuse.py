@@ -81,7 +81,8 @@ class Reusing(Descent):
         for _ in range(self._reuse.passes):
             order = torch.randperm(len(kept), generator=self.generator)
             steps = [
-                self._learn(kept, advantages, chosen) for chosen in order.split(self._config.batch)
+                self._learn(kept, advantages, chosen)
+                for chosen in order.split(self._config.batch_size)
             ]
         return {**steps[-1], 'samples': len(kept)}
 
@@ -158,5 +159,5 @@ def truncated(ratio: torch.Tensor, cap: float) -> torch.Tensor:
 # What a setting's learner may be called.
 REUSES = {
     'replay': Reuse(memory=4, guard='truncated'),
-    'clipped_critic': Reuse(passes=4, guard='clipped', baseline='critic'),
+    'clipped_critic': Reuse(update_epochs=4, guard='clipped', baseline='critic'),
 }

@@ -1,4 +1,4 @@
-"""What the pretrained tower is worth (Fig. 4): for the reward model, and for the policy."""
+"""What the pretrained encoder is worth (Fig. 4): for the reward model, and for the policy."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ As in the paper the policy is the best one and the reward model varies; further 
 policy, without practice. Every sentence goes through the same frozen sentence encoder
 (all-MiniLM-L6-v2), so text is pretrained in every row. The table says what else is.
 
-All towers but the frozen one are trained in one loop, for the same number of steps, on the same
+All encoders but the frozen one are trained in one loop, for the same number of steps, on the same
 demonstrations. `tuned` shows what the loop itself costs: a reward model next to nothing, a policy,
 which has a sixth of the usual steps, some 15 points. It differs from the usual stage 1: each
 observation counts for both losses, the instruction's loss is left out, the gradient goes through
-the current frame only, the tower means its whole heat map instead of the surroundings of its
+the current frame only, the encoder means its whole heat map instead of the surroundings of its
 maximum (a gradient that sees only these never learns of another block), and what was pretrained
 learns at a tenth of the rate. The reward model is the step with the best detector, the policy the
 last step, as elsewhere. The paper leaves open how its EfficientNet was conditioned; here all rows
-share the text adapter and the heads, and differ in the tower alone.
+share the text adapter and the heads, and differ in the encoder alone.
 
-**Convergence.** All towers that are trained along have equal steps and equal data; the figure
+**Convergence.** All encoders that are trained along have equal steps and equal data; the figure
 shows the losses on held-out demonstrations. The experiment `convergence` goes on for four to eight
 times as long, with one seed: no policy gets better by it. 400 demonstrations seem too few to learn
-which block a sentence names, and more steps learn them by heart. The frozen tower has the usual
+which block a sentence names, and more steps learn them by heart. The frozen encoder has the usual
 stage 1, whose steps are cheap and many; the fair comparison is with `tuned`.
 
 What came of it is the order of the paper. By a jointly pretrained reward model practice gets to
-the top, tuned along or not; by halves that were never joined it falls short; by ImageNet's tower,
+the top, tuned along or not; by halves that were never joined it falls short; by ImageNet's encoder,
 or by none, a policy that was good ends worse than it began in the mean of the seeds. No policy
 without the joint pretraining learns the task from these demonstrations at all.
 {COMMON}"""
@@ -59,20 +59,20 @@ ALONG = ('tuned', 'unimodal', 'imagenet', 'scratch')
 BEST = 'joint reward model'
 MEANING = {
     FROZEN: (
-        'image tower and text adapter together: to find in a picture what a sentence names, on '
+        'image encoder and text adapter together: to find in a picture what a sentence names, on '
         f"{USUAL.scenes:,} scenes of this simulator with its positions as labels; the suite's "
         'stand-in for web-scale vision-language pretraining, and not the same',
-        'the whole tower',
+        'the whole encoder',
     ),
     'tuned': ('as `joint`: the control for the loop that trains the others', 'nothing'),
     'unimodal': (
-        'image tower alone: to find each type of block and the tool on as many such scenes, in as '
+        'image encoder alone: to find each type of block and the tool on as many such scenes, in as '
         'many steps, with no sentence; the query for the tool too. The text adapter begins from '
         'nothing, so both halves are pretrained, but were never joined',
         'nothing',
     ),
     'imagenet': (
-        'image tower alone: EfficientNet-Lite0 on the photographs of ImageNet-1k, its blocks up '
+        'image encoder alone: EfficientNet-Lite0 on the photographs of ImageNet-1k, its blocks up '
         'to 8 pixels a cell; what follows, and the text adapter, begins from nothing',
         'nothing, but the statistics of batch norms',
     ),
@@ -82,10 +82,10 @@ MEANING = {
 
 @dataclass(frozen=True)
 class AblationCell(Setting):
-    """One run of both stages, each model with the tower of its own."""
+    """One run of both stages, each model with the encoder of its own."""
 
-    tower: str = parameter(FROZEN, 'Of the policy', choices=(FROZEN, *ALONG))
-    reward_tower: str = parameter(FROZEN, 'Of the reward model', choices=(FROZEN, *ALONG))
+    encoder: str = parameter(FROZEN, 'Of the policy', choices=(FROZEN, *ALONG))
+    reward_pretrained: str = parameter(FROZEN, 'Of the reward model', choices=(FROZEN, *ALONG))
     training: EndToEndConfig = field(default_factory=EndToEndConfig)
 
 
@@ -100,29 +100,34 @@ class AblationConfig:
 
 def cells(config: AblationConfig) -> dict[str, AblationCell]:
     """Return reward models with the best policy, and policies without practice."""
-    base, towers = config.base, available()
+    base, encoders = config.base, available()
     return {
         BEST: base,
-        **{f'{t} reward model': replace(base, reward_tower=t) for t in towers},
-        **{f'{t} policy': replace(base, tower=t, reward_tower=t, practice=0) for t in towers},
+        **{f'{t} reward model': replace(base, reward_pretrained=t) for t in encoders},
+        **{
+            f'{t} policy': replace(base, encoder=t, reward_pretrained=t, practice=0)
+            for t in encoders
+        },
     }
 
 
 @functools.cache
 def available() -> tuple[str, ...]:
-    """Return the towers that are trained along; without its packages there is no ImageNet's."""
+    """Return the encoders that are trained along; without its packages there is no ImageNet's."""
     if is_installed():
         return ALONG
     print(f'{MISSING}; its cells are left out', file=sys.stderr)
-    return tuple(tower for tower in ALONG if tower != 'imagenet')
+    return tuple(encoder for encoder in ALONG if encoder != 'imagenet')
 
 
 def run_cell(cell: AblationCell, seed: int) -> dict:
     """Return what the cell's models reach with one seed, and how the trained ones came about."""
-    policy, reward = (Learned.of(cell, name, seed) for name in (cell.tower, cell.reward_tower))
+    policy, reward = (
+        Learned.of(cell, name, seed) for name in (cell.encoder, cell.reward_pretrained)
+    )
     team, seconds = Team(policy.policy, reward.reward, {}), dict(reward.seconds)
-    if cell.tower == FROZEN:
-        usual = replace(cell, reward_tower=FROZEN)
+    if cell.encoder == FROZEN:
+        usual = replace(cell, reward_pretrained=FROZEN)
         found = before_practice(usual, Team(policy.policy, policy.reward, {}), seed, seconds)
         values = {'reached_before': found['reached_before']}  # what fired is another model's
     else:
@@ -138,7 +143,7 @@ def run_cell(cell: AblationCell, seed: int) -> dict:
 
 @dataclass(frozen=True)
 class Learned:
-    """Stage 1 with one tower; ``losses`` at each validation, by name, where it was trained."""
+    """Stage 1 with one encoder; ``losses`` at each validation, by name, where it was trained."""
 
     policy: object
     reward: object
@@ -146,13 +151,15 @@ class Learned:
     seconds: dict[str, float]
 
     @classmethod
-    def of(cls, cell: AblationCell, tower: str, seed: int) -> Learned:
+    def of(cls, cell: AblationCell, encoder: str, seed: int) -> Learned:
         """Return both models, from disk if they are there."""
-        if tower == FROZEN:
-            policy, reward, seconds = checkpoint(stage_one(cell, tower, seed, 0))
+        if encoder == FROZEN:
+            policy, reward, seconds = checkpoint(stage_one(cell, encoder, seed, 0))
             return cls(policy, reward, {}, seconds)
         robot = stage_one(cell, FROZEN, seed, 0).robot
-        stage = StageOneEndToEnd(tower, cell.demonstrations, cell.body, robot, seed, cell.training)
+        stage = StageOneEndToEnd(
+            encoder, cell.demonstrations, cell.body, robot, seed, cell.training
+        )
         made = train_along(stage)
         return cls(made.policy, made.reward, made.curve, made.seconds)
 
@@ -173,8 +180,8 @@ def summarise(results: Results) -> list[Table]:
 def meanings(results: Results) -> Table:
     """Return what was pretrained in each row, and what is frozen in stage 1."""
     found = {cell.split()[0] for cell in results.cells}
-    rows = [[tower, *words] for tower, words in MEANING.items() if tower in found]
-    return Table("What 'pretrained' means", ('tower', 'pretrained', 'frozen in stage 1'), rows)
+    rows = [[encoder, *words] for encoder, words in MEANING.items() if encoder in found]
+    return Table("What 'pretrained' means", ('encoder', 'pretrained', 'frozen in stage 1'), rows)
 
 
 def losses_table(results: Results) -> Table:
@@ -188,7 +195,7 @@ def losses_table(results: Results) -> Table:
             row += [estimate.text(digits=2) for estimate in found]
         rows.append(row)
     names = ('action [nats]', 'steps-to-go [nats]', 'F1 of d <= s')
-    head = ('tower', *(f'{name}, {word}' for name in names for word in ('best', 'last')))
+    head = ('encoder', *(f'{name}, {word}' for name in names for word in ('best', 'last')))
     return Table('On held-out demonstrations, by validation', head, rows)
 
 
@@ -198,7 +205,7 @@ def last(values: list[float]) -> float:
 
 
 def trained(results: Results) -> list[str]:
-    """Return one cell for each tower that was trained along."""
+    """Return one cell for each encoder that was trained along."""
     return [cell for cell in results.cells if cell.endswith(' policy')]
 
 

@@ -1,4 +1,4 @@
-"""Whether more steps of stage 1 would help the towers that learn along: one long run of each."""
+"""Whether more steps of stage 1 would help the encoders that learn along: one long run of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from efm_experiments.table.report import COMMON, plot_bars, success_table, time_
 from matplotlib.figure import Figure
 
 ABOUT = f"""
-The towers of `ablation`, trained along for eight times as many steps (`imagenet`: four times), as
+The encoders of `ablation`, trained along for eight times as many steps (`imagenet`: four times), as
 policies without practice. One seed is enough here: it says whether a loss
 on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
 its own one-cycle schedule, so the end of a short run is no point of a long one.
@@ -33,21 +33,24 @@ does not.
 
 @dataclass(frozen=True)
 class ConvergenceConfig:
-    """Steps of each tower, and all else."""
+    """Steps of each encoder, and all else."""
 
     base: AblationCell = field(default_factory=lambda: AblationCell(practice=0, evaluations=200))
     longer: tuple[tuple[str, int], ...] = (('unimodal', 8), ('imagenet', 4), ('scratch', 8))
 
 
 def cells(config: ConvergenceConfig) -> dict[str, AblationCell]:
-    """Return the policy of each tower, trained for longer."""
+    """Return the policy of each encoder, trained for longer."""
     base = config.base
     return {
-        f'{tower} policy': replace(
-            base, tower=tower, reward_tower=tower, training=stretched(base.training, times)
+        f'{encoder} policy': replace(
+            base,
+            encoder=encoder,
+            reward_pretrained=encoder,
+            training=stretched(base.training, times),
         )
-        for tower, times in config.longer
-        if tower in available()
+        for encoder, times in config.longer
+        if encoder in available()
     }
 
 

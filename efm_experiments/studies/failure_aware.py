@@ -74,7 +74,7 @@ with the best loss (worse), or trained for fewer steps (better), noise on what `
 
 What came of it: demonstrations that stay, and more of them, give the best detector, but not the
 one that was aimed for (90 % of the successes at 2 % of false ones). The extra bin and the
-refreshes lose more successes than failures, and practice with them gets worse: the tower is
+refreshes lose more successes than failures, and practice with them gets worse: the encoder is
 frozen, and where it takes the wrong block no bin can know. Refreshes teach d to be large wherever
 the robot gets stuck, nothing is detected any more, and every attempt is then a failure to learn
 from. In two of five seeds the choice of s is too timid: the ends of demonstrations under another
@@ -191,7 +191,7 @@ def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
 
 
 def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
-    """Return what the reward model's tower sees in every observation, ``(N, F)``."""
+    """Return what the reward model's encoder sees in every observation, ``(N, F)``."""
     return all_features(team.reward, to_samples(episodes, text_encoder()))
 
 

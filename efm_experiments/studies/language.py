@@ -25,9 +25,9 @@ import numpy as np
 ABOUT = f"""
 Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 12 a shape.
 
-- `phrasing`, `pairs`, `synonym`: held out from every training, but looked at while the tower was
+- `phrasing`, `pairs`, `synonym`: held out from every training, but looked at while the encoder was
   made, so these are validation sets. `pairs` are ten ordered pairs of blocks, asked for as in
-  training. `synonym` are words for colours and shapes that not even the tower's pretraining saw.
+  training. `synonym` are words for colours and shapes that not even the encoder's pretraining saw.
 - `fresh phrasing`, `fresh phrasing, pairs`, `fresh synonym`: the test set, in
   `efm_experiments/language/heldout_sentences.py`. 30 patterns, 14 verbs, 10 prepositions, 12
   colour words and 8 shape words, none of them in any other split; written once, before anything

@@ -94,7 +94,7 @@ def cells(config: ReuseConfig) -> dict[str, Setting]:
     base = config.setting
     return {
         PAPER: base,
-        'smaller batches, one pass': replace(base, batch=config.small_batch),
+        'smaller batches, one pass': replace(base, batch_size=config.small_batch),
         'older episodes, truncated weights': replace(base, learner='replay'),
         'four passes, clipped': replace(base, learner='clipped'),
         'four passes, clipped, line': replace(base, learner='clipped_line'),

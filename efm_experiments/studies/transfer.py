@@ -26,7 +26,7 @@ import numpy as np
 ABOUT = f"""
 Stage 1 is that of every other experiment, in the world of the demonstrations. Stage 2 and the
 evaluations are in a changed world, with the paper's reward: nothing but d of the frozen reward
-model of stage 1, which never saw that world. As in the paper only blocks are targets: the tower
+model of stage 1, which never saw that world. As in the paper only blocks are targets: the encoder
 knows a place as a place in the picture, so that a camera that moves takes the places along, which
 no practice can mend. `camera`: it goes around the table and up. `colours`: all blocks turn on the
 colour wheel, lamps and table top are darker. `friction`: the table resists less, blocks are

@@ -12,7 +12,7 @@ from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION, SEEDS, worlds
-from efm_sim.rollout import Attempt, Runner, ScriptedActor
+from efm_sim.rollout import Runner, RunningEpisode, ScriptedActor
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from filelock import FileLock
 import numpy as np
@@ -30,7 +30,9 @@ class Staying(Runner):
         super().__init__(*arguments)
         self._hold = hold
 
-    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
+    def _ending(
+        self, attempt: RunningEpisode, success: bool
+    ) -> tuple[Outcome, Termination] | None:
         if not any(attempt.truth):
             return super()._ending(attempt, success)
         since = len(attempt.truth) - 1 - attempt.truth.index(True)

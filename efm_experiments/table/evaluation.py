@@ -13,11 +13,11 @@ from efm_experiments.config import EVALUATION, SEEDS, Setting, text_encoder, wor
 from efm_experiments.experiment import digest, SOURCES
 from efm_experiments.store import write_whole
 from efm_experiments.table.sft_cache import origins, StageOne, Team, timed
-from efm_experiments.table.torch_runtime import LiveRuntime, Sight
+from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_policy.policy import Policy
-from efm_reward.model import Judge
-from efm_sim.rollout import Attempt, PolicyActor, Runner, World
-from efm_trainer.reinforce import have_same_tower
+from efm_reward.model import RewardModel
+from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
+from efm_trainer.reinforce import share_frozen_encoder
 from filelock import FileLock
 import numpy as np
 
@@ -39,7 +39,7 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class FirstLook:
+class InitialFrames:
     """Everything that fixes how stage 1 does at the evaluation scenes of a seed."""
 
     origins: tuple[StageOne, ...]
@@ -55,7 +55,7 @@ def before_practice(
 ) -> dict[str, list[int]]:
     """Return the figures of stage 1; found on disk where another cell has the same stage 1."""
     names = ('body', 'split', 'longest', 'evaluations')
-    look = FirstLook(origins(setting, seed), seed, **{n: getattr(setting, n) for n in names})
+    look = InitialFrames(origins(setting, seed), seed, **{n: getattr(setting, n) for n in names})
     sources = fingerprint(*SOURCES)
     path = cache() / 'examinations' / f'{digest(look)}-{sources}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,9 @@ def before_practice(
 class Examination(Runner):
     """Lets every episode go on a little past its goal: so the detector has time to notice."""
 
-    def _ending(self, attempt: Attempt, success: bool) -> tuple[Outcome, Termination] | None:
+    def _ending(
+        self, attempt: RunningEpisode, success: bool
+    ) -> tuple[Outcome, Termination] | None:
         since = len(attempt.truth) - attempt.truth.index(True) if any(attempt.truth) else 0
         if since > LINGER:
             return Outcome.SUCCESS, Termination.STOPPED
@@ -107,7 +109,7 @@ def examine(
         Kind.EVALUATION,
         setting.longest,
         lambda episode: None,
-        detector_ends=False,
+        detector_ends_episode=False,
     )
     tables = tables or worlds(setting.worlds, setting.body, setting.split)
     return runner.run(tables, range(first, first + (count or setting.evaluations)), 0)
@@ -115,14 +117,14 @@ def examine(
 
 def players(
     setting: Setting, team: Team, version: int = 1, temperature: float = 1.0
-) -> tuple[Policy, Judge]:
+) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now."""
-    sight = Sight(team.reward)
-    own = sight if have_same_tower(team.policy, team.reward) else Sight(team.policy)
+    sight = FeatureCache(team.reward)
+    own = sight if share_frozen_encoder(team.policy, team.reward) else FeatureCache(team.policy)
     robot, encoder = setting.embodiment, text_encoder()
     return (
         Policy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
-        Judge(LiveRuntime(team.reward, sight), encoder, robot),
+        RewardModel(LiveRuntime(team.reward, sight), encoder, robot),
     )
 
 

@@ -1,5 +1,5 @@
 """
-Pretrain the tower on referring expressions: where in the picture is what this sentence names.
+Pretrain the encoder on referring expressions: where in the picture is what this sentence names.
 
 It stands in for web-scale vision-language pretraining, and is much less: scenes of the simulator,
 with positions that the simulator knows. Run it again with
@@ -22,9 +22,9 @@ import time
 
 from efm_core.config import add_arguments, from_arguments
 from efm_model.config import PretrainingConfig
-from efm_model.grounding import EFFECTOR, QUERY_SIZE, SOURCE, TARGET, Tower
+from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, SOURCE, TARGET
 from efm_model.localisation import cell_weights, localisation_loss
-from efm_model.network import save_tower, TOWER_WEIGHTS
+from efm_model.network import GROUNDING_WEIGHTS, save_grounding
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.arrangement import place_position
@@ -40,7 +40,7 @@ NATURE = (
     'In-domain: scenes of the simulator of this suite with positions known to it, sentences of '
     'its own grammar, frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale '
     'vision-language pretraining, not the same. The chatter around sentences was added after a '
-    'first tower had misread two templates of the split phrasing, so that split is a validation '
+    'first encoder had misread two templates of the split phrasing, so that split is a validation '
     'set; the splits synonym and pairs changed nothing.'
 )
 TOOL, FIRST_BLOCK, FIRST_PLACE = 0, 1, 7  # rows of Scenes.points
@@ -209,26 +209,30 @@ def draw_task(names: list[str], options: set[Task], rng: np.random.Generator) ->
     return same[rng.integers(len(same))]
 
 
-def loss(tower: Tower, classes: Classes, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def loss(
+    grounding: GroundingEncoder, classes: Classes, batch: dict[str, torch.Tensor]
+) -> torch.Tensor:
     """
     Return the sum of three losses.
 
     The sentences' things, the classes' things, and where any block is.
     """
-    keys, occupancy = tower.image(batch['images'])
+    keys, occupancy = grounding.image(batch['images'])
     asked = (
-        tower.text(batch['text'], batch['mask'])
+        grounding.text(batch['text'], batch['mask'])
         .unflatten(0, (-1, SENTENCES_PER_SCENE))
         .flatten(1, 2)
     )
     blocks = (
-        cell_weights(batch['things'][:, 1:], tower.image.rows, tower.image.columns)
+        cell_weights(batch['things'][:, 1:], grounding.image.rows, grounding.image.columns)
         .sum(dim=1)
         .clamp(max=1)
     )
     return (
-        localisation_loss(tower, tower.heat(asked, keys), batch['points'])
-        + localisation_loss(tower, tower.heat(classes(batch['types']), keys), batch['things'])
+        localisation_loss(grounding, grounding.heat(asked, keys), batch['points'])
+        + localisation_loss(
+            grounding, grounding.heat(classes(batch['types']), keys), batch['things']
+        )
         + 3 * functional.binary_cross_entropy_with_logits(occupancy, blocks)
     )
 
@@ -263,16 +267,16 @@ def pretrain(
     sentences: Sentences,
     config: PretrainingConfig,
     report: Callable[[int, float], None] = lambda iteration, value: None,
-) -> Tower:
+) -> GroundingEncoder:
     """
-    Return a tower that has learned from ``scenes`` and ``sentences``.
+    Return an encoder that has learned from ``scenes`` and ``sentences``.
 
     ``report`` hears of each loss.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 2])
-    tower, classes = Tower(scenes.images.shape[1:3]), Classes()
-    parameters = [*tower.parameters(), *classes.parameters()]
+    grounding, classes = GroundingEncoder(scenes.images.shape[1:3]), Classes()
+    parameters = [*grounding.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(
         parameters, config.learning_rate, weight_decay=config.weight_decay
     )
@@ -280,19 +284,19 @@ def pretrain(
         optimiser, config.learning_rate, config.iterations
     )
     for iteration in range(config.iterations):
-        value = loss(tower, classes, draw_batch(scenes, sentences, config.batch, rng))
+        value = loss(grounding, classes, draw_batch(scenes, sentences, config.batch_size, rng))
         optimiser.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
         report(iteration, value.item())
-    return tower.eval()
+    return grounding.eval()
 
 
 @torch.no_grad()
-def grounding(
-    tower: Tower,
+def measure_grounding(
+    grounding: GroundingEncoder,
     scenes: Scenes,
     encoder: TextEncoder,
     split: str,
@@ -300,7 +304,7 @@ def grounding(
     within_mm: float = math.inf,
 ) -> dict[str, float]:
     """
-    Return how often and how exactly the tower finds what new sentences of ``split`` name.
+    Return how often and how exactly the encoder finds what new sentences of ``split`` name.
 
     The share of right blocks counts a point as right when the block nearest to it is the one that
     was named; places likewise among the nine places. Errors are medians in the table plane [mm].
@@ -315,7 +319,7 @@ def grounding(
         task = draw_task(scenes.names(index), near, rng)
         if task is not None:
             found.append(
-                _find(tower, scenes, index, task, encoder.encode(phrase(task, rng, split)))
+                _find(grounding, scenes, index, task, encoder.encode(phrase(task, rng, split)))
             )
     return _summarise(found)
 
@@ -323,11 +327,11 @@ def grounding(
 def main(arguments: list[str] | None = None) -> None:
     """Render, learn, measure, and write the weights with their card."""
     parser = argparse.ArgumentParser(
-        description='Pretrain the tower on scenes and sentences of the simulator.'
+        description='Pretrain the encoder on scenes and sentences of the simulator.'
     )
     add_arguments(parser, PretrainingConfig)
     parser.add_argument(
-        '--output', type=Path, default=TOWER_WEIGHTS, help='the .safetensors file to write'
+        '--output', type=Path, default=GROUNDING_WEIGHTS, help='the .safetensors file to write'
     )
     parsed = parser.parse_args(arguments)
     config = from_arguments(PretrainingConfig, parsed)
@@ -344,10 +348,10 @@ def main(arguments: list[str] | None = None) -> None:
         f'{time.monotonic() - began:.0f} s',
         flush=True,
     )
-    tower = pretrain(scenes, sentences, config, _print_every(100, began))
-    measured = measure(tower, config, encoder)
-    save_tower(
-        tower,
+    grounding = pretrain(scenes, sentences, config, _print_every(100, began))
+    measured = measure(grounding, config, encoder)
+    save_grounding(
+        grounding,
         parsed.output,
         {
             'nature': NATURE,
@@ -359,13 +363,15 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(measured, indent=1))
 
 
-def measure(tower: Tower, config: PretrainingConfig, encoder: TextEncoder) -> dict[str, dict]:
+def measure(
+    grounding: GroundingEncoder, config: PretrainingConfig, encoder: TextEncoder
+) -> dict[str, dict]:
     """Return the grounding in fresh scenes, by split, and of pushes that are nearly over."""
     count, seed = config.test_scenes, config.seed + 1000003
     fresh = render_scenes(count, seed)
-    measured = {split: grounding(tower, fresh, encoder, split) for split in SPLITS}
+    measured = {split: measure_grounding(grounding, fresh, encoder, split) for split in SPLITS}
     pushes = render_scenes(count, seed + 1, pushes=1.0)
-    measured['pushes'] = grounding(tower, pushes, encoder, 'train', within_mm=NEAR_MM)
+    measured['pushes'] = measure_grounding(grounding, pushes, encoder, 'train', within_mm=NEAR_MM)
     return measured
 
 
@@ -379,11 +385,13 @@ def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) ->
             return Task(names[source], names[target])
 
 
-def _find(tower: Tower, scenes: Scenes, index: int, task: Task, text: np.ndarray) -> dict:
-    """Return what the tower makes of one sentence in one scene."""
-    keys, _ = tower.image(torch.from_numpy(scenes.images[index : index + 1]))
-    queries = tower.text(torch.tensor(text[None]), torch.ones(1, len(text)))
-    points = tower.points(tower.heat(queries, keys))[0].numpy()
+def _find(
+    grounding: GroundingEncoder, scenes: Scenes, index: int, task: Task, text: np.ndarray
+) -> dict:
+    """Return what the encoder makes of one sentence in one scene."""
+    keys, _ = grounding.image(torch.from_numpy(scenes.images[index : index + 1]))
+    queries = grounding.text(torch.tensor(text[None]), torch.ones(1, len(text)))
+    points = grounding.points(grounding.heat(queries, keys))[0].numpy()
     names = scenes.names(index)
     true = scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]]
     blocks, places = (

@@ -58,11 +58,11 @@ def make_team(setting: Setting, seed: int) -> Team:
 def origins(setting: Setting, seed: int) -> tuple[StageOne, ...]:
     """Return where the policy comes from, then where each reward model does."""
     members = range(setting.ensemble)
-    rewards = (stage_one(setting, setting.reward_tower, seed, member) for member in members)
-    return stage_one(setting, setting.tower, seed, 0), *rewards
+    rewards = (stage_one(setting, setting.reward_pretrained, seed, member) for member in members)
+    return stage_one(setting, setting.pretrained, seed, 0), *rewards
 
 
-def stage_one(setting: Setting, tower: str, seed: int, member: int) -> StageOne:
+def stage_one(setting: Setting, pretrained: str, seed: int, member: int) -> StageOne:
     """Return what stage 1 of a setting is; the rules of practice are none of its business."""
     rules = table_robot().episode
     return StageOne(
@@ -71,7 +71,7 @@ def stage_one(setting: Setting, tower: str, seed: int, member: int) -> StageOne:
         body=setting.body,
         robot=replace(setting.embodiment, episode=rules),
         fine_tuning=SftConfig(
-            iterations=setting.iterations, tower=tower, seed=seed + ANOTHER * member
+            iterations=setting.iterations, pretrained=pretrained, seed=seed + ANOTHER * member
         ),
     )
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 
-class Sight:
+class FeatureCache:
     """
-    What a frozen tower sees, computed once for all who look at the same moment.
+    What a frozen encoder sees, computed once for all who look at the same moment.
 
     The judge looks at every episode, then the policy at those that go on. A frame is seen again as
     the previous one of the next moment.
@@ -50,7 +50,7 @@ class Sight:
 class LiveRuntime:
     """Answers as ``efm_model.runtime.Runtime`` does, from a torch model as it is now."""
 
-    def __init__(self, model: CompactModel, sight: Sight, version: int = 1):
+    def __init__(self, model: CompactModel, sight: FeatureCache, version: int = 1):
         self._model, self._sight, self.version = model, sight, version
 
     def input_shape(self, _: str) -> list[int | str]:

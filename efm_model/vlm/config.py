@@ -30,7 +30,7 @@ class VlmConfig:
         'float32', 'Of the base model; adapters are float32', choices=('float32', 'bfloat16')
     )
     device: str = parameter('auto', 'Where the model is; auto: a GPU if there is one')
-    at_once: int = parameter(
+    max_batch_size: int = parameter(
         8, 'Prompts in one pass; batches are put together of them', '', 1, 4096
     )
     recompute: bool = parameter(
@@ -77,7 +77,7 @@ class VlmModelConfig:
     steps_to_go_bins: int
 
     @property
-    def tower_is_frozen(self) -> bool:
+    def encoder_is_frozen(self) -> bool:
         """There are no features to keep: the instruction is read together with the picture."""
         return False
 

@@ -19,7 +19,7 @@ LAYER = 18  # activations of one layer in units of tokens x hidden size, without
 
 
 @dataclass(frozen=True)
-class Tower:
+class GroundingEncoder:
     """
     One transformer: how many layers, and how wide.
 
@@ -58,8 +58,8 @@ class Backbone:
     """
 
     name: str
-    text: Tower
-    vision: Tower
+    text: GroundingEncoder
+    vision: GroundingEncoder
     vocabulary: int
     tied: bool
     other: int
@@ -88,11 +88,11 @@ class Card:
     memory: int
 
 
-SIGLIP = Tower(27, 1152, 4304, 1152, 1152, gated=False)
+SIGLIP = GroundingEncoder(27, 1152, 4304, 1152, 1152, gated=False)
 BACKBONES = (
     Backbone(
         'PaliGemma-3B, 224 px',
-        Tower(18, 2048, 16384, 2048, 256, gated=True),
+        GroundingEncoder(18, 2048, 16384, 2048, 256, gated=True),
         SIGLIP,
         vocabulary=257216,
         tied=True,
@@ -102,7 +102,7 @@ BACKBONES = (
     ),
     Backbone(
         'SmolVLM-2.2B, 384 px',
-        Tower(24, 2048, 8192, 2048, 2048, gated=True),
+        GroundingEncoder(24, 2048, 8192, 2048, 2048, gated=True),
         SIGLIP,
         vocabulary=49155,
         tied=False,
@@ -112,8 +112,8 @@ BACKBONES = (
     ),
     Backbone(
         'Qwen2.5-VL-3B, 224 px',
-        Tower(36, 2048, 11008, 2048, 256, gated=True),
-        Tower(32, 1280, 3420, 1280, 1280, gated=True),
+        GroundingEncoder(36, 2048, 11008, 2048, 256, gated=True),
+        GroundingEncoder(32, 1280, 3420, 1280, 1280, gated=True),
         vocabulary=151936,
         tied=True,
         other=2 * 3 * 14**2 * 1280 + 5120 * 5120 + 5120 * 2048,
@@ -146,12 +146,12 @@ class Estimate:
 
 
 def estimate(
-    backbone: Backbone, card: Card, at_once: int = 8, rank: int = 16, answers: int = 72
+    backbone: Backbone, card: Card, max_batch_size: int = 8, rank: int = 16, answers: int = 72
 ) -> Estimate:
     """
     Return what ``backbone`` would cost.
 
-    :param at_once: prompts in one pass.
+    :param max_batch_size: prompts in one pass.
     :param answers: ids for actions and steps-to-go, whose rows learn too.
     """
     weights = BFLOAT16 * backbone.parameters / GB
@@ -160,7 +160,7 @@ def estimate(
     optimiser = 4 * FLOAT32 * learned / GB  # weight, gradient, two moments
     # peft writes the answers' rows into a copy of each matrix of words, and so does its gradient.
     copies = 4 * BFLOAT16 * backbone.words / GB
-    activations = at_once * kept(backbone) / GB
+    activations = max_batch_size * kept(backbone) / GB
     training = weights + optimiser + copies + activations + RUNTIME
     forward = prompt_flops(backbone)
     # Backward with frozen weights costs a forward; recomputing another.

@@ -37,7 +37,7 @@ class VlmModel(nn.Module):
 
     def __init__(self, config: VlmModelConfig, base: nn.Module, processor: Any):
         super().__init__()
-        self.config, self.at_once = config, config.options.at_once
+        self.config, self.max_batch_size = config, config.options.max_batch_size
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # names that transformers will change
             self.base = prepare(base, config)
@@ -127,14 +127,14 @@ class VlmModel(nn.Module):
 
     def freeze_vision(self) -> None:
         """
-        Let the vision tower, its adapters too, learn no more.
+        Let the vision encoder, its adapters too, learn no more.
 
         :raises ValueError: when no part of the model is known as such.
         """
-        tower = self._whole.get_encoder(modality='image')
-        if tower in (self._whole, self._whole.base_model):
-            raise ValueError('base: expected a model with a vision tower, got one without')
-        tower.requires_grad_(False)
+        grounding = self._whole.get_encoder(modality='image')
+        if grounding in (self._whole, self._whole.base_model):
+            raise ValueError('base: expected a model with a vision encoder, got one without')
+        grounding.requires_grad_(False)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Return what learns, by name, on the CPU."""

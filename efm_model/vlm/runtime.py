@@ -32,8 +32,10 @@ class VlmRuntime:
         :raises ValueError: when what the model says is not finite.
         """
         names = ('observations', 'text', 'text_mask')
-        parts = [torch.from_numpy(seen[n]).split(self._model.at_once) for n in names]
-        noise = None if gumbel is None else torch.from_numpy(gumbel).split(self._model.at_once)
+        parts = [torch.from_numpy(seen[n]).split(self._model.max_batch_size) for n in names]
+        noise = (
+            None if gumbel is None else torch.from_numpy(gumbel).split(self._model.max_batch_size)
+        )
         found = [
             self._answer(self._model.features(*part), None if noise is None else noise[i])
             for i, part in enumerate(zip(*parts, strict=True))

@@ -56,9 +56,9 @@ class FakeArm:
     def _start(self, command: Command) -> np.ndarray:
         """Return where the arm begins: bent, and inside the embodiment's limits."""
         limits, home = command.limits, self.chain.home.copy()
-        if limits.position_low:
-            home = np.clip(home, np.add(limits.position_low, 0.1), limits.position_high)
-            home = np.minimum(home, np.subtract(limits.position_high, 0.1))
+        if limits.position_min:
+            home = np.clip(home, np.add(limits.position_min, 0.1), limits.position_max)
+            home = np.minimum(home, np.subtract(limits.position_max, 0.1))
         return home
 
     def take(self, received: Received, now: int) -> str:

@@ -60,7 +60,9 @@ class FakeDriverNode(ManagedNode):
     def build(self) -> None:
         """Put the arm at its start, connect the topics."""
         self._command = load_embodiment(self.config.embodiment).command
-        expect(not self._command.is_plain, 'embodiment', 'an arm', 'the simulated table')
+        expect(
+            not self._command.is_planar_displacement, 'embodiment', 'an arm', 'the simulated table'
+        )
         self.arm = FakeArm(self.config, self._command)
         self._health = Health(self)
         self._gripper = FakeGripper(self, self._command.gripper, self.config.gripper_speed)

@@ -1,5 +1,5 @@
 """
-Pictures of gym-pusht in which it is known where everything is, for a tower of its own.
+Pictures of gym-pusht in which it is known where everything is, for an encoder of its own.
 
 Half of the T's are anywhere, half lie nearly right; half of the pushers are near the T. That is
 where a policy looks most often, and where it must look well. No episode is played. Write a file

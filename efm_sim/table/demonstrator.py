@@ -24,7 +24,7 @@ class Teacher(Protocol):
         """Return the next action, ``(A,)`` float32, given what the world says of itself."""
 
 
-def find_teacher(name: str, config: DemonstratorConfig = DEFAULT) -> Teacher:
+def load_demonstrator(name: str, config: DemonstratorConfig = DEFAULT) -> Teacher:
     """
     Return the demonstrator called ``module:class``, or the table's own for an empty name.
 

@@ -19,7 +19,7 @@ USERS = (
     'studies.language',
     'table.examination',
     'table.stage_one',
-    'towers.training',
+    'encoders.training',
 )
 
 

@@ -61,7 +61,7 @@ def run(root, tmp_path_factory):
     run = tmp_path_factory.mktemp('gazebo') / 'run'
     robot = load_embodiment(ROBOT)
     for name in ('policy', 'reward'):
-        model = new_model(robot, seed=3, tower='scratch')
+        model = new_model(robot, seed=3, pretrained='none')
         save_checkpoint(run / 'sft' / name, model, robot, name, 1)
     efm('train', run)
     return run

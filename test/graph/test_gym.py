@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
 from efm_core.observation import observe
@@ -32,7 +32,7 @@ PUSHT = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
 def untaught(new_lab):
     """Return a run whose stage 1 knows nothing, with the release that the trainer makes of it."""
     lab = new_lab('pusht')
-    claim(str(lab.run), str(PUSHT))
+    open_run(str(lab.run), str(PUSHT))
     make_run(lab.run, load_embodiment(PUSHT))
     encoder = TextEncoder(ensure_text_encoder())
     Trainer(lab.run, load_embodiment(PUSHT), encoder, PracticeConfig()).close()
@@ -89,15 +89,15 @@ def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
     main([str(shown.run / 'pictures.npz'), '--count', '24'])
     pictures = ('--pictures', shown.run / 'pictures.npz', '--iterations', 2, '--batch', 4)
     assert 'off by effector' in shown.efm('pretrain', *pictures)
-    tower = shown.run / 'tower.safetensors'
-    assert 'tower_weights: expected none' in shown.efm(
-        'train', '--tower', 'scratch', '--tower-weights', tower, code=1
+    grounding = shown.run / 'grounding.safetensors'
+    assert 'grounding_weights: expected none' in shown.efm(
+        'train', '--pretrained', 'none', '--grounding-weights', grounding, code=1
     )
-    assert f'tower: {tower}' in shown.efm('train', '--hidden', 24, '--iterations', 4)
+    assert f'encoder: {grounding}' in shown.efm('train', '--hidden-size', 24, '--iterations', 4)
     robot = load_embodiment(shown.run / 'embodiment.yaml')
     model, card = load_checkpoint(shown.run / 'sft' / 'policy', robot)
-    assert (model.config.hidden, card['sft']['tower_weights']) == (24, str(tower))
-    for name, value in load_file(tower).items():
-        assert torch.equal(model.tower.state_dict()[name], value), name
+    assert (model.config.hidden_size, card['sft']['grounding_weights']) == (24, str(grounding))
+    for name, value in load_file(grounding).items():
+        assert torch.equal(model.grounding.state_dict()[name], value), name
     found = shown.efm('evaluate', '--world', 'gym', '--episodes', 2, '--max-steps', 5)
     assert '2 of 2' in found

@@ -321,7 +321,9 @@ def test_the_example_of_a_file_of_parameters_names_what_is_declared():
 
 
 def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
-    served = dataclasses.replace(config, server='gpu-box:50051', server_ca='ca.pem', tokens='/t')
+    served = dataclasses.replace(
+        config, server='gpu-box:50051', server_ca='ca.pem', auth_tokens='/t'
+    )
     nodes = {node.full_name: node for node in make_graph(PRACTICE, served)}
     for robot in ('robot_0', 'robot_1'):
         node = nodes[f'{robot}/policy']

@@ -6,7 +6,7 @@ import json
 import signal
 import time
 
-from efm_bringup.run import claim
+from efm_bringup.run import open_run
 from models import table_arm
 import pytest
 from releases import publish_untrained
@@ -21,7 +21,7 @@ SMALL = ('--body', 'tool', '--max-steps', '10')
 def untaught(new_lab):
     """Return a run with a release that knows nothing."""
     lab = new_lab('serving')
-    claim(str(lab.run), '')
+    open_run(str(lab.run), '')
     publish_untrained(lab.run, 1, table_arm())
     return lab
 

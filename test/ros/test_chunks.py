@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core import topics
-from efm_core.messages import to_displacement, to_period, to_rows, to_stamp, to_values
+from efm_core.messages import to_chunk_steps, to_displacement, to_period, to_stamp, to_values
 from efm_core.ros_messages import (
     from_action,
     from_image,
@@ -55,8 +55,8 @@ class Scene:
         times = {'deadline': from_ns(deadline), 'period': from_period(period)}
         self.actions.publish(from_action(np.arange(6), values, 0.0, stamp, **times, **fields))
 
-    def permit(self, stamp, lease_s=0.0):
-        until = from_ns(self.now + int(lease_s * 1e9) if lease_s else 0)
+    def permit(self, stamp, permit_duration_s=0.0):
+        until = from_ns(self.now + int(permit_duration_s * 1e9) if permit_duration_s else 0)
         fields = {'episode_id': 'first', 'lockstep': self.lockstep, 'valid_until': until}
         self.permits.publish(stamped(Permit(**fields), stamp))
 
@@ -196,6 +196,6 @@ def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shel
     assert [(to_stamp(a) - T0) // PERIOD for a in actions] == [0, 3, 6]
     assert [(to_stamp(o) - T0) // PERIOD for o in seen] == [0, 3, 6]
     for step, action in enumerate(actions):
-        assert (action.step, to_rows(action), to_period(action)) == (step, CHUNK, PERIOD)
+        assert (action.step, to_chunk_steps(action), to_period(action)) == (step, CHUNK, PERIOD)
         assert to_values(action).shape == (CHUNK, 2)
         assert len(action.tokens) == 6

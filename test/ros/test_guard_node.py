@@ -51,8 +51,8 @@ class Scene:
             )
         )
 
-    def permit(self, stamp, lease_s=0.0, episode_id='first'):
-        until = from_ns(self.now + int(lease_s * 1e9) if lease_s else 0)
+    def permit(self, stamp, permit_duration_s=0.0, episode_id='first'):
+        until = from_ns(self.now + int(permit_duration_s * 1e9) if permit_duration_s else 0)
         fields = {'episode_id': episode_id, 'lockstep': self.lockstep, 'valid_until': until}
         self.permits.publish(stamped(Permit(**fields), stamp))
 

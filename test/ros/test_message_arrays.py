@@ -78,7 +78,7 @@ def test_an_action_keeps_tokens_values_and_words():
 def test_a_judgement_keeps_the_whole_distribution():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(61)).astype(np.float32)
     message = over_the_wire(
-        ros_messages.from_judgement(probabilities, 12.25, True, STAMP, reward_version=1)
+        ros_messages.from_steps_to_go(probabilities, 12.25, True, STAMP, reward_version=1)
     )
     np.testing.assert_array_equal(messages.to_probabilities(message), probabilities)
     assert (message.steps_to_go, message.success, message.reward_version) == (12.25, True, 1)

@@ -23,13 +23,13 @@ from efm_core.ros_messages import (
     from_displacement,
     from_image,
     from_joints,
-    from_judgement,
     from_observation,
     from_outcome,
+    from_steps_to_go,
     from_world,
 )
 from efm_data import bag_writer as recording
-from efm_data.episodes import find_bags, read_episode, read_recording
+from efm_data.episodes import find_bags, read_bag, read_episode
 from efm_data.recorder_node import RecorderNode
 from efm_interfaces.msg import EpisodeEvent
 import numpy as np
@@ -123,7 +123,7 @@ class Robot:
             topics.WORLD_STATE: from_world(
                 positions, episode.true_success_per_step[step], 0.1, stamp
             ),
-            topics.STEPS_TO_GO: from_judgement(
+            topics.STEPS_TO_GO: from_steps_to_go(
                 distribution, episode.steps_to_go[step], last, stamp, **about
             ),
             topics.ACTION: from_action(
@@ -169,20 +169,20 @@ def test_a_bag_holds_the_episode_bit_for_bit(robot, embodiment):
 def test_a_recorder_that_joins_after_the_start_misses_nothing(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, late=True, record_images=True)
+    robot = Robot(stage, make_event, tmp_path, late=True, record_camera_images=True)
     episode = make_episode(embodiment, index=3, steps=5)
     robot.play(episode)
     said = robot.hear_recordings()[0]
     assert (said.success, said.detail) == (True, '')
     assert_same(read_episode(said.uri, embodiment), episode)
-    pictures = read_recording(Path(said.uri), 'image').pictures
+    pictures = read_bag(Path(said.uri), 'image').pictures
     assert list(pictures) == episode.stamps.tolist()
 
 
 def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, simulated=True)
+    robot = Robot(stage, make_event, tmp_path, require_world_state=True)
     episode = make_episode(embodiment, index=3, steps=5)
     robot.play(episode, without=(topics.WORLD_STATE,))
     lacking = robot.node._recording
@@ -199,7 +199,7 @@ def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
 def test_a_simulator_that_says_no_truth_makes_no_whole_bag(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, simulated=True, settle_timeout_s=0.2)
+    robot = Robot(stage, make_event, tmp_path, require_world_state=True, completion_timeout_s=0.2)
     robot.play(make_episode(embodiment, steps=2), without=(topics.WORLD_STATE,))
     said = robot.hear_recordings()[0]
     assert (said.success, said.detail) == (
@@ -220,12 +220,14 @@ def arrays_of(name, message):
     }[name](message)
 
 
-@pytest.mark.parametrize('record_images', [True, False])
-def test_a_bag_says_what_was_said_live(stage, make_event, tmp_path, embodiment, record_images):
-    robot = Robot(stage, make_event, tmp_path, record_images=record_images)
+@pytest.mark.parametrize('record_camera_images', [True, False])
+def test_a_bag_says_what_was_said_live(
+    stage, make_event, tmp_path, embodiment, record_camera_images
+):
+    robot = Robot(stage, make_event, tmp_path, record_camera_images=record_camera_images)
     robot.play(make_episode(embodiment, index=3, steps=5))
     bag = robot.spool / robot.hear_recordings()[0].episode_id
-    found = read_recording(bag, 'image')
+    found = read_bag(bag, 'image')
     compared = {**found.at, 'observation': found.pictures}
     assert not compared.pop('executed')  # the table's commands carry their stamps
     assert set(compared) == {'observation', 'action', 'command', 'steps_to_go', 'world_state'}
@@ -237,7 +239,7 @@ def test_a_bag_says_what_was_said_live(stage, make_event, tmp_path, embodiment, 
             for ours, theirs in pairs:
                 np.testing.assert_array_equal(ours, theirs)
                 assert np.asarray(ours).dtype == np.asarray(theirs).dtype
-    assert ('image' in found.topics) == record_images
+    assert ('image' in found.topics) == record_camera_images
 
 
 def test_two_bags_in_a_row_hold_their_own_episode_only(robot, embodiment):
@@ -277,7 +279,7 @@ def test_messages_of_an_episode_that_ended_are_not_in_the_next_bag(robot, embodi
     robot.play_step(first, 2)
     robot.play(second)
     robot.hear_recordings(2)
-    found = read_recording(robot.spool / 'episode-1', 'image')
+    found = read_bag(robot.spool / 'episode-1', 'image')
     assert min(found.pictures) == second.stamps[0]
 
 
@@ -319,7 +321,7 @@ def test_an_episode_that_exists_already_is_not_overwritten(robot, embodiment):
 
 
 def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp_path, embodiment):
-    robot = Robot(stage, make_event, tmp_path, settle_timeout_s=0.2)
+    robot = Robot(stage, make_event, tmp_path, completion_timeout_s=0.2)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     said = robot.hear_recordings()[0]
     assert not said.success
@@ -333,7 +335,7 @@ def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp
 def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_called_whole(
     stage, make_event, tmp_path, embodiment, topic
 ):
-    robot = Robot(stage, make_event, tmp_path, settle_timeout_s=0.2)
+    robot = Robot(stage, make_event, tmp_path, completion_timeout_s=0.2)
     robot.play(make_episode(embodiment, steps=3), without_first=(topic,))
     said = robot.hear_recordings()[0]
     assert not said.success
@@ -344,7 +346,7 @@ def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_called_whole(
 def test_where_nobody_judges_a_bag_is_whole_without_steps_to_go(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, judged=False)
+    robot = Robot(stage, make_event, tmp_path, reward_enabled=False)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     assert robot.hear_recordings()[0].success
     episode = read_episode(robot.spool / 'episode-0', embodiment)

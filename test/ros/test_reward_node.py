@@ -9,7 +9,7 @@ from efm_core.messages import to_probabilities, to_stamp
 from efm_core.ros_messages import from_image
 from efm_interfaces.msg import EpisodeEvent
 from efm_reward import node as reward_node
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from efm_reward.node import RewardNode
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
@@ -59,7 +59,7 @@ def scene_for(stage, make_event, shelf, yaml_of):
 
 def test_the_node_says_what_the_judge_itself_says(scene_for, shelf):
     scene = scene_for(table_arm())
-    alone = Judge.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
+    alone = RewardModel.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
     alone.begin(SENTENCE)
     for step, said in enumerate(scene.run_episode('first')):
         expected = alone.judge(PICTURES[step])

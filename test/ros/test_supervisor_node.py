@@ -6,7 +6,7 @@ import math
 
 from efm_core import topics
 from efm_core.messages import to_ns, to_stamp
-from efm_core.ros_messages import from_action, from_judgement, from_ns
+from efm_core.ros_messages import from_action, from_ns, from_steps_to_go
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import EpisodeEvent, Recording
 from efm_interfaces.srv import LabelEpisode, ResetWorld
@@ -105,7 +105,7 @@ class Robot:
         if 'steps_to_go' in speak:
             success = self.step >= self.success_at
             self.judgements.publish(
-                from_judgement(
+                from_steps_to_go(
                     np.ones(61), 9.0 - self.step, success, stamp, reward_version=2, **about
                 )
             )
@@ -314,7 +314,7 @@ def test_episodes_are_not_offered_before_everybody_is_there(stage, parameters):
 
 
 def test_in_real_time_leave_to_move_is_renewed_until_time_is_up(stage, parameters):
-    robot = Robot(stage, **{**parameters, 'lockstep': False}, lease_s=0.4)
+    robot = Robot(stage, **{**parameters, 'lockstep': False}, permit_duration_s=0.4)
     began = robot.node.get_clock().now().nanoseconds
     result = robot.run(max_steps=5)
     assert how(result) == ('failure', 'timeout')

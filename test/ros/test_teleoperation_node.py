@@ -36,8 +36,14 @@ class Desk:
         common = {'embodiment': path, 'lockstep': False}
         stage.start(WorldNode, body='tool', **common)
         stage.start(GuardNode, **common)
-        stage.start(SupervisorNode, judged=False, lease_s=5.0, tick_rate_hz=50.0, **common)
-        stage.start(RecorderNode, judged=False, spool=str(spool), **common)
+        stage.start(
+            SupervisorNode,
+            reward_enabled=False,
+            permit_duration_s=5.0,
+            tick_rate_hz=50.0,
+            **common,
+        )
+        stage.start(RecorderNode, reward_enabled=False, episodes_dir=str(spool), **common)
         self.node = stage.start(TeleoperationNode, embodiment=path)
         self.twists, self.joy = stage.speak(topics.TELEOP_TWIST), stage.speak(topics.JOY)
         self.actions = stage.listen(topics.ACTION)

@@ -83,7 +83,9 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
         stage.start(DemonstratorNode, **common),
         stage.start(GuardNode, **common),
         stage.start(SupervisorNode, **common),
-        stage.start(RecorderNode, spool=str(tmp_path), lockstep=lockstep, record_images=True),
+        stage.start(
+            RecorderNode, episodes_dir=str(tmp_path), lockstep=lockstep, record_camera_images=True
+        ),
     ]
     for topic in topics.TABLE:
         name = stage.peer.resolve_topic_name(topic.name)
@@ -96,7 +98,9 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
 
 
 def test_a_recorder_may_be_told_that_a_sender_keeps_nothing(stage, tmp_path):
-    recorder = stage.start(RecorderNode, spool=str(tmp_path), lockstep=True, past=False)
+    recorder = stage.start(
+        RecorderNode, episodes_dir=str(tmp_path), lockstep=True, receive_history=False
+    )
     past = {
         s.topic_name
         for s in recorder.subscriptions

@@ -1,6 +1,14 @@
 from dataclasses import replace
 
-from efm_model.vlm.estimate import BACKBONES, CARDS, estimate, kept, prompt_flops, table, Tower
+from efm_model.vlm.estimate import (
+    BACKBONES,
+    CARDS,
+    estimate,
+    GroundingEncoder,
+    kept,
+    prompt_flops,
+    table,
+)
 import pytest
 import torch
 import transformers
@@ -82,7 +90,7 @@ def test_the_weights_are_those_of_the_real_class(backbone, config, public):
 
 
 def test_a_tower_counts_its_matrices():
-    tower = Tower(layers=2, hidden=4, mlp=8, q_width=4, kv_width=2, gated=True)
+    tower = GroundingEncoder(layers=2, hidden_size=4, mlp=8, q_width=4, kv_width=2, gated=True)
     assert tower.parameters == 2 * (16 + 16 + 8 + 8 + 3 * 32)
     assert tower.adapters(rank=1) == 2 * (8 + 8 + 6 + 6 + 3 * 12)
 
@@ -96,7 +104,7 @@ def test_weights_alone_are_two_bytes_each_and_practice_has_them_twice():
 
 
 def test_more_prompts_at_once_cost_memory_and_a_better_card_saves_time():
-    small, large = (estimate(PALIGEMMA, CARDS[0], at_once=n) for n in (1, 9))
+    small, large = (estimate(PALIGEMMA, CARDS[0], max_batch_size=n) for n in (1, 9))
     assert large.training_gb - small.training_gb == pytest.approx(8 * kept(PALIGEMMA) / 1e9)
     fast = estimate(PALIGEMMA, replace(CARDS[0], flops=2 * CARDS[0].flops))
     assert fast.samples_per_s == pytest.approx(2 * small.samples_per_s)

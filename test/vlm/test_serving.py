@@ -35,7 +35,7 @@ def test_robots_act_with_a_vision_language_model(tmp_path):
 def test_what_is_no_policy_of_a_vision_language_model_is_refused(tmp_path, kind):
     make = {
         'reward': lambda: new_vlm(table_arm(), options('smolvlm')),
-        'policy': lambda: new_model(table_arm(), seed=0, tower='scratch'),
+        'policy': lambda: new_model(table_arm(), seed=0, pretrained='none'),
     }
     folder = save_checkpoint(tmp_path / kind, make[kind](), table_arm(), kind, 1)
     with pytest.raises(ValueError, match='expected a policy of the family vlm, got a'):

@@ -11,7 +11,7 @@ from efm_model.network import log_probability
 from efm_model.vlm.network import new_vlm
 from efm_model.vlm.runtime import VlmRuntime
 from efm_policy.policy import Policy
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
 from efm_trainer.config import SftConfig, VLM_PRACTICE
 from efm_trainer.dataset import to_samples
@@ -28,7 +28,7 @@ from vlms import base_folder, FAMILIES, options
 
 EMBODIMENT = small_embodiment()
 CONFIG = SftConfig(
-    iterations=12, batch=9, instruction_share=1 / 3, validate_every=6, learning_rate=2e-2
+    iterations=12, batch_size=9, instruction_fraction=1 / 3, validate_every=6, learning_rate=2e-2
 )
 
 
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_adapters(tmp_path):
 
 def learner(family, **changes):
     policy, reward = (new_vlm(EMBODIMENT, options(family, **changes), seed) for seed in (0, 1))
-    config = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3, batch=64)
+    config = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3, batch_size=64)
     return Reinforce(policy, reward, policy.sentences, EMBODIMENT.steps_to_go, config)
 
 
@@ -93,7 +93,7 @@ def weighed(learner, episodes):
     tokens = batch.samples.tokens[batch.rows]
     with torch.no_grad():
         logits = learner.policy.policy_logits(
-            learner.policy.features(*batch.samples.glimpses(batch.rows)), tokens
+            learner.policy.features(*batch.samples.model_inputs(batch.rows)), tokens
         )
     return float((batch.returns * log_probability(logits, tokens)).sum())
 
@@ -105,22 +105,22 @@ def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(
         for value in one._reward_model.state_dict().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     episodes = [make_episode(EMBODIMENT, i, 4) for i in range(2)]
-    tower = dict(one.policy._whole.get_encoder(modality='image').named_parameters())
-    assert any('lora_' in name for name in tower)
-    sight = {name: value.detach().clone() for name, value in tower.items()}
+    grounding = dict(one.policy._whole.get_encoder(modality='image').named_parameters())
+    assert any('lora_' in name for name in grounding)
+    sight = {name: value.detach().clone() for name, value in grounding.items()}
     reward = {name: value.clone() for name, value in one._reward_model.state_dict().items()}
     before = weighed(one, episodes)
     figures = [one.update(episodes) for _ in range(4)]
     assert weighed(one, episodes) > before
     assert figures[0]['samples'] == 8
-    assert all(torch.equal(value, tower[name]) for name, value in sight.items())
+    assert all(torch.equal(value, grounding[name]) for name, value in sight.items())
     assert all(torch.equal(reward[n], v) for n, v in one._reward_model.state_dict().items())
 
 
 def test_small_passes_give_the_gradient_of_one_large_pass():
     found = []
-    for at_once in (3, 64):
-        one = learner('smolvlm', at_once=at_once)
+    for max_batch_size in (3, 64):
+        one = learner('smolvlm', max_batch_size=max_batch_size)
         figures = one.update([make_episode(EMBODIMENT, i, 4) for i in range(2)])
         assert figures['optimiser_steps'] == 1
         gradients = {n: p.grad for n, p in one.policy.named_parameters() if p.grad is not None}
@@ -155,7 +155,7 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
     one = Reinforce(policy, reward, policy.sentences, EMBODIMENT.steps_to_go, practice)
     actor = Policy(VlmRuntime(policy), policy.sentences, EMBODIMENT)
-    judge = Judge(VlmRuntime(reward), reward.sentences, EMBODIMENT)
+    judge = RewardModel(VlmRuntime(reward), reward.sentences, EMBODIMENT)
 
     def practise():
         return rollout([Line(), Line()], actor, judge, range(3), EMBODIMENT, max_steps=4)
@@ -168,7 +168,7 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     rows = samples.has_action.nonzero()[:, 0]
     with torch.no_grad():
         logits = policy.policy_logits(
-            policy.features(*samples.glimpses(rows)), samples.tokens[rows]
+            policy.features(*samples.model_inputs(rows)), samples.tokens[rows]
         )
     taught = log_probability(logits, samples.tokens[rows]).numpy()
     np.testing.assert_allclose(np.concatenate([e.log_probs for e in episodes]), taught, atol=1e-4)

@@ -34,7 +34,7 @@ def folder(load, tmp_path):
     from models import table_arm
 
     shutil.copy(exported('policy'), tmp_path / 'policy.onnx')
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     np.savez(tmp_path / 'inputs.npz', **example_inputs(model, 'policy', 1))
     return tmp_path
 

@@ -157,12 +157,14 @@ def test_a_node_needs_a_release_only_if_it_loads_one(tmp_path):
 def test_a_file_of_parameters_goes_on_top_of_what_the_graph_gives(make, tmp_path):
     path = tmp_path / 'parameters.yaml'
     path.write_text(
-        '/**/supervisor:\n  ros__parameters: {lease_s: 0.8}\n'
-        '/robot_1/supervisor:\n  ros__parameters: {lease_s: 0.9, judged: false}\n'
+        '/**/supervisor:\n  ros__parameters: {permit_duration_s: 0.8}\n'
+        '/robot_1/supervisor:\n  ros__parameters: {permit_duration_s: 0.9, judged: false}\n'
         'fleet:\n  ros__parameters: {rollout: 4}\n'
     )
     nodes = by_name(PRACTICE, make(params_file=str(path)))
-    leases = [nodes[f'robot_{index}/supervisor'].parameters['lease_s'] for index in (0, 1)]
+    leases = [
+        nodes[f'robot_{index}/supervisor'].parameters['permit_duration_s'] for index in (0, 1)
+    ]
     assert leases == [0.8, 0.9]
     assert nodes['robot_0/supervisor'].parameters['judged']
     assert not nodes['robot_1/supervisor'].parameters['judged']
@@ -176,5 +178,5 @@ def test_practice_whose_bags_the_trainer_would_not_find_is_refused(make):
     with pytest.raises(
         ValueError, match='folder: expected none, since the trainer reads practice'
     ):
-        make_graph(PRACTICE, make(folder='elsewhere'))
-    assert make_graph(PRACTICE, make(folder='practice'))
+        make_graph(PRACTICE, make(episodes_subdir='elsewhere'))
+    assert make_graph(PRACTICE, make(episodes_subdir='practice'))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from efm.cli import where_to_run
 from efm.train import train
 from efm_bringup.processes import environment, ProcessConfig
-from efm_bringup.run import claim, find_embodiment
+from efm_bringup.run import find_embodiment, open_run
 from efm_trainer.config import SftConfig
 import pytest
 from rich.console import Console
@@ -21,17 +21,17 @@ def other(tmp_path):
 
 def test_a_run_keeps_the_robot_that_its_first_command_named(tmp_path, other):
     run = str(tmp_path / 'run')
-    copy = claim(run, str(other))
+    copy = open_run(run, str(other))
     assert copy.read_text() == other.read_text()
-    assert claim(run, '') == copy
+    assert open_run(run, '') == copy
     assert copy.read_text() == other.read_text()
 
 
 def test_a_run_of_another_robot_is_refused(tmp_path, other):
     run = str(tmp_path / 'run')
-    claim(run, '')
+    open_run(run, '')
     with pytest.raises(ValueError, match=r'expected embodiment .*other_arm'):
-        claim(run, str(other))
+        open_run(run, str(other))
 
 
 def test_a_run_is_fine_tuned_once_and_says_so_at_once(tmp_path):

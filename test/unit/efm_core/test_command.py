@@ -21,7 +21,7 @@ def test_every_kind_of_driver_has_its_topic_and_type(kind):
 
 def test_the_tables_command_is_the_row_of_the_table():
     assert command_topic(Command()) == COMMAND
-    assert Command().is_plain
+    assert Command().is_planar_displacement
     assert Command().later_fields() == {}
 
 
@@ -37,7 +37,7 @@ def test_the_tables_command_is_the_row_of_the_table():
         (JOINT, {'gripper': GRIPPER}, 'command.axes: expected gripper, which is configured'),
         (JOINT, {'joints': ()}, 'command.axes: expected each once'),
         (JOINT, {'joints': ('joint1', 'joint2', 'joint1')}, 'command.joints: .*each once'),
-        (JOINT, {'limits': Limits()}, 'limits.position_low: expected one for each of 6 joints'),
+        (JOINT, {'limits': Limits()}, 'limits.position_min: expected one for each of 6 joints'),
         (JOINT, {'limits': replace(JOINT_LIMITS, velocity=(1.0,))}, 'limits.velocity: expected'),
         (JOINT, {'state_timeout_s': 0.0}, 'command.state_timeout_s'),
         (JOINT, {'horizon_s': -1.0}, 'command.horizon_s'),
@@ -52,8 +52,8 @@ def test_the_tables_command_is_the_row_of_the_table():
         (POSE, {'mode': 'absolute'}, 'command.mode: expected delta where the tool turns'),
         (
             POSE,
-            {'limits': replace(TOOL_LIMITS, box_low=(), box_high=())},
-            'limits.box_low: expected x, y, z',
+            {'limits': replace(TOOL_LIMITS, workspace_min=(), workspace_max=())},
+            'limits.workspace_min: expected x, y, z',
         ),
     ],
 )
@@ -70,13 +70,22 @@ def test_an_unknown_driver_is_refused_with_those_that_are_known():
 @pytest.mark.parametrize(
     ('wrong', 'said'),
     [
-        ({'position_low': (0.0,)}, 'position: expected as many low as high'),
-        ({'box_low': (0.0,), 'box_high': (1.0,)}, 'limits.box_low: expected x, y, z'),
-        ({'box_low': (0.0, 0.0, 2.0), 'box_high': (1.0, 1.0, 1.0)}, 'box: .* low < high'),
+        ({'position_min': (0.0,)}, 'position: expected as many low as high'),
+        (
+            {'workspace_min': (0.0,), 'workspace_max': (1.0,)},
+            'limits.workspace_min: expected x, y, z',
+        ),
+        (
+            {'workspace_min': (0.0, 0.0, 2.0), 'workspace_max': (1.0, 1.0, 1.0)},
+            'box: .* low < high',
+        ),
         ({'velocity': (1.0, 0.0)}, 'limits: expected speeds and lead above zero'),
         ({'linear_velocity': float('inf')}, 'limits: expected speeds'),
         ({'lead': -0.1}, 'limits: expected speeds'),
-        ({'beyond': 'bounce'}, "limits.beyond: expected one of refuse, clamp, got 'bounce'"),
+        (
+            {'on_violation': 'bounce'},
+            "limits.on_violation: expected one of refuse, clamp, got 'bounce'",
+        ),
     ],
 )
 def test_limits_that_are_none_are_refused(wrong, said):
@@ -124,7 +133,7 @@ def test_what_a_driver_is_told_is_part_of_the_contract():
     robots = [
         make_arm(JOINT),
         make_arm(JOINT, topic='other'),
-        make_arm(JOINT, limits=replace(JOINT_LIMITS, lead=0.4)),
+        make_arm(JOINT, limits=replace(JOINT_LIMITS, max_following_error=0.4)),
         make_arm(JOINT, mode='absolute'),
     ]
     assert len({robot.hash for robot in robots}) == 4

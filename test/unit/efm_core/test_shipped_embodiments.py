@@ -24,7 +24,7 @@ ARMS = {
 def test_every_file_is_a_robot_of_that_name_and_of_the_simulator_or_an_arm(path):
     robot = load_embodiment(path)
     assert robot.name == path.stem
-    assert robot.command.is_plain != (path.stem in (*ARMS, 'aloha'))
+    assert robot.command.is_planar_displacement != (path.stem in (*ARMS, 'aloha'))
 
 
 def test_the_simulated_tables_contract_is_what_it_was():
@@ -46,8 +46,8 @@ def test_an_arm_has_the_driver_and_joints_of_its_maker(name):
 def test_the_largest_action_of_an_arm_keeps_its_own_limits(name, end):
     robot = load_embodiment(FOLDER / f'{name}.yaml')
     limits = robot.command.limits
-    ends = (limits.position_low, limits.position_high) if limits.position_low else ((0,), (0,))
-    box = np.mean([limits.box_low or (0,) * 3, limits.box_high or (0,) * 3], axis=0)
+    ends = (limits.position_min, limits.position_max) if limits.position_min else ((0,), (0,))
+    box = np.mean([limits.workspace_min or (0,) * 3, limits.workspace_max or (0,) * 3], axis=0)
     state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), 10)
     values = np.array(getattr(robot.action, end), np.float32)
     order = Commander(robot).order(values, state, 10)
@@ -62,8 +62,8 @@ def test_the_xarm_moves_in_the_plane_as_language_table_does():
     robot = load_embodiment(FOLDER / 'xarm6.yaml')
     limits = robot.command.limits
     assert (robot.command.axes, robot.control_rate_hz) == (('x', 'y'), 5.0)
-    assert limits.box_low[:2] == (0.15, -0.3048)
-    assert limits.box_high[:2] == (0.6, 0.3048)
+    assert limits.workspace_min[:2] == (0.15, -0.3048)
+    assert limits.workspace_max[:2] == (0.6, 0.3048)
 
 
 def test_aloha_has_the_papers_tokens_and_counts_in_chunks():
@@ -86,7 +86,5 @@ def test_alohas_actions_are_its_joints_positions():
 
 def test_degrees_of_the_sources_are_radians_here():
     ur5e = load_embodiment(FOLDER / 'ur5e.yaml').command.limits
-    np.testing.assert_allclose(
-        ur5e.position_high, np.radians([360, 360, 180, 360, 360, 360]), 1e-5
-    )
+    np.testing.assert_allclose(ur5e.position_max, np.radians([360, 360, 180, 360, 360, 360]), 1e-5)
     assert max(ur5e.velocity) < np.radians(180)

@@ -1,6 +1,6 @@
 from bags import make_episode, write_bag
 from efm_core.episode import Kind, Termination
-from efm_data.ingest import is_current, is_usable, Ledger, Spool
+from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 import pytest
 from trainer_fakes import small_embodiment
 
@@ -9,7 +9,7 @@ EMBODIMENT = small_embodiment()
 
 @pytest.fixture
 def spool(tmp_path):
-    return Spool(tmp_path / 'spool', tmp_path / 'quarantine', EMBODIMENT)
+    return Inbox(tmp_path / 'spool', tmp_path / 'quarantine', EMBODIMENT)
 
 
 def test_only_bags_that_are_finished_and_not_known_are_read(tmp_path, spool):
@@ -63,5 +63,5 @@ def test_evaluations_demonstrations_and_faults_are_not_practice():
 
 
 def test_a_ledger_comes_back_as_it_was():
-    ledger = Ledger({'b', 'a'}, 5, 2, 1)
-    assert Ledger.from_plain(ledger.to_plain()) == ledger
+    ledger = IngestLog({'b', 'a'}, 5, 2, 1)
+    assert IngestLog.from_plain(ledger.to_plain()) == ledger

@@ -5,13 +5,13 @@ from dataclasses import replace
 from efm_experiments.config import table_robot
 from efm_experiments.encoders import imagenet, training
 from efm_experiments.encoders.imagenet import first_blocks, ImageNetTower, is_installed
-from efm_experiments.encoders.models import blank, new_end_to_end, OpenTower, TOWERS
+from efm_experiments.encoders.models import blank, ENCODERS, new_end_to_end, OpenTower
 from efm_experiments.encoders.training import StageOneEndToEnd, train_along
 from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
 from efm_model.grounding import EFFECTOR
-from efm_model.network import FEATURES, TOWER_WEIGHTS
+from efm_model.network import FEATURES, GROUNDING_WEIGHTS
 from models import FakeTextEncoder, frames, table_arm
 import pytest
 from safetensors.torch import load_file
@@ -19,7 +19,7 @@ import torch
 
 SIZE = (64, 64)
 needs_imagenet = pytest.mark.skipif(not is_installed(), reason=imagenet.MISSING)
-EVERY_TOWER = [pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in TOWERS]
+EVERY_TOWER = [pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in ENCODERS]
 
 
 @pytest.fixture(autouse=True)
@@ -28,31 +28,31 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.setattr(training, 'text_encoder', FakeTextEncoder)
 
 
-def glimpses(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def model_inputs(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     pairs = torch.from_numpy(frames(2 * count)).unflatten(0, (count, 2))
     text = torch.randn(count, 5, 384, generator=torch.Generator().manual_seed(0))
     return pairs, text, torch.ones(count, 5)
 
 
-def stage(tower: str) -> StageOneEndToEnd:
-    return StageOneEndToEnd(tower, 4, 'tool', table_robot(), 0, SMOKE)
+def stage(encoder: str) -> StageOneEndToEnd:
+    return StageOneEndToEnd(encoder, 4, 'tool', table_robot(), 0, SMOKE)
 
 
-@pytest.mark.parametrize('tower', EVERY_TOWER)
-def test_every_tower_learns_from_the_current_frame(tower):
-    model = blank(tower, table_arm(), 0).train()
-    features = model.features(*glimpses())
+@pytest.mark.parametrize('encoder', EVERY_TOWER)
+def test_every_tower_learns_from_the_current_frame(encoder):
+    model = blank(encoder, table_arm(), 0).train()
+    features = model.features(*model_inputs())
     assert features.shape == (3, FEATURES)
     features.square().sum().backward()
-    image = model.tower.image
-    parts = [p.grad for p in (*image.parameters(), *model.tower.text.parameters())]
+    image = model.grounding.image
+    parts = [p.grad for p in (*image.parameters(), *model.grounding.text.parameters())]
     with_gradient = [p for p in parts if p is not None and p.abs().sum() > 0]
     assert len(with_gradient) > 0.8 * len(parts)
 
 
 def test_the_frame_before_is_seen_but_not_learned_from():
     model = blank('scratch', table_arm(), 0)
-    pairs, text, mask = glimpses()
+    pairs, text, mask = model_inputs()
     seen = model.features(pairs, text, mask)
     swapped = model.features(pairs[[1, 0, 2]][:, [0]].expand(-1, 2, -1, -1, -1), text, mask)
     assert not torch.allclose(seen, swapped)
@@ -62,41 +62,41 @@ def test_the_frame_before_is_seen_but_not_learned_from():
 
 
 def test_an_open_tower_means_the_whole_map():
-    tower = OpenTower(SIZE)
+    encoder = OpenTower(SIZE)
     heat = torch.full((1, 1, 256), -50.0)
     heat[..., [0, 255]] = 0.0
-    torch.testing.assert_close(tower.points(heat), torch.zeros(1, 1, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.points(heat), torch.zeros(1, 1, 2), atol=1e-5, rtol=0)
 
 
 def test_the_unimodal_tower_knows_the_tool_and_no_sentence():
     model, pretrained = new_end_to_end('unimodal', table_arm(), 0, SMOKE.vision)
     weights = pretrained_vision(SMOKE.vision)
-    _, text, mask = glimpses()
-    queries = model.tower.text(text, mask)
+    _, text, mask = model_inputs()
+    queries = model.grounding.text(text, mask)
     assert torch.equal(queries[0, EFFECTOR], weights['tool'])
     assert torch.equal(queries[1, EFFECTOR], weights['tool'])
-    assert torch.equal(model.tower.image.keys.weight, weights['image.keys.weight'])
-    shipped = load_file(TOWER_WEIGHTS)
-    assert not torch.equal(model.tower.text.out.weight, shipped['text.out.weight'])
-    assert id(model.tower.text.out.weight) not in {id(p) for p in pretrained}
+    assert torch.equal(model.grounding.image.keys.weight, weights['image.keys.weight'])
+    shipped = load_file(GROUNDING_WEIGHTS)
+    assert not torch.equal(model.grounding.text.out.weight, shipped['text.out.weight'])
+    assert id(model.grounding.text.out.weight) not in {id(p) for p in pretrained}
 
 
 def test_the_tuned_tower_begins_with_the_shipped_weights():
     model, pretrained = new_end_to_end('tuned', table_arm(), 0, SMOKE.vision)
-    shipped = load_file(TOWER_WEIGHTS)
-    assert all(torch.equal(v, shipped[k]) for k, v in model.tower.state_dict().items())
-    assert len(pretrained) == len(list(model.tower.parameters()))
+    shipped = load_file(GROUNDING_WEIGHTS)
+    assert all(torch.equal(v, shipped[k]) for k, v in model.grounding.state_dict().items())
+    assert len(pretrained) == len(list(model.grounding.parameters()))
 
 
 @needs_imagenet
 def test_the_imagenet_tower_begins_with_its_weights_and_keeps_its_statistics():
-    tower = ImageNetTower(SIZE).train()
-    before = {name: value.clone() for name, value in tower.pretrained.state_dict().items()}
-    keys, occupancy = tower(torch.from_numpy(frames(2)))
+    encoder = ImageNetTower(SIZE).train()
+    before = {name: value.clone() for name, value in encoder.pretrained.state_dict().items()}
+    keys, occupancy = encoder(torch.from_numpy(frames(2)))
     assert (keys.shape, occupancy.shape) == ((2, 32, 256), (2, 256))
     for name, value in first_blocks().state_dict().items():
         assert torch.equal(value, before[name])
-        assert torch.equal(value, tower.pretrained.state_dict()[name])
+        assert torch.equal(value, encoder.pretrained.state_dict()[name])
 
 
 def test_without_its_packages_the_imagenet_cells_are_left_out(monkeypatch, capsys):
@@ -139,9 +139,9 @@ def test_training_moves_everything_and_what_was_pretrained_less():
         .items()
         if not name.endswith('cells')
     }
-    assert 0 < moved['tower.image.first.weight'] < moved['trunk.0.weight'] / 3
+    assert 0 < moved['encoder.image.first.weight'] < moved['trunk.0.weight'] / 3
 
 
 def test_an_unknown_tower_is_refused():
-    with pytest.raises(ValueError, match='tower: expected one of'):
-        train_along(replace(stage('scratch'), tower='sky'))
+    with pytest.raises(ValueError, match='encoder: expected one of'):
+        train_along(replace(stage('scratch'), encoder='sky'))

@@ -4,7 +4,7 @@ import math
 from efm_experiments.table.pretraining import (
     draw_batch,
     draw_task,
-    grounding,
+    measure_grounding,
     pretrain,
     Scenes,
     Sentences,
@@ -53,20 +53,22 @@ def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sente
 
 
 def test_pretraining_learns_and_repeats(scenes, sentences):
-    config, curves = PretrainingConfig(iterations=30, batch=4), [[], []]
-    towers = [
+    config, curves = PretrainingConfig(iterations=30, batch_size=4), [[], []]
+    groundings = [
         pretrain(scenes, sentences, config, lambda _, value, curve=curve: curve.append(value))
         for curve in curves
     ]
     assert np.mean(curves[0][-5:]) < 0.9 * np.mean(curves[0][:5])
     assert curves[0] == curves[1]
-    for one, other in zip(*(tower.state_dict().values() for tower in towers), strict=True):
+    for one, other in zip(
+        *(grounding.state_dict().values() for grounding in groundings), strict=True
+    ):
         assert torch.equal(one, other)
 
 
 def test_grounding_counts_every_scene_that_has_a_task(scenes, sentences):
-    tower = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch=4))
-    found = grounding(tower, scenes, FakeTextEncoder(), 'train')
+    grounding = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch_size=4))
+    found = measure_grounding(grounding, scenes, FakeTextEncoder(), 'train')
     assert found['sentences'] == 4
     assert 0 <= found['right_source'] <= 1
 
@@ -81,10 +83,10 @@ def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
 
 
 def test_grounding_can_ask_only_for_what_is_near(scenes, sentences):
-    tower = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch=4))
+    grounding = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch_size=4))
     points = np.tile(np.linspace(-0.9, 0.9, 16, dtype=np.float32)[None, :, None], (4, 1, 2))
     points[1:3, 2] = points[1:3, 1]
-    found = grounding(
-        tower, replace(scenes, points=points), FakeTextEncoder(), 'train', within_mm=10
+    found = measure_grounding(
+        grounding, replace(scenes, points=points), FakeTextEncoder(), 'train', within_mm=10
     )
     assert found['sentences'] == 2

@@ -109,7 +109,7 @@ def watched(learner, monkeypatch):
 
 
 def test_a_pass_uses_every_kept_sample_once(models, monkeypatch):
-    learner = reusing(models, Reuse(passes=3, memory=2), batch=5)
+    learner = reusing(models, Reuse(update_epochs=3, memory=2), batch_size=5)
     learner.update(episodes(0))
     seen = watched(learner, monkeypatch)
     learner.update(episodes(2))
@@ -140,13 +140,16 @@ def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
     monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
     learner = alternatives.make_learner(replace(SETTING, learner='clipped_line'), *models)
     assert type(learner) is Reinforce
-    assert (learner._config.passes, learner._config.baseline) == (4, 'line')
+    assert (learner._config.update_epochs, learner._config.baseline) == (4, 'line')
     learner = alternatives.make_learner(SETTING, *models)
-    assert (learner._config.passes, learner._config.baseline) == (1, 'none')
+    assert (learner._config.update_epochs, learner._config.baseline) == (1, 'none')
 
 
 def test_one_pass_without_memory_is_the_papers_way(models):
-    one, other = reusing(models, Reuse(), batch=5), Reinforce(*arguments(models, batch=5))
+    one, other = (
+        reusing(models, Reuse(), batch_size=5),
+        Reinforce(*arguments(models, batch_size=5)),
+    )
     for first in (0, 2):
         one.update(episodes(first))
         other.update(episodes(first))

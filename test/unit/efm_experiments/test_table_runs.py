@@ -5,11 +5,11 @@ from dataclasses import replace
 from efm_experiments.config import Setting, TINY, worlds
 from efm_experiments.table import demonstrations as made
 from efm_experiments.table.practice import Grouped, reached_at, steps, success
-from efm_experiments.table.torch_runtime import LiveRuntime, Sight
+from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_model.export import export_policy, export_reward
 from efm_model.network import new_model
 from efm_policy.policy import Policy
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
@@ -41,17 +41,17 @@ def test_live_models_say_what_exported_ones_say(tmp_path):
     model, robot, encoder = new_model(table_arm(), seed=3), table_arm(), FakeTextEncoder()
     exported = (
         Policy.load(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
-        Judge.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
+        RewardModel.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
     )
-    runtime = LiveRuntime(model, Sight(model))
-    live = Policy(runtime, encoder, robot), Judge(runtime, encoder, robot)
+    runtime = LiveRuntime(model, FeatureCache(model))
+    live = Policy(runtime, encoder, robot), RewardModel(runtime, encoder, robot)
     said = []
     for policy, judge in (exported, live):
         acting = [policy.start(SENTENCE, seed) for seed in range(3)]
         judging = [judge.start(SENTENCE) for _ in range(3)]
         for step in range(2):
             seen = list(frames(3, seed=step))
-            d = [one.steps_to_go for one in judge.judge_batch(judging, seen)]
+            d = [one.steps_to_go for one in judge.predict_batch(judging, seen)]
             tokens = [one.tokens for one in policy.act_batch(acting[:2], seen[:2])]
             said.append((np.array(d), np.array(tokens)))
     for (d, tokens), (live_d, live_tokens) in zip(said[:2], said[2:], strict=True):
@@ -95,10 +95,10 @@ def test_a_setting_out_of_range_is_refused():
 
 
 def test_a_frame_is_looked_at_once_though_it_is_also_the_one_before(monkeypatch):
-    model = new_model(table_arm(), 0, 'scratch')
+    model = new_model(table_arm(), 0, 'none')
     shots = frames(4)
     text, mask = np.ones((1, 3, 384), np.float32), np.ones((1, 3), np.float32)
-    sight, looked, see = Sight(model), [], model.see
+    sight, looked, see = FeatureCache(model), [], model.see
     pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
     with torch.no_grad():
         expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]

@@ -27,7 +27,7 @@ def order(robot, values=SMALL, state=STATE, now=NOW):
 def clamping(kind):
     """Return an arm that clamps."""
     limits = JOINT_LIMITS if kind in (*ON_JOINTS, VELOCITIES) else TOOL_LIMITS
-    return make_arm(kind, limits=replace(limits, beyond='clamp'))
+    return make_arm(kind, limits=replace(limits, on_violation='clamp'))
 
 
 def test_the_tables_displacement_is_the_velocity_that_makes_it_and_needs_no_state():
@@ -125,7 +125,7 @@ def test_without_state_the_reason_is_said(kind):
 
 
 def test_a_twist_without_a_box_needs_no_state():
-    limits = replace(TOOL_LIMITS, box_low=(), box_high=())
+    limits = replace(TOOL_LIMITS, workspace_min=(), workspace_max=())
     order(make_arm(SERVO, limits=limits), state=RobotState())
 
 
@@ -182,7 +182,7 @@ def test_a_tool_that_would_be_too_fast_is_refused(kind, values, word):
 
 
 def test_the_joint_at_its_very_limit_passes_whatever_float32_makes_of_it():
-    limits = replace(JOINT_LIMITS, position_high=(0.1,) + (2.0,) * 5)
+    limits = replace(JOINT_LIMITS, position_max=(0.1,) + (2.0,) * 5)
     robot = make_arm(POSITIONS, mode='absolute', limits=limits)
     assert order(robot, [0.1, -0.2 + 0.1])[0] == pytest.approx(0.1)
 

@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture
 def saved(tmp_path):
-    model = new_model(table_arm(), seed=4, tower='scratch', pieces=('push', 'the'))
+    model = new_model(table_arm(), seed=4, pretrained='none', pieces=('push', 'the'))
     return model, save_checkpoint(
         tmp_path / 'policy', model, table_arm(), 'policy', 3, iteration=600
     )
@@ -68,7 +68,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1, note=object())
     assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def small_aloha() -> Embodiment:
 
 @pytest.mark.parametrize('robot', [table_arm(), signed_arm()], ids=lambda robot: robot.name)
 def test_with_chunks_of_one_everything_is_as_it_was_before_there_were_chunks(robot, tmp_path):
-    model = new_model(robot, seed=3, tower='scratch', pieces=('push',))
+    model = new_model(robot, seed=3, pretrained='none', pieces=('push',))
     names = [f'{name} {tuple(value.shape)}' for name, value in model.state_dict().items()]
     digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
     size = sum(p.detach().double().abs().sum().item() for p in model.parameters())
@@ -102,7 +102,7 @@ def test_tokens_of_another_number_are_refused():
 
 
 def test_a_sampled_chunk_has_the_probability_that_it_has_when_it_is_given():
-    model = new_model(chunked(), seed=1, tower='scratch')
+    model = new_model(chunked(), seed=1, pretrained='none')
     features = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
     gumbel = -torch.rand(5, 6, 11, generator=torch.Generator().manual_seed(1)).log().log1p()
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_sampled_chunk_has_the_probability_that_it_has_when_it_is_given():
 
 
 def test_every_token_of_a_chunk_depends_on_those_before_it_and_on_no_other():
-    model = new_model(chunked(), seed=1, tower='scratch')
+    model = new_model(chunked(), seed=1, pretrained='none')
     features = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 6, dtype=torch.int64)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_every_token_of_a_chunk_depends_on_those_before_it_and_on_no_other():
 
 
 def test_rows_share_their_weights_but_are_not_the_same():
-    short, long = (new_model(chunked(n), seed=0, tower='scratch').policy for n in (2, 40))
+    short, long = (new_model(chunked(n), seed=0, pretrained='none').policy for n in (2, 40))
     count = [sum(p.numel() for p in head.parameters()) for head in (short, long)]
     assert count[1] - count[0] == 38 * 128  # the embeddings of the rows' numbers
     state = torch.ones(1, 128)
@@ -135,7 +135,7 @@ def test_rows_share_their_weights_but_are_not_the_same():
 
 def test_alohas_chunk_of_70_tokens_is_exported_and_sampled_as_in_torch(tmp_path):
     robot = small_aloha()
-    model = new_model(robot, seed=0, tower='scratch')
+    model = new_model(robot, seed=0, pretrained='none')
     path = export_policy(model, tmp_path / 'policy.onnx', robot, 1)
     report = parity(model, path, robot, 'policy')
     assert report.passed, report
@@ -151,7 +151,7 @@ def test_alohas_chunk_of_70_tokens_is_exported_and_sampled_as_in_torch(tmp_path)
 
 def test_a_dimension_with_fewer_levels_never_draws_a_token_that_it_lacks(tmp_path):
     robot = chunked(2, bins=(3, 11))
-    model = new_model(robot, seed=0, tower='scratch')
+    model = new_model(robot, seed=0, pretrained='none')
     path = export_policy(model, tmp_path / 'policy.onnx', robot, 1)
     assert parity(model, path, robot, 'policy').passed
     policy = Policy.load(path, FakeTextEncoder(), robot)
@@ -162,7 +162,7 @@ def test_a_dimension_with_fewer_levels_never_draws_a_token_that_it_lacks(tmp_pat
 
 @pytest.mark.parametrize('made_for', [table_arm(), chunked(4)])
 def test_a_model_with_another_chunk_is_refused_and_says_so(tmp_path, made_for):
-    model = new_model(made_for, tower='scratch')
+    model = new_model(made_for, pretrained='none')
     said = f'action.chunk: 3 here, {made_for.action.chunk} there'
     save_checkpoint(tmp_path / 'policy', model, made_for, 'policy', 1)
     with pytest.raises(ValueError, match=said):
@@ -173,7 +173,7 @@ def test_a_model_with_another_chunk_is_refused_and_says_so(tmp_path, made_for):
 
 
 def test_a_checkpoint_brings_its_chunk_back(tmp_path):
-    model = new_model(chunked(), seed=2, tower='scratch')
+    model = new_model(chunked(), seed=2, pretrained='none')
     save_checkpoint(tmp_path / 'policy', model, chunked(), 'policy', 1)
     again, _ = load_checkpoint(tmp_path / 'policy', chunked())
     assert again.config == model.config

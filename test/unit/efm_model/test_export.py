@@ -11,14 +11,14 @@ import torch
 
 @pytest.mark.parametrize('kind', ['policy', 'reward'])
 def test_the_exported_file_says_what_torch_says(kind):
-    model = new_model(table_arm(), seed=3, tower='scratch')
+    model = new_model(table_arm(), seed=3, pretrained='none')
     report = parity(model, exported(kind), table_arm(), kind)
     assert report.passed
     assert report.difference < 1e-5
 
 
 def test_a_model_in_training_mode_is_exported_without_dropout(tmp_path):
-    model = new_model(table_arm(), seed=3, tower='scratch').train()
+    model = new_model(table_arm(), seed=3, pretrained='none').train()
     report = parity(
         model, export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1), table_arm()
     )
@@ -26,14 +26,14 @@ def test_a_model_in_training_mode_is_exported_without_dropout(tmp_path):
 
 
 def test_two_tokens_a_dimension_are_exported_too(tmp_path):
-    model = new_model(signed_arm(), tower='scratch')
+    model = new_model(signed_arm(), pretrained='none')
     assert parity(
         model, export_policy(model, tmp_path / 'policy.onnx', signed_arm(), 1), signed_arm()
     ).passed
 
 
 def test_other_weights_do_not_pass_for_the_exported_ones():
-    other = new_model(table_arm(), seed=4, tower='scratch')
+    other = new_model(table_arm(), seed=4, pretrained='none')
     assert not parity(other, exported('policy'), table_arm()).passed
     assert not parity(other, exported('reward'), table_arm(), 'reward').passed
 
@@ -57,7 +57,7 @@ def test_the_file_carries_its_card():
 
 
 def test_export_replaces_a_file_whole(tmp_path):
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     path = tmp_path / 'reward.onnx'
     path.write_bytes(b'old')
     export_reward(model, path, table_arm(), 2)
@@ -66,7 +66,7 @@ def test_export_replaces_a_file_whole(tmp_path):
 
 
 def test_export_leaves_the_random_numbers_of_training_alone(tmp_path):
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)

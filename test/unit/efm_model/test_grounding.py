@@ -1,13 +1,20 @@
-from efm_model.grounding import cell_centres, EFFECTOR, KEY_SIZE, QUERY_SIZE, sample_around, Tower
+from efm_model.grounding import (
+    cell_centres,
+    EFFECTOR,
+    GroundingEncoder,
+    KEY_SIZE,
+    QUERY_SIZE,
+    sample_around,
+)
 import numpy as np
 import pytest
 import torch
 
 
 @pytest.fixture
-def tower():
+def grounding():
     torch.manual_seed(0)
-    return Tower((64, 64)).eval()
+    return GroundingEncoder((64, 64)).eval()
 
 
 def heat_map(**logits):
@@ -31,39 +38,39 @@ def test_cell_centres_run_to_the_right_and_then_down():
     ]
 
 
-def test_a_sharp_peak_means_its_cell(tower):
-    point = tower.points(heat_map(c3_12=50.0))[0, 0]
+def test_a_sharp_peak_means_its_cell(grounding):
+    point = grounding.points(heat_map(c3_12=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([2 * 12.5 / 16 - 1, 2 * 3.5 / 16 - 1]))
 
 
-def test_a_second_peak_far_away_does_not_move_the_point(tower):
-    point = tower.points(heat_map(c3_12=50.0, c12_2=49.9))[0, 0]
+def test_a_second_peak_far_away_does_not_move_the_point(grounding):
+    point = grounding.points(heat_map(c3_12=50.0, c12_2=49.9))[0, 0]
     torch.testing.assert_close(point, torch.tensor([0.5625, -0.5625]))
 
 
-def test_two_equal_neighbours_mean_the_middle_between_them(tower):
-    point = tower.points(heat_map(c3_12=50.0, c3_13=50.0))[0, 0]
+def test_two_equal_neighbours_mean_the_middle_between_them(grounding):
+    point = grounding.points(heat_map(c3_12=50.0, c3_13=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([0.625, -0.5625]))
 
 
-def test_a_peak_in_the_corner_stays_in_the_picture(tower):
-    point = tower.points(heat_map(c0_0=50.0))[0, 0]
+def test_a_peak_in_the_corner_stays_in_the_picture(grounding):
+    point = grounding.points(heat_map(c0_0=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([-0.9375, -0.9375]))
 
 
-def test_a_query_can_mean_a_place_whatever_is_there(tower):
+def test_a_query_can_mean_a_place_whatever_is_there(grounding):
     query = torch.zeros(1, 1, QUERY_SIZE)
     query[0, 0, KEY_SIZE:] = torch.tensor([0.3, -0.5, 15.0])
-    point = tower.points(tower.heat(query, torch.randn(1, KEY_SIZE, 256)))[0, 0]
+    point = grounding.points(grounding.heat(query, torch.randn(1, KEY_SIZE, 256)))[0, 0]
     torch.testing.assert_close(point, torch.tensor([0.3, -0.5]), rtol=0, atol=0.01)
 
 
-def test_a_query_without_a_place_finds_the_key_that_fits(tower):
+def test_a_query_without_a_place_finds_the_key_that_fits(grounding):
     keys = torch.randn(1, KEY_SIZE, 256)
     query = torch.zeros(1, 1, QUERY_SIZE)
     query[0, 0, :KEY_SIZE], query[0, 0, -1] = 20 * keys[0, :, 83], -20
-    point = tower.points(tower.heat(query, keys))[0, 0]
-    torch.testing.assert_close(point, tower.image.cells[83], rtol=0, atol=1e-3)
+    point = grounding.points(grounding.heat(query, keys))[0, 0]
+    torch.testing.assert_close(point, grounding.image.cells[83], rtol=0, atol=1e-3)
 
 
 def test_samples_around_a_point_equal_torch_grid_sample():
@@ -79,25 +86,27 @@ def test_samples_around_a_point_equal_torch_grid_sample():
     torch.testing.assert_close(sample_around(values, point, 16, 12), expected.flatten(1))
 
 
-def test_padding_does_not_change_the_queries(tower):
+def test_padding_does_not_change_the_queries(grounding):
     text = torch.rand(1, 6, 384)
     padded = torch.cat([text, torch.rand(1, 3, 384)], dim=1)
     mask = torch.tensor([[1.0] * 6 + [0.0] * 3])
-    torch.testing.assert_close(tower.text(text, torch.ones(1, 6)), tower.text(padded, mask))
-
-
-def test_words_in_another_order_with_the_same_states_give_the_same_queries(tower):
-    text = torch.rand(1, 6, 384)
     torch.testing.assert_close(
-        tower.text(text, torch.ones(1, 6)), tower.text(text.flip(1), torch.ones(1, 6))
+        grounding.text(text, torch.ones(1, 6)), grounding.text(padded, mask)
     )
 
 
-def test_the_image_tower_is_small_enough_for_a_robot(tower):
-    assert sum(parameter.numel() for parameter in tower.parameters()) < 100_000
+def test_words_in_another_order_with_the_same_states_give_the_same_queries(grounding):
+    text = torch.rand(1, 6, 384)
+    torch.testing.assert_close(
+        grounding.text(text, torch.ones(1, 6)), grounding.text(text.flip(1), torch.ones(1, 6))
+    )
 
 
-def test_a_point_moves_with_the_gradient_of_its_heat_map(tower):
+def test_the_image_tower_is_small_enough_for_a_robot(grounding):
+    assert sum(parameter.numel() for parameter in grounding.parameters()) < 100_000
+
+
+def test_a_point_moves_with_the_gradient_of_its_heat_map(grounding):
     heat = torch.zeros(1, 3, 256, requires_grad=True)
-    tower.points(heat)[0, EFFECTOR].sum().backward()
+    grounding.points(heat)[0, EFFECTOR].sum().backward()
     assert np.count_nonzero(heat.grad[0, EFFECTOR]) > 1

@@ -1,4 +1,4 @@
-"""A tower for another world, from pictures in which somebody has pointed."""
+"""An encoder for another world, from pictures in which somebody has pointed."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def write(path, **changes):
 
 
 def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
-    config = LabelledConfig(iterations=200, batch=16, validate_every=100)
+    config = LabelledConfig(iterations=200, batch_size=16, validate_every=100)
     heard, lessons = [], paint(400, sentences=1)
-    tower, measured = learn_to_point(
+    grounding, measured = learn_to_point(
         lessons, FakeTextEncoder(), config, lambda iteration, found: heard.append(iteration)
     )
     assert heard == [100, 200]
-    assert not tower.training
+    assert not grounding.training
     assert all(measured[f'{name}_median'] < 3 for name in ('effector', 'source', 'target'))
 
 
 def test_the_same_seed_gives_the_same_tower():
-    config = LabelledConfig(iterations=3, batch=4)
+    config = LabelledConfig(iterations=3, batch_size=4)
     torch.manual_seed(5)
     first, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
     after = torch.rand(1)
@@ -78,12 +78,14 @@ def test_the_same_seed_gives_the_same_tower():
 
 
 def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
-    tower, _ = learn_to_point(paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch=4))
-    save_file(tower.state_dict(), tmp_path / 'tower.safetensors')
-    model = new_model(table_arm(), weights=tmp_path / 'tower.safetensors')
-    assert torch.equal(model.tower.image.keys.weight, tower.image.keys.weight)
-    assert torch.equal(model.tower.text.learned, tower.text.learned)
-    assert not model.tower.image.keys.weight.requires_grad
+    grounding, _ = learn_to_point(
+        paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch_size=4)
+    )
+    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
+    model = new_model(table_arm(), weights=tmp_path / 'grounding.safetensors')
+    assert torch.equal(model.grounding.image.keys.weight, grounding.image.keys.weight)
+    assert torch.equal(model.grounding.text.learned, grounding.text.learned)
+    assert not model.grounding.image.keys.weight.requires_grad
 
 
 def test_a_file_is_read_as_the_policy_sees_it(tmp_path):

@@ -5,9 +5,9 @@ from efm_model.network import (
     BEGIN,
     END,
     FEATURES,
+    GROUNDING_WEIGHTS,
     log_probability,
     new_model,
-    TOWER_WEIGHTS,
     UNKNOWN,
 )
 from efm_model.runtime import pad
@@ -22,11 +22,11 @@ PIECES = ('blue', 'cube', 'push', 'red', 'the')
 
 @pytest.fixture(scope='module')
 def model():
-    return new_model(table_arm(), seed=1, tower='scratch', pieces=PIECES)
+    return new_model(table_arm(), seed=1, pretrained='none', pieces=PIECES)
 
 
 @pytest.fixture(scope='module')
-def glimpses():
+def model_inputs():
     text, mask = pad([FakeTextEncoder().encode(SENTENCE), FakeTextEncoder().encode('push it')])
     return (
         torch.from_numpy(frames(4)).unflatten(0, (2, 2)),
@@ -36,27 +36,27 @@ def glimpses():
 
 
 @pytest.fixture(scope='module')
-def features(model, glimpses):
+def features(model, model_inputs):
     with torch.no_grad():
-        return model.features(*glimpses)
+        return model.features(*model_inputs)
 
 
-def test_features_of_one_do_not_depend_on_the_others(model, glimpses, features):
+def test_features_of_one_do_not_depend_on_the_others(model, model_inputs, features):
     with torch.no_grad():
-        alone = model.features(*(value[1:] for value in glimpses))
+        alone = model.features(*(value[1:] for value in model_inputs))
     torch.testing.assert_close(alone, features[1:], rtol=1e-4, atol=1e-5)
 
 
-def test_both_frames_count(model, glimpses, features):
+def test_both_frames_count(model, model_inputs, features):
     with torch.no_grad():
-        swapped = model.features(glimpses[0].flip(1), *glimpses[1:])
+        swapped = model.features(model_inputs[0].flip(1), *model_inputs[1:])
     assert not torch.allclose(swapped, features)
 
 
-def test_no_motion_is_seen_between_equal_frames(model, glimpses):
-    still = glimpses[0][:, :1].expand(-1, 2, -1, -1, -1)
+def test_no_motion_is_seen_between_equal_frames(model, model_inputs):
+    still = model_inputs[0][:, :1].expand(-1, 2, -1, -1, -1)
     with torch.no_grad():
-        assert model.features(still, *glimpses[1:])[:, 16:22].abs().max() < 1e-6
+        assert model.features(still, *model_inputs[1:])[:, 16:22].abs().max() < 1e-6
 
 
 def test_teacher_forcing_gives_the_logits_that_sampling_saw(model, features):
@@ -90,7 +90,7 @@ def test_samples_come_as_often_as_their_probability_says(model, features):
 
 
 def test_a_token_beyond_its_own_vocabulary_is_never_drawn():
-    model = new_model(signed_arm(), tower='scratch')
+    model = new_model(signed_arm(), pretrained='none')
     noise = torch.zeros(1, 4, 11)
     noise[:, :, 10] = 1000.0
     tokens, _, logits = model.sample(torch.zeros(1, FEATURES), noise)
@@ -121,14 +121,14 @@ def test_the_instruction_is_predicted_piece_by_piece(model):
 
 
 def test_a_model_without_pieces_has_no_instruction_head():
-    assert not hasattr(new_model(table_arm(), tower='scratch'), 'instruction')
+    assert not hasattr(new_model(table_arm(), pretrained='none'), 'instruction')
 
 
 def test_the_same_seed_gives_the_same_heads_and_leaves_torch_alone():
     torch.manual_seed(5)
     first = torch.rand(1)
     torch.manual_seed(5)
-    models = [new_model(table_arm(), seed=2, tower='scratch') for _ in range(2)]
+    models = [new_model(table_arm(), seed=2, pretrained='none') for _ in range(2)]
     assert torch.equal(torch.rand(1), first)
     for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
         assert torch.equal(one, other)
@@ -136,14 +136,15 @@ def test_the_same_seed_gives_the_same_heads_and_leaves_torch_alone():
 
 def test_a_joint_tower_is_frozen_and_stays_without_dropout():
     model = new_model(table_arm()).train()
-    assert not any(parameter.requires_grad for parameter in model.tower.parameters())
-    assert not model.tower.training
+    assert not any(parameter.requires_grad for parameter in model.grounding.parameters())
+    assert not model.grounding.training
     assert model.trunk.training
 
 
 def test_a_vision_tower_keeps_the_image_weights_only():
     joint, vision, scratch = (
-        new_model(table_arm(), tower=tower).tower for tower in ('joint', 'vision', 'scratch')
+        new_model(table_arm(), grounding=grounding).grounding
+        for grounding in ('joint', 'vision', 'none')
     )
     assert torch.equal(vision.image.first.weight, joint.image.first.weight)
     assert torch.equal(vision.text.learned, scratch.text.learned)
@@ -157,22 +158,22 @@ def test_missing_weights_name_the_command_that_makes_them(tmp_path):
 
 @pytest.mark.parametrize('weights', [{'image.first.weight': torch.zeros(2)}, None])
 def test_a_file_that_is_no_tower_is_refused(tmp_path, weights):
-    path = tmp_path / 'tower.safetensors'
+    path = tmp_path / 'grounding.safetensors'
     if weights is None:
         path.write_text('something else')
     else:
         save_file(weights, path)
-    with pytest.raises(ValueError, match=r'tower: expected .* got .*tower\.safetensors'):
+    with pytest.raises(ValueError, match=r'encoder: expected .* got .*encoder\.safetensors'):
         new_model(table_arm(), weights=path)
 
 
 def test_the_heads_are_as_wide_as_asked():
-    model = new_model(table_arm(), tower='scratch', hidden=24)
-    assert model.config.hidden == model.steps_to_go.in_features == 24
+    model = new_model(table_arm(), pretrained='none', hidden_size=24)
+    assert model.config.hidden_size == model.steps_to_go.in_features == 24
 
 
 def test_shipped_weights_are_small_and_say_how_they_came_about():
-    assert TOWER_WEIGHTS.stat().st_size < 1_000_000
-    card = json.loads(TOWER_WEIGHTS.with_suffix('.json').read_text())
+    assert GROUNDING_WEIGHTS.stat().st_size < 1_000_000
+    card = json.loads(GROUNDING_WEIGHTS.with_suffix('.json').read_text())
     assert 'stand-in for web-scale' in card['nature']
     assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs', 'pushes'}

@@ -1,6 +1,6 @@
 import dataclasses
 
-from efm_model.runtime import Eye, pad, Runtime
+from efm_model.runtime import FrameHistory, pad, Runtime
 from models import exported, table_arm
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_the_first_frame_is_its_own_predecessor():
-    eye, pictures = Eye(np.zeros((3, 384))), np.arange(3)
+    eye, pictures = FrameHistory(np.zeros((3, 384))), np.arange(3)
     assert [eye.look(picture).tolist() for picture in pictures] == [[0, 0], [0, 1], [1, 2]]
 
 

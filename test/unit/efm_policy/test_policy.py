@@ -82,7 +82,7 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
     from efm_model.export import export_policy
     from efm_model.network import new_model
 
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     model.policy.out[0].bias.data[3] = float('nan')
     policy = Policy.load(
         export_policy(model, tmp_path / 'p.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()

@@ -240,7 +240,7 @@ def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp
     from efm_model.export import export_policy
     from efm_model.network import new_model
 
-    model = new_model(table_arm(), seed=8, tower='scratch')
+    model = new_model(table_arm(), seed=8, pretrained='none')
     newer = export_policy(model, tmp_path / 'policy.onnx', table_arm(), 8)
     with serving() as (server, where):
         robot, other = asker(where, 'robot_0'), asker(where, 'robot_1')

@@ -1,7 +1,7 @@
 import dataclasses
 
 from efm_core.embodiment import EpisodeRules, StepsToGoRange
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from models import exported, FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def judge():
-    return Judge.load(exported('reward'), FakeTextEncoder(), table_arm())
+    return RewardModel.load(exported('reward'), FakeTextEncoder(), table_arm())
 
 
 class FakeRuntime:
@@ -70,7 +70,7 @@ def test_many_episodes_at_once_are_judged_as_each_alone(judge):
     pictures = frames(3)
     episodes = [judge.start(SENTENCE), judge.start('push it')]
     together = [
-        judge.judge_batch(episodes, [picture, picture])[1].steps_to_go for picture in pictures
+        judge.predict_batch(episodes, [picture, picture])[1].steps_to_go for picture in pictures
     ]
     judge.begin('push it')
     assert [judge.judge(picture).steps_to_go for picture in pictures] == pytest.approx(
@@ -88,9 +88,9 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
     from efm_model.export import export_reward
     from efm_model.network import new_model
 
-    model = new_model(table_arm(), tower='scratch')
+    model = new_model(table_arm(), pretrained='none')
     model.steps_to_go.weight.data.fill_(float('nan'))
-    judge = Judge.load(
+    judge = RewardModel.load(
         export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
     )
     judge.begin(SENTENCE)
@@ -108,4 +108,4 @@ def test_judging_before_an_episode_has_begun_is_refused(judge):
 def test_another_embodiment_is_refused():
     other = dataclasses.replace(table_arm(), name='other')
     with pytest.raises(ValueError, match=f'{other.hash}.*{table_arm().hash}'):
-        Judge.load(exported('reward'), FakeTextEncoder(), other)
+        RewardModel.load(exported('reward'), FakeTextEncoder(), other)

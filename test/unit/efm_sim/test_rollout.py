@@ -55,7 +55,7 @@ class CountingPolicy:
 
 
 @dataclass
-class Judgement:
+class StepsToGoPrediction:
     steps_to_go: float
     success: bool
 
@@ -68,9 +68,9 @@ class CountingJudge:
     def start(self, instruction):
         return instruction
 
-    def judge_batch(self, episodes, observations):
+    def predict_batch(self, episodes, observations):
         left = [float(picture[0, 0, 0]) - float(picture[0, 0, 1]) for picture in observations]
-        return [Judgement(d, d < 0) for d in left]
+        return [StepsToGoPrediction(d, d < 0) for d in left]
 
 
 def run(worlds=2, seeds=(3, 1, 2, 70), **options):
@@ -99,7 +99,7 @@ def test_the_judge_ends_an_episode_or_too_many_steps_do():
 
 
 def test_a_judge_that_may_not_end_episodes_still_votes():
-    episodes = run(seeds=(3, 70), detector_ends=False)
+    episodes = run(seeds=(3, 70), detector_ends_episode=False)
     assert [len(e) for e in episodes] == [LIMIT, LIMIT]
     assert [e.termination for e in episodes] == [Termination.TIMEOUT] * 2
     assert [e.outcome for e in episodes] == [Outcome.SUCCESS, Outcome.FAILURE]

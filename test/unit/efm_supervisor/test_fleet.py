@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efm_supervisor.config import FleetConfig
-from efm_supervisor.fleet import Fleet, TrainerView
+from efm_supervisor.fleet import Fleet, TrainerProgress
 import pytest
 
 
@@ -55,7 +55,7 @@ def test_episode_that_broke_is_tried_again_with_the_same_seed_and_another_name()
 
 
 def test_fleet_gives_up_when_nothing_but_faults_comes_back():
-    it = fleet(episodes=5, patience=2)
+    it = fleet(episodes=5, max_consecutive_faults=2)
     for _ in range(2):
         assert not it.has_failed
         done(it, 'a', it.next_goal('a').index, 'unlabelled', 'fault')
@@ -64,7 +64,7 @@ def test_fleet_gives_up_when_nothing_but_faults_comes_back():
 
 
 def test_one_good_episode_makes_good_for_the_faults():
-    it = fleet(episodes=5, patience=2)
+    it = fleet(episodes=5, max_consecutive_faults=2)
     for termination in ('fault', 'timeout', 'fault'):
         done(it, 'a', it.next_goal('a').index, 'failure', termination)
     assert not it.has_failed
@@ -82,43 +82,47 @@ def test_demonstrations_count_when_they_succeed():
 @pytest.fixture
 def practice():
     """Return a fleet that learns, in rollouts of two, and has four episodes to do."""
-    return fleet(kind='practice', trained=True, episodes=4, rollout=2)
+    return fleet(kind='practice', wait_for_trainer=True, episodes=4, episodes_per_rollout=2)
 
 
 def test_practice_waits_for_the_trainer_before_the_first_episode(practice):
     assert practice.next_goal('a') is None
-    practice.on_trainer(TrainerView(5, 10, is_waiting=True))
+    practice.on_trainer(TrainerProgress(5, 10, is_waiting=True))
     assert practice.next_goal('a').policy_version == 5
 
 
 def test_practice_waits_after_a_rollout_until_everything_was_learned_from(practice):
-    practice.on_trainer(TrainerView(5, 10, True))
+    practice.on_trainer(TrainerProgress(5, 10, True))
     assert indices(practice, 'a', 'b') == [0, 1]
     done(practice, 'a', 0)
     assert practice.next_goal('a') is None
     done(practice, 'b', 1)
-    for early in (TrainerView(5, 10, True), TrainerView(5, 11, True), TrainerView(5, 12, False)):
+    for early in (
+        TrainerProgress(5, 10, True),
+        TrainerProgress(5, 11, True),
+        TrainerProgress(5, 12, False),
+    ):
         practice.on_trainer(early)
         assert indices(practice, 'a', 'b') == [None, None]
-    practice.on_trainer(TrainerView(6, 12, True))
+    practice.on_trainer(TrainerProgress(6, 12, True))
     goals = [practice.next_goal(robot) for robot in ('a', 'b')]
     assert [(goal.index, goal.policy_version) for goal in goals] == [(2, 6), (3, 6)]
 
 
 def test_practice_is_done_when_the_last_rollout_was_learned_from(practice):
-    practice.on_trainer(TrainerView(5, 0, True))
+    practice.on_trainer(TrainerProgress(5, 0, True))
     for index in range(4):
         assert practice.next_goal('a').index == index
         done(practice, 'a', index)
         if index < 3:
-            practice.on_trainer(TrainerView(5, index + 1, True))
+            practice.on_trainer(TrainerProgress(5, index + 1, True))
     assert not practice.is_done
-    practice.on_trainer(TrainerView(6, 4, True))
+    practice.on_trainer(TrainerProgress(6, 4, True))
     assert practice.is_done
 
 
 def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
-    practice.on_trainer(TrainerView(5, 0, True))
+    practice.on_trainer(TrainerProgress(5, 0, True))
     practice.next_goal('a')
     practice.on_result('a', 0, 'unlabelled', 'fault', recorded=False)
     assert practice.next_goal('a').index == 0
@@ -127,7 +131,7 @@ def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
 
 
 def test_a_robot_that_is_paused_gets_the_episode_later_and_breaks_nothing():
-    it = fleet(episodes=1, patience=1)
+    it = fleet(episodes=1, max_consecutive_faults=1)
     first = it.next_goal('a')
     it.on_refusal('a', first.index)
     assert not it.has_failed

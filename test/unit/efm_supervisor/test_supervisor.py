@@ -27,8 +27,14 @@ FIRST, PERIOD = 1000, 100  # stamps of the observations [ns]
 class Drive:
     """A supervisor with an episode under way, and short words for what comes in."""
 
-    def __init__(self, lockstep=True, judged=True, recorded=False, detector_ends=True):
-        self.it = Supervisor(RULES, lockstep, judged, recorded, 10, 0.1, detector_ends)
+    def __init__(
+        self,
+        lockstep=True,
+        reward_enabled=True,
+        recorder_enabled=False,
+        detector_ends_episode=True,
+    ):
+        self.it = Supervisor(RULES, lockstep, reward_enabled, recorder_enabled, 10, 0.1, detector_ends_episode)
         self.begun = self.it.begin(GOAL, 0.0)
         self.started = self.it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
 
@@ -94,7 +100,7 @@ def test_action_passes_when_both_answers_are_there_in_any_order(order):
 
 
 def test_action_passes_without_a_judge_where_there_is_none():
-    assert Drive(judged=False).action(0) == [permit(0)]
+    assert Drive(reward_enabled=False).action(0) == [permit(0)]
 
 
 def test_answers_that_come_again_are_permitted_again_and_counted_once():
@@ -152,7 +158,7 @@ def test_success_on_the_very_last_observation_is_a_success():
     ('success_at', 'outcome'), [(None, Outcome.FAILURE), (1, Outcome.SUCCESS)]
 )
 def test_where_the_detector_may_not_end_an_episode_it_still_votes(success_at, outcome):
-    drive = Drive(detector_ends=False)
+    drive = Drive(detector_ends_episode=False)
     for step in range(3):
         drive.action(step)
         assert drive.judge(step, success=step == success_at) == [permit(step)]
@@ -161,7 +167,7 @@ def test_where_the_detector_may_not_end_an_episode_it_still_votes(success_at, ou
 
 
 def test_demonstration_times_out_on_the_action_after_the_last_step():
-    drive = Drive(judged=False)
+    drive = Drive(reward_enabled=False)
     for step in range(3):
         drive.action(step)
     assert how(ending(drive.action(3))) == (Outcome.FAILURE, Termination.TIMEOUT, 3)
@@ -178,7 +184,7 @@ def test_label_ends_the_episode_with_that_outcome(word):
 
 
 def test_label_may_name_the_observation_that_shows_it():
-    drive = Drive(judged=False)
+    drive = Drive(reward_enabled=False)
     drive.action(0)
     found = ending(drive.it.on_label('', 'success', FIRST + PERIOD))
     assert (found.stamp, found.steps) == (FIRST + PERIOD, 1)
@@ -271,7 +277,7 @@ def test_world_that_does_not_answer_the_reset_is_a_fault():
     ],
 )
 def test_stall_is_a_fault_that_names_what_is_missing(judged, came, missing):
-    drive = Drive(judged=judged)
+    drive = Drive(reward_enabled=judged)
     for name in came:
         getattr(drive, name)(0)
     assert drive.it.tick(9.9) == []
@@ -331,7 +337,7 @@ def test_episode_cut_short_ends_at_the_last_observation_that_has_all_its_message
 
 
 def test_recorded_episode_is_over_when_its_bag_is_on_disk():
-    drive = Drive(recorded=True)
+    drive = Drive(recorder_enabled=True)
     (end,) = drive.reach(0)
     assert drive.it.phase == Phase.SAVING
     assert drive.it.on_recorded('e0', True, 'other', '') == []
@@ -340,7 +346,7 @@ def test_recorded_episode_is_over_when_its_bag_is_on_disk():
 
 
 def test_bag_that_could_not_be_written_makes_the_episode_a_fault():
-    drive = Drive(recorded=True)
+    drive = Drive(recorder_enabled=True)
     drive.both(0)
     drive.reach(1)
     (finish,) = drive.it.on_recorded('e1', False, '', 'disk full')
@@ -351,7 +357,7 @@ def test_bag_that_could_not_be_written_makes_the_episode_a_fault():
 
 
 def test_recorder_that_gives_up_ends_the_running_episode_at_once():
-    drive = Drive(recorded=True)
+    drive = Drive(recorder_enabled=True)
     drive.both(0)
     end, finish = drive.it.on_recorded('e1', False, '', 'disk full')
     assert (end.ending.termination, finish.ending.termination) == (Termination.FAULT,) * 2
@@ -360,7 +366,7 @@ def test_recorder_that_gives_up_ends_the_running_episode_at_once():
 
 
 def test_reason_of_a_fault_is_kept_when_the_recording_fails_too():
-    drive = Drive(recorded=True)
+    drive = Drive(recorder_enabled=True)
     drive.it.tick(10.1)
     (finish,) = drive.it.on_recorded('e1', False, '', 'disk full')
     assert finish.ending.detail.startswith('nothing for 10 s')
@@ -368,7 +374,7 @@ def test_reason_of_a_fault_is_kept_when_the_recording_fails_too():
 
 
 def test_recorder_that_does_not_answer_does_not_hold_the_robot_forever():
-    drive = Drive(recorded=True)
+    drive = Drive(recorder_enabled=True)
     drive.reach(0)
     assert drive.it.tick(9.0) == []  # its time begins here, however long the episode was silent
     assert drive.it.tick(18.9) == []
@@ -378,7 +384,7 @@ def test_recorder_that_does_not_answer_does_not_hold_the_robot_forever():
 
 
 def test_unrecorded_robot_does_not_listen_to_recorders():
-    assert Drive(recorded=False).it.on_recorded('e1', False, '', 'disk full') == []
+    assert Drive(recorder_enabled=False).it.on_recorded('e1', False, '', 'disk full') == []
 
 
 def test_real_time_episode_starts_with_a_lease_and_renews_it():
@@ -415,7 +421,7 @@ def test_real_time_stop_ends_the_lease():
 
 
 def test_unjudged_episode_ends_without_a_distance():
-    drive = Drive(judged=False)
+    drive = Drive(reward_enabled=False)
     drive.action(0)
     found = ending(drive.it.on_label('e1', 'success', 0))
     assert math.isnan(found.steps_to_go)

@@ -25,7 +25,9 @@ from trainer_fakes import FakeTextEncoder, small_embodiment, TABLE_ARM
 
 TABLE = small_embodiment()
 CHUNKED = replace(TABLE, action=replace(TABLE.action, chunk=3))
-CONFIG = SftConfig(iterations=15, batch=12, validate_every=5, tower='scratch', learning_rate=3e-3)
+CONFIG = SftConfig(
+    iterations=15, batch_size=12, validate_every=5, pretrained='none', learning_rate=3e-3
+)
 
 
 def small_aloha():
@@ -95,7 +97,7 @@ def test_both_stages_learn_from_chunks(robot, tmp_path):
     assert result.curve[-1]['training/action'] < 0.98 * result.curve[0]['training/action']
     policy, reward = (load_checkpoint(tmp_path / k, robot)[0] for k in ('policy', 'reward'))
     before = policy.policy.rows.weight.detach().clone()
-    config = replace(PRESETS['paper'], batch=5, updates=3)
+    config = replace(PRESETS['paper'], batch_size=5, updates=3)
     learner = Reinforce(policy, reward, FakeTextEncoder(), robot.steps_to_go, config)
     figures = learner.update([make_episode(robot, i, 5 + i) for i in range(3)])
     assert figures['samples'] == 15

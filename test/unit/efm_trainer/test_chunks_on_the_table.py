@@ -10,7 +10,7 @@ from efm_core.episode import Kind
 from efm_core.observation import observe
 from efm_policy.policy import Policy
 from efm_release.release import load_release
-from efm_reward.model import Judge
+from efm_reward.model import RewardModel
 from efm_sim.rollout import as_commanded, demonstrate, rollout
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
@@ -22,7 +22,7 @@ import pytest
 from trainer_fakes import FakeTextEncoder, TABLE_ARM
 
 CHUNK, DECISIONS, EPISODES = 2, 8, 2
-CONFIG = SftConfig(iterations=30, batch=32, validate_every=15)
+CONFIG = SftConfig(iterations=30, batch_size=32, validate_every=15)
 
 
 @pytest.fixture(scope='module')
@@ -58,9 +58,9 @@ def practise(release, robot, world, encoder):
     """Return episodes by the policy of a release."""
     files = load_release(release.uri, release.sha256, robot.hash)
     policy = Policy.load(files.policy, encoder, robot)
-    judge = Judge.load(files.reward, encoder, robot)
+    judge = RewardModel.load(files.reward, encoder, robot)
     seeds = range(100, 100 + EPISODES)
-    limits = {'max_steps': DECISIONS, 'detector_ends': False}
+    limits = {'max_steps': DECISIONS, 'detector_ends_episode': False}
     return rollout([world], policy, judge, seeds, robot, Kind.PRACTICE, **limits)
 
 

@@ -38,7 +38,7 @@ def test_only_a_success_is_known_to_reach_its_goal():
 def test_the_frame_before_the_first_is_the_first():
     samples = to_samples(two_episodes(), FakeTextEncoder())
     assert samples.previous.tolist() == [0, 0, 1, 3, 3, 4, 5]
-    pairs, _, _ = samples.glimpses(torch.tensor([3, 4]))
+    pairs, _, _ = samples.model_inputs(torch.tensor([3, 4]))
     assert torch.equal(pairs[0, 0], pairs[0, 1])
     assert torch.equal(pairs[1, 0], pairs[0, 1])
 
@@ -71,11 +71,11 @@ def test_steps_go_to_the_nearest_bin_and_the_last_takes_more():
 
 def test_features_of_a_frozen_tower_are_a_table_equal_to_asking_anew():
     samples = to_samples(two_episodes(), FakeTextEncoder())
-    model = new_model(EMBODIMENT, tower='scratch', pieces=('push',))
+    model = new_model(EMBODIMENT, pretrained='none', pieces=('push',))
     rows = torch.tensor([6, 0, 3])
     anew, scenes = features_of(model, samples)(rows), scenes_of(model, samples)(rows)
     assert anew.requires_grad
-    object.__setattr__(model.config, 'tower', 'joint')
+    object.__setattr__(model.config, 'pretrained', 'joint')
     torch.testing.assert_close(features_of(model, samples)(rows), anew)
     torch.testing.assert_close(scenes_of(model, samples)(rows), scenes)
     assert not all_features(model, samples).requires_grad

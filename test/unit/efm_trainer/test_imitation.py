@@ -9,7 +9,7 @@ EMBODIMENT = small_embodiment()
 
 
 def test_the_detector_s_f1_counts_both_kinds_of_error():
-    model = new_model(EMBODIMENT, tower='scratch', pieces=('push',))
+    model = new_model(EMBODIMENT, pretrained='none', pieces=('push',))
     imitation = make_objectives(
         model, demonstrations(EMBODIMENT, 1), EMBODIMENT, FakeTextEncoder(), SftConfig()
     )
@@ -22,7 +22,7 @@ def test_the_detector_s_f1_counts_both_kinds_of_error():
 
 
 def test_steps_to_go_is_drawn_from_successes_and_actions_from_all_but_last_observations():
-    model = new_model(EMBODIMENT, tower='scratch', pieces=('push',))
+    model = new_model(EMBODIMENT, pretrained='none', pieces=('push',))
     imitation = make_objectives(
         model, demonstrations(EMBODIMENT, 2), EMBODIMENT, FakeTextEncoder(), SftConfig()
     )

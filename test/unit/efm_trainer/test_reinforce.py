@@ -14,7 +14,7 @@ EMBODIMENT = small_embodiment()
 
 
 def make_learner(**changes) -> Reinforce:
-    policy, reward = (new_model(EMBODIMENT, seed, tower='scratch') for seed in (0, 1))
+    policy, reward = (new_model(EMBODIMENT, seed, pretrained='none') for seed in (0, 1))
     config = replace(PRESETS['default'], **{**ONCE, **changes})
     return Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
 
@@ -33,7 +33,7 @@ def assert_equal(left, right):
 
 
 def test_steps_to_go_is_the_mean_of_the_distribution():
-    model = new_model(EMBODIMENT, tower='scratch')
+    model = new_model(EMBODIMENT, pretrained='none')
     torch.nn.init.zeros_(model.steps_to_go.weight)
     bias = torch.full((61,), -100.0)
     bias[[10, 20]] = 0.0
@@ -60,14 +60,14 @@ def test_an_update_moves_the_policy_but_neither_image_tower_nor_reward_model():
     after = weights(learner)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.startswith('policy.') for name in moved)
-    assert not any(name.startswith('tower.image.') for name in moved)
+    assert not any(name.startswith('encoder.image.') for name in moved)
     assert_equal(reward, learner._reward_model.state_dict())
     assert figures['samples'] == 3 + 4 + 5
     assert figures['optimiser_steps'] == 1
 
 
 def test_the_order_of_arrival_changes_nothing():
-    first, second = make_learner(batch=4), make_learner(batch=4)
+    first, second = make_learner(batch_size=4), make_learner(batch_size=4)
     first.update(episodes())
     second.update(episodes()[::-1])
     assert_equal(weights(first), weights(second))
@@ -99,7 +99,7 @@ def test_what_the_robot_said_while_acting_changes_nothing():
 
 
 def test_the_paper_s_update_uses_each_of_its_samples_once_and_throws_the_rest_away():
-    learner = make_learner(update='samples', updates=2, batch=4)
+    learner = make_learner(update='samples', updates=2, batch_size=4)
     figures = learner.update(episodes())
     assert figures['samples'] == 8
     assert figures['optimiser_steps'] == 2
@@ -109,24 +109,24 @@ def test_the_paper_s_numbers_are_the_paper_s():
     paper = PRESETS['paper']
     assert (paper.updates, paper.batch, paper.gamma, paper.return_scale) == (16, 64, 0.9, 0.05)
     assert (paper.update, paper.max_staleness) == ('samples', 0)
-    assert (paper.passes, paper.baseline) == (1, 'none')
+    assert (paper.update_epochs, paper.baseline) == (1, 'none')
 
 
 def test_every_pass_takes_all_samples_and_says_how_many_steps_that_were():
-    learner = make_learner(passes=4, batch=8)
+    learner = make_learner(update_epochs=4, batch_size=8)
     figures = learner.update(episodes())
     assert (figures['samples'], figures['optimiser_steps']) == (12, 4 * 2)
 
 
 def test_one_pass_is_the_paper_s_loss_whatever_acted():
-    first, second = make_learner(passes=1), make_learner(passes=1)
+    first, second = make_learner(update_epochs=1), make_learner(update_epochs=1)
     first.update(episodes())
     second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
     assert_equal(weights(first), weights(second))
 
 
 def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
-    first, second = make_learner(passes=2), make_learner(passes=2)
+    first, second = make_learner(update_epochs=2), make_learner(update_epochs=2)
     first.update(episodes())
     second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
     pairs = zip(first.policy.parameters(), second.policy.parameters(), strict=True)
@@ -134,7 +134,7 @@ def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
 
 
 def test_what_acts_follows_what_learns_by_a_share_of_the_way():
-    plain, learner = make_learner(), make_learner(average=0.25)
+    plain, learner = make_learner(), make_learner(ema_rate=0.25)
     before, given = weights(learner), learner.acting
     assert plain.acting is plain.policy
     plain.update(episodes())
@@ -165,9 +165,9 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
     learners = [make_learner(), make_learner()]
     for learner in learners:
         for model in (learner.policy, learner._reward_model):
-            model.tower.load_state_dict(learners[0].policy.tower.state_dict())
-            model.tower.requires_grad_(False)
-            object.__setattr__(model.config, 'tower', 'joint')
+            model.grounding.load_state_dict(learners[0].policy.grounding.state_dict())
+            model.grounding.requires_grad_(False)
+            object.__setattr__(model.config, 'pretrained', 'joint')
     shared, asking = (
         Reinforce(x.policy, x._reward_model, FakeTextEncoder(), EMBODIMENT.steps_to_go, x._config)
         for x in learners
@@ -180,7 +180,7 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
         torch.testing.assert_close(left, right)
 
 
-@pytest.mark.parametrize('words', [{}, {'passes': 4, 'baseline': 'line'}], ids=['once', 'again'])
+@pytest.mark.parametrize('words', [{}, {'update_epochs': 4, 'baseline': 'linear'}], ids=['once', 'again'])
 def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
     learner = make_learner(return_scale=1.0, **words)
     torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)
@@ -197,7 +197,7 @@ def test_a_step_along_the_gradient_makes_rewarded_actions_likelier():
     tokens = batch.samples.tokens[rows]
 
     def score() -> float:
-        features = learner.policy.features(*batch.samples.glimpses(rows))
+        features = learner.policy.features(*batch.samples.model_inputs(rows))
         logits = torch.log_softmax(learner.policy.policy_logits(features, tokens), dim=-1)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
         return float((batch.returns * chosen).sum().detach())

@@ -12,7 +12,9 @@ import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
 
 EMBODIMENT = small_embodiment()
-CONFIG = SftConfig(iterations=15, batch=12, validate_every=5, tower='scratch', learning_rate=3e-3)
+CONFIG = SftConfig(
+    iterations=15, batch_size=12, validate_every=5, pretrained='none', learning_rate=3e-3
+)
 
 
 def run(directory, config=CONFIG, **options):
@@ -82,22 +84,27 @@ def test_too_few_successes_are_refused():
     ],
 )
 def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
-    assert counts(SftConfig(batch=batch, instruction_share=share)) == expected
+    assert counts(SftConfig(batch_size=batch, instruction_fraction=share)) == expected
 
 
 def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
-    tower = new_model(EMBODIMENT, 7, tower='scratch').tower
-    save_file(tower.state_dict(), tmp_path / 'tower.safetensors')
+    grounding = new_model(EMBODIMENT, 7, pretrained='none').grounding
+    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
     config = replace(
-        CONFIG, tower='joint', tower_weights=str(tmp_path / 'tower.safetensors'), hidden=16
+        CONFIG,
+        pretrained='joint',
+        grounding_weights=str(tmp_path / 'grounding.safetensors'),
+        hidden_size=16,
     )
     result = run(tmp_path / 'sft', config)
     for path in (result.policy, result.reward):
         model, _ = load_checkpoint(path, EMBODIMENT)
-        assert torch.equal(model.tower.image.keys.weight, tower.image.keys.weight)
-        assert model.config.hidden == 16
+        assert torch.equal(model.grounding.image.keys.weight, grounding.image.keys.weight)
+        assert model.config.hidden_size == 16
 
 
 def test_a_tower_that_would_not_be_used_is_refused():
-    with pytest.raises(ValueError, match='tower_weights: expected none where tower is scratch'):
-        replace(CONFIG, tower_weights='tower.safetensors')
+    with pytest.raises(
+        ValueError, match='grounding_weights: expected none where encoder is scratch'
+    ):
+        replace(CONFIG, grounding_weights='grounding.safetensors')

@@ -14,7 +14,7 @@ import torch
 from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
 
 EMBODIMENT = small_embodiment()
-CONFIG = replace(PRESETS['default'], episodes_per_update=2, average=0.5)
+CONFIG = replace(PRESETS['default'], episodes_per_update=2, ema_rate=0.5)
 
 
 class Killed(BaseException):
@@ -124,7 +124,7 @@ def test_evaluation_episodes_are_not_learned_from(run, begin):
 
 
 def test_the_paper_s_update_waits_for_its_samples(run, begin):
-    trainer = begin(replace(PRESETS['paper'], updates=2, batch=5))
+    trainer = begin(replace(PRESETS['paper'], updates=2, batch_size=5))
     spool_bags(run, EMBODIMENT, range(2))
     assert trainer.step() is None
     spool_bags(run, EMBODIMENT, range(2, 3))  # 12 samples now, 10 are needed

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from efm_sim.table.config import DemonstratorConfig, TableConfig
-from efm_sim.table.demonstrator import Demonstrator, find_teacher, is_in_the_way, pass_by, unit
+from efm_sim.table.demonstrator import (
+    Demonstrator,
+    is_in_the_way,
+    load_demonstrator,
+    pass_by,
+    unit,
+)
 from efm_sim.table.world import Table
 import numpy as np
 import pytest
@@ -106,8 +112,8 @@ def test_speeds_the_wrong_way_round_are_refused():
 
 def test_a_demonstrator_is_found_by_its_name():
     config = DemonstratorConfig(noise=0.1)
-    assert find_teacher('', config).config is config
-    assert type(find_teacher('efm_sim.table.demonstrator:Demonstrator')) is Demonstrator
+    assert load_demonstrator('', config).config is config
+    assert type(load_demonstrator('efm_sim.table.demonstrator:Demonstrator')) is Demonstrator
 
 
 @pytest.mark.parametrize(
@@ -116,4 +122,4 @@ def test_a_demonstrator_is_found_by_its_name():
 )
 def test_a_demonstrator_that_is_not_there_is_named(name):
     with pytest.raises(ValueError, match=f'that can be made, got {name!r}: '):
-        find_teacher(name)
+        load_demonstrator(name)

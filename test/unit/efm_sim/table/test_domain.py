@@ -13,7 +13,7 @@ from efm_sim.table.world import Table
 import numpy as np
 import pytest
 
-# Made at commit 71a09f0, before there were other worlds: towers and results depend on it.
+# Made at commit 71a09f0, before there were other worlds: encoders and results depend on it.
 REFERENCE = Path(__file__).with_name('default_world.npz')
 HOME = TableConfig(body='tool')
 BAR_ALONE = TableConfig(body='tool', objects='bar')

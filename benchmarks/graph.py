@@ -147,7 +147,7 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
     """Return steps per second of world, policy and judge in one loop, and bare latencies."""
     files = load_release(str(run / 'releases' / '000001'), '')
     encoder = TextEncoder(ensure_text_encoder())
-    policy, judge = (
+    policy, reward_model = (
         cls.load(path, encoder, embodiment)
         for cls, path in ((Policy, files.policy), (RewardModel, files.reward))
     )
@@ -157,12 +157,12 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
         if step % embodiment.episode.max_steps == 0:
             table.reset(step)
             policy.begin(table.instruction, step)
-            judge.begin(table.instruction)
+            reward_model.begin(table.instruction)
         picture = table.render()
         before = time.perf_counter()
         action = policy.act(picture)
         latencies.append(time.perf_counter() - before)
-        judge.judge(picture)
+        reward_model.predict(picture)
         encode_png(picture)
         table.step(action.values)
     seconds = time.perf_counter() - started

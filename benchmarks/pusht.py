@@ -47,7 +47,7 @@ SMOOTH = 10  # updates that a point of the figure is the mean of
 SEEDS = 100_000  # scenes that belong to one seed in each of them
 
 
-class Teacher:
+class DemonstratorProtocol:
     """Lets the scripted demonstrator act in each world."""
 
     version = 0
@@ -64,7 +64,7 @@ class Teacher:
     def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
         """Return the next action of each attempt, as the policy could say it."""
         tokens = [
-            self._tokeniser.encode(attempt.acting.act(attempt.world.positions()))
+            self._tokeniser.encode(attempt.policy_episode.act(attempt.world.positions()))
             for attempt in attempts
         ]
         return [ScriptedAction(token, self._tokeniser.decode(token)) for token in tokens]
@@ -189,7 +189,9 @@ def demonstrate(
     robot: Embodiment, worlds: list[GymnasiumWorld], seeds: Iterable[int]
 ) -> list[Episode]:
     """Return an episode of each scene; the truth ends it."""
-    runner = Runner(robot, Teacher(robot), None, Kind.DEMONSTRATION, 0, lambda episode: None)
+    runner = Runner(
+        robot, DemonstratorProtocol(robot), None, Kind.DEMONSTRATION, 0, lambda episode: None
+    )
     return runner.run(worlds, seeds, 0)
 
 
@@ -258,8 +260,8 @@ def practise(
     log, waiting = [], scenes(PRACTICE, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):
         chosen = waiting[first : first + config.episodes_per_update]
-        actor, judge = players(policy, reward, robot, 1 + len(log))
-        episodes = rollout(worlds, actor, judge, chosen, robot, Kind.PRACTICE, first)
+        actor, reward_model = players(policy, reward, robot, 1 + len(log))
+        episodes = rollout(worlds, actor, reward_model, chosen, robot, Kind.PRACTICE, first)
         fired = [e.termination is Termination.SUCCESS_DETECTED for e in episodes]
         learner.update(episodes)
         log.append(

@@ -38,7 +38,7 @@ class Watcher(Node):
         self._arrivals: dict[str, list] = {name: [] for name in self._names}
         self._newest: dict[str, Any] = {}
         for name, kind in wanted.items():
-            topic = topics.Topic(name, kind, topics.NEWEST, '')
+            topic = topics.Topic(name, kind, topics.SENSOR_DATA, '')
             ros_topics.subscription(self, topic, partial(self._on_message, name))
         reads_tf = command.needs_pose and not command.pose_topic
         self._tree = listen_to_tf(self) if reads_tf else TransformTree()

@@ -13,8 +13,8 @@ def holding(last: np.ndarray, robot: Embodiment) -> np.ndarray:
     That is no displacement and no speed, or the same position again; a gripper holds its own.
     """
     command = robot.command
-    stays = command.mode == 'absolute' and command.numbers in ('positions', 'pose')
-    again = [stays or command.grips(axis) for axis in command.axes]
+    stays = command.mode == 'absolute' and command.interface_type in ('positions', 'pose')
+    again = [stays or command.is_gripper(axis) for axis in command.axes]
     still = np.zeros(len(last), np.float32)
     return np.where(again, last, still).astype(np.float32) if again else still
 

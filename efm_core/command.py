@@ -22,11 +22,11 @@ class Controller(NamedTuple):
     One kind of driver.
 
     :param type: of its messages.
-    :param numbers: ``twist``, ``velocities``, ``positions`` or ``pose``.
+    :param interface_type: ``twist``, ``velocities``, ``positions`` or ``pose``.
     """
 
     type: str
-    numbers: str
+    interface_type: str
 
 
 CONTROLLERS = {
@@ -56,10 +56,10 @@ class Limits:
     What no command may exceed; empty or zero for no limit.
 
     :param position_min: smallest position per joint [rad or m].
-    :param velocity: largest speed per joint [rad/s or m/s].
+    :param max_velocity: largest speed per joint [rad/s or m/s].
     :param workspace_min: smallest x, y, z of the tool in the command's frame [m].
-    :param linear_velocity: largest speed of the tool [m/s].
-    :param angular_velocity: largest turning speed of the tool [rad/s].
+    :param max_linear_velocity: largest speed of the tool [m/s].
+    :param max_angular_velocity: largest turning speed of the tool [rad/s].
     :param lead: farthest that a commanded position may be from the measured one [rad or m].
     :param beyond: what happens to a command past a position or the box: ``refuse``, or ``clamp``
         to it. A command that is too fast or leads too far is always refused.
@@ -67,11 +67,11 @@ class Limits:
 
     position_min: tuple[float, ...] = ()
     position_max: tuple[float, ...] = ()
-    velocity: tuple[float, ...] = ()
+    max_velocity: tuple[float, ...] = ()
     workspace_min: tuple[float, ...] = ()
     workspace_max: tuple[float, ...] = ()
-    linear_velocity: float = 0.0
-    angular_velocity: float = 0.0
+    max_linear_velocity: float = 0.0
+    max_angular_velocity: float = 0.0
     max_following_error: float = 0.0
     on_violation: str = 'refuse'
 
@@ -90,13 +90,13 @@ class Limits:
             self.workspace_min,
         )
         speeds = (
-            *self.velocity,
-            self.linear_velocity,
-            self.angular_velocity,
+            *self.max_velocity,
+            self.max_linear_velocity,
+            self.max_angular_velocity,
             self.max_following_error,
         )
         expect(
-            all(0 <= speed < math.inf for speed in speeds) and all(self.velocity),
+            all(0 <= speed < math.inf for speed in speeds) and all(self.max_velocity),
             'limits',
             'speeds and lead above zero',
             speeds,
@@ -198,28 +198,28 @@ class Command:
         return self.controller == DISPLACEMENT
 
     @property
-    def numbers(self) -> str:
+    def interface_type(self) -> str:
         """What the driver takes: ``twist``, ``velocities``, ``positions`` or ``pose``."""
-        return CONTROLLERS[self.controller].numbers
+        return CONTROLLERS[self.controller].interface_type
 
     @property
     def drives_joints(self) -> bool:
         """Whether the driver takes one number per joint."""
-        return self.numbers in ('positions', 'velocities')
+        return self.interface_type in ('positions', 'velocities')
 
     @property
     def needs_pose(self) -> bool:
         """Whether a command depends on where the tool is."""
-        return self.numbers == 'pose' or (
-            self.numbers == 'twist' and bool(self.limits.workspace_min)
+        return self.interface_type == 'pose' or (
+            self.interface_type == 'twist' and bool(self.limits.workspace_min)
         )
 
     @property
     def arm_axes(self) -> tuple[str, ...]:
         """The axes without the gripper's action; a joint may be called gripper as well."""
-        return tuple(axis for axis in self.axes if not self.grips(axis))
+        return tuple(axis for axis in self.axes if not self.is_gripper(axis))
 
-    def grips(self, axis: str) -> bool:
+    def is_gripper(self, axis: str) -> bool:
         """Return whether an axis drives the gripper's action."""
         return axis == GRIPPER and bool(self.gripper.action)
 
@@ -243,7 +243,7 @@ class Command:
             return
         expect(len(self.axes) == len(names), 'command.axes', f'one for each of {names}', self.axes)
         for axis, smallest, largest in zip(self.axes, low, high, strict=True):
-            if self.grips(axis):
+            if self.is_gripper(axis):
                 inside = self.gripper.low <= smallest and largest <= self.gripper.high
                 allowed = f'a range in {self.gripper.low} to {self.gripper.high}'
                 expect(inside, 'action of the gripper', allowed, (smallest, largest))
@@ -272,10 +272,14 @@ class Command:
     def _check_tool(self) -> None:
         limits, turns = self.limits, set(self.axes) & set(ANGULAR)
         if set(self.axes) & set(LINEAR):
-            expect(limits.linear_velocity > 0, 'limits.linear_velocity', 'more than zero', 0)
+            expect(
+                limits.max_linear_velocity > 0, 'limits.max_linear_velocity', 'more than zero', 0
+            )
         if turns:
-            expect(limits.angular_velocity > 0, 'limits.angular_velocity', 'more than zero', 0)
-        if self.numbers == 'pose':
+            expect(
+                limits.max_angular_velocity > 0, 'limits.max_angular_velocity', 'more than zero', 0
+            )
+        if self.interface_type == 'pose':
             expect(
                 bool(limits.workspace_min),
                 'limits.workspace_min',
@@ -293,6 +297,6 @@ class Command:
         if self.scale:
             servo = self.controller == SERVO and len(self.scale) == 2 and min(self.scale) > 0
             expect(servo, 'command.scale', f'linear and rotational of {SERVO}', self.scale)
-            speeds = (self.limits.linear_velocity, self.limits.angular_velocity)
+            speeds = (self.limits.max_linear_velocity, self.limits.max_angular_velocity)
             slow = all(v <= s for v, s in zip(speeds, self.scale, strict=True))
             expect(slow, 'limits', f'speeds within command.scale {self.scale}', speeds)

@@ -134,7 +134,7 @@ class ActionSpace:
         return self.bins
 
     @property
-    def row(self) -> ActionSpace:
+    def single_step(self) -> ActionSpace:
         """The same for one control step."""
         return replace(self, chunk=1)
 

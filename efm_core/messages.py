@@ -51,7 +51,7 @@ def to_image(message: Any) -> np.ndarray:
 
 def to_chunk_steps(message: Any) -> int:
     """Return how many control steps an ``Action`` is for; older bags know only one."""
-    return max(1, getattr(message, 'rows', 1))
+    return max(1, getattr(message, 'chunk_steps', 1))
 
 
 def to_period(message: Any) -> int:

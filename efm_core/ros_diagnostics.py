@@ -12,7 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 
-class Health:
+class Diagnostics:
     """
     Counts what a node does and reports it once a second.
 
@@ -25,18 +25,18 @@ class Health:
         self.latencies: deque[float] = deque(maxlen=1000)
         self.counts: Counter[str] = Counter()
         self.newest: dict[str, str] = {}
-        self.facts: dict[str, str] = {}
-        self._done = 0
+        self.values: dict[str, str] = {}
+        self._processed = 0
         self._last_report = time.monotonic()
         self.fault = ''
         node.create_timer(period_s, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def done(self, started: float) -> None:
+    def count_processed(self, started: float) -> None:
         """Note one sample whose work began at ``started`` [s of the monotonic clock]."""
         self.latencies.append(time.monotonic() - started)
-        self._done += 1
+        self._processed += 1
 
-    def drop(self, reason: str) -> None:
+    def count_dropped(self, reason: str) -> None:
         """
         Note a sample that was not used, and why; the first of each kind is logged.
 
@@ -52,12 +52,12 @@ class Health:
     def report(self) -> None:
         """Publish what was counted since the last report."""
         now = time.monotonic()
-        rate, self._done = self._done / max(now - self._last_report, 1e-6), 0
+        rate, self._processed = self._processed / max(now - self._last_report, 1e-6), 0
         self._last_report = now
         values = {
             'rate_hz': f'{rate:.1f}',
             **self._latency(),
-            **self.facts,
+            **self.values,
             **{f'count: {key}': str(count) for key, count in self.counts.items()},
             **{f'newest: {key}': reason for key, reason in self.newest.items() if reason != key},
         }

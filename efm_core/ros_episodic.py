@@ -9,7 +9,7 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
 from efm_core.messages import to_stamp
 from efm_core.observation_matcher import ObservationMatcher
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode
 from efm_interfaces.msg import EpisodeEvent
 from rclpy.publisher import Publisher
@@ -19,12 +19,15 @@ class EpisodicNode(ManagedNode):
     """
     Subscribes the embodiment's camera and ``episode_event``; calls two hooks.
 
-    `prepare` gets ready for an episode, `answer` answers one picture with `say`. Either may raise
+    `on_episode_start` gets ready for an episode; `on_observation` answers one picture with
+    `publish_reply`. Either may raise
     ValueError: an episode that cannot be prepared, or a picture that cannot be used, gets no
     answer and is reported on ``/diagnostics``.
     """
 
-    def watch(self, embodiment: Embodiment, lockstep: bool, every: bool = False) -> None:
+    def subscribe_episodes(
+        self, embodiment: Embodiment, lockstep: bool, every: bool = False
+    ) -> None:
         """
         Connect the topics; call it from `build`.
 
@@ -32,14 +35,14 @@ class EpisodicNode(ManagedNode):
         """
         self.embodiment = embodiment
         decision_ns = 0 if every else embodiment.decision_ns
-        self.attempt = ObservationMatcher(decision_ns, embodiment.period_ns)
-        self.health = Health(self)
+        self.matcher = ObservationMatcher(decision_ns, embodiment.period_ns)
+        self.diagnostics = Diagnostics(self)
         self._said_stamp, self._said = 0, []
         camera = embodiment.cameras[0]
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """
         Get ready for the episode that ``event`` starts.
 
@@ -47,48 +50,48 @@ class EpisodicNode(ManagedNode):
         """
         return True
 
-    def answer(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, message: Any) -> bool:
         """Answer the picture with this stamp [ns]; return False if something is still missing."""
         raise NotImplementedError
 
-    def say_where(self, runtime: Any) -> None:
+    def report_backend(self, runtime: Any) -> None:
         """Say where a model runs, and why not where that was tried before."""
-        self.health.facts['provider'] = runtime.provider
+        self.diagnostics.values['provider'] = runtime.provider
         for reason in runtime.refused:
             self.get_logger().warning(reason)
 
     def hold(self) -> None:
         """Answer nothing more."""
-        self.attempt.end()
+        self.matcher.end()
 
     def on_event(self, event: EpisodeEvent) -> None:
         """Begin or end an episode."""
-        self.attempt.end()  # topics may lose an END to the START that follows it
+        self.matcher.end()  # topics may lose an END to the START that follows it
         if event.event == EpisodeEvent.START and self.is_active:
             self._start(event)
 
     def _start(self, event: EpisodeEvent) -> None:
         try:
             self.embodiment.check_same(event.embodiment_hash, 'episode_event')
-            if not self.prepare(event):
+            if not self.on_episode_start(event):
                 return
         except ValueError as error:
-            self.health.fault = str(error)
+            self.diagnostics.fault = str(error)
             self.get_logger().error(str(error))
             return
-        self.health.fault = ''
-        self.retry(self.attempt.start(event, to_stamp(event)))
+        self.diagnostics.fault = ''
+        self.try_observation(self.matcher.start(event, to_stamp(event)))
 
     def _on_image(self, message: Any) -> None:
         stamp = to_stamp(message)
         if not self.is_active:
             return
-        if self.attempt.admit(stamp, message):
-            self.retry((stamp, message))
-        elif self.attempt.event is not None and stamp == self._said_stamp:
+        if self.matcher.admit(stamp, message):
+            self.try_observation((stamp, message))
+        elif self.matcher.event is not None and stamp == self._said_stamp:
             self._say_again()
 
-    def say(self, publisher: Publisher, message: Any) -> None:
+    def publish_reply(self, publisher: Publisher, message: Any) -> None:
         """
         Publish an answer to the newest picture.
 
@@ -105,15 +108,15 @@ class EpisodicNode(ManagedNode):
         for publisher, message in self._said:
             publisher.publish(message)
 
-    def retry(self, observation: tuple[int, Any] | None) -> None:
+    def try_observation(self, observation: tuple[int, Any] | None) -> None:
         """Answer an observation, if there is one; keep it if something is still missing."""
         if observation is None:
             return
         started = time.monotonic()
         try:
-            if self.answer(*observation):
-                self.health.done(started)
+            if self.on_observation(*observation):
+                self.diagnostics.count_processed(started)
             else:
-                self.attempt.keep(*observation)
+                self.matcher.keep(*observation)
         except ValueError as error:
-            self.health.drop(str(error))
+            self.diagnostics.count_dropped(str(error))

@@ -70,7 +70,7 @@ def from_action(
     """
     return stamped(
         Action(
-            rows=len(values) if np.ndim(values) == 2 else 1,
+            chunk_steps=len(values) if np.ndim(values) == 2 else 1,
             tokens=array('i', np.asarray(tokens, np.int32).tobytes()),
             values=array('f', np.asarray(values, np.float32).tobytes()),
             log_probability=float(log_probability),

@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import Any
 
 from efm_core.embodiment import Camera
-from efm_core.topics import EVERY, KEPT, LATCHED, NEWEST, Topic
+from efm_core.topics import DURABLE, LATCHED, RELIABLE, SENSOR_DATA, Topic
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 PROFILES = {
-    NEWEST: QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-    EVERY: QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE),
-    KEPT: QoSProfile(
+    SENSOR_DATA: QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+    RELIABLE: QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE),
+    DURABLE: QoSProfile(
         depth=100,
         reliability=ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL,
@@ -39,7 +39,7 @@ def message_type(name: str) -> Any:
 
 def offered(topic: Topic, lockstep: bool = False) -> QoSProfile:
     """Return the quality of a publisher; lockstep may lose nothing, so all is kept there."""
-    return PROFILES[KEPT if lockstep and topic.qos in (NEWEST, EVERY) else topic.qos]
+    return PROFILES[DURABLE if lockstep and topic.qos in (SENSOR_DATA, RELIABLE) else topic.qos]
 
 
 def asked(topic: Topic, lockstep: bool = False, past: bool = False) -> QoSProfile:
@@ -50,9 +50,9 @@ def asked(topic: Topic, lockstep: bool = False, past: bool = False) -> QoSProfil
         an earlier observation was answered with is no command for now.
     """
     if past:
-        return PROFILES[KEPT]
-    lossless = topic.qos == KEPT or (lockstep and topic.qos == NEWEST)
-    return PROFILES[EVERY if lossless else topic.qos]
+        return PROFILES[DURABLE]
+    lossless = topic.qos == DURABLE or (lockstep and topic.qos == SENSOR_DATA)
+    return PROFILES[RELIABLE if lossless else topic.qos]
 
 
 def publisher(node: Node, topic: Topic, lockstep: bool = False) -> Publisher:
@@ -79,5 +79,5 @@ def camera_subscription(
 ) -> Subscription:
     """Return a subscription to a camera; ``.../compressed`` is a CompressedImage."""
     kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-    topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', NEWEST, camera.name)
+    topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', SENSOR_DATA, camera.name)
     return subscription(node, topic, callback, lockstep)

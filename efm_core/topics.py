@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from efm_core.command import Command
 
-NEWEST = 'newest'  # only the latest sample matters
-EVERY = 'every'  # every sample is data
-KEPT = 'kept'  # every sample is data, also for a recorder that hears of its sender late
+SENSOR_DATA = 'sensor_data'  # only the latest sample matters
+RELIABLE = 'reliable'  # every sample is data
+DURABLE = 'durable'  # every sample is data, also for a recorder that hears of its sender late
 LATCHED = 'latched'  # late joiners need the last sample
 
 
@@ -33,33 +33,41 @@ class Topic:
     meaning: str
 
 
-IMAGE = Topic('image', 'sensor_msgs/msg/Image', NEWEST, 'what the camera sees')
+IMAGE = Topic('image', 'sensor_msgs/msg/Image', SENSOR_DATA, 'what the camera sees')
 OBSERVATION = Topic(
     'observation',
     'sensor_msgs/msg/CompressedImage',
-    KEPT,
+    DURABLE,
     "the policy's own input after crop and resize, PNG",
 )
-JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', NEWEST, 'proprioception')
+JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', SENSOR_DATA, 'proprioception')
 INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', LATCHED, 'the goal g')
 ACTION = Topic(
-    'action', 'efm_interfaces/msg/Action', KEPT, 'what the policy (or a demonstrator) wants to do'
+    'action',
+    'efm_interfaces/msg/Action',
+    DURABLE,
+    'what the policy (or a demonstrator) wants to do',
 )
-COMMAND = Topic('command', 'geometry_msgs/msg/TwistStamped', EVERY, 'what the guard lets through')
+COMMAND = Topic(
+    'command', 'geometry_msgs/msg/TwistStamped', RELIABLE, 'what the guard lets through'
+)
 EXECUTED = Topic(
     'executed',
     'efm_interfaces/msg/Action',
-    KEPT,
+    DURABLE,
     "the actions that became commands, where a driver's messages do not carry their stamps",
 )
 STEPS_TO_GO = Topic(
     'steps_to_go',
     'efm_interfaces/msg/StepsToGo',
-    KEPT,
+    DURABLE,
     'distribution over steps-to-go, its mean d, success',
 )
 PERMIT = Topic(
-    'permit', 'efm_interfaces/msg/Permit', EVERY, 'leave to move, from the supervisor to the guard'
+    'permit',
+    'efm_interfaces/msg/Permit',
+    RELIABLE,
+    'leave to move, from the supervisor to the guard',
 )
 EPISODE_EVENT = Topic(
     'episode_event', 'efm_interfaces/msg/EpisodeEvent', LATCHED, 'an episode starts or ends'
@@ -72,7 +80,7 @@ ESTOP = Topic(
     'estop', 'std_msgs/msg/Bool', LATCHED, 'true stops everything until a person resets it'
 )
 RECORDING = Topic(
-    'recording', 'efm_interfaces/msg/Recording', EVERY, 'the bag of an episode is on disk'
+    'recording', 'efm_interfaces/msg/Recording', RELIABLE, 'the bag of an episode is on disk'
 )
 TRAINER_STATUS = Topic(
     'trainer_status', 'efm_interfaces/msg/TrainerStatus', LATCHED, 'how far the trainer is'
@@ -80,15 +88,18 @@ TRAINER_STATUS = Topic(
 WORLD_STATE = Topic(
     'world_state',
     'efm_interfaces/msg/WorldState',
-    KEPT,
+    DURABLE,
     'simulator truth: for reports and the demonstrator, never for learning',
 )
 TELEOP_TWIST = Topic(
-    'teleop_twist', 'geometry_msgs/msg/TwistStamped', NEWEST, "how fast a person's hand wants it"
+    'teleop_twist',
+    'geometry_msgs/msg/TwistStamped',
+    SENSOR_DATA,
+    "how fast a person's hand wants it",
 )
-JOY = Topic('joy', 'sensor_msgs/msg/Joy', EVERY, "a person's buttons")
+JOY = Topic('joy', 'sensor_msgs/msg/Joy', RELIABLE, "a person's buttons")
 DIAGNOSTICS = Topic(
-    '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVERY, 'rates, latencies, versions'
+    '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', RELIABLE, 'rates, latencies, versions'
 )
 
 TABLE = (
@@ -132,7 +143,7 @@ PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
 
 def is_durable(topic: Topic, lockstep: bool) -> bool:
     """Return whether the senders of a row keep what they said, for a recorder that hears late."""
-    return topic.qos == KEPT or (lockstep and topic in DURABLE_IN_LOCKSTEP)
+    return topic.qos == DURABLE or (lockstep and topic in DURABLE_IN_LOCKSTEP)
 
 
 def command_topic(command: Command) -> Topic:

@@ -11,7 +11,7 @@ from efm_core import ros_topics, topics
 from efm_core.command import Command
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_stamp
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import stamped
 from efm_data.bag_writer import is_stamped, Recording, stamp_of
@@ -60,7 +60,7 @@ class RecorderNode(ManagedNode):
             always,
             following,
         )
-        self._health, self._seen = Health(self), {}
+        self._diagnostics, self._seen = Diagnostics(self), {}
         skipped = NOT_RECORDED if config.record_camera_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
@@ -121,7 +121,7 @@ class RecorderNode(ManagedNode):
     def _finish(self) -> None:
         episode_id = self._recording.episode_id
         path = self._recording.finish()
-        self._health.counts['episodes'] += 1
+        self._diagnostics.counts['episodes'] += 1
         self._say(episode_id, self._end_stamp, True, str(path), '')
 
     def _on_tick(self) -> None:
@@ -140,7 +140,7 @@ class RecorderNode(ManagedNode):
 
     def _say(self, episode_id: str, stamp: int, success: bool, uri: str, detail: str) -> None:
         if detail:
-            self._health.drop(f'episode {episode_id}: {detail}')
+            self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
         self._publisher.publish(
             stamped(
                 RecordingMessage(episode_id=episode_id, success=success, uri=uri, detail=detail),

@@ -32,8 +32,8 @@ LEARNERS = (
 # The suite's own learner, where samples teach more than once; everything else uses them once.
 OFTEN = {
     'clipped': {**ONCE, 'update_epochs': 4},
-    'clipped_line': {**ONCE, 'update_epochs': 4, 'baseline': 'line'},
-    'clipped_line_averaged': {**ONCE, 'update_epochs': 4, 'baseline': 'line', 'ema_rate': 0.3},
+    'clipped_line': {**ONCE, 'update_epochs': 4, 'baseline': 'linear'},
+    'clipped_line_averaged': {**ONCE, 'update_epochs': 4, 'baseline': 'linear', 'ema_rate': 0.3},
 }
 HOME = TableConfig()  # where demonstrations are made
 SEEDS = 1_000_000  # scenes that belong to one seed in each of the following

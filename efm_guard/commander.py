@@ -5,10 +5,10 @@ from __future__ import annotations
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_guard.setpoints import (
+    DriverCommand,
     gripper_position,
     limit,
     measured,
-    Order,
     RobotState,
     setpoint,
     stop,
@@ -28,7 +28,7 @@ class Commander:
         self._timeout_ns = int(self._command.state_timeout_s * 1e9)
         self.target: np.ndarray | None = None
 
-    def order(self, values: np.ndarray, state: RobotState, now: int) -> Order:
+    def driver_command(self, values: np.ndarray, state: RobotState, now: int) -> DriverCommand:
         """
         Return what goes to the robot for an action; ``now`` in nanoseconds.
 
@@ -43,9 +43,9 @@ class Commander:
         numbers = setpoint(values, state, self.target, self._robot)
         numbers = limit(numbers, state, self.target, self._robot)
         expect(np.isfinite(numbers).all(), 'command', 'finite numbers', numbers)
-        order = Order(numbers, gripper_position(values, self._command))
+        command = DriverCommand(numbers, gripper_position(values, self._command))
         self.target = numbers
-        return order
+        return command
 
     def stop(self, state: RobotState, now: int) -> np.ndarray | None:
         """Return what stops the robot; the next displacement begins where it is then."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from efm_core.embodiment import Embodiment
-from efm_guard.chunk import Request, Rows
+from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
 import numpy as np
 
-__all__ = ['Guard', 'Lease', 'Request']
+__all__ = ['ActionRequest', 'Guard', 'Lease']
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Guard:
         self._embodiment, self._lockstep = embodiment, lockstep
         spec = embodiment.action.spec
         self._spec = {1: spec, 2: replace(spec, shape=(embodiment.action.chunk, *spec.shape))}
-        self._rows = Rows(repeats=lockstep)
+        self._rows = ChunkExecutor(repeats=lockstep)
         self._lifetime_ns = int(embodiment.action_lifetime_s * 1e9)
         self._lease = Lease()
-        self._waiting: Request | None = None
+        self._waiting: ActionRequest | None = None
         self.emergency = False
         self.refused: dict[str, int] = {}
         self.last_refusal = ''
         self._moving_until = 0
 
-    def on_action(self, request: Request, now: int) -> Request | None:
+    def on_action(self, request: ActionRequest, now: int) -> ActionRequest | None:
         """
         Return the request, or the row of it that is due, if it may go to the robot, or None.
 
@@ -59,12 +59,12 @@ class Guard:
         self._waiting = request
         return self._match()
 
-    def on_lease(self, lease: Lease) -> Request | None:
+    def on_lease(self, lease: Lease) -> ActionRequest | None:
         """Take leave to move; return a request that was waiting for it, or its row, or None."""
         self._lease = lease
         return self._match() if self._lockstep else None
 
-    def on_time(self, now: int) -> Request | None:
+    def on_time(self, now: int) -> ActionRequest | None:
         """
         Return the row of the chunk under execution whose turn has come, once, or None.
 
@@ -104,7 +104,7 @@ class Guard:
         self._moving_until = 0
         return True
 
-    def _objection(self, request: Request, now: int) -> str:
+    def _objection(self, request: ActionRequest, now: int) -> str:
         """Return why this action may never pass, or ''."""
         if self.emergency:
             return 'emergency stop'
@@ -124,7 +124,7 @@ class Guard:
             return 'out of range'
         return '' if self._lockstep else self._rows.objection(request, now)
 
-    def _check_shape(self, request: Request) -> None:
+    def _check_shape(self, request: ActionRequest) -> None:
         """
         Refuse values of another shape, not finite, or of another pace.
 
@@ -135,22 +135,22 @@ class Guard:
             raise ValueError(f'period: expected {robot.period_ns} ns a row, got {request.period}')
         self._spec[2 if request.is_chunk else 1].check(request.values)
 
-    def _accept(self, request: Request, now: int) -> Request | None:
+    def _accept(self, request: ActionRequest, now: int) -> ActionRequest | None:
         if not self._has_leave(request, now):
             return self._refuse('no leave to move')
         self._rows.join(request)
         return self.on_time(now) if request.is_chunk else self._release(request, now)
 
-    def _has_leave(self, request: Request, now: int) -> bool:
+    def _has_leave(self, request: ActionRequest, now: int) -> bool:
         lease = self._lease
         return request.episode_id == lease.episode_id and now < lease.valid_until
 
-    def _release(self, request: Request, now: int) -> Request:
+    def _release(self, request: ActionRequest, now: int) -> ActionRequest:
         """Let an action, or a row, go to the robot, which must not move on for long without."""
         self._moving_until = min(self._lease.valid_until, now + self._lifetime_ns)
         return request
 
-    def _match(self) -> Request | None:
+    def _match(self) -> ActionRequest | None:
         """Return the waiting action if leave was given for the very observation it answers."""
         waiting, lease = self._waiting, self._lease
         if (

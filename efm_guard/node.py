@@ -11,12 +11,12 @@ from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.messages import to_ns, to_period, to_stamp, to_values
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_action
 from efm_guard.commander import Commander
 from efm_guard.config import GuardConfig
-from efm_guard.guard import Guard, Lease, Request
+from efm_guard.guard import ActionRequest, Guard, Lease
 from efm_guard.ros_driver import Driver
 from efm_guard.ros_state import StateListener
 from efm_interfaces.msg import Action, EpisodeEvent, Permit
@@ -27,13 +27,13 @@ from std_msgs.msg import Bool
 ROW_CHECKS = 10  # looks at the clock in a control period, for the rows of chunks
 
 
-def to_request(message: Action) -> Request:
+def to_request(message: Action) -> ActionRequest:
     """
     Return what the guard is asked by an action.
 
     :raises ValueError: when its rows are not of one length.
     """
-    return Request(
+    return ActionRequest(
         message.episode_id,
         to_stamp(message),
         to_ns(message.deadline),
@@ -70,7 +70,7 @@ class GuardNode(ManagedNode):
             'false with a real arm',
             config.lockstep,
         )
-        self._guard, self._health = Guard(robot, config.lockstep), Health(self)
+        self._guard, self._diagnostics = Guard(robot, config.lockstep), Diagnostics(self)
         self._commander, self._listener = Commander(robot), StateListener(self, robot)
         self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
@@ -126,24 +126,24 @@ class GuardNode(ManagedNode):
         try:
             request = to_request(message)
         except ValueError as error:
-            self._health.drop(f'action refused: {error}')
+            self._diagnostics.count_dropped(f'action refused: {error}')
             return
         self._pass(self._heed(lambda: self._guard.on_action(request, self._now())))
-        self._health.done(started)
+        self._diagnostics.count_processed(started)
 
     def _on_world_time(self, message: JointState) -> None:
         """Send the row of a chunk that the world, which waits for it, has come to."""
         if self.is_active:
             self._pass(self._guard.on_time(to_stamp(message)))
 
-    def _heed(self, ask: Callable[[], Request | None]) -> Request | None:
+    def _heed(self, ask: Callable[[], ActionRequest | None]) -> ActionRequest | None:
         """Return what the guard lets pass, and report what it refuses or had to skip."""
         refusals, skipped = sum(self._guard.refused.values()), self._guard.skipped
         passed = ask()
         if sum(self._guard.refused.values()) > refusals:
-            self._health.drop(f'action refused: {self._guard.last_refusal}')
+            self._diagnostics.count_dropped(f'action refused: {self._guard.last_refusal}')
         for _ in range(self._guard.skipped - skipped):
-            self._health.drop('row of a chunk skipped: its time had passed')
+            self._diagnostics.count_dropped('row of a chunk skipped: its time had passed')
         return passed
 
     def _on_permit(self, message: Permit) -> None:
@@ -172,18 +172,19 @@ class GuardNode(ManagedNode):
         if self._guard.must_stop(self._now()):
             self._stop()
 
-    def _pass(self, request: Request | None) -> None:
+    def _pass(self, request: ActionRequest | None) -> None:
         """Send what may pass and keeps the limits; otherwise hold."""
         if request is None or self._driver is None:
             return
         try:
-            order = self._commander.order(request.values, self._listener.state, self._now())
+            state = self._listener.state
+            command = self._commander.driver_command(request.values, state, self._now())
         except ValueError as error:
-            self._health.drop(f'action refused: {error}')
+            self._diagnostics.count_dropped(f'action refused: {error}')
             self._guard.cut()
             self._stop()
             return
-        self._driver.send(order, request.stamp)
+        self._driver.send(command, request.stamp)
         if self._executed:
             self._executed.publish(
                 from_action(

@@ -8,7 +8,7 @@ from efm_core import ros_topics, topics
 from efm_core.command import ARRAY, Command, GRIPPERS, POSE, TRAJECTORY, TWIST
 from efm_core.embodiment import Embodiment
 from efm_core.ros_messages import stamped
-from efm_guard.setpoints import Order
+from efm_guard.setpoints import DriverCommand
 from geometry_msgs.msg import PoseStamped, TwistStamped
 import numpy as np
 from rclpy.action import ActionClient
@@ -68,7 +68,7 @@ class Driver:
         self._publisher = ros_topics.publisher(node, topic, lockstep)
         self._gripper = GripperPort(node, robot.command) if robot.command.gripper.action else None
 
-    def send(self, order: Order, stamp: int) -> None:
+    def send(self, command: DriverCommand, stamp: int) -> None:
         """
         Send what an action became.
 
@@ -76,10 +76,10 @@ class Driver:
             by it. Drivers refuse what is old, so theirs carry the time of sending.
         """
         self._publish(
-            order.numbers, stamp if self._robot.command.is_planar_displacement else self._now()
+            command.values, stamp if self._robot.command.is_planar_displacement else self._now()
         )
-        if self._gripper and order.gripper is not None:
-            self._gripper.move(order.gripper)
+        if self._gripper and command.gripper is not None:
+            self._gripper.move(command.gripper)
 
     def stop(self, numbers: np.ndarray | None, stamp: int) -> None:
         """Send what stops the robot; the gripper stays where it is."""

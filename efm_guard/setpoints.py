@@ -37,7 +37,7 @@ class RobotState:
 
 
 @dataclass(frozen=True)
-class Order:
+class DriverCommand:
     """
     What goes to the robot for one action.
 
@@ -68,15 +68,17 @@ def setpoint(
     if command.is_planar_displacement:
         return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
     arm = [
-        value for axis, value in zip(command.axes, values, strict=True) if not command.grips(axis)
+        value
+        for axis, value in zip(command.axes, values, strict=True)
+        if not command.is_gripper(axis)
     ]
     driven = _indices(command)
-    if command.numbers in ('twist', 'velocities'):
-        numbers = np.zeros(6 if command.numbers == 'twist' else len(command.joints))
+    if command.interface_type in ('twist', 'velocities'):
+        numbers = np.zeros(6 if command.interface_type == 'twist' else len(command.joints))
         numbers[driven] = np.array(arm) * rate
         return numbers
     start = measured(state, command) if target is None else target
-    if command.numbers == 'positions':
+    if command.interface_type == 'positions':
         numbers = start.copy()
         numbers[driven] = np.array(arm) + (start[driven] if command.mode == 'delta' else 0.0)
         return numbers
@@ -92,9 +94,9 @@ def stop(
     :param fresh: whether ``state`` may be believed; otherwise the target is where it stays.
     :return: None where nothing was ever commanded and nobody knows where the robot is.
     """
-    if command.numbers == 'twist':
+    if command.interface_type == 'twist':
         return np.zeros(6)
-    if command.numbers == 'velocities':
+    if command.interface_type == 'velocities':
         return np.zeros(len(command.joints))
     here = measured(state, command)
     return here if fresh and here is not None else target
@@ -115,10 +117,10 @@ def limit(
     low, high = _ends(numbers, here, robot)
     bounded = _keep(numbers, low, high, command)
     speeds = bounded
-    if command.numbers == 'positions':
+    if command.interface_type == 'positions':
         speeds = (bounded - (here if target is None else target)) * robot.control_rate_hz
         _check_lead(np.abs(bounded - here).max(), command.limits)
-    elif command.numbers == 'pose':
+    elif command.interface_type == 'pose':
         speeds = difference(bounded, here if target is None else target) * robot.control_rate_hz
         _check_lead(float(np.linalg.norm(bounded[:3] - here[:3])), command.limits)
     _check_speed(speeds, command)
@@ -131,7 +133,7 @@ def gripper_position(values: np.ndarray, command: Command) -> float | None:
 
     :raises ValueError: when that is out of its range.
     """
-    if not any(map(command.grips, command.axes)):
+    if not any(map(command.is_gripper, command.axes)):
         return None
     gripper, value = command.gripper, float(values[command.axes.index(GRIPPER)])
     inside = gripper.low - SLACK <= value <= gripper.high + SLACK
@@ -166,8 +168,8 @@ def _ends(
         low[:], high[:] = limits.position_min, limits.position_max
     elif limits.workspace_min:
         low[:3], high[:3] = limits.workspace_min, limits.workspace_max
-    if command.numbers in ('twist', 'velocities') and here is not None:
-        place = here[:3] if command.numbers == 'twist' else here
+    if command.interface_type in ('twist', 'velocities') and here is not None:
+        place = here[:3] if command.interface_type == 'twist' else here
         count = len(place)
         # Whoever is outside may only come back.
         low[:count] = np.minimum(0, (low[:count] - place) * robot.control_rate_hz)
@@ -191,15 +193,15 @@ def _keep(numbers: np.ndarray, low: np.ndarray, high: np.ndarray, command: Comma
 def _check_speed(speeds: np.ndarray, command: Command) -> None:
     limits = command.limits
     if command.drives_joints:
-        excess = np.abs(speeds) - np.array(limits.velocity)
+        excess = np.abs(speeds) - np.array(limits.max_velocity)
         worst = int(excess.argmax())
-        allowed = f'{limits.velocity[worst]:.4g} at most'
+        allowed = f'{limits.max_velocity[worst]:.4g} at most'
         fits = excess[worst] <= SLACK
         expect(fits, f'speed of {command.joints[worst]}', allowed, f'{abs(speeds[worst]):.4g}')
         return
     for word, part, allowed in (
-        ('linear', speeds[:3], limits.linear_velocity),
-        ('angular', speeds[3:], limits.angular_velocity),
+        ('linear', speeds[:3], limits.max_linear_velocity),
+        ('angular', speeds[3:], limits.max_angular_velocity),
     ):
         speed = float(np.linalg.norm(part))
         expect(speed <= allowed + SLACK, f'{word} speed', f'{allowed:.4g} at most', f'{speed:.4g}')

@@ -49,7 +49,7 @@ class ModelConfig:
 
     @property
     def encoder_is_frozen(self) -> bool:
-        """Whether fine-tuning leaves the whole encoder alone, so that its features may be cached."""
+        """Whether fine-tuning keeps the encoder frozen, so that its features may be cached."""
         return self.grounding == 'joint'
 
     @classmethod

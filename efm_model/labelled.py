@@ -150,7 +150,7 @@ def learn_to_point(
     report: Callable[[int, dict], None] = lambda iteration, measured: None,
 ) -> tuple[GroundingEncoder, dict[str, float]]:
     """
-    Return an encoder that has learned from ``labelled``, and what it is worth on held-out pictures.
+    Return an encoder trained on ``labelled``, and its errors on held-out pictures.
 
     :param report: hears of every validation.
     :raises ValueError: when the loss is not finite.

@@ -26,7 +26,7 @@ class ActingNode(EpisodicNode):
     def connect(self) -> None:
         """Watch an embodiment's episodes, and get ready to publish; call it from `build`."""
         config = self.config
-        self.watch(load_embodiment(config.embodiment), config.lockstep)
+        self.subscribe_episodes(load_embodiment(config.embodiment), config.lockstep)
         self._period = from_period(self.embodiment.period_ns if self.embodiment.decision_ns else 0)
         self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
         self._actions = ros_topics.publisher(self, topics.ACTION)
@@ -36,12 +36,12 @@ class ActingNode(EpisodicNode):
         """Return until when [ns] the action for an observation may be executed; 0 for ever."""
         return stamp + self._lifetime_ns if self._lifetime_ns else 0
 
-    def tell(
+    def publish_action(
         self, action: PolicyAction, observation: np.ndarray, stamp: int, version: int
     ) -> None:
         """Publish what to do about an observation of this stamp [ns], and what was seen."""
-        event, step = self.attempt.event, self.attempt.count(stamp)
-        self.say(
+        event, step = self.matcher.event, self.matcher.count(stamp)
+        self.publish_reply(
             self._actions,
             from_action(
                 action.tokens,
@@ -57,7 +57,7 @@ class ActingNode(EpisodicNode):
                 embodiment_hash=self.embodiment.hash,
             ),
         )
-        self.say(self._observations, from_observation(observation, stamp))
+        self.publish_reply(self._observations, from_observation(observation, stamp))
 
 
 class PolicyNode(ActingNode):
@@ -82,7 +82,7 @@ class PolicyNode(ActingNode):
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         self._policy = self._load(config.release, '') if config.release else None
         if self._policy is not None:
-            self.say_where(self._policy.runtime)
+            self.report_backend(self._policy.runtime)
         self._next: Policy | None = None
         self._held: EpisodeEvent | None = None
         ros_topics.subscription(self, topics.POLICY_RELEASE, self._on_release)
@@ -107,9 +107,9 @@ class PolicyNode(ActingNode):
         try:
             self._next = self._load(message.uri, message.sha256)
         except (ValueError, OSError) as error:
-            self.health.fault = f'release {message.version} refused: {error}'
-            self.health.counts['releases refused'] += 1
-            self.get_logger().error(self.health.fault)
+            self.diagnostics.fault = f'release {message.version} refused: {error}'
+            self.diagnostics.counts['releases refused'] += 1
+            self.get_logger().error(self.diagnostics.fault)
         if self.context.ok():
             self.executor.create_task(self._on_loaded)
 
@@ -127,22 +127,24 @@ class PolicyNode(ActingNode):
         self._held = None
         super().on_event(event)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Begin the episode with the release it asks for; wait for that if it is not here yet."""
         if self._next is not None:
             self._policy, self._next = self._next, None
-            self.say_where(self._policy.runtime)
+            self.report_backend(self._policy.runtime)
         if self._policy is None or self._policy.version < event.policy_version:
             self._held = event
             return False
-        self.health.facts['policy_version'] = str(self._policy.version)
+        self.diagnostics.values['policy_version'] = str(self._policy.version)
         self._policy.begin(event.instruction, event.seed)
         return True
 
-    def answer(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, message: Any) -> bool:
         """Publish what to do about a picture, and what was seen of it."""
         observation = observe(to_image(message), self.embodiment)
-        self.tell(self._policy.act(observation), observation, stamp, self._policy.version)
+        self.publish_action(
+            self._policy.act(observation), observation, stamp, self._policy.version
+        )
         return True
 
 

@@ -45,7 +45,7 @@ class RemotePolicyNode(ActingNode):
             Client(config.server, robot, config.server_ca, config.token),
             self.embodiment,
             config.answer_timeout_s,
-            self.health,
+            self.diagnostics,
             self._post,
             lambda: self.get_clock().now().nanoseconds,
             self._on_begun,
@@ -80,13 +80,13 @@ class RemotePolicyNode(ActingNode):
             self._remote.end()
         super().on_event(event)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Ask the server to begin the episode; say so once it has."""
         start = Start(event.episode_id, event.instruction, event.seed, event.policy_version)
         if not self._remote.begin(start):
             self._held = event
             return False
-        self.health.facts['policy_version'] = str(self._remote.version)
+        self.diagnostics.values['policy_version'] = str(self._remote.version)
         return True
 
     def retry(self, observation: tuple[int, Any] | None) -> None:
@@ -94,15 +94,15 @@ class RemotePolicyNode(ActingNode):
         if observation is None:
             return
         if self._remote.busy or not self._remote.begun:
-            self.attempt.keep(*observation)
+            self.matcher.keep(*observation)
             return
         stamp, message = observation
         try:
             picture = observe(to_image(message), self.embodiment)
         except ValueError as error:
-            self.health.drop(str(error))
+            self.diagnostics.count_dropped(str(error))
             return
-        self._remote.ask(picture, stamp, self.attempt.step, self.deadline(stamp))
+        self._remote.ask(picture, stamp, self.matcher.step, self.deadline(stamp))
 
     def _post(self, task: Callable[[], None]) -> None:
         """Run a function on the node's own thread; nobody is left to once it is destroyed."""
@@ -113,14 +113,14 @@ class RemotePolicyNode(ActingNode):
         if self._held:
             self.on_event(self._held)
         else:
-            self.retry(self.attempt.take())
+            self.try_observation(self.matcher.take())
 
     def _on_answer(self, question: Question, action: PolicyAction | None) -> None:
-        event = self.attempt.event
+        event = self.matcher.event
         if action is not None and event and event.episode_id == question.episode_id:
-            self.tell(action, question.observation, question.stamp, self._remote.version)
-            self.health.done(question.asked)
-        self.retry(self.attempt.take())
+            self.publish_action(action, question.observation, question.stamp, self._remote.version)
+            self.diagnostics.count_processed(question.asked)
+        self.try_observation(self.matcher.take())
 
 
 def main(args: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease
@@ -41,7 +41,7 @@ class ServerNode(ManagedNode):
         )
         self._version = 0
         policy = self._releases.load(config.release) if config.release else None
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._server = PolicyServer(declare(self, ServingConfig), embodiment, policy)
         self._server.is_active = False
         self.port = self._server.start()
@@ -85,18 +85,18 @@ class ServerNode(ManagedNode):
         try:
             server.sessions.adopt(self._releases.load(message.uri, message.sha256))
         except (ValueError, OSError) as error:
-            self._health.fault = f'release {message.version} refused: {error}'
-            self._health.counts['releases refused'] += 1
-            self.get_logger().error(self._health.fault)
+            self._diagnostics.fault = f'release {message.version} refused: {error}'
+            self._diagnostics.counts['releases refused'] += 1
+            self.get_logger().error(self._diagnostics.fault)
 
     def _on_second(self) -> None:
         """Let the diagnostics say what the server has counted."""
-        self._health.facts.update(
+        self._diagnostics.values.update(
             policy_version=str(self._server.sessions.version),
             robots=str(self._server.sessions.robots),
         )
         for name, count in self._server.counts.items():
-            self._health.counts[name] = count
+            self._diagnostics.counts[name] = count
 
 
 def main(args: list[str] | None = None) -> None:

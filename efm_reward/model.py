@@ -49,7 +49,7 @@ class RewardModel:
         success(o, g) = d(o, g) <= s
 
     Here success must hold on ``success_dwell`` observations in a row: on a single one the detector
-    fires at the border of success. One episode at a time with ``begin`` and ``judge``; many at
+    fires at the border of success. One episode at a time with ``begin`` and ``predict``; many at
     once with ``start`` and ``predict_batch``.
     """
 
@@ -98,7 +98,7 @@ class RewardModel:
         """
         self._episode = self.start(instruction)
 
-    def judge(self, observation: np.ndarray) -> StepsToGoPrediction:
+    def predict(self, observation: np.ndarray) -> StepsToGoPrediction:
         """
         Return what to think of the next observation of the episode that ``begin`` began.
 
@@ -108,7 +108,7 @@ class RewardModel:
         :raises RuntimeError: when no episode has begun.
         """
         if self._episode is None:
-            raise RuntimeError('judge: expected begin() before judge(), got none')
+            raise RuntimeError('reward model: expected begin() before predict(), got none')
         return self.predict_batch([self._episode], [observation])[0]
 
     def start(self, instruction: str) -> RewardEpisode:
@@ -119,9 +119,9 @@ class RewardModel:
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
     ) -> list[StepsToGoPrediction]:
         """
-        Return the judgement of each of ``episodes``, given its next observation.
+        Return the prediction of each of ``episodes``, given its next observation.
 
-        Raises as ``judge``.
+        Raises as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
         found = self.runtime.run(**model_inputs([episode.eye for episode in episodes], frames))[

@@ -33,39 +33,39 @@ class RewardNode(EpisodicNode):
         super().__init__('reward', **kwargs)
 
     def build(self) -> None:
-        """Load the judge, check the contract, connect the topics."""
+        """Load the reward model, check the contract, connect the topics."""
         config = self.config
-        self.watch(load_embodiment(config.embodiment), config.lockstep)
+        self.subscribe_episodes(load_embodiment(config.embodiment), config.lockstep)
         files = load_release(config.release, '', self.embodiment.hash)
-        self._judge = RewardModel.load(
+        self._reward_model = RewardModel.load(
             files.reward,
             TextEncoder(config.text_encoder or ensure_text_encoder()),
             self.embodiment,
             config.provider,
         )
-        self.say_where(self._judge.runtime)
-        self.health.facts['reward_version'] = str(self._judge.version)
+        self.report_backend(self._reward_model.runtime)
+        self.diagnostics.values['reward_version'] = str(self._reward_model.version)
         self._publisher = ros_topics.publisher(self, topics.STEPS_TO_GO)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Begin to judge by the episode's goal."""
-        self._judge.begin(event.instruction)
+        self._reward_model.begin(event.instruction)
         return True
 
-    def answer(self, stamp: int, message: Any) -> bool:
-        """Publish the judgement of one picture."""
-        judgement = self._judge.judge(observe(to_image(message), self.embodiment))
-        event, step = self.attempt.event, self.attempt.count(stamp)
-        self.say(
+    def on_observation(self, stamp: int, message: Any) -> bool:
+        """Publish the prediction of one picture."""
+        prediction = self._reward_model.predict(observe(to_image(message), self.embodiment))
+        event, step = self.matcher.event, self.matcher.count(stamp)
+        self.publish_reply(
             self._publisher,
             from_steps_to_go(
-                judgement.probabilities,
-                judgement.steps_to_go,
-                judgement.success,
+                prediction.probabilities,
+                prediction.steps_to_go,
+                prediction.success,
                 stamp,
                 episode_id=event.episode_id,
                 step=step,
-                reward_version=self._judge.version,
+                reward_version=self._reward_model.version,
                 embodiment_hash=self.embodiment.hash,
             ),
         )

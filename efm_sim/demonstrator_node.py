@@ -36,17 +36,19 @@ class DemonstratorNode(EpisodicNode):
 
     def build(self) -> None:
         """Connect the topics."""
-        self.watch(load_embodiment(self.config.embodiment), self.config.lockstep, every=True)
+        self.subscribe_episodes(
+            load_embodiment(self.config.embodiment), self.config.lockstep, every=True
+        )
         own = declare(self, DemonstratorConfig)
         self._demonstrator = load_demonstrator(self.config.demonstrator, own)
-        self._tokeniser = ActionTokeniser(self.embodiment.action.row)
+        self._tokeniser = ActionTokeniser(self.embodiment.action.single_step)
         self._states: dict[int, WorldState] = {}
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)
         self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
         ros_topics.subscription(self, topics.WORLD_STATE, self._on_state)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Draw how fast and how well to show it this time."""
         self._demonstrator.begin(event.seed)
         return True
@@ -54,15 +56,15 @@ class DemonstratorNode(EpisodicNode):
     def _on_state(self, state: WorldState) -> None:
         """Keep the truth of the newest moments until the picture of the same stamp has come."""
         self._states = {**dict(list(self._states.items())[-4:]), to_stamp(state): state}
-        self.retry(self.attempt.waiting_for(to_stamp(state)))
+        self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 
-    def answer(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, message: Any) -> bool:
         """Act on the picture and the truth of one stamp, once both are here."""
         if stamp not in self._states:
             return False
-        state, event, step = self._states[stamp], self.attempt.event, self.attempt.count(stamp)
+        state, event, step = self._states[stamp], self.matcher.event, self.matcher.count(stamp)
         seen = observe(to_image(message), self.embodiment)
-        self.say(self._observations, from_observation(seen, stamp))
+        self.publish_reply(self._observations, from_observation(seen, stamp))
         if state.success:
             self._label.call_async(
                 LabelEpisode.Request(
@@ -71,7 +73,7 @@ class DemonstratorNode(EpisodicNode):
             )
             return True
         tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
-        self.say(
+        self.publish_reply(
             self._actions,
             from_action(
                 tokens,

@@ -10,7 +10,7 @@ from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_displacement, to_stamp
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
 from efm_core.ros_params import declare
@@ -55,7 +55,7 @@ class WorldNode(ManagedNode):
         self._table = self._make_world()
         self._table.render()  # a missing OpenGL is found out now
         self._time_ns = self._shown_ns = 0
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._displacement = np.zeros(2, np.float32)
         self._connect()
 
@@ -118,7 +118,7 @@ class WorldNode(ManagedNode):
             if not np.isfinite(displacement).all():
                 raise ValueError(f'command: expected finite numbers [m/s], got {displacement}')
         except ValueError as error:
-            self._health.drop(str(error))
+            self._diagnostics.count_dropped(str(error))
             return
         if not self.config.lockstep:
             self._displacement = displacement
@@ -140,7 +140,7 @@ class WorldNode(ManagedNode):
         started = time.monotonic()
         self._table.step(displacement)
         self._tick()
-        self._health.done(started)
+        self._diagnostics.count_processed(started)
 
     def _tick(self) -> None:
         """Let one control period pass."""

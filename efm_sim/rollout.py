@@ -47,8 +47,8 @@ class RunningEpisode:
     world: World
     index: int
     seed: int
-    acting: Any = None
-    judging: Any = None
+    policy_episode: Any = None
+    reward_episode: Any = None
     observations: list[np.ndarray] = field(default_factory=list)
     truth: list[bool] = field(default_factory=list)
     steps_to_go: list[float] = field(default_factory=list)
@@ -60,7 +60,7 @@ class RunningEpisode:
 def rollout(
     worlds: Sequence[World],
     policy: Any,
-    judge: Any,
+    reward_model: Any,
     seeds: Iterable[int],
     embodiment: Embodiment,
     kind: Kind = Kind.PRACTICE,
@@ -74,14 +74,20 @@ def rollout(
 
     :param worlds: this many episodes run at once.
     :param policy: an ``efm_policy.policy.Policy``.
-    :param judge: an ``efm_reward.model.Judge``; None lets the truth end an episode: no way to
-        practise, but one to measure.
+    :param reward_model: an ``efm_reward.model.RewardModel``; with None the simulator's truth
+        ends an episode: for measurements, never for practice.
     :param max_steps: 0 for the embodiment's.
-    :param detector_ends_episode: without, the judge only votes, and every episode runs to the time-out.
+    :param detector_ends_episode: if false, every episode runs to its time limit.
     :param on_episode: called with each episode when it ends.
     """
     runner = Runner(
-        embodiment, PolicyActor(policy), judge, kind, max_steps, on_episode, detector_ends_episode
+        embodiment,
+        PolicyActor(policy),
+        reward_model,
+        kind,
+        max_steps,
+        on_episode,
+        detector_ends_episode,
     )
     return runner.run(worlds, seeds, first_index)
 
@@ -99,7 +105,9 @@ def demonstrate(
 
     It decides at every control step, of which there are ``max_steps``.
     """
-    actor = ScriptedActor(config or DemonstratorConfig(), ActionTokeniser(embodiment.action.row))
+    actor = ScriptedActor(
+        config or DemonstratorConfig(), ActionTokeniser(embodiment.action.single_step)
+    )
     runner = Runner(embodiment, actor, None, Kind.DEMONSTRATION, max_steps, on_episode)
     return runner.run(worlds, seeds, 0)
 
@@ -126,7 +134,7 @@ class PolicyActor:
     def act(self, attempts: list[RunningEpisode]) -> list[Any]:
         """Return the next action of each attempt."""
         newest = [attempt.observations[-1] for attempt in attempts]
-        return self._policy.act_batch([attempt.acting for attempt in attempts], newest)
+        return self._policy.act_batch([attempt.policy_episode for attempt in attempts], newest)
 
 
 class ScriptedActor:
@@ -145,7 +153,7 @@ class ScriptedActor:
 
     def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
         """Return the next action of each attempt."""
-        values = [attempt.acting.act(attempt.world.positions()) for attempt in attempts]
+        values = [attempt.policy_episode.act(attempt.world.positions()) for attempt in attempts]
         return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
 
 
@@ -156,13 +164,18 @@ class Runner:
         self,
         embodiment: Embodiment,
         actor: Any,
-        judge: Any,
+        reward_model: Any,
         kind: Kind,
         max_steps: int,
         on_episode: OnEpisode,
         detector_ends_episode: bool = True,
     ):
-        self._embodiment, self._actor, self._judge, self._kind = embodiment, actor, judge, kind
+        self._embodiment, self._actor, self._reward_model, self._kind = (
+            embodiment,
+            actor,
+            reward_model,
+            kind,
+        )
         self._max_steps = max_steps or embodiment.episode.max_steps
         self._on_episode, self._detector_ends = on_episode, detector_ends_episode
 
@@ -185,8 +198,10 @@ class Runner:
     def _begin(self, world: World, index: int, seed: int) -> RunningEpisode:
         world.reset(seed)
         attempt = RunningEpisode(world, index, seed)
-        attempt.acting = self._actor.start(attempt)
-        attempt.judging = self._judge.start(world.instruction) if self._judge else None
+        attempt.policy_episode = self._actor.start(attempt)
+        attempt.reward_episode = (
+            self._reward_model.start(world.instruction) if self._reward_model else None
+        )
         return attempt
 
     def _look(self, attempts: list[RunningEpisode]) -> None:
@@ -195,24 +210,26 @@ class Runner:
             attempt.observations.append(observe(attempt.world.render(), self._embodiment))
             attempt.truth.append(bool(attempt.world.success()))
         done = [attempt.truth[-1] for attempt in attempts]
-        if self._judge:
+        if self._reward_model:
             done = self._judged(attempts)
         for attempt, success in zip(attempts, done, strict=True):
             attempt.ending = self._ending(attempt, success)
 
     def _judged(self, attempts: list[RunningEpisode]) -> list[bool]:
         newest = [attempt.observations[-1] for attempt in attempts]
-        found = self._judge.predict_batch([attempt.judging for attempt in attempts], newest)
-        for attempt, judgement in zip(attempts, found, strict=True):
-            attempt.steps_to_go.append(judgement.steps_to_go)
-        return [judgement.success for judgement in found]
+        found = self._reward_model.predict_batch(
+            [attempt.reward_episode for attempt in attempts], newest
+        )
+        for attempt, prediction in zip(attempts, found, strict=True):
+            attempt.steps_to_go.append(prediction.steps_to_go)
+        return [prediction.success for prediction in found]
 
     def _ending(
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         attempt.detected = attempt.detected or success
         if success and self._detector_ends:
-            why = Termination.SUCCESS_DETECTED if self._judge else Termination.STOPPED
+            why = Termination.SUCCESS_DETECTED if self._reward_model else Termination.STOPPED
             return Outcome.SUCCESS, why
         if len(attempt.actions) >= self._max_steps:
             outcome = Outcome.SUCCESS if attempt.detected else Outcome.FAILURE
@@ -246,11 +263,13 @@ class Runner:
             tokens=_rows([a.tokens for a in actions], np.int64, size),
             actions=_rows([a.values for a in actions], np.float32, size),
             log_probs=np.array([a.log_probability for a in actions], np.float32),
-            steps_to_go=np.array(attempt.steps_to_go, np.float32) if self._judge else unjudged,
+            steps_to_go=np.array(attempt.steps_to_go, np.float32)
+            if self._reward_model
+            else unjudged,
             outcome=outcome,
             termination=termination,
             policy_version=self._actor.version,
-            reward_version=self._judge.version if self._judge else 0,
+            reward_version=self._reward_model.version if self._reward_model else 0,
             embodiment_hash=self._embodiment.hash,
             true_success=attempt.truth[-1],
             true_success_per_step=np.array(attempt.truth),

@@ -25,7 +25,6 @@ class TrainerProgress:
 
     version: int
     episodes: int
-    is_waiting: bool
 
 
 class Fleet:
@@ -114,7 +113,7 @@ class Fleet:
     @property
     def _is_trainer_ready(self) -> bool:
         view = self._trainer
-        return view is not None and view.is_waiting and view.episodes >= self._expected_episodes
+        return view is not None and view.episodes >= self._expected_episodes
 
     def _next(self) -> int | None:
         """Return the number of the next episode, or None while there is none to be had."""

@@ -65,9 +65,7 @@ class FleetNode(Node):
             self._give_up(f'no {topics.RUN_EPISODE} from {", ".join(absent)}')
 
     def _on_trainer(self, status: TrainerStatus) -> None:
-        self._fleet.on_trainer(
-            TrainerProgress(status.version, status.episodes, status.state == 'waiting')
-        )
+        self._fleet.on_trainer(TrainerProgress(status.version, status.episodes))
         self._moved_at = time.monotonic()
         if self._is_up:
             self._hand_out()

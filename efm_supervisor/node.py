@@ -10,7 +10,7 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
 from efm_core.messages import to_chunk_steps, to_ns, to_stamp
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_ns, from_outcome, stamped
 from efm_interfaces.action import RunEpisode
@@ -72,7 +72,7 @@ class SupervisorNode(ManagedNode):
             Finish: self._finish,
         }
         self._handle: Any = None
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._connect_topics()
         self._connect_services()
         self.create_timer(
@@ -292,7 +292,7 @@ class SupervisorNode(ManagedNode):
         ending, goal = command.ending, self._supervisor.goal
         self._events.publish(self._event(goal, EpisodeEvent.END, ending.stamp))
         self._outcomes.publish(self._outcome(goal, ending))
-        self._health.counts[ending.termination.value] += 1
+        self._diagnostics.counts[ending.termination.value] += 1
         self.get_logger().info(
             f'{goal.episode_id}: {ending.outcome.value} ({ending.termination.value}), '
             f'{ending.steps} steps, policy {ending.policy_version}, "{goal.instruction}" '

@@ -108,8 +108,8 @@ class Supervisor:
     :param period_s: control period [s]; turns steps into time where the world does not wait.
     :param chunk: control steps of one decision; a demonstrator may decide every one of them, and
         has as much time all the same.
-    :param detector_ends_episode: d <= s ends an episode; without, it runs to the time-out, so that an
-        evaluation measures the policy apart from the detector.
+    :param detector_ends_episode: d <= s ends an episode; if false, an episode runs to its time
+        limit, so that an evaluation measures the policy apart from the detector.
     """
 
     def __init__(
@@ -312,9 +312,9 @@ class Supervisor:
 
         A failure needs no label: an episode that timed out simply did not reach the goal.
 
-        :param is_whole: action and judgement of this observation have come. Lockstep waits for
-            both, so that the last observation is always recorded; in real time success stops the robot
-            at once.
+        :param is_whole: action and prediction of this observation have come. Lockstep waits for
+            both, so that the last observation is always recorded; in real time success stops the
+            robot at once.
         """
         if self._success and self._detector_ends and (is_whole or not self._lockstep):
             return Outcome.SUCCESS, Termination.SUCCESS_DETECTED

@@ -46,13 +46,13 @@ class Hand:
         )
         speeds = command.mode == 'absolute'
         expect(
-            not speeds or command.numbers in ('twist', 'velocities'),
+            not speeds or command.interface_type in ('twist', 'velocities'),
             'command.mode',
             'delta, or a driver of velocities, for a person who gives speeds',
-            f'{command.mode} {command.numbers}',
+            f'{command.mode} {command.interface_type}',
         )
         self._columns = [COMPONENTS.index(word) for word in words]
-        self._grips = np.array([command.grips(axis) for axis in command.axes or own])
+        self._is_gripper = np.array([command.is_gripper(axis) for axis in command.axes or own])
         self._per_step = 1.0 if speeds else 1 / robot.control_rate_hz
         self._period_s, self._frame, self._stale_s = (
             1 / robot.control_rate_hz,
@@ -79,7 +79,7 @@ class Hand:
         fresh = now - self._at <= self._stale_s
         speeds = self._twist[self._columns] if fresh else np.zeros(len(self._columns))
         self._grip = np.clip(self._grip + speeds * self._period_s, self._low, self._high)
-        values = np.where(self._grips, self._grip, speeds * self._per_step)
+        values = np.where(self._is_gripper, self._grip, speeds * self._per_step)
         return np.clip(values, self._low, self._high).astype(np.float32)
 
 

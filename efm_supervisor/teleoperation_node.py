@@ -43,14 +43,14 @@ class TeleoperationNode(EpisodicNode):
     def build(self) -> None:
         """Connect the topics; nobody may begin before the supervisor is paused."""
         config, robot = self.config, load_embodiment(self.config.embodiment)
-        self.watch(robot, lockstep=False, every=True)
+        self.subscribe_episodes(robot, lockstep=False, every=True)
         self._hand = Hand(robot, config.axes, config.twist_timeout_s)
         self._buttons = Buttons(
             start=config.start_button,
             success=config.success_button,
             discard=config.discard_button,
         )
-        self._tokeniser = ActionTokeniser(robot.action.row)
+        self._tokeniser = ActionTokeniser(robot.action.single_step)
         self._lifetime_ns = int(1e9 * robot.action_lifetime_s)
         self._actions = self._asked = None
         self._observations = ros_topics.publisher(self, topics.OBSERVATION)
@@ -70,7 +70,7 @@ class TeleoperationNode(EpisodicNode):
     def _offer(self, future: Any) -> None:
         self._actions = ros_topics.publisher(self, topics.ACTION)
 
-    def prepare(self, event: EpisodeEvent) -> bool:
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Let no other episode follow this one before the person says so."""
         self._pause.call_async(Trigger.Request())
         return True
@@ -79,7 +79,7 @@ class TeleoperationNode(EpisodicNode):
         try:
             self._hand.move(to_twist(message), message.header.frame_id, time.monotonic())
         except ValueError as error:
-            self.health.drop(str(error))
+            self.diagnostics.count_dropped(str(error))
 
     def _on_joy(self, message: Joy) -> None:
         """Begin an episode, or end the running one with a word on it."""
@@ -88,22 +88,22 @@ class TeleoperationNode(EpisodicNode):
                 continue
             if word == 'start':
                 self._resume.call_async(Trigger.Request())
-            elif self.attempt.event is not None:
-                episode = self.attempt.event.episode_id
+            elif self.matcher.event is not None:
+                episode = self.matcher.event.episode_id
                 request = LabelEpisode.Request(episode_id=episode, outcome=LABELS[word])
                 self._label.call_async(request)
 
-    def answer(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, message: Any) -> bool:
         """Say what the hand wants now, and what was seen."""
         if self._actions is None:
             return False
-        event, step = self.attempt.event, self.attempt.count(stamp)
-        self.say(
+        event, step = self.matcher.event, self.matcher.count(stamp)
+        self.publish_reply(
             self._observations,
             from_observation(observe(to_image(message), self.embodiment), stamp),
         )
         tokens = self._tokeniser.encode(self._hand.action(time.monotonic()))
-        self.say(
+        self.publish_reply(
             self._actions,
             from_action(
                 tokens,

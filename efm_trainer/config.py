@@ -47,7 +47,7 @@ class SftConfig:
     )
     grounding_weights: str = parameter(
         '',
-        "File of the encoder that is begun from; empty: the run's own, if `efm pretrain` made one, "
+        "File of the initial grounding encoder; empty: the run's own from `efm pretrain`, "
         'else the one that ships',
     )
     hidden_size: int = parameter(
@@ -59,7 +59,7 @@ class SftConfig:
         """
         Check the values.
 
-        :raises ValueError: when one is out of range, or an encoder is named that is not to be used.
+        :raises ValueError: when one is out of range, or weights are named that are not used.
         """
         check(self)
         if self.grounding_weights and self.grounding == 'none':
@@ -96,13 +96,17 @@ class PracticeConfig:
         100,
     )
     clip_range: float = parameter(
-        0.2, 'How far p(a) / p(a when it was acted) may go from 1 (update_epochs > 1 only)', '', 0.0, 1.0
+        0.2,
+        'How far p(a) / p(a when it was acted) may go from 1 (update_epochs > 1 only)',
+        '',
+        0.0,
+        1.0,
     )
     baseline: str = parameter(
-        'line',
+        'linear',
         'What is taken from the returns: nothing, as in the paper; or the straight line through '
         'the returns over d, without the noise of d that every return begins with',
-        choices=('none', 'line'),
+        choices=('none', 'linear'),
     )
     ema_rate: float = parameter(
         0.3,

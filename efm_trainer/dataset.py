@@ -156,7 +156,7 @@ def compute_features(model: CompactModel, samples: Samples, rows: torch.Tensor) 
 
 
 def scenes_of(model: Model, samples: Samples) -> Features:
-    """Return a function from first and last rows to scenes; a table where the encoder is frozen."""
+    """Return a function from first and last rows to scenes; cached where the encoder is frozen."""
     if not model.config.encoder_is_frozen:
         return lambda rows: model.scenes(samples.frames[rows])
     needed = torch.cat([samples.first, samples.last]).unique()

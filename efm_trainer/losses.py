@@ -93,7 +93,7 @@ def clipped(weight: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.T
     return torch.minimum(weight * returns, weight.clamp(1 - clip, 1 + clip) * returns)
 
 
-def line(returns: torch.Tensor, steps_to_go: torch.Tensor) -> torch.Tensor:
+def linear_baseline(returns: torch.Tensor, steps_to_go: torch.Tensor) -> torch.Tensor:
     """
     Return the straight line through returns over d by least squares, ``(B,)`` [steps].
 

@@ -9,7 +9,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
@@ -64,7 +64,7 @@ class TrainerNode(ManagedNode):
         self._trainer = Trainer(
             Path(config.run), load_embodiment(config.embodiment), encoder, practice
         )
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._releases = ros_topics.publisher(self, topics.POLICY_RELEASE)
         self._statuses = ros_topics.publisher(self, topics.TRAINER_STATUS)
         self._said = ()
@@ -102,10 +102,10 @@ class TrainerNode(ManagedNode):
         """Take in what has come and learn from it; a full disk is said and tried again."""
         try:
             self._announce(self._trainer.step())
-            self._health.fault = ''
+            self._diagnostics.fault = ''
         except OSError as error:
-            self._health.drop(str(error))
-            self._health.fault = str(error)
+            self._diagnostics.count_dropped(str(error))
+            self._diagnostics.fault = str(error)
         self._say()
 
     def _announce(self, release: Release | None) -> None:
@@ -129,7 +129,7 @@ class TrainerNode(ManagedNode):
         }
         if tuple(values.values()) != self._said:
             self._said = tuple(values.values())
-            self._statuses.publish(TrainerStatus(state='waiting', **values))
+            self._statuses.publish(TrainerStatus(**values))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -8,10 +8,10 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
     loss = -c R_t log p(a_t | o_t, g)
 
 The paper has no critic, baseline, clipping or KL and uses every sample once at most; so does the
-preset ``paper``. With ``update_epochs`` above 1 samples teach again within PPO's clip, and ``baseline``
-takes from R_t what d(o_t) already says. With ``ema_rate`` below 1 the policy that acts is a moving
-average of the one that learns, which keeps long practice steady. What a simulator knows of success
-is never looked at.
+preset ``paper``. With ``update_epochs`` above 1 each batch is reused within PPO's clip range, and
+``baseline`` subtracts from R_t what d(o_t) already predicts. With ``ema_rate`` below 1 the
+deployed policy is a moving average of the trained policy, which keeps long practice steady. The
+simulator's success is never read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from efm_model.text import TextEncoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import all_features, microbatches, Samples, to_samples
-from efm_trainer.losses import clipped_loss, entropy, line, reinforce_loss
+from efm_trainer.losses import clipped_loss, entropy, linear_baseline, reinforce_loss
 import numpy as np
 import torch
 
@@ -42,7 +42,7 @@ class Batch:
     :param advantages: ``(M,)`` float32, R less the baseline [steps].
     :param before: log p of the policy that acted, ``(M,)`` float32.
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
-    :param features: of every observation, ``(N, F)``, as the reward model's encoder sees it; None of
+    :param features: of every observation, ``(N, F)``, from the reward model's encoder; None of
         a model without an encoder of its own.
     """
 
@@ -99,7 +99,7 @@ class Reinforce:
     The learner of stage 2.
 
     :ivar policy: the model that learns; its image encoder stays frozen.
-    :ivar acting: what robots should act by, the model that was given: ``policy``, or its average.
+    :ivar deployed: the policy that robots receive: ``policy`` itself, or its moving average.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Reinforce:
     ):
         """Freeze the reward model and the image encoder."""
         self._encoder, self._scale, self._config = encoder, scale, config
-        self.acting, self.policy = policy, policy if config.ema_rate == 1 else deepcopy(policy)
+        self.deployed, self.policy = policy, policy if config.ema_rate == 1 else deepcopy(policy)
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
         self.policy.freeze_vision()
@@ -135,7 +135,9 @@ class Reinforce:
         found = torch.from_numpy(np.concatenate(found))
         rows = samples.has_action.nonzero()[:, 0]
         before = torch.from_numpy(np.concatenate([episode.log_probs for episode in episodes]))
-        advantages = found - line(found, d[rows]) if self._config.baseline == 'line' else found
+        advantages = (
+            found - linear_baseline(found, d[rows]) if self._config.baseline == 'linear' else found
+        )
         return Batch(samples, rows, found, advantages, before, d, features)
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
@@ -152,8 +154,8 @@ class Reinforce:
         for _ in range(1, self._config.update_epochs):
             order = order[torch.randperm(len(order), generator=self.generator)]
             steps += [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
-        if self.acting is not self.policy:
-            ema_update(self.acting, self.policy, self._config.ema_rate)
+        if self.deployed is not self.policy:
+            ema_update(self.deployed, self.policy, self._config.ema_rate)
         return {
             'samples': len(order),
             'optimiser_steps': len(steps),

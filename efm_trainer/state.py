@@ -12,7 +12,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
 
-WEIGHT, ACTING, MOMENT, RANDOM = 'policy.', 'acting.', 'optimiser.', 'generator'
+WEIGHT, DEPLOYED, MOMENT, RANDOM = 'policy.', 'deployed.', 'optimiser.', 'generator'
 
 
 def write_state(path: Path, learner: Reinforce, facts: dict[str, Any]) -> None:
@@ -58,9 +58,9 @@ def restore(path: Path, learner: Reinforce) -> None:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         learner.policy.load_state_dict(_below(tensors, WEIGHT))
-        if learner.acting is not learner.policy:
+        if learner.deployed is not learner.policy:
             # A run that goes on with an average, and had none, begins with what learned.
-            learner.acting.load_state_dict(_below(tensors, ACTING) or _below(tensors, WEIGHT))
+            learner.deployed.load_state_dict(_below(tensors, DEPLOYED) or _below(tensors, WEIGHT))
     except RuntimeError as error:
         raise ValueError(f'trainer state: expected one of this model, got {path}') from error
     moments: dict[int, dict[str, torch.Tensor]] = {}
@@ -73,8 +73,10 @@ def restore(path: Path, learner: Reinforce) -> None:
 
 def _to_tensors(learner: Reinforce) -> dict[str, torch.Tensor]:
     weights = {WEIGHT + name: value for name, value in learner.policy.state_dict().items()}
-    if learner.acting is not learner.policy:
-        weights |= {ACTING + name: value for name, value in learner.acting.state_dict().items()}
+    if learner.deployed is not learner.policy:
+        weights |= {
+            DEPLOYED + name: value for name, value in learner.deployed.state_dict().items()
+        }
     moments = {
         f'{MOMENT}{index}.{key}': value
         for index, entry in learner.optimiser.state_dict()['state'].items()

@@ -217,7 +217,7 @@ class Trainer:
 
     def _publish(self) -> Release:
         """Export the newest policy, prove the export, publish."""
-        model, embodiment = self._learner.acting, self._embodiment
+        model, embodiment = self._learner.deployed, self._embodiment
         policy, reward = (self._directory / f'{kind}.onnx' for kind in ('policy', 'reward'))
         export_policy(model, policy, embodiment, self.version)
         if not reward.is_file():

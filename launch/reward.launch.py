@@ -4,5 +4,5 @@ from efm_bringup.launching import describe_node
 
 
 def generate_launch_description():
-    """Return one robot's judge."""
+    """Return one robot's reward model."""
     return describe_node('reward')

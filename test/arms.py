@@ -12,13 +12,16 @@ import numpy as np
 
 JOINTS = tuple(f'joint{index}' for index in range(1, 7))
 JOINT_LIMITS = Limits(
-    position_min=(-2.0,) * 6, position_max=(2.0,) * 6, velocity=(1.0,) * 6, max_following_error=0.5
+    position_min=(-2.0,) * 6,
+    position_max=(2.0,) * 6,
+    max_velocity=(1.0,) * 6,
+    max_following_error=0.5,
 )
 TOOL_LIMITS = Limits(
     workspace_min=(-2.0, -2.0, -1.0),
     workspace_max=(2.0, 2.0, 2.0),
-    linear_velocity=0.3,
-    angular_velocity=1.0,
+    max_linear_velocity=0.3,
+    max_angular_velocity=1.0,
 )
 GRIPPER = Gripper('gripper_cmd', joint='finger', high=0.08)
 TYPES = {

@@ -187,7 +187,7 @@ def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> 
         embodiment_hash=episode.embodiment_hash,
         tokens=episode.tokens[k],
         values=episode.actions[k].ravel(),
-        rows=len(episode.actions[k]) if chunked else 1,
+        chunk_steps=len(episode.actions[k]) if chunked else 1,
         period={'sec': 0, 'nanosec': PERIOD_NS if chunked else 0},
         log_probability=float(episode.log_probs[k]),
         **about,

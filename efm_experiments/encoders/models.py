@@ -22,7 +22,7 @@ class OpenTower(GroundingEncoder):
     """
     An encoder that means the whole heat map, not only its maximum and what is around it.
 
-    The shipped encoder was pretrained like this, too; a gradient that sees only the surroundings of
+    The shipped encoder was pretrained like this, too; a gradient that sees only surroundings of
     a wrong maximum never learns of the right one.
     """
 
@@ -45,7 +45,7 @@ class KnowingTool(TextAdapter):
 
 
 class EndToEnd(CompactModel):
-    """The compact model, whose encoder learns from the current frame; it sees the one before too."""
+    """The compact model with a trainable encoder; it also receives the previous frame."""
 
     def features(
         self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor

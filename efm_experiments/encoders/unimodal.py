@@ -1,5 +1,5 @@
 """
-An image encoder that was pretrained without any sentence: it was shown where each type of block is.
+An image encoder that was pretrained without sentences, to find each type of block.
 
 Vision alone: the scenes and labels of ``table/pretraining.py``, without its sentences. So what
 it knows was never joined with text.

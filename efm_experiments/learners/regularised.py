@@ -44,10 +44,10 @@ class Averaged(Reusing):
 
     def __init__(self, policy: CompactModel, *arguments, share: float):
         super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
-        self.acting, self._share = policy, share
+        self.deployed, self._share = policy, share
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """Learn from ``episodes``, then let what acts follow."""
         found = super().update(episodes)
-        follow(self.acting, self.policy, self._share)
+        follow(self.deployed, self.policy, self._share)
         return found

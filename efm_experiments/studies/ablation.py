@@ -50,7 +50,7 @@ which block a sentence names, and more steps learn them by heart. The frozen enc
 stage 1, whose steps are cheap and many; the fair comparison is with `tuned`.
 
 What came of it is the order of the paper. By a jointly pretrained reward model practice gets to
-the top, tuned along or not; by halves that were never joined it falls short; by ImageNet's encoder,
+the top, tuned along or not; by halves that were never joined it falls short; by ImageNet's,
 or by none, a policy that was good ends worse than it began in the mean of the seeds. No policy
 without the joint pretraining learns the task from these demonstrations at all.
 {COMMON}"""
@@ -66,7 +66,7 @@ MEANING = {
     ),
     'tuned': ('as `joint`: the control for the loop that trains the others', 'nothing'),
     'unimodal': (
-        'image encoder alone: to find each type of block and the tool on as many such scenes, in as '
+        'image encoder alone: to find each type of block and the tool on as many scenes, in as '
         'many steps, with no sentence; the query for the tool too. The text adapter begins from '
         'nothing, so both halves are pretrained, but were never joined',
         'nothing',

@@ -20,7 +20,7 @@ from efm_experiments.table.report import COMMON, plot_bars, success_table, time_
 from matplotlib.figure import Figure
 
 ABOUT = f"""
-The encoders of `ablation`, trained along for eight times as many steps (`imagenet`: four times), as
+The encoders of `ablation`, trained along for eight times as many steps (`imagenet`: four), as
 policies without practice. One seed is enough here: it says whether a loss
 on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
 its own one-cycle schedule, so the end of a short run is no point of a long one.

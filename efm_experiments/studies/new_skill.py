@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 ABOUT = f"""
 The only thing on the table is a long yellow bar ({2000 * BAR_HALF_SIDES[0]:.0f} by
 {2000 * BAR_HALF_SIDES[1]:.0f} mm), which turns instead of moving when it is pushed at its tip. It
-was in no demonstration, and in no scene of the encoder's pretraining; nor was its name (`the yellow
+was in no demonstration, and in no scene of pretraining; nor was its name (`the yellow
 bar`), but the word for its colour was. It is to be pushed to one of nine named places, which
 demonstrations with blocks had as targets too. As in the paper, practice sees only d of the reward
 model of stage 1, and begins with the policy that has practised with blocks; or, for comparison,

@@ -101,11 +101,11 @@ def examine(
     :param tables: instead of the setting's own, where something else is asked.
     """
     first = EVALUATION + seed * SEEDS
-    policy, judge = players(setting, team)
+    policy, reward_model = players(setting, team)
     runner = Examination(
         setting.embodiment,
         PolicyActor(policy),
-        judge,
+        reward_model,
         Kind.EVALUATION,
         setting.longest,
         lambda episode: None,

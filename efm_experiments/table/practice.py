@@ -86,13 +86,13 @@ def attempts(
     world: TableConfig = HOME,
 ) -> list[Episode]:
     """Return ``count`` episodes of practice; ``done`` came before them."""
-    policy, judge = players(setting, team, version, setting.temperature)
+    policy, reward_model = players(setting, team, version, setting.temperature)
     tables = worlds(setting.worlds, setting.body, 'train', world)
     first = (PRACTICE + seed * SEEDS) * setting.group + done
     return rollout(
         [Grouped(table, setting.group) for table in tables],
         policy,
-        judge if setting.ending == 'detector' else None,
+        reward_model if setting.ending == 'detector' else None,
         range(first, first + count),
         setting.embodiment,
         Kind.PRACTICE,

@@ -66,7 +66,7 @@ class LiveRuntime:
         text_mask: np.ndarray,
         gumbel: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Return a judgement, or with noise an action."""
+        """Return a prediction, or with noise an action."""
         features = self._sight.features(observations, text, text_mask)
         if gumbel is None:
             logits = self._model.steps_to_go_logits(features)

@@ -26,7 +26,7 @@ class VlmRuntime:
 
     def run(self, gumbel: np.ndarray | None = None, **seen: np.ndarray) -> dict[str, np.ndarray]:
         """
-        Return a judgement, or with noise an action.
+        Return a prediction, or with noise an action.
 
         :param seen: ``observations``, ``text`` and ``text_mask`` as ``glimpses`` makes them.
         :raises ValueError: when what the model says is not finite.

@@ -54,7 +54,7 @@ class Remote:
     """
     Begins episodes with a server and asks it about one observation at a time.
 
-    :param health: gets faults, facts and counts, as ``Health`` of a node has them.
+    :param health: gets faults, facts and counts, as ``Diagnostics`` of a node has them.
     :param post: runs a function on the node's own thread.
     :param now: returns the robot's time [ns].
     :param on_begun: called when the server has begun the episode, or goes on with it.
@@ -82,13 +82,13 @@ class Remote:
         :param timeout_s: longest wait for an answer that has no deadline [s].
         """
         self._embodiment, self._timeout_s = embodiment, timeout_s
-        self._health, self._post, self._now, self._clock = health, post, now, clock
+        self._diagnostics, self._post, self._now, self._clock = health, post, now, clock
         self._on_begun, self._on_answer = on_begun, on_answer
         self.busy, self.begun, self.version = False, False, 0
         self._start: Start | None = None
         self._beginning, self._try_at, self._pause = False, 0.0, FIRST_RETRY_S
         self._client = client
-        self._health.facts['server'] = 'not connected'
+        self._diagnostics.values['server'] = 'not connected'
 
     def begin(self, start: Start) -> bool:
         """Return whether the server has begun this episode; ask it to if it has not."""
@@ -117,7 +117,7 @@ class Remote:
         """
         left = (deadline - self._now()) / 1e9 if deadline else self._timeout_s
         if left <= 0:
-            self._health.drop('observation too old to ask about')
+            self._diagnostics.count_dropped('observation too old to ask about')
             return False
         question = Question(
             self._start.episode_id, step, stamp, deadline, observation, self._clock()
@@ -143,7 +143,7 @@ class Remote:
         """Note whether the server is there; an answer that did not come in time says neither."""
         code = outcome.code if isinstance(outcome, Failure) else ''
         if code != LATE:
-            self._health.facts['server'] = 'not connected' if code == GONE else 'connected'
+            self._diagnostics.values['server'] = 'not connected' if code == GONE else 'connected'
 
     def _later(self, then: Callable[..., None], what: Any) -> Callable[[Any], None]:
         return lambda outcome: self._post(partial(then, what, outcome))
@@ -168,15 +168,15 @@ class Remote:
             return
         self._beginning = False
         if isinstance(outcome, Failure):
-            self._health.fault = f'server: {outcome}'
-            self._health.counts[f'begin refused: {outcome.code}'] += 1
+            self._diagnostics.fault = f'server: {outcome}'
+            self._diagnostics.counts[f'begin refused: {outcome.code}'] += 1
             if outcome.code in HOPELESS:
                 self._start = None
             self._try_at = self._clock() + self._pause
             self._pause = min(2 * self._pause, LAST_RETRY_S)
             return
         self.begun, self.version = True, outcome.policy_version
-        self._health.fault, self._pause = '', FIRST_RETRY_S
+        self._diagnostics.fault, self._pause = '', FIRST_RETRY_S
         self._on_begun()
 
     def _answered(self, question: Question, outcome: Any) -> None:
@@ -189,11 +189,11 @@ class Remote:
             action = None if isinstance(outcome, Failure) else self._check(question, outcome)
         except ValueError as error:
             action = None
-            self._health.drop(str(error))
+            self._diagnostics.count_dropped(str(error))
         if isinstance(outcome, Failure):
             self._failed(outcome)
         elif action is not None:
-            self._health.fault = ''
+            self._diagnostics.fault = ''
         self._on_answer(question, action)
 
     def _check(self, question: Question, answer: Any) -> PolicyAction | None:
@@ -214,11 +214,11 @@ class Remote:
         if failure.code == LATE:
             self._late()
         else:
-            self._health.drop(f'no answer: {failure.code}, got {failure.detail}')
-            self._health.fault = f'server: {failure}'
+            self._diagnostics.count_dropped(f'no answer: {failure.code}, got {failure.detail}')
+            self._diagnostics.fault = f'server: {failure}'
         if failure.code == LOST:
             self.begun = False
             self._ask_to_begin()
 
     def _late(self) -> None:
-        self._health.drop('late answer')
+        self._diagnostics.count_dropped('late answer')

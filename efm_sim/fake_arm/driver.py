@@ -37,7 +37,7 @@ class FakeArm:
     """
 
     def __init__(self, config: FakeDriverConfig, command: Command):
-        self._config, self._kind = config, command.numbers
+        self._config, self._kind = config, command.interface_type
         self._count = len(command.joints) or 6
         self.chain = Chain(self._count)
         self.joints, self.speeds = self._start(command), np.zeros(self._count)

@@ -9,7 +9,7 @@ from efm_core.command import ARRAY, GRIPPERS, POSE, TRAJECTORY, TWIST
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_ns, to_pose, to_stamp, to_twist
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_joints, from_ns
 from efm_sim.fake_arm.config import FakeDriverConfig
@@ -64,10 +64,12 @@ class FakeDriverNode(ManagedNode):
             not self._command.is_planar_displacement, 'embodiment', 'an arm', 'the simulated table'
         )
         self.arm = FakeArm(self.config, self._command)
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._gripper = FakeGripper(self, self._command.gripper, self.config.gripper_speed)
         self._names = self._command.joints or tuple(f'joint{i}' for i in range(1, 7))
-        every = topics.Topic(topics.JOINT_STATES.name, topics.JOINT_STATES.type, topics.EVERY, '')
+        every = topics.Topic(
+            topics.JOINT_STATES.name, topics.JOINT_STATES.type, topics.RELIABLE, ''
+        )
         self._joints = ros_topics.publisher(self, every)
         self._transforms = self.create_publisher(TFMessage, topics.TF, 10)
         ros_topics.subscription(self, topics.command_topic(self._command), self._on_command)
@@ -91,7 +93,7 @@ class FakeDriverNode(ManagedNode):
         except ValueError as error:
             reason = str(error)
         if reason:
-            self._health.drop(reason)
+            self._diagnostics.count_dropped(reason)
 
     def _on_period(self) -> None:
         now = self._now()

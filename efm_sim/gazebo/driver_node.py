@@ -9,7 +9,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_displacement
-from efm_core.ros_diagnostics import Health
+from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_ns
 from efm_interfaces.srv import ResetWorld
@@ -46,7 +46,7 @@ class GazeboDriverNode(ManagedNode):
         self._rate_hz = embodiment.control_rate_hz
         self._scenes = Scenes(TableConfig(task=self.config.task))
         self._kinematics = ArmKinematics()
-        self._health = Health(self)
+        self._diagnostics = Diagnostics(self)
         self._tool: np.ndarray | None = None
         self._joints = self.create_publisher(Float64MultiArray, JOINT_COMMANDS, 10)
         ros_topics.subscription(self, topics.COMMAND, self._on_command)
@@ -60,12 +60,12 @@ class GazeboDriverNode(ManagedNode):
             if not np.isfinite(displacement).all():
                 raise ValueError(f'command: expected finite numbers [m/s], got {displacement}')
         except ValueError as error:
-            self._health.drop(str(error))
+            self._diagnostics.count_dropped(str(error))
             return
         started = time.monotonic()
         self._tool = np.clip(self._tool + displacement, -TOOL_LIMIT, TOOL_LIMIT)
         self._send(self._kinematics.move(self._tool, iterations=1))
-        self._health.done(started)
+        self._diagnostics.count_processed(started)
 
     def _on_reset(
         self, request: ResetWorld.Request, response: ResetWorld.Response

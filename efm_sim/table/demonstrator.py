@@ -14,7 +14,7 @@ LINED_UP = 0.007  # largest sideways error at which a push starts [m]
 DEFAULT = DemonstratorConfig()
 
 
-class Teacher(Protocol):
+class DemonstratorProtocol(Protocol):
     """Whoever demonstrates; ``Demonstrator`` is one."""
 
     def begin(self, seed: int) -> None:
@@ -24,7 +24,7 @@ class Teacher(Protocol):
         """Return the next action, ``(A,)`` float32, given what the world says of itself."""
 
 
-def load_demonstrator(name: str, config: DemonstratorConfig = DEFAULT) -> Teacher:
+def load_demonstrator(name: str, config: DemonstratorConfig = DEFAULT) -> DemonstratorProtocol:
     """
     Return the demonstrator called ``module:class``, or the table's own for an empty name.
 

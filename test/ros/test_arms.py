@@ -79,7 +79,7 @@ class Scene:
 
     def is_stop(self, numbers):
         """Whether numbers ask for no motion from where the arm is, near enough."""
-        kind = self.robot.command.numbers
+        kind = self.robot.command.interface_type
         here = {'positions': self.arm.joints, 'pose': self.arm.pose}.get(kind, np.zeros(6))
         return np.abs(numbers - here).max() < 0.03
 
@@ -169,7 +169,7 @@ def test_when_the_driver_vanishes_no_action_passes_any_more(scene):
     scene.want()
     scene.wait_for_refusal(scene.guard, 'state: expected one of the last')
     assert len(scene.executed) == count
-    if scene.robot.command.numbers in ('twist', 'velocities'):
+    if scene.robot.command.interface_type in ('twist', 'velocities'):
         assert not scene.sent()[-1].any()
 
 

@@ -176,7 +176,7 @@ def test_a_bad_chunk_is_refused_with_the_reason(scene, stage, values, period, re
 def test_rows_of_different_lengths_are_refused(scene, stage):
     guard = scene(lockstep=True)
     message = from_action(np.arange(6), ROWS, 0.0, T0, episode_id='first')
-    message.rows = 4
+    message.chunk_steps = 4
     guard.actions.publish(message)
     stage.spin_until(lambda: 'expected 4 equal rows, got 6' in str(guard.diagnostics), 'a reason')
 

@@ -31,18 +31,18 @@ class Scene:
         self.node = stage.start(RewardNode, lockstep=True, text_encoder='none', **parameters)
         self.camera = stage.speak(topics.IMAGE)
         self.events = stage.speak(topics.EPISODE_EVENT)
-        self.judgements = stage.listen(topics.STEPS_TO_GO)
+        self.predictions = stage.listen(topics.STEPS_TO_GO)
 
     def run_episode(self, episode_id, first=0, **fields):
-        """Return the judgement of every picture; the episode begins with step ``first``."""
-        del self.judgements[:]
+        """Return the prediction of every picture; the episode begins with step ``first``."""
+        del self.predictions[:]
         fields = {'embodiment_hash': self.robot.hash, **fields}
         self.events.publish(self.make_event(episode_id, T0 + first * PERIOD, **fields))
         for step, picture in enumerate(PICTURES):
             self.camera.publish(from_image(picture, T0 + (first + step) * PERIOD))
-            self.stage.hear(self.judgements, step + 1)
+            self.stage.hear(self.predictions, step + 1)
         self.events.publish(self.make_event(episode_id, event=EpisodeEvent.END))
-        return list(self.judgements)
+        return list(self.predictions)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_the_node_says_what_the_judge_itself_says(scene_for, shelf):
     alone = RewardModel.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
     alone.begin(SENTENCE)
     for step, said in enumerate(scene.run_episode('first')):
-        expected = alone.judge(PICTURES[step])
+        expected = alone.predict(PICTURES[step])
         np.testing.assert_array_equal(to_probabilities(said), expected.probabilities)
         assert said.steps_to_go == np.float32(expected.steps_to_go)
         assert (said.episode_id, said.step, said.reward_version) == ('first', step, 7)
@@ -89,20 +89,20 @@ def test_success_must_be_seen_twice_in_every_episode(scene_for):
 def test_a_bad_picture_is_not_judged(scene_for):
     scene = scene_for(table_arm())
     scene.run_episode('first')
-    del scene.judgements[:]
+    del scene.predictions[:]
     scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
     scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
-    scene.stage.hear(scene.judgements)
+    scene.stage.hear(scene.predictions)
     scene.camera.publish(from_image(np.zeros((8, 8, 3), np.uint8), T0 + 11 * PERIOD))
     scene.camera.publish(from_image(PICTURES[0], T0 + 12 * PERIOD))
-    assert to_stamp(scene.stage.hear(scene.judgements, 2)[1]) == T0 + 12 * PERIOD
+    assert to_stamp(scene.stage.hear(scene.predictions, 2)[1]) == T0 + 12 * PERIOD
 
 
 def test_a_deactivated_judge_is_silent(scene_for):
     scene = scene_for(table_arm())
     scene.run_episode('first')
     assert scene.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    del scene.judgements[:]
+    del scene.predictions[:]
     scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
     scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
     assert scene.node.trigger_activate() == TransitionCallbackReturn.SUCCESS

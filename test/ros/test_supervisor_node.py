@@ -26,7 +26,7 @@ ALL_SPEAK = ('action', 'steps_to_go')
 
 class Robot:
     """
-    World, policy, judge, guard and recorder in one; each can be told to fail.
+    World, policy, reward model, guard and recorder in one; each can be told to fail.
 
     :ivar success_at: the step on which the judge sees success.
     :ivar silent_at: the step on which only those in ``still_speak`` go on.
@@ -41,7 +41,10 @@ class Robot:
         self.node = stage.start(SupervisorNode, tick_rate_hz=50.0, **parameters)
         self.commands = stage.speak(topics.COMMAND)
         stage.listen(topics.COMMAND)
-        self.actions, self.judgements = stage.speak(topics.ACTION), stage.speak(topics.STEPS_TO_GO)
+        self.actions, self.predictions = (
+            stage.speak(topics.ACTION),
+            stage.speak(topics.STEPS_TO_GO),
+        )
         self.recordings, self.estop = stage.speak(topics.RECORDING), stage.speak(topics.ESTOP)
         self.outcomes = stage.listen(topics.OUTCOME)
         self.instructions = stage.listen(topics.INSTRUCTION)
@@ -104,7 +107,7 @@ class Robot:
             )
         if 'steps_to_go' in speak:
             success = self.step >= self.success_at
-            self.judgements.publish(
+            self.predictions.publish(
                 from_steps_to_go(
                     np.ones(61), 9.0 - self.step, success, stamp, reward_version=2, **about
                 )

@@ -112,7 +112,7 @@ def test_what_a_person_did_is_a_demonstration_that_can_be_learned_from(desk):
     assert episode.instruction
     said = {to_stamp(message): message for message in desk.actions}
     assert len(episode) > 1
-    tokeniser = ActionTokeniser(desk.robot.action.row)
+    tokeniser = ActionTokeniser(desk.robot.action.single_step)
     for step in range(len(episode)):
         message = said[episode.stamps[step]]
         assert message.source == 'operator'

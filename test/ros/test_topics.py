@@ -29,7 +29,7 @@ def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lock
     given, wanted = publisher.qos_profile, subscription.qos_profile
     assert (given.depth, given.reliability) == (wanted.depth, wanted.reliability)
     assert (wanted.durability == KEEPS) == (topic.qos == topics.LATCHED)
-    kept = topic.qos in (topics.KEPT, topics.LATCHED) or lockstep
+    kept = topic.qos in (topics.DURABLE, topics.LATCHED) or lockstep
     assert (given.durability == KEEPS) == kept
     assert publisher.msg_type is subscription.msg_type
 
@@ -57,7 +57,7 @@ def assert_the_past_is_for_the_recorder(topic, nodes, name):
     )
     assert kept or not past, topic.name
     assert topic.qos == topics.LATCHED or past <= {RecorderNode}, topic.name
-    assert topic.qos != topics.KEPT or past == {RecorderNode}, topic.name
+    assert topic.qos != topics.DURABLE or past == {RecorderNode}, topic.name
 
 
 @pytest.mark.parametrize('kind', ['image', 'image/compressed'])

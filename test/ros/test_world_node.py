@@ -110,7 +110,7 @@ def test_a_command_that_is_no_number_does_not_move_the_world(lockstep):
     lockstep.move(stamp)
     states = lockstep.stage.hear(lockstep.states, 2)
     assert np.isfinite(tool(states[1])).all()
-    assert any('finite' in key for key in lockstep.node._health.counts)
+    assert any('finite' in key for key in lockstep.node._diagnostics.counts)
 
 
 def test_a_wish_for_an_instruction_is_refused_with_the_reason(lockstep):

@@ -155,10 +155,10 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
     one = Reinforce(policy, reward, policy.sentences, EMBODIMENT.steps_to_go, practice)
     actor = Policy(VlmRuntime(policy), policy.sentences, EMBODIMENT)
-    judge = RewardModel(VlmRuntime(reward), reward.sentences, EMBODIMENT)
+    reward_model = RewardModel(VlmRuntime(reward), reward.sentences, EMBODIMENT)
 
     def practise():
-        return rollout([Line(), Line()], actor, judge, range(3), EMBODIMENT, max_steps=4)
+        return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
 
     episodes, again = practise(), practise()
     for left, right in zip(episodes, again, strict=True):

@@ -163,7 +163,7 @@ def test_a_chunk_of_one_is_the_contract_that_it_always_was(embodiment):
 def test_bins_may_be_one_number_for_each_dimension(load):
     two = MINIMAL.replace('names: [x]', 'names: [x, y]').replace('[-1]', '[-1, -1]')
     space = load(two.replace('high: [1]', 'high: [1, 2], bins: [3, 11], chunk: 4')).action
-    assert (space.levels, space.chunk, space.row.chunk) == ((3, 11), 4, 1)
+    assert (space.levels, space.chunk, space.single_step.chunk) == ((3, 11), 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,12 @@ def test_the_largest_action_of_an_arm_keeps_its_own_limits(name, end):
     box = np.mean([limits.workspace_min or (0,) * 3, limits.workspace_max or (0,) * 3], axis=0)
     state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), 10)
     values = np.array(getattr(robot.action, end), np.float32)
-    order = Commander(robot).order(values, state, 10)
-    assert np.isfinite(order.numbers).all()
+    driver_command = Commander(robot).driver_command(values, state, 10)
+    assert np.isfinite(driver_command.values).all()
     if robot.command.drives_joints:
-        driven = np.abs(order.numbers - state.positions)
+        driven = np.abs(driver_command.values - state.positions)
         np.testing.assert_allclose(driven, 0.05, atol=1e-6)
-    assert (order.gripper is None) == (not robot.command.gripper.action)
+    assert (driver_command.gripper is None) == (not robot.command.gripper.action)
 
 
 def test_the_xarm_moves_in_the_plane_as_language_table_does():
@@ -77,8 +77,9 @@ def test_aloha_has_the_papers_tokens_and_counts_in_chunks():
 def test_alohas_actions_are_its_joints_positions():
     robot = load_embodiment(FOLDER / 'aloha.yaml')
     middle = np.mean([robot.action.low, robot.action.high], axis=0)
-    order = Commander(robot).order(np.float32(middle), RobotState(middle, None, 10), 10)
-    np.testing.assert_allclose(order.numbers, middle, atol=1e-6)
+    state = RobotState(middle, None, 10)
+    driver_command = Commander(robot).driver_command(np.float32(middle), state, 10)
+    np.testing.assert_allclose(driver_command.values, middle, atol=1e-6)
     np.testing.assert_allclose(
         robot.action.low[:3], [-np.pi, *np.radians([-106, -101])], atol=2e-5
     )

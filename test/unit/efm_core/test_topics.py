@@ -21,7 +21,7 @@ def test_every_topic_of_the_module_is_in_the_table():
 @pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
 def test_every_row_has_a_known_type_a_quality_and_a_meaning(topic):
     assert topic.type in known_types()
-    assert topic.qos in (topics.NEWEST, topics.EVERY, topics.KEPT, topics.LATCHED)
+    assert topic.qos in (topics.SENSOR_DATA, topics.RELIABLE, topics.DURABLE, topics.LATCHED)
     assert topic.meaning
 
 

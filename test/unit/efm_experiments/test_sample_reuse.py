@@ -140,7 +140,7 @@ def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
     monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
     learner = alternatives.make_learner(replace(SETTING, learner='clipped_line'), *models)
     assert type(learner) is Reinforce
-    assert (learner._config.update_epochs, learner._config.baseline) == (4, 'line')
+    assert (learner._config.update_epochs, learner._config.baseline) == (4, 'linear')
     learner = alternatives.make_learner(SETTING, *models)
     assert (learner._config.update_epochs, learner._config.baseline) == (1, 'none')
 

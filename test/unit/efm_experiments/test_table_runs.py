@@ -46,12 +46,12 @@ def test_live_models_say_what_exported_ones_say(tmp_path):
     runtime = LiveRuntime(model, FeatureCache(model))
     live = Policy(runtime, encoder, robot), RewardModel(runtime, encoder, robot)
     said = []
-    for policy, judge in (exported, live):
+    for policy, reward_model in (exported, live):
         acting = [policy.start(SENTENCE, seed) for seed in range(3)]
-        judging = [judge.start(SENTENCE) for _ in range(3)]
+        judging = [reward_model.start(SENTENCE) for _ in range(3)]
         for step in range(2):
             seen = list(frames(3, seed=step))
-            d = [one.steps_to_go for one in judge.predict_batch(judging, seen)]
+            d = [one.steps_to_go for one in reward_model.predict_batch(judging, seen)]
             tokens = [one.tokens for one in policy.act_batch(acting[:2], seen[:2])]
             said.append((np.array(d), np.array(tokens)))
     for (d, tokens), (live_d, live_tokens) in zip(said[:2], said[2:], strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import re
 
-from efm_guard.guard import Guard, Lease, Request
+from efm_guard.guard import ActionRequest, Guard, Lease
 import numpy as np
 import pytest
 
@@ -17,7 +17,7 @@ STAMP = 5000
 def request_(embodiment):
     """Return an action that nothing speaks against."""
     values = np.array([0.01, -0.02], np.float32)
-    return Request('e1', STAMP, 0, embodiment.hash, values)
+    return ActionRequest('e1', STAMP, 0, embodiment.hash, values)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def chunk_for(robot, start_ms=0, **changes):
     values = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
     stamp = T0 + start_ms * MS
     deadline = stamp + int(robot.action_lifetime_s * 1e9)
-    known = Request('e1', stamp, deadline, robot.hash, values, robot.period_ns)
+    known = ActionRequest('e1', stamp, deadline, robot.hash, values, robot.period_ns)
     return replace(known, **changes)
 
 
@@ -292,7 +292,7 @@ def test_what_ends_an_episode_ends_its_chunk(guard, chunked, way):
 
 
 def test_a_demonstrator_of_single_actions_is_no_worse_off(guard, chunked):
-    single = Request('e1', T0, 0, chunked.hash, np.float32([0.01, 0]))
+    single = ActionRequest('e1', T0, 0, chunked.hash, np.float32([0.01, 0]))
     assert guard.on_action(single, T0 + 250 * MS) is single
     guard.on_action(chunk_for(chunked, 300), T0 + 300 * MS)
     later = replace(single, stamp=T0 + 400 * MS)

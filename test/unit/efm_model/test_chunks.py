@@ -80,7 +80,7 @@ def test_a_chunks_tokens_are_those_of_its_rows_one_after_another():
     np.testing.assert_allclose(
         tokeniser.decode(tokens), [[[-1, 0.25], [0, 1]], [[1, 0.5], [1, 0]]]
     )
-    assert ActionTokeniser(space.row).encode(values[0]).tolist() == [[0, 1], [1, 4]]
+    assert ActionTokeniser(space.single_step).encode(values[0]).tolist() == [[0, 1], [1, 4]]
 
 
 def test_signs_and_magnitudes_come_in_rows_too():

@@ -152,7 +152,7 @@ def test_a_vision_tower_keeps_the_image_weights_only():
 
 
 def test_missing_weights_name_the_command_that_makes_them(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'python -m efm_model\.pretraining'):
+    with pytest.raises(FileNotFoundError, match=r'python -m efm_experiments\.table\.pretraining'):
         new_model(table_arm(), weights=tmp_path / 'none.safetensors')
 
 

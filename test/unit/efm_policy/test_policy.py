@@ -114,12 +114,13 @@ def test_policy_and_judge_run_without_torch():
             'import sys; import numpy as np',
             'sys.modules["torch"] = sys.modules["transformers"] = None',
             'from efm_core.embodiment import load_embodiment',
-            'from efm_policy.policy import Policy; from efm_reward.model import Judge',
+            'from efm_policy.policy import Policy; from efm_reward.model import RewardModel',
             'from models import FakeTextEncoder, frames, table_arm',
             f'policy = Policy.load({str(exported("policy"))!r}, FakeTextEncoder(), table_arm())',
-            f'judge = Judge.load({str(exported("reward"))!r}, FakeTextEncoder(), table_arm())',
+            f'path = {str(exported("reward"))!r}',
+            'reward_model = RewardModel.load(path, FakeTextEncoder(), table_arm())',
             'policy.begin("push it", 1); policy.act(frames(1)[0])',
-            'judge.begin("push it"); judge.judge(frames(1)[0])',
+            'reward_model.begin("push it"); reward_model.predict(frames(1)[0])',
         )
     )
     path = f'{ROOT}:{ROOT / "test"}'

@@ -29,11 +29,11 @@ class Robot:
     """A robot whose clocks and whose server are the test's."""
 
     def __init__(self):
-        self.health, self.time, self.now = FakeHealth(), 0.0, 1000 * MS
+        self.diagnostics, self.time, self.now = FakeHealth(), 0.0, 1000 * MS
         self.begins, self.acts, self.begun, self.answers = [], [], 0, []
         self.closed = False
         self.remote = Remote(
-            self, table_arm(), 2.0, self.health, lambda task: task(),
+            self, table_arm(), 2.0, self.diagnostics, lambda task: task(),
             lambda: self.now, self._on_begun, lambda *answer: self.answers.append(answer),
             lambda: self.time,
         )  # fmt: skip
@@ -109,7 +109,7 @@ def test_an_observation_that_is_too_old_is_not_asked_about(robot):
     assert not robot.ask()
     assert not robot.acts
     assert not robot.remote.busy
-    assert robot.health.counts == {'observation too old to ask about': 1}
+    assert robot.diagnostics.counts == {'observation too old to ask about': 1}
 
 
 def test_an_answer_in_time_is_an_action(robot):
@@ -130,7 +130,7 @@ def test_an_answer_after_its_deadline_is_thrown_away_and_counted(robot):
     robot.now = 1301 * MS
     robot.answer()
     assert robot.answers[0][1] is None
-    assert robot.health.counts == {'late answer': 1}
+    assert robot.diagnostics.counts == {'late answer': 1}
     assert not robot.remote.busy
 
 
@@ -139,7 +139,7 @@ def test_no_answer_in_time_is_counted_as_late_too(robot):
     robot.ask()
     robot.fail('DEADLINE_EXCEEDED')
     assert robot.answers[0][1] is None
-    assert robot.health.counts == {'late answer': 1}
+    assert robot.diagnostics.counts == {'late answer': 1}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_answer_to_something_else_or_of_another_kind_is_no_action(robot, chan
     robot.ask()
     robot.answer(**changes)
     assert robot.answers[0][1] is None
-    assert sum(robot.health.counts.values()) == 1
+    assert sum(robot.diagnostics.counts.values()) == 1
 
 
 def test_several_rows_at_once_are_an_action_too(robot):
@@ -189,9 +189,9 @@ def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
         pauses.append(robot.time - failed)
     expected = [min(FIRST_RETRY_S * 2**i, LAST_RETRY_S) for i in range(8)]
     assert pauses == pytest.approx(expected, abs=0.11)
-    assert robot.health.fault == 'server: UNAVAILABLE: nobody is there'
+    assert robot.diagnostics.fault == 'server: UNAVAILABLE: nobody is there'
     robot.begins[-1][0](wire.BeginAnswer(policy_version=7))
-    assert (robot.health.fault, robot.begun) == ('', 1)
+    assert (robot.diagnostics.fault, robot.begun) == ('', 1)
 
 
 def test_while_the_server_thinks_about_it_it_is_not_asked_again(robot):
@@ -207,7 +207,7 @@ def test_what_would_be_refused_again_is_not_tried_again(robot):
     robot.time = 100.0
     robot.remote.tick()
     assert len(robot.begins) == 1
-    assert 'instruction' in robot.health.fault
+    assert 'instruction' in robot.diagnostics.fault
     robot.begin_well(SECOND)
 
 
@@ -226,11 +226,11 @@ def test_a_server_that_is_gone_is_a_fault_until_it_answers(robot):
     robot.begin_well()
     robot.ask()
     robot.fail('UNAVAILABLE', 'connection refused')
-    assert robot.health.fault == 'server: UNAVAILABLE: connection refused'
-    assert robot.health.counts == {'no answer: UNAVAILABLE': 1}
+    assert robot.diagnostics.fault == 'server: UNAVAILABLE: connection refused'
+    assert robot.diagnostics.counts == {'no answer: UNAVAILABLE': 1}
     robot.ask()
     robot.answer()
-    assert robot.health.fault == ''
+    assert robot.diagnostics.fault == ''
 
 
 def test_after_the_end_nothing_is_asked_or_done(robot):
@@ -254,9 +254,9 @@ def test_a_begin_that_was_overtaken_by_another_episode_means_nothing(robot):
 
 
 def test_it_says_whether_it_is_connected(robot):
-    assert robot.health.facts['server'] == 'not connected'
+    assert robot.diagnostics.values['server'] == 'not connected'
     robot.begin_well()
-    assert robot.health.facts['server'] == 'connected'
+    assert robot.diagnostics.values['server'] == 'connected'
     for code, said in (
         ('UNAVAILABLE', 'not connected'),
         ('DEADLINE_EXCEEDED', 'not connected'),
@@ -265,7 +265,7 @@ def test_it_says_whether_it_is_connected(robot):
     ):
         robot.ask()
         robot.fail(code)
-        assert robot.health.facts['server'] == said, code
+        assert robot.diagnostics.values['server'] == said, code
 
 
 def test_closing_ends_the_connection(robot):

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def judge():
+def predict():
     return RewardModel.load(exported('reward'), FakeTextEncoder(), table_arm())
 
 
@@ -28,60 +28,61 @@ class FakeRuntime:
         return {'probabilities': probabilities}
 
 
-def verdicts(judge, steps):
-    judge.runtime = FakeRuntime(steps)
-    judge.begin(SENTENCE)
-    return [judge.judge(frames(1)[0]) for _ in steps]
+def verdicts(reward_model, steps):
+    reward_model.runtime = FakeRuntime(steps)
+    reward_model.begin(SENTENCE)
+    return [reward_model.predict(frames(1)[0]) for _ in steps]
 
 
-def test_steps_to_go_is_the_mean_of_a_distribution(judge):
-    judge.begin(SENTENCE)
-    judgement = judge.judge(frames(1)[0])
-    assert judgement.probabilities.sum() == pytest.approx(1, abs=1e-5)
-    assert judgement.steps_to_go == pytest.approx(
-        sum(k * p for k, p in enumerate(judgement.probabilities)), abs=1e-3
+def test_steps_to_go_is_the_mean_of_a_distribution(reward_model):
+    reward_model.begin(SENTENCE)
+    prediction = reward_model.predict(frames(1)[0])
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert prediction.steps_to_go == pytest.approx(
+        sum(k * p for k, p in enumerate(prediction.probabilities)), abs=1e-3
     )
-    assert judge.version == 7
+    assert reward_model.version == 7
 
 
-def test_success_needs_two_observations_in_a_row_at_or_below_the_threshold(judge):
-    judge._rules = EpisodeRules(success_threshold=2.0, success_dwell=2)
-    found = verdicts(judge, [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
+def test_success_needs_two_observations_in_a_row_at_or_below_the_threshold(reward_model):
+    reward_model._rules = EpisodeRules(success_threshold=2.0, success_dwell=2)
+    found = verdicts(reward_model, [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
     assert [one.success for one in found] == [False, False, False, False, True, True, False]
     assert [one.steps_to_go for one in found] == pytest.approx([9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
 
 
-def test_a_new_episode_forgets_the_success_of_the_last(judge):
-    assert verdicts(judge, [1.0, 1.0])[-1].success
-    assert not verdicts(judge, [1.0])[-1].success
+def test_a_new_episode_forgets_the_success_of_the_last(reward_model):
+    assert verdicts(reward_model, [1.0, 1.0])[-1].success
+    assert not verdicts(reward_model, [1.0])[-1].success
 
 
-def test_dwell_and_threshold_come_from_the_embodiment(judge):
-    judge._rules = EpisodeRules(success_threshold=5.0, success_dwell=1)
-    assert [one.success for one in verdicts(judge, [6.0, 5.0])] == [False, True]
+def test_dwell_and_threshold_come_from_the_embodiment(reward_model):
+    reward_model._rules = EpisodeRules(success_threshold=5.0, success_dwell=1)
+    assert [one.success for one in verdicts(reward_model, [6.0, 5.0])] == [False, True]
 
 
-def test_bins_stand_for_the_steps_that_the_embodiment_says(judge):
-    judge._values = StepsToGoRange(max_steps=120, bins=61).values
-    assert verdicts(judge, [3.0])[0].steps_to_go == pytest.approx(6.0)
+def test_bins_stand_for_the_steps_that_the_embodiment_says(reward_model):
+    reward_model._values = StepsToGoRange(max_steps=120, bins=61).values
+    assert verdicts(reward_model, [3.0])[0].steps_to_go == pytest.approx(6.0)
 
 
-def test_many_episodes_at_once_are_judged_as_each_alone(judge):
+def test_many_episodes_at_once_are_judged_as_each_alone(reward_model):
     pictures = frames(3)
-    episodes = [judge.start(SENTENCE), judge.start('push it')]
+    episodes = [reward_model.start(SENTENCE), reward_model.start('push it')]
     together = [
-        judge.predict_batch(episodes, [picture, picture])[1].steps_to_go for picture in pictures
+        reward_model.predict_batch(episodes, [picture, picture])[1].steps_to_go
+        for picture in pictures
     ]
-    judge.begin('push it')
-    assert [judge.judge(picture).steps_to_go for picture in pictures] == pytest.approx(
+    reward_model.begin('push it')
+    assert [reward_model.predict(picture).steps_to_go for picture in pictures] == pytest.approx(
         together, abs=1e-3
     )
 
 
-def test_an_observation_of_the_wrong_size_is_refused(judge):
-    judge.begin(SENTENCE)
+def test_an_observation_of_the_wrong_size_is_refused(reward_model):
+    reward_model.begin(SENTENCE)
     with pytest.raises(ValueError, match='observation: expected shape'):
-        judge.judge(np.zeros((64, 48, 3), np.uint8))
+        reward_model.predict(np.zeros((64, 48, 3), np.uint8))
 
 
 def test_a_model_that_gives_nan_is_refused(tmp_path):
@@ -90,19 +91,19 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
     model = new_model(table_arm(), pretrained='none')
     model.steps_to_go.weight.data.fill_(float('nan'))
-    judge = RewardModel.load(
+    reward_model = RewardModel.load(
         export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
     )
-    judge.begin(SENTENCE)
+    reward_model.begin(SENTENCE)
     with pytest.raises(
         ValueError, match='probabilities: expected finite numbers from model version 9'
     ):
-        judge.judge(frames(1)[0])
+        reward_model.predict(frames(1)[0])
 
 
-def test_judging_before_an_episode_has_begun_is_refused(judge):
+def test_judging_before_an_episode_has_begun_is_refused(reward_model):
     with pytest.raises(RuntimeError, match=r'expected begin\(\) before judge'):
-        judge.judge(frames(1)[0])
+        reward_model.predict(frames(1)[0])
 
 
 def test_another_embodiment_is_refused():

@@ -128,7 +128,7 @@ def test_all_running_worlds_are_served_by_one_inference():
 
 
 def test_without_a_judge_the_truth_ends_an_episode():
-    episode = run(judge=None, seeds=(3,), kind=Kind.EVALUATION)[0]
+    episode = run(reward_model=None, seeds=(3,), kind=Kind.EVALUATION)[0]
     assert (len(episode), episode.termination) == (3, Termination.STOPPED)
     assert np.isnan(episode.steps_to_go).all()
 

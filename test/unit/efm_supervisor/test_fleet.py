@@ -87,42 +87,38 @@ def practice():
 
 def test_practice_waits_for_the_trainer_before_the_first_episode(practice):
     assert practice.next_goal('a') is None
-    practice.on_trainer(TrainerProgress(5, 10, is_waiting=True))
+    practice.on_trainer(TrainerProgress(5, 10))
     assert practice.next_goal('a').policy_version == 5
 
 
 def test_practice_waits_after_a_rollout_until_everything_was_learned_from(practice):
-    practice.on_trainer(TrainerProgress(5, 10, True))
+    practice.on_trainer(TrainerProgress(5, 10))
     assert indices(practice, 'a', 'b') == [0, 1]
     done(practice, 'a', 0)
     assert practice.next_goal('a') is None
     done(practice, 'b', 1)
-    for early in (
-        TrainerProgress(5, 10, True),
-        TrainerProgress(5, 11, True),
-        TrainerProgress(5, 12, False),
-    ):
+    for early in (TrainerProgress(5, 10), TrainerProgress(5, 11)):
         practice.on_trainer(early)
         assert indices(practice, 'a', 'b') == [None, None]
-    practice.on_trainer(TrainerProgress(6, 12, True))
+    practice.on_trainer(TrainerProgress(6, 12))
     goals = [practice.next_goal(robot) for robot in ('a', 'b')]
     assert [(goal.index, goal.policy_version) for goal in goals] == [(2, 6), (3, 6)]
 
 
 def test_practice_is_done_when_the_last_rollout_was_learned_from(practice):
-    practice.on_trainer(TrainerProgress(5, 0, True))
+    practice.on_trainer(TrainerProgress(5, 0))
     for index in range(4):
         assert practice.next_goal('a').index == index
         done(practice, 'a', index)
         if index < 3:
-            practice.on_trainer(TrainerProgress(5, index + 1, True))
+            practice.on_trainer(TrainerProgress(5, index + 1))
     assert not practice.is_done
-    practice.on_trainer(TrainerProgress(6, 4, True))
+    practice.on_trainer(TrainerProgress(6, 4))
     assert practice.is_done
 
 
 def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
-    practice.on_trainer(TrainerProgress(5, 0, True))
+    practice.on_trainer(TrainerProgress(5, 0))
     practice.next_goal('a')
     practice.on_result('a', 0, 'unlabelled', 'fault', recorded=False)
     assert practice.next_goal('a').index == 0

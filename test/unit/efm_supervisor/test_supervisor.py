@@ -34,7 +34,9 @@ class Drive:
         recorder_enabled=False,
         detector_ends_episode=True,
     ):
-        self.it = Supervisor(RULES, lockstep, reward_enabled, recorder_enabled, 10, 0.1, detector_ends_episode)
+        self.it = Supervisor(
+            RULES, lockstep, reward_enabled, recorder_enabled, 10, 0.1, detector_ends_episode
+        )
         self.begun = self.it.begin(GOAL, 0.0)
         self.started = self.it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
 
@@ -42,17 +44,19 @@ class Drive:
         """Bring the action for the observation of a step."""
         return self.it.on_action(episode, FIRST + step * PERIOD, 2, now)
 
-    def judge(self, step: int, d: float = 9.0, success: bool = False, episode: str = 'e1') -> list:
+    def predict(
+        self, step: int, d: float = 9.0, success: bool = False, episode: str = 'e1'
+    ) -> list:
         """Bring the steps-to-go of the observation of a step."""
         return self.it.on_steps_to_go(episode, FIRST + step * PERIOD, d, success, 5, 0.0)
 
     def reach(self, step: int) -> list:
         """Bring everything for one step, on which the goal is reached."""
-        return self.action(step) + self.judge(step, 0.5, success=True)
+        return self.action(step) + self.predict(step, 0.5, success=True)
 
     def both(self, step: int) -> list:
         """Bring everything for one step."""
-        return self.action(step) + self.judge(step)
+        return self.action(step) + self.predict(step)
 
 
 def permit(step: int) -> Permit:
@@ -107,7 +111,7 @@ def test_answers_that_come_again_are_permitted_again_and_counted_once():
     drive = Drive()
     assert drive.both(0) == [permit(0)]
     assert drive.action(0) == [permit(0)]
-    assert drive.judge(0) == [permit(0)]
+    assert drive.predict(0) == [permit(0)]
     drive.both(1)
     drive.both(1)
     assert drive.action(0) == []
@@ -126,7 +130,7 @@ def test_success_ends_the_episode_before_the_action_is_permitted():
     drive = Drive()
     drive.both(0)
     drive.action(1)
-    found = ending(drive.judge(1, 1.5, success=True))
+    found = ending(drive.predict(1, 1.5, success=True))
     assert how(found) == (Outcome.SUCCESS, Termination.SUCCESS_DETECTED, 1)
     assert (found.stamp, found.steps_to_go) == (FIRST + PERIOD, 1.5)
     assert (found.policy_version, found.reward_version) == (2, 5)
@@ -139,7 +143,7 @@ def test_timeout_comes_on_the_observation_after_the_last_step_and_not_before():
     for step in range(3):
         assert drive.both(step) == [permit(step)]
     assert drive.action(3) == []
-    found = ending(drive.judge(3))
+    found = ending(drive.predict(3))
     assert how(found) == (Outcome.FAILURE, Termination.TIMEOUT, 3)
     assert found.stamp == FIRST + 3 * PERIOD
 
@@ -161,9 +165,9 @@ def test_where_the_detector_may_not_end_an_episode_it_still_votes(success_at, ou
     drive = Drive(detector_ends_episode=False)
     for step in range(3):
         drive.action(step)
-        assert drive.judge(step, success=step == success_at) == [permit(step)]
+        assert drive.predict(step, success=step == success_at) == [permit(step)]
     drive.action(3)
-    assert how(ending(drive.judge(3))) == (outcome, Termination.TIMEOUT, 3)
+    assert how(ending(drive.predict(3))) == (outcome, Termination.TIMEOUT, 3)
 
 
 def test_demonstration_times_out_on_the_action_after_the_last_step():
@@ -204,7 +208,7 @@ def test_label_for_another_episode_or_with_another_word_is_refused(episode, word
 def test_lockstep_ends_only_where_the_last_observation_is_whole():
     drive = Drive()
     drive.both(0)
-    assert drive.judge(1, success=True) == []
+    assert drive.predict(1, success=True) == []
     assert ending(drive.action(1)).stamp == FIRST + PERIOD
 
 
@@ -217,8 +221,8 @@ def test_messages_of_other_episodes_and_older_observations_are_ignored():
     drive = Drive()
     drive.both(0)
     drive.both(1)
-    assert drive.action(2, episode='e0') == drive.judge(2, success=True, episode='') == []
-    assert drive.judge(0, success=True) == []
+    assert drive.action(2, episode='e0') == drive.predict(2, success=True, episode='') == []
+    assert drive.predict(0, success=True) == []
     assert drive.action(0) == []
     assert drive.it.on_steps_to_go('e1', FIRST - 1, 0, True, 5, 0.0) == []
     assert drive.it.phase == Phase.RUNNING
@@ -327,7 +331,7 @@ def test_person_who_takes_over_ends_the_episode_without_a_label():
 
 
 def test_episode_cut_short_ends_at_the_last_observation_that_has_all_its_messages():
-    """Else the recorder would wait for a judgement that never comes, and the bag be lost."""
+    """Else the recorder would wait for a prediction that never comes, and the bag be lost."""
     drive = Drive()
     drive.both(0)
     drive.both(1)
@@ -406,10 +410,10 @@ def test_real_time_episode_times_out_by_the_clock():
 
 def test_real_time_judge_may_lag_behind_the_actions():
     drive = Drive(lockstep=False)
-    drive.judge(0)
+    drive.predict(0)
     for step in range(4):
         drive.action(step)
-    found = ending(drive.judge(2, 1.0, success=True))
+    found = ending(drive.predict(2, 1.0, success=True))
     assert how(found) == (Outcome.SUCCESS, Termination.SUCCESS_DETECTED, 2)
     assert found.stamp == FIRST + 2 * PERIOD
 

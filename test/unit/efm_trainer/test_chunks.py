@@ -38,7 +38,7 @@ def small_aloha():
 
 def shown(robot, index=0, steps=7, **fields):
     """Return a demonstration, one action at each control step."""
-    single = replace(robot, action=robot.action.row)
+    single = replace(robot, action=robot.action.single_step)
     fields = {'kind': Kind.DEMONSTRATION, 'embodiment_hash': robot.hash, **fields}
     return make_episode(single, index, steps, **fields)
 
@@ -51,7 +51,7 @@ def samples_of(*episodes, robot=CHUNKED):
 def test_every_control_step_of_a_demonstration_has_the_chunk_that_begins_there():
     episode = shown(CHUNKED, steps=4)
     tokens = samples_of(episode).tokens
-    row = ActionTokeniser(CHUNKED.action.row).encode(episode.actions).tolist()
+    row = ActionTokeniser(CHUNKED.action.single_step).encode(episode.actions).tolist()
     still = [5, 5]  # the middle level, no displacement
     assert tokens.tolist() == [
         row[0] + row[1] + row[2],

@@ -58,10 +58,10 @@ def practise(release, robot, world, encoder):
     """Return episodes by the policy of a release."""
     files = load_release(release.uri, release.sha256, robot.hash)
     policy = Policy.load(files.policy, encoder, robot)
-    judge = RewardModel.load(files.reward, encoder, robot)
+    reward_model = RewardModel.load(files.reward, encoder, robot)
     seeds = range(100, 100 + EPISODES)
     limits = {'max_steps': DECISIONS, 'detector_ends_episode': False}
-    return rollout([world], policy, judge, seeds, robot, Kind.PRACTICE, **limits)
+    return rollout([world], policy, reward_model, seeds, robot, Kind.PRACTICE, **limits)
 
 
 def test_demonstrations_are_single_actions_and_stage_1_learns_chunks_from_them(loop):

@@ -15,7 +15,8 @@ EMBODIMENT = small_embodiment()
 CONFIG = SftConfig(
     iterations=8, batch_size=12, validate_every=4, pretrained='none', learning_rate=3e-3
 )
-# By `fingerprint`, before models other than the compact one could be trained.
+# By `fingerprint`, before models other than the compact one could be trained. CPUs with other
+# vector instructions differ by 2e-5 of the second number; a change of the learner by far more.
 STAGE_ONE = [9211.210556252681, -11.616026179201029]
 STAGE_TWO = [9211.866541875064, -11.647792977571669]
 
@@ -31,11 +32,11 @@ def test_the_compact_model_of_a_seed_stays_the_same(tmp_path):
     episodes = demonstrations(EMBODIMENT, 4)
     fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), CONFIG, tmp_path)
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
-    assert fingerprint(policy) == pytest.approx(STAGE_ONE, rel=1e-5)
+    assert fingerprint(policy) == pytest.approx(STAGE_ONE, rel=1e-4)
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
     learner = Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
     learner.update([make_episode(EMBODIMENT, i, 5 + i) for i in range(3)])
-    assert fingerprint(policy) == pytest.approx(STAGE_TWO, rel=1e-5)
+    assert fingerprint(policy) == pytest.approx(STAGE_TWO, rel=1e-4)
 
 
 def test_a_model_of_any_number_of_samples_takes_all_objectives_in_one_pass():

@@ -6,7 +6,7 @@ from efm_trainer.losses import (
     clipped_loss,
     entropy,
     instruction_loss,
-    line,
+    linear_baseline,
     NO_PIECE,
     reinforce_loss,
     smooth_targets,
@@ -71,16 +71,18 @@ def test_beyond_the_clip_a_sample_stops_teaching_but_never_the_way_back():
 
 def test_the_line_takes_away_what_steps_to_go_says_of_the_return():
     d = torch.tensor([1.0, 4.0, 9.0, 16.0])
-    torch.testing.assert_close(line(2 * d - 3, d), 2 * d - 3)
+    torch.testing.assert_close(linear_baseline(2 * d - 3, d), 2 * d - 3)
     noise = torch.tensor([1.0, -1.0, -1.0, 1.0])
-    left = 2 * d + noise - line(2 * d + noise, d)
+    left = 2 * d + noise - linear_baseline(2 * d + noise, d)
     assert left.mean().abs() < 1e-5
     assert (left @ d).abs() < 1e-3
 
 
 def test_where_all_look_alike_the_line_is_their_mean():
-    assert line(torch.tensor([1.0, 3.0]), torch.full((2,), 5.0)).tolist() == [2.0, 2.0]
-    assert torch.isnan(line(torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]))).all()
+    assert linear_baseline(torch.tensor([1.0, 3.0]), torch.full((2,), 5.0)).tolist() == [2.0, 2.0]
+    assert torch.isnan(
+        linear_baseline(torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]))
+    ).all()
 
 
 def test_smoothing_is_a_distribution_around_the_true_bin():

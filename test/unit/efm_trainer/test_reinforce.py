@@ -135,11 +135,11 @@ def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
 
 def test_what_acts_follows_what_learns_by_a_share_of_the_way():
     plain, learner = make_learner(), make_learner(ema_rate=0.25)
-    before, given = weights(learner), learner.acting
-    assert plain.acting is plain.policy
+    before, given = weights(learner), learner.deployed
+    assert plain.deployed is plain.policy
     plain.update(episodes())
     learner.update(episodes())
-    assert learner.acting is given
+    assert learner.deployed is given
     assert_equal(weights(plain), weights(learner))
     for name, value in given.state_dict().items():
         way = torch.lerp(before[name], learner.policy.state_dict()[name], 0.25)
@@ -149,7 +149,7 @@ def test_what_acts_follows_what_learns_by_a_share_of_the_way():
 
 
 def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
-    batch = make_learner(baseline='line').prepare(episodes())
+    batch = make_learner(baseline='linear').prepare(episodes())
     d = batch.steps_to_go[batch.rows]
     assert torch.corrcoef(torch.stack([batch.advantages, d]))[0, 1].abs() < 1e-3
     assert not torch.equal(batch.advantages, batch.returns)
@@ -180,7 +180,9 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
         torch.testing.assert_close(left, right)
 
 
-@pytest.mark.parametrize('words', [{}, {'update_epochs': 4, 'baseline': 'linear'}], ids=['once', 'again'])
+@pytest.mark.parametrize(
+    'words', [{}, {'update_epochs': 4, 'baseline': 'linear'}], ids=['once', 'again']
+)
 def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
     learner = make_learner(return_scale=1.0, **words)
     torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)

@@ -144,8 +144,8 @@ def test_robots_get_what_acts_not_what_learns(run, begin, monkeypatch):
     learner = trainer._learner
     spool_bags(run, EMBODIMENT, range(2))
     trainer.step()
-    assert learner.acting is not learner.policy
-    assert exported[-1] is learner.acting
+    assert learner.deployed is not learner.policy
+    assert exported[-1] is learner.deployed
 
 
 def learn_twice(trainer, run):

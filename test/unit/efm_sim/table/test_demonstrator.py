@@ -118,7 +118,13 @@ def test_a_demonstrator_is_found_by_its_name():
 
 @pytest.mark.parametrize(
     'name',
-    ['nobody', 'efm_sim.nowhere:Teacher', 'efm_sim.table.demonstrator:Nobody', ':x', 'math:pi'],
+    [
+        'nobody',
+        'efm_sim.nowhere:DemonstratorProtocol',
+        'efm_sim.table.demonstrator:Nobody',
+        ':x',
+        'math:pi',
+    ],
 )
 def test_a_demonstrator_that_is_not_there_is_named(name):
     with pytest.raises(ValueError, match=f'that can be made, got {name!r}: '):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efm_guard.chunk import Request, Rows
+from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
 import numpy as np
 import pytest
 
@@ -11,22 +11,22 @@ PERIOD, LIFETIME = 100 * MS, 60 * MS
 T0 = 10_000 * MS
 
 
-def chunk(start_ms: int = 0, rows: int = 5, first: int = 0, lifetime: int = 0) -> Request:
+def chunk(start_ms: int = 0, rows: int = 5, first: int = 0, lifetime: int = 0) -> ActionRequest:
     """Return a chunk whose rows hold their numbers, counted from ``first``."""
     stamp = T0 + start_ms * MS
     values = np.arange(first, first + rows, dtype=np.float32)[:, None]
     deadline = stamp + lifetime if lifetime else 0
-    return Request('e1', stamp, deadline, 'hash', values, PERIOD)
+    return ActionRequest('e1', stamp, deadline, 'hash', values, PERIOD)
 
 
-def play(rows: Rows, times_ms: list[int]) -> list[tuple[int, int]]:
+def play(rows: ChunkExecutor, times_ms: list[int]) -> list[tuple[int, int]]:
     """Return time [ms] and value of each row that comes at one of these looks at the clock."""
     looks = ((at, rows.due(T0 + at * MS)) for at in times_ms)
     return [(at, int(row.values[0])) for at, row in looks if row is not None]
 
 
-def running(*chunks: Request) -> Rows:
-    rows = Rows()
+def running(*chunks: ActionRequest) -> ChunkExecutor:
+    rows = ChunkExecutor()
     for each in chunks:
         rows.join(each)
     return rows
@@ -131,14 +131,14 @@ def test_nothing_is_left_after_a_drop_and_anything_may_follow():
 
 def test_a_single_action_ends_the_chunk():
     rows = running(chunk())
-    single = Request('e1', T0 + 120 * MS, 0, 'hash', np.zeros(1, np.float32))
+    single = ActionRequest('e1', T0 + 120 * MS, 0, 'hash', np.zeros(1, np.float32))
     assert rows.objection(single, T0 + 130 * MS) == ''
     rows.join(single)
     assert play(rows, list(range(0, 600, 50))) == []
 
 
 def test_while_time_stands_still_a_row_may_be_asked_for_again():
-    rows = Rows(repeats=True)
+    rows = ChunkExecutor(repeats=True)
     rows.join(chunk())
     assert play(rows, [0, 0, 100, 100, 0]) == [(0, 0), (0, 0), (100, 1), (100, 1)]
     assert rows.skipped == 0

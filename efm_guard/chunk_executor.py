@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Request:
+class ActionRequest:
     """
     One action on its way to the robot, or a chunk of them.
 
@@ -31,7 +31,7 @@ class Request:
         """Whether there are rows in it."""
         return self.values.ndim == 2
 
-    def row(self, number: int) -> Request:
+    def row(self, number: int) -> ActionRequest:
         """Return one row of a chunk as an action of its own."""
         later = number * self.period
         deadline = self.deadline + later if self.deadline else 0
@@ -39,7 +39,7 @@ class Request:
         return replace(self, stamp=self.stamp + later, deadline=deadline, values=values)
 
 
-class Rows:
+class ChunkExecutor:
     """
     Executes chunks by the clock.
 
@@ -59,10 +59,10 @@ class Rows:
 
     def drop(self) -> None:
         """Forget all rows, and what came before."""
-        self._chunk: Request | None = None
+        self._chunk: ActionRequest | None = None
         self._newest, self._next = 0, 0
 
-    def objection(self, request: Request, now: int) -> str:
+    def objection(self, request: ActionRequest, now: int) -> str:
         """Return why this action or chunk must not follow the one under execution, or ''."""
         if self._newest and request.stamp <= self._newest:
             return 'older observation: a chunk that answers one as new is under execution'
@@ -73,7 +73,7 @@ class Rows:
         end = request.stamp + len(request.values) * request.period
         return 'stale' if now >= end else ''
 
-    def join(self, request: Request) -> None:
+    def join(self, request: ActionRequest) -> None:
         """Execute this chunk from now on; what is left of an older one is dropped."""
         if not request.is_chunk:
             self.drop()
@@ -84,7 +84,7 @@ class Rows:
         """Drop the rest of the chunk; an older one may not come back."""
         self._chunk = None
 
-    def due(self, now: int) -> Request | None:
+    def due(self, now: int) -> ActionRequest | None:
         """Return the row whose turn it is, once; None where there is none, or it is too late."""
         chunk = self._chunk
         if chunk is None or now < chunk.stamp:

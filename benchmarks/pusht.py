@@ -78,7 +78,7 @@ def main(words: list[str] | None = None) -> dict:
         ('pointing', 3000, 'optimiser steps of the encoder'),
         ('demonstrations', 2000, 'scenes that the demonstrator tries'),
         ('iterations', 12000, 'optimiser steps of stage 1'),
-        ('hidden', 256, 'width of the heads'),
+        ('hidden-size', 256, 'width of the heads'),
         ('practice', 800, 'episodes of stage 2'),
         ('evaluations', 200, 'episodes before, and after'),
         ('first-seed', 0, 'of demonstrations, stage 1 and practice'),

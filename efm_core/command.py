@@ -81,8 +81,8 @@ class Limits:
 
         :raises ValueError: naming the field.
         """
-        for name in ('position', 'box'):
-            _check_range(name, getattr(self, f'{name}_low'), getattr(self, f'{name}_high'))
+        for name in ('position', 'workspace'):
+            _check_range(name, getattr(self, f'{name}_min'), getattr(self, f'{name}_max'))
         expect(
             len(self.workspace_min) in (0, 3),
             'limits.workspace_min',
@@ -264,7 +264,7 @@ class Command:
     def _check_joints(self) -> None:
         unique = bool(self.joints) and len(set(self.joints)) == len(self.joints)
         expect(unique, 'command.joints', "the driver's joints, each once", self.joints)
-        for name in ('position_min', 'position_max', 'velocity'):
+        for name in ('position_min', 'position_max', 'max_velocity'):
             values = getattr(self.limits, name)
             wanted = f'one for each of {len(self.joints)} joints'
             expect(len(values) == len(self.joints), f'limits.{name}', wanted, values)

@@ -44,7 +44,7 @@ class DriverCommand:
     :param gripper: its position, or None without a gripper.
     """
 
-    numbers: np.ndarray
+    values: np.ndarray
     gripper: float | None = None
 
 

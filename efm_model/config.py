@@ -50,7 +50,7 @@ class ModelConfig:
     @property
     def encoder_is_frozen(self) -> bool:
         """Whether fine-tuning keeps the encoder frozen, so that its features may be cached."""
-        return self.grounding == 'joint'
+        return self.pretrained == 'joint'
 
     @classmethod
     def for_embodiment(cls, embodiment: Embodiment, **changes) -> ModelConfig:

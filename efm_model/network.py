@@ -259,7 +259,7 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def new_model(
     embodiment: Embodiment,
     seed: int = 0,
-    grounding: str = 'joint',
+    pretrained: str = 'joint',
     pieces: tuple[str, ...] = (),
     weights: Path = GROUNDING_WEIGHTS,
     **changes: Any,
@@ -267,20 +267,20 @@ def new_model(
     """
     Return a model with fresh heads and the encoder that is asked for.
 
-    :param encoder: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without the
-        text adapter; ``scratch`` starts from nothing.
+    :param pretrained: ``joint`` and ``vision`` start from the shipped weights, ``vision`` without
+        the text adapter; ``none`` starts from random weights.
     :param weights: of the pretrained encoder.
-    :param changes: what else is not as ``ModelConfig`` has it, such as ``hidden``.
+    :param changes: what else is not as ``ModelConfig`` has it, such as ``hidden_size``.
     :raises FileNotFoundError: when there are no weights to start from.
     :raises ValueError: when the file is not an encoder.
     """
-    changes |= {'encoder': grounding, 'pieces': tuple(pieces)}
+    changes |= {'pretrained': pretrained, 'pieces': tuple(pieces)}
     config = ModelConfig.for_embodiment(embodiment, **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CompactModel(config)
-    if grounding != 'none':
-        load_grounding(model.grounding, weights, only='image.' if grounding == 'vision' else '')
+    if pretrained != 'none':
+        load_grounding(model.grounding, weights, only='image.' if pretrained == 'vision' else '')
     return model.eval()
 
 
@@ -288,7 +288,7 @@ def load_grounding(
     grounding: GroundingEncoder, weights: Path = GROUNDING_WEIGHTS, only: str = ''
 ) -> None:
     """
-    Load pretrained weights whose names begin with ``only`` into ``encoder``.
+    Load pretrained weights whose names begin with ``only`` into ``grounding``.
 
     :raises FileNotFoundError: when there is no such file.
     :raises ValueError: when the file is not an encoder.

@@ -62,10 +62,10 @@ class SftConfig:
         :raises ValueError: when one is out of range, or weights are named that are not used.
         """
         check(self)
-        if self.grounding_weights and self.grounding == 'none':
+        if self.grounding_weights and self.pretrained == 'none':
             raise ValueError(
-                'grounding_weights: expected none where encoder is scratch, '
-                f'got {self.grounding_weights}; take encoder joint'
+                'grounding_weights: expected none with --pretrained none, '
+                f'got {self.grounding_weights}; take --pretrained joint'
             )
 
 

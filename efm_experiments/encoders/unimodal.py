@@ -42,7 +42,7 @@ class VisionConfig:
 
     scenes: int = parameter(USUAL.scenes, 'Random scenes rendered for training', '', 10, 10**6)
     iterations: int = parameter(USUAL.iterations, 'Gradient steps', '', 2, 10**6)
-    batch: int = parameter(USUAL.batch, 'Scenes in one step', '', 1, 4096)
+    batch_size: int = parameter(USUAL.batch_size, 'Scenes in one step', '', 1, 4096)
     seed: int = parameter(0, 'Of scenes and weights', '', 0, 2**31 - 1)
 
     def __post_init__(self):

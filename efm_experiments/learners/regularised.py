@@ -9,7 +9,7 @@ from efm_experiments.learners.base import Descent
 from efm_experiments.learners.sample_reuse import Reuse, Reusing
 from efm_model.network import CompactModel
 from efm_trainer.losses import reinforce_loss
-from efm_trainer.reinforce import Batch, follow
+from efm_trainer.reinforce import Batch, ema_update
 import torch
 
 SHARE = 0.1  # of the way to what learned that a follower goes at each update
@@ -49,5 +49,5 @@ class Averaged(Reusing):
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """Learn from ``episodes``, then let what acts follow."""
         found = super().update(episodes)
-        follow(self.deployed, self.policy, self._share)
+        ema_update(self.deployed, self.policy, self._share)
         return found

@@ -26,13 +26,13 @@ CRITIC_RATE = 3e-3
 class Reuse:
     """How often a sample may teach, and how far."""
 
-    passes: int = parameter(1, 'Over everything that is kept, per update', '', 1, 100)
+    update_epochs: int = parameter(1, 'Over everything that is kept, per update', '', 1, 100)
     memory: int = parameter(1, 'Updates whose episodes are kept', '', 1, 1000)
     guard: str = parameter(
         'none', 'On the importance weight', choices=('none', 'truncated', 'clipped')
     )
     cap: float = parameter(1.0, 'Largest importance weight (truncated)', '', 0.0, 1e3)
-    clip: float = parameter(0.2, 'How far a weight may go from 1 (clipped)', '', 0.0, 1.0)
+    clip_range: float = parameter(0.2, 'How far a weight may go from 1 (clipped)', '', 0.0, 1.0)
     baseline: str = parameter('none', 'Taken from the returns', choices=('none', 'critic'))
 
     def __post_init__(self):
@@ -78,7 +78,7 @@ class Reusing(Descent):
         self._memory.append(self.keep([episode for episode in episodes if len(episode)]))
         kept = joined(list(self._memory))
         advantages = kept.returns - self.expected(kept)
-        for _ in range(self._reuse.passes):
+        for _ in range(self._reuse.update_epochs):
             order = torch.randperm(len(kept), generator=self.generator)
             steps = [
                 self._learn(kept, advantages, chosen)
@@ -111,7 +111,7 @@ class Reusing(Descent):
         now, advantage = log_probability(logits, tokens), advantages[chosen]
         ratio = (now - kept.before[chosen]).exp()
         if self._reuse.guard == 'clipped':
-            worth = clipped(ratio, advantage, self._reuse.clip)
+            worth = clipped(ratio, advantage, self._reuse.clip_range)
         elif self._reuse.guard == 'truncated':
             worth = truncated(ratio, self._reuse.cap) * advantage * now
         else:

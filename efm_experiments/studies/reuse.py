@@ -35,7 +35,7 @@ with the paper's reward and returns, neither standardised nor centred but for th
 
 - older episodes: one pass over those of the last {REPLAYED} updates; importance weights
   p(a) / p(a when it was acted), cut at {REUSES['replay'].cap:g};
-- four passes over each batch with PPO's clip of {REUSES['clipped_critic'].clip:g};
+- four passes over each batch with PPO's clip of {REUSES['clipped_critic'].clip_range:g};
 - the same with a baseline: a straight line through returns over d(o), which takes away the noise
   of d(o) that every return begins with; or a small critic of what was seen.
 

@@ -22,7 +22,7 @@ def count(node) -> dict[str, int]:
 @pytest.fixture(params=[GuardNode, SupervisorNode, RecorderNode])
 def node(request, stage, tmp_path):
     """Return a node that is not configured yet."""
-    parameters = {'spool': str(tmp_path / 'spool')}
+    parameters = {'episodes_dir': str(tmp_path / 'spool')}
     if request.param is not RecorderNode:
         parameters = {'embodiment': str(write_embodiment(table_arm(), tmp_path / 'robot.yaml'))}
     return stage.make(request.param, **parameters)

@@ -340,7 +340,7 @@ def test_the_node_says_where_the_policy_runs_and_where_it_could_not(scene, monke
     assert scene.node._policy.runtime.provider == 'cpu'
     scene.stage.spin_until(lambda: scene.facts().get('provider') == 'cpu', 'the provider')
     monkeypatch.setattr(scene.node._policy.runtime, 'refused', ['policy: provider cuda: no GPU'])
-    scene.node.say_where(scene.node._policy.runtime)
+    scene.node.report_backend(scene.node._policy.runtime)
     assert 'policy: provider cuda: no GPU' in ''.join(capfd.readouterr())
 
 

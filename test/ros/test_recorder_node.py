@@ -59,7 +59,7 @@ class Robot:
     def __init__(self, stage, make_event, folder, late=False, **parameters):
         self.stage, self.make_event = stage, make_event
         self.spool = folder / 'practice'
-        known = {'lockstep': True, 'spool': str(folder), **parameters}
+        known = {'lockstep': True, 'episodes_dir': str(folder), **parameters}
         self.record = partial(stage.start, RecorderNode, **known)
         self.node = None if late else self.record()
         self.voices = {topic.name: stage.speak(topic) for topic in SPOKEN}

@@ -101,13 +101,16 @@ def test_somebody_demonstrates(make, source, who):
     names = {node.name for node in make_graph(RECORD, config)}
     assert names & {'demonstrator', 'teleoperation', 'policy', 'reward'} == {who} - {None}
     recorders = (make_node('recorder', mode, config) for mode in (RECORD, PRACTICE))
-    assert [recorder.parameters['past'] for recorder in recorders] == [who is not None, True]
+    assert [recorder.parameters['receive_history'] for recorder in recorders] == [
+        who is not None,
+        True,
+    ]
 
 
 @pytest.mark.parametrize('world', ['mujoco', 'gazebo', 'gym', 'real'])
 def test_a_bag_needs_the_truth_where_a_simulator_says_it(make, world):
     recorder = make_node('recorder', PRACTICE, make(world=world))
-    assert recorder.parameters['simulated'] == (world != 'real')
+    assert recorder.parameters['require_world_state'] == (world != 'real')
 
 
 def test_the_fleet_has_patience_with_people(make):
@@ -158,17 +161,18 @@ def test_a_file_of_parameters_goes_on_top_of_what_the_graph_gives(make, tmp_path
     path = tmp_path / 'parameters.yaml'
     path.write_text(
         '/**/supervisor:\n  ros__parameters: {permit_duration_s: 0.8}\n'
-        '/robot_1/supervisor:\n  ros__parameters: {permit_duration_s: 0.9, judged: false}\n'
-        'fleet:\n  ros__parameters: {rollout: 4}\n'
+        '/robot_1/supervisor:\n'
+        '  ros__parameters: {permit_duration_s: 0.9, reward_enabled: false}\n'
+        'fleet:\n  ros__parameters: {episodes_per_rollout: 4}\n'
     )
     nodes = by_name(PRACTICE, make(params_file=str(path)))
-    leases = [
+    durations = [
         nodes[f'robot_{index}/supervisor'].parameters['permit_duration_s'] for index in (0, 1)
     ]
-    assert leases == [0.8, 0.9]
-    assert nodes['robot_0/supervisor'].parameters['judged']
-    assert not nodes['robot_1/supervisor'].parameters['judged']
-    assert nodes['fleet'].parameters['rollout'] == 4
+    assert durations == [0.8, 0.9]
+    assert nodes['robot_0/supervisor'].parameters['reward_enabled']
+    assert not nodes['robot_1/supervisor'].parameters['reward_enabled']
+    assert nodes['fleet'].parameters['episodes_per_rollout'] == 4
     assert (
         nodes['robot_0/guard'].parameters == by_name(PRACTICE, make())['robot_0/guard'].parameters
     )
@@ -176,7 +180,7 @@ def test_a_file_of_parameters_goes_on_top_of_what_the_graph_gives(make, tmp_path
 
 def test_practice_whose_bags_the_trainer_would_not_find_is_refused(make):
     with pytest.raises(
-        ValueError, match='folder: expected none, since the trainer reads practice'
+        ValueError, match='episodes_subdir: expected none, since the trainer reads practice'
     ):
         make_graph(PRACTICE, make(episodes_subdir='elsewhere'))
     assert make_graph(PRACTICE, make(episodes_subdir='practice'))

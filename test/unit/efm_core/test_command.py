@@ -85,11 +85,11 @@ def test_an_unknown_driver_is_refused_with_those_that_are_known():
         ),
         (
             {'workspace_min': (0.0, 0.0, 2.0), 'workspace_max': (1.0, 1.0, 1.0)},
-            'box: .* low < high',
+            'workspace: .* low < high',
         ),
         ({'max_velocity': (1.0, 0.0)}, 'limits: expected speeds and lead above zero'),
-        ({'linear_velocity': float('inf')}, 'limits: expected speeds'),
-        ({'lead': -0.1}, 'limits: expected speeds'),
+        ({'max_linear_velocity': float('inf')}, 'limits: expected speeds'),
+        ({'max_following_error': -0.1}, 'limits: expected speeds'),
         (
             {'on_violation': 'bounce'},
             "limits.on_violation: expected one of refuse, clamp, got 'bounce'",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from efm_core.observation_matcher import Attempt
+from efm_core.observation_matcher import ObservationMatcher
 import pytest
 
 
 @pytest.fixture
 def running():
-    """Return an attempt whose first observation has stamp 100."""
-    attempt = Attempt()
-    attempt.start('event', 100)
-    return attempt
+    """Return an matcher whose first observation has stamp 100."""
+    matcher = ObservationMatcher()
+    matcher.start('event', 100)
+    return matcher
 
 
 def test_steps_count_from_zero(running):
@@ -36,22 +36,22 @@ def test_older_picture_that_comes_late_is_not_taken(running):
 
 
 def test_picture_that_comes_before_its_event_is_not_lost():
-    attempt = Attempt()
-    assert not attempt.admit(100, 'first')
-    assert attempt.start('event', 100) == (100, 'first')
+    matcher = ObservationMatcher()
+    assert not matcher.admit(100, 'first')
+    assert matcher.start('event', 100) == (100, 'first')
 
 
 def test_newest_picture_takes_the_place_of_an_older_one():
-    attempt = Attempt()
-    attempt.admit(100, 'first')
-    attempt.admit(200, 'second')
-    assert attempt.start('event', 100) == (200, 'second')
+    matcher = ObservationMatcher()
+    matcher.admit(100, 'first')
+    matcher.admit(200, 'second')
+    assert matcher.start('event', 100) == (200, 'second')
 
 
 def test_picture_of_the_scene_before_the_reset_is_not_waiting():
-    attempt = Attempt()
-    attempt.admit(90, 'old scene')
-    assert attempt.start('event', 100) is None
+    matcher = ObservationMatcher()
+    matcher.admit(90, 'old scene')
+    assert matcher.start('event', 100) is None
 
 
 def test_nothing_belongs_to_an_episode_that_has_ended(running):
@@ -83,20 +83,20 @@ def test_clock_that_starts_again_at_a_reset_starts_anew(running):
     assert running.admit(10, 'a')
 
 
-def chunked(*taken: int) -> Attempt:
-    """Return an attempt from 1000 on with steps of 4 x 10, after some of them."""
-    attempt = Attempt(decision_ns=40, period_ns=10)
-    attempt.start('event', 1000)
+def chunked(*taken: int) -> ObservationMatcher:
+    """Return an matcher from 1000 on with steps of 4 x 10, after some of them."""
+    matcher = ObservationMatcher(decision_ns=40, period_ns=10)
+    matcher.start('event', 1000)
     for stamp in taken:
-        attempt.count(stamp)
-    return attempt
+        matcher.count(stamp)
+    return matcher
 
 
 def test_with_chunks_one_picture_of_each_span_is_a_step():
-    attempt, steps = chunked(), []
+    matcher, steps = chunked(), []
     for stamp in range(1000, 1130, 10):
-        if attempt.admit(stamp, 'picture'):
-            steps.append((attempt.count(stamp), stamp))
+        if matcher.admit(stamp, 'picture'):
+            steps.append((matcher.count(stamp), stamp))
     assert steps == [(0, 1000), (1, 1040), (2, 1080), (3, 1120)]
 
 
@@ -108,21 +108,21 @@ def test_a_picture_may_be_half_a_period_early_or_take_the_place_of_a_missed_one(
 
 
 def test_after_a_late_picture_the_next_step_is_where_it_always_was():
-    attempt = chunked(1000, 1070)
-    assert not attempt.admit(1074, 'soon after')
-    assert attempt.admit(1080, 'picture')
+    matcher = chunked(1000, 1070)
+    assert not matcher.admit(1074, 'soon after')
+    assert matcher.admit(1080, 'picture')
 
 
 def test_the_first_picture_that_comes_is_a_step_wherever_it_lies():
-    attempt = chunked()
-    assert attempt.admit(1025, 'picture')
-    attempt.count(1025)
-    assert not attempt.admit(1034, 'picture')
+    matcher = chunked()
+    assert matcher.admit(1025, 'picture')
+    matcher.count(1025)
+    assert not matcher.admit(1034, 'picture')
 
 
 def test_a_picture_between_two_steps_does_not_take_the_place_of_one_that_waits():
-    attempt = chunked(1000)
-    attempt.keep(1040, 'waits')
-    attempt.count(1040)
-    attempt.admit(1050, 'between')
-    assert attempt.waiting_for(1050) is None
+    matcher = chunked(1000)
+    matcher.keep(1040, 'waits')
+    matcher.count(1040)
+    matcher.admit(1050, 'between')
+    assert matcher.waiting_for(1050) is None

@@ -88,4 +88,4 @@ def test_alohas_actions_are_its_joints_positions():
 def test_degrees_of_the_sources_are_radians_here():
     ur5e = load_embodiment(FOLDER / 'ur5e.yaml').command.limits
     np.testing.assert_allclose(ur5e.position_max, np.radians([360, 360, 180, 360, 360, 360]), 1e-5)
-    assert max(ur5e.velocity) < np.radians(180)
+    assert max(ur5e.max_velocity) < np.radians(180)

@@ -139,7 +139,7 @@ def test_training_moves_everything_and_what_was_pretrained_less():
         .items()
         if not name.endswith('cells')
     }
-    assert 0 < moved['encoder.image.first.weight'] < moved['trunk.0.weight'] / 3
+    assert 0 < moved['grounding.image.first.weight'] < moved['trunk.0.weight'] / 3
 
 
 def test_an_unknown_tower_is_refused():

@@ -7,7 +7,7 @@ import math
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.config import TINY
 from efm_experiments.learners import baselines as alternatives
-from efm_experiments.learners.regularised import Averaged, follow
+from efm_experiments.learners.regularised import Averaged
 from efm_experiments.learners.sample_reuse import (
     Critic,
     joined,
@@ -18,7 +18,7 @@ from efm_experiments.learners.sample_reuse import (
 )
 from efm_experiments.studies.reuse import first_reached, needed
 from efm_model.network import FEATURES, new_model
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import ema_update, Reinforce
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
 import pytest
@@ -187,7 +187,7 @@ def test_samples_of_another_temperature_are_not_used_again(models, monkeypatch):
 def test_a_follower_moves_its_share_of_the_way(models):
     follower, leader = deepcopy(models[0]), deepcopy(models[1])
     start = weights(follower)
-    follow(follower, leader, 0.25)
+    ema_update(follower, leader, 0.25)
     torch.testing.assert_close(weights(follower), start + 0.25 * (weights(leader) - start))
 
 

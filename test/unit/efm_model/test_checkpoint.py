@@ -51,7 +51,7 @@ def test_a_torn_checkpoint_is_refused(saved):
 
 def test_weights_of_another_size_are_refused(saved):
     card = json.loads((saved[1] / 'config.json').read_text())
-    card['model']['hidden'] = 64
+    card['model']['hidden_size'] = 64
     (saved[1] / 'config.json').write_text(json.dumps(card))
     with pytest.raises(ValueError, match='expected a whole one'):
         load_checkpoint(saved[1], table_arm())

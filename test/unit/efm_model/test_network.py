@@ -143,7 +143,7 @@ def test_a_joint_tower_is_frozen_and_stays_without_dropout():
 
 def test_a_vision_tower_keeps_the_image_weights_only():
     joint, vision, scratch = (
-        new_model(table_arm(), grounding=grounding).grounding
+        new_model(table_arm(), pretrained=grounding).grounding
         for grounding in ('joint', 'vision', 'none')
     )
     assert torch.equal(vision.image.first.weight, joint.image.first.weight)
@@ -163,7 +163,7 @@ def test_a_file_that_is_no_tower_is_refused(tmp_path, weights):
         path.write_text('something else')
     else:
         save_file(weights, path)
-    with pytest.raises(ValueError, match=r'encoder: expected .* got .*encoder\.safetensors'):
+    with pytest.raises(ValueError, match=r'encoder: expected .* got .*grounding\.safetensors'):
         new_model(table_arm(), weights=path)
 
 

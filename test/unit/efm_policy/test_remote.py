@@ -15,13 +15,13 @@ FIRST, SECOND = (Start(name, SENTENCE, 3, 7) for name in ('first', 'second'))
 MS = 1_000_000  # [ns]
 
 
-class FakeHealth:
+class FakeDiagnostics:
     """What a node keeps of itself."""
 
     def __init__(self):
-        self.fault, self.facts, self.counts = '', {}, Counter()
+        self.fault, self.values, self.counts = '', {}, Counter()
 
-    def drop(self, reason):
+    def count_dropped(self, reason):
         self.counts[reason.split(', got ')[0]] += 1
 
 
@@ -29,7 +29,7 @@ class Robot:
     """A robot whose clocks and whose server are the test's."""
 
     def __init__(self):
-        self.diagnostics, self.time, self.now = FakeHealth(), 0.0, 1000 * MS
+        self.diagnostics, self.time, self.now = FakeDiagnostics(), 0.0, 1000 * MS
         self.begins, self.acts, self.begun, self.answers = [], [], 0, []
         self.closed = False
         self.remote = Remote(

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def predict():
+def reward_model():
     return RewardModel.load(exported('reward'), FakeTextEncoder(), table_arm())
 
 
@@ -102,7 +102,7 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
 
 
 def test_judging_before_an_episode_has_begun_is_refused(reward_model):
-    with pytest.raises(RuntimeError, match=r'expected begin\(\) before judge'):
+    with pytest.raises(RuntimeError, match=r'expected begin\(\) before predict'):
         reward_model.predict(frames(1)[0])
 
 

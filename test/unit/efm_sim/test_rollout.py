@@ -77,7 +77,7 @@ def run(worlds=2, seeds=(3, 1, 2, 70), **options):
     policy = options.pop('policy', CountingPolicy())
     made = [CountingWorld() for _ in range(worlds)]
     return rollout(
-        made, policy, options.pop('judge', CountingJudge()), seeds, EMBODIMENT, **options
+        made, policy, options.pop('reward_model', CountingJudge()), seeds, EMBODIMENT, **options
     )
 
 

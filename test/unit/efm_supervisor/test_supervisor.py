@@ -95,7 +95,7 @@ def test_goal_may_ask_for_another_number_of_steps():
     assert it.goal.max_steps == 9
 
 
-@pytest.mark.parametrize('order', [('action', 'judge'), ('judge', 'action')])
+@pytest.mark.parametrize('order', [('action', 'predict'), ('predict', 'action')])
 def test_action_passes_when_both_answers_are_there_in_any_order(order):
     drive = Drive()
     first, second = (getattr(drive, name) for name in order)
@@ -228,13 +228,13 @@ def test_messages_of_other_episodes_and_older_observations_are_ignored():
     assert drive.it.phase == Phase.RUNNING
 
 
-@pytest.mark.parametrize('event', ['reset', 'action', 'judge', 'recorded', 'tick'])
+@pytest.mark.parametrize('event', ['reset', 'action', 'predict', 'recorded', 'tick'])
 def test_idle_supervisor_ignores_what_comes(event):
     it = Supervisor(RULES, True, True, True, 10, 0.1)
     does = {
         'reset': lambda: it.on_reset(0, True, '', 1, '', 0.0),
         'action': lambda: it.on_action('', 1, 1, 0.0),
-        'judge': lambda: it.on_steps_to_go('', 1, 0.0, True, 1, 0.0),
+        'predict': lambda: it.on_steps_to_go('', 1, 0.0, True, 1, 0.0),
         'recorded': lambda: it.on_recorded('', True, 'bag', ''),
         'tick': lambda: it.tick(1e9),
     }
@@ -275,8 +275,8 @@ def test_world_that_does_not_answer_the_reset_is_a_fault():
         (True, [], 'an image and action and steps_to_go'),
         (False, [], 'an image and action'),
         (True, ['action'], 'steps_to_go'),
-        (True, ['judge'], 'action'),
-        (True, ['action', 'judge'], 'an image'),
+        (True, ['predict'], 'action'),
+        (True, ['action', 'predict'], 'an image'),
         (False, ['action'], 'an image'),
     ],
 )

@@ -107,7 +107,12 @@ def test_the_paper_s_update_uses_each_of_its_samples_once_and_throws_the_rest_aw
 
 def test_the_paper_s_numbers_are_the_paper_s():
     paper = PRESETS['paper']
-    assert (paper.updates, paper.batch, paper.gamma, paper.return_scale) == (16, 64, 0.9, 0.05)
+    assert (paper.updates, paper.batch_size, paper.gamma, paper.return_scale) == (
+        16,
+        64,
+        0.9,
+        0.05,
+    )
     assert (paper.update, paper.max_staleness) == ('samples', 0)
     assert (paper.update_epochs, paper.baseline) == (1, 'none')
 

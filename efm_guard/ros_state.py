@@ -28,7 +28,9 @@ class StateListener:
         if command.drives_joints:
             ros_topics.subscription(node, topics.JOINT_STATES, self._on_joints)
         elif command.needs_pose and command.pose_topic:
-            topic = topics.Topic(command.pose_topic, 'geometry_msgs/msg/PoseStamped', 'newest', '')
+            topic = topics.Topic(
+                command.pose_topic, 'geometry_msgs/msg/PoseStamped', topics.SENSOR_DATA, ''
+            )
             ros_topics.subscription(node, topic, self._on_pose)
         elif command.needs_pose:
             self._tree = listen_to_tf(node)

@@ -89,7 +89,7 @@ class RemotePolicyNode(ActingNode):
         self.diagnostics.values['policy_version'] = str(self._remote.version)
         return True
 
-    def retry(self, observation: tuple[int, Any] | None) -> None:
+    def try_observation(self, observation: tuple[int, Any] | None) -> None:
         """Ask about an observation; keep it while another is under way."""
         if observation is None:
             return

@@ -261,7 +261,9 @@ def test_a_pose_may_come_from_a_topic_instead_of_tf(stage, yaml_of):
     robot = make_arm(POSE, pose_topic='tool_pose')
     path = yaml_of(robot)
     guard = stage.start(GuardNode, embodiment=path, lockstep=False)
-    poses = stage.speak(topics.Topic('tool_pose', 'geometry_msgs/msg/PoseStamped', 'newest', ''))
+    poses = stage.speak(
+        topics.Topic('tool_pose', 'geometry_msgs/msg/PoseStamped', topics.SENSOR_DATA, '')
+    )
     wrong = replace(robot, command=replace(robot.command, frame='world'))
     here = np.array([0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 1.0])
     poses.publish(from_pose(here, 5, wrong))

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-WARM_UP, WARM_UP_S = 30, 3.0  # calls, seconds
+WARM_UP = 30  # calls
+WARM_UP_S = 3.0  # seconds
 LEAST = 3  # calls, however long they take
 
 Call = Callable[[], Any]
@@ -42,7 +43,8 @@ def serve(call: Call, answers: Any, **facts: Any) -> None:
 
 def measure(call: Call, calls: int, seconds: float, pause: float = 0.0) -> list[float]:
     """Return the latencies of as many calls as asked for and as time allows [s]."""
-    end, latencies = time.monotonic() + seconds, []
+    end = time.monotonic() + seconds
+    latencies = []
     while len(latencies) < calls and (len(latencies) < LEAST or time.monotonic() < end):
         latencies.append(timed(call, pause))
     return latencies
@@ -90,7 +92,8 @@ def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
     robot = load_embodiment(folder / 'embodiment.yaml')
     session = Session(folder / 'policy.onnx', 'policy', SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
-    eye, picture = FrameHistory(inputs['text'][0]), inputs['observations'][0, 1]
+    eye = FrameHistory(inputs['text'][0])
+    picture = inputs['observations'][0, 1]
 
     def call():
         session.run(
@@ -145,7 +148,9 @@ BACKENDS = {
 
 def main() -> None:
     """Serve one backend until standard input ends."""
-    name, threads, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    name = sys.argv[1]
+    threads = int(sys.argv[2])
+    folder = Path(sys.argv[3])
     answers = own_stdout()
     try:
         call, facts = BACKENDS[name](folder, threads)

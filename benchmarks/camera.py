@@ -41,7 +41,8 @@ class Camera(Node):
         self._images = ros_topics.publisher(self, topics.IMAGE, True)
         self._events = ros_topics.publisher(self, topics.EPISODE_EVENT)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
-        self._stamp, self._acted = PERIOD_NS, 0
+        self._stamp = PERIOD_NS
+        self._acted = 0
 
     def begin(self) -> None:
         """Wait for the policy node, and begin an episode that does not end."""

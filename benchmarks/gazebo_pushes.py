@@ -20,7 +20,8 @@ import numpy as np
 TYPES = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')
 AWAY = np.array([(0, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
 KINDS = ('cube', 'cylinder', 'into_another')
-STEPS, SPEED = 7, 0.018  # [steps], [m] per step
+STEPS = 7  # [steps]
+SPEED = 0.018  # [m] per step
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pushes', type=int, default=18, help='in all')
     options = parser.parse_args()
-    rng, tables = np.random.default_rng(5), (GazeboTable(), Table())
+    rng = np.random.default_rng(5)
+    tables = (GazeboTable(), Table())
     found = {kind: [] for kind in KINDS}
     try:
         for index in range(options.pushes):
@@ -41,8 +43,10 @@ def main() -> None:
 
 def push(tables: tuple[Table, Table], kind: str, rng: np.random.Generator) -> list[float]:
     """Return how far apart blocks and tools are after a push, and how far MuJoCo's went [mm]."""
-    angle, blocks = rng.uniform(-math.pi, math.pi), AWAY.copy()
-    ahead, aside = heading(angle), heading(angle + math.pi / 2)
+    angle = rng.uniform(-math.pi, math.pi)
+    blocks = AWAY.copy()
+    ahead = heading(angle)
+    aside = heading(angle + math.pi / 2)
     pushed = 3 if kind == 'cylinder' else 0
     blocks[[0, pushed]] = blocks[[pushed, 0]]
     if kind == 'into_another':

@@ -17,7 +17,8 @@ from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
 import numpy as np
 
-PICTURE_SEED, PICTURE_SIZE = 3, 320
+PICTURE_SEED = 3
+PICTURE_SIZE = 320
 
 
 def main() -> None:

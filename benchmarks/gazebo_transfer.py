@@ -22,7 +22,9 @@ from efm_core.embodiment import load_embodiment
 from efm_evaluation.metrics import steps_to_goal, success_rate
 from efm_evaluation.report import read_stage
 
-EVALUATION_SEED, PRACTICE_SEED = 20_000_000, 25_000_000  # apart from those of training
+# apart from those of training
+EVALUATION_SEED = 20_000_000
+PRACTICE_SEED = 25_000_000
 STAGES = ('mujoco', 'gazebo_before', 'practice', 'gazebo_after')  # and their folders
 PARTS = {  # of a run, without its bags
     'stage_one': ('embodiment.yaml', 'sft'),
@@ -68,7 +70,8 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
     :raises FileExistsError: when there is something else.
     :raises FileNotFoundError: when there is no release.
     """
-    begun, unfinished = options.to / 'begun.json', options.to.with_name(f'.{options.to.name}')
+    begun = options.to / 'begun.json'
+    unfinished = options.to.with_name(f'.{options.to.name}')
     if not options.to.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
         write_json(

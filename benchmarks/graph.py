@@ -104,7 +104,8 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
     commands = {node.full_name: to_command(node, 'warn') for node in nodes}
     seen = run / f'{folder}.json'
     commands['observer'] = [commands['fleet'][0], str(OBSERVER), str(seen)]
-    usage, over = {}, threading.Event()
+    usage = {}
+    over = threading.Event()
     watcher = threading.Thread(target=watch, args=(usage, over))
     watcher.start()
     try:
@@ -152,7 +153,8 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
         for cls, path in ((Policy, files.policy), (RewardModel, files.reward))
     )
     table = Table(TableConfig())
-    latencies, started = [], time.perf_counter()
+    latencies = []
+    started = time.perf_counter()
     for step in range(steps):
         if step % embodiment.episode.max_steps == 0:
             table.reset(step)

@@ -117,11 +117,13 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
     import torch
 
     torch.set_num_threads(1)
-    robot, encoder = load_embodiment(open_run(str(folder), '')), TextEncoder(ensure_text_encoder())
+    robot = load_embodiment(open_run(str(folder), ''))
+    encoder = TextEncoder(ensure_text_encoder())
     tables = [Table(TableConfig()) for _ in range(4)]
     episodes = demonstrate(tables, range(options.demonstrations), robot)
     held_out = max(1, len(episodes) // 4)
-    learning, others = episodes[held_out:], episodes[:held_out]
+    learning = episodes[held_out:]
+    others = episodes[:held_out]
     publish(folder, robot, encoder, learning, options)
     calibration, parity = (
         [one for episode in some for one in inputs(episode, encoder, robot)]
@@ -146,7 +148,8 @@ def publish(folder: Path, robot, encoder, episodes: list, options: argparse.Name
     if not options.stage_one:
         learning = SftConfig(iterations=options.iterations)
         fine_tune(episodes, robot, encoder, learning, folder)
-    files, reports = [], []
+    files = []
+    reports = []
     for kind, export in (('policy', export_policy), ('reward', export_reward)):
         model = load_checkpoint(folder / kind, robot)[0]
         files.append(export(model, folder / f'{kind}.onnx', robot, 1))
@@ -236,7 +239,8 @@ def measure_in_process(folder: Path, observations: dict, options: argparse.Names
     """Return the figures of precisions and of session options."""
     from precision import measure_options, measure_precisions
 
-    seconds, policy = options.seconds / 4, folder / 'policy.onnx'
+    seconds = options.seconds / 4
+    policy = folder / 'policy.onnx'
     return {
         'precision': measure_precisions(
             policy,

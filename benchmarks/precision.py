@@ -21,7 +21,8 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-MATRICES, CONVOLUTIONS = ['MatMul', 'Gemm'], ['Conv', 'Relu', 'Add']
+MATRICES = ['MatMul', 'Gemm']
+CONVOLUTIONS = ['Conv', 'Relu', 'Add']
 SAME = 0.99  # share of observations with the same tokens that is called parity
 Observation = dict[str, np.ndarray]
 
@@ -95,7 +96,8 @@ def compare(
     found: dict[str, list[list[float]]] = {name: [] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():
-            end, latencies = time.monotonic() + seconds, []
+            end = time.monotonic() + seconds
+            latencies = []
             while not latencies or time.monotonic() < end:
                 before = time.perf_counter()
                 session.run(observation)

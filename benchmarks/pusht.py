@@ -42,7 +42,10 @@ import torch
 
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
 WORLDS = 8
-DEMONSTRATION, PRACTICE, EVALUATION = 10_000_000, 20_000_000, 30_000_000  # first scenes
+# first scenes
+DEMONSTRATION = 10_000_000
+PRACTICE = 20_000_000
+EVALUATION = 30_000_000
 SMOOTH = 10  # updates that a point of the figure is the mean of
 SEEDS = 100_000  # scenes that belong to one seed in each of them
 
@@ -109,7 +112,8 @@ def main(words: list[str] | None = None) -> dict:
 
 def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Path:
     """Return the file of an encoder that knows pusher and T; the same for every seed."""
-    clock, camera = Clock(), robot.cameras[0]
+    clock = Clock()
+    camera = robot.cameras[0]
     images, points = draw_pictures(options.pictures, 0, (camera.height, camera.width))
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
@@ -130,7 +134,8 @@ def run(
     grounding: Path,
 ) -> dict:
     """Return what one seed gives, with the seconds of a core that each part took."""
-    clock, figures = Clock(), {'seed': seed}
+    clock = Clock()
+    figures = {'seed': seed}
     made = demonstrate(robot, worlds, scenes(DEMONSTRATION, seed, options.demonstrations))
     figures['demonstrator'] = clock.note('demonstrations', rate(made))
     policy, reward, figures['held_out'] = learn(made, robot, options, seed, grounding)
@@ -157,7 +162,8 @@ class Clock:
     """Notes how much of a core each part took, and says what it gave."""
 
     def __init__(self):
-        self.seconds, self._began = {}, time.process_time()
+        self.seconds = {}
+        self._began = time.process_time()
 
     def note(self, name: str, value: object) -> object:
         """Return ``value``."""
@@ -226,7 +232,8 @@ def players(
     policy: CompactModel, reward: CompactModel, robot: Embodiment, version: int
 ) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now; their frozen encoder is one."""
-    encoder, sight = text_encoder(), FeatureCache(policy)
+    encoder = text_encoder()
+    sight = FeatureCache(policy)
     return (
         Policy(LiveRuntime(policy, sight, version), encoder, robot),
         RewardModel(LiveRuntime(reward, sight), encoder, robot),
@@ -257,7 +264,8 @@ def practise(
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(policy, reward, text_encoder(), robot.steps_to_go, config)
-    log, waiting = [], scenes(PRACTICE, seed, options.practice)
+    log = []
+    waiting = scenes(PRACTICE, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):
         chosen = waiting[first : first + config.episodes_per_update]
         actor, reward_model = players(policy, reward, robot, 1 + len(log))

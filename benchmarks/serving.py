@@ -67,7 +67,8 @@ def main() -> None:
 
 def make_tls(folder: Path) -> tuple[str, str]:
     """Return the paths of a certificate for this host, and its key, made by openssl."""
-    certificate, key = folder / 'server.pem', folder / 'server.key'
+    certificate = folder / 'server.pem'
+    key = folder / 'server.key'
     subprocess.run(
         ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
          '-nodes', '-keyout', str(key), '-out', str(certificate), '-days', '1',
@@ -111,7 +112,8 @@ class Local:
         """Return actions per second, ``robots`` at once, and what a batch takes."""
         episodes = [self._policy.start(INSTRUCTION, seed) for seed in range(robots)]
         pictures = make_pictures(self._embodiment, robots)
-        times, end = [], time.perf_counter() + seconds
+        times = []
+        end = time.perf_counter() + seconds
         used = time.process_time()
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
@@ -176,7 +178,8 @@ class Tally:
     """What came of the questions of one measurement."""
 
     def __init__(self):
-        self.latencies, self.batches = [], []
+        self.latencies = []
+        self.batches = []
         self.late = self.other = 0
 
 
@@ -207,7 +210,8 @@ class Crew:
 
         :param period_s: between two observations of a robot; 0 asks flat out.
         """
-        tally, over = Tally(), time.perf_counter() + seconds
+        tally = Tally()
+        over = time.perf_counter() + seconds
         threads = [
             threading.Thread(target=self._robot, args=(i, tally, over, period_s, lifetime_s))
             for i in range(len(self._clients))

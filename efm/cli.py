@@ -93,7 +93,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def graph_command(arguments: argparse.Namespace, console: Console) -> int:
     """Run a node graph until its fleet is done."""
-    config, mode = from_arguments(GraphConfig, arguments), arguments.name
+    config = from_arguments(GraphConfig, arguments)
+    mode = arguments.name
     config = replace(config, embodiment=str(open_run(config.run, config.embodiment)))
     if mode != RECORD and not config.text_encoder:
         from efm_model.text import ensure_text_encoder
@@ -121,9 +122,11 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig, STAGE_ONE
 
-    run, kind = from_arguments(RunConfig, arguments), arguments.model
+    run = from_arguments(RunConfig, arguments)
+    kind = arguments.model
     config = from_arguments(SftConfig, arguments, STAGE_ONE[kind])
-    folder, embodiment = Path(run.run), open_run(run.run, run.embodiment)
+    folder = Path(run.run)
+    embodiment = open_run(run.run, run.embodiment)
     if kind == 'vlm':
         options = from_arguments(VlmConfig, arguments, VlmConfig())
         train_vlm(folder, embodiment, config, options, console)

@@ -15,7 +15,9 @@ from efm_bringup.progress import Results
 from efm_core.config import check, parameter
 from rich.console import Console
 
-EVALUATION_SEED, PRACTICE_SEED = 10_000_000, 5_000_000  # apart from those of the demonstrations
+# apart from those of the demonstrations
+EVALUATION_SEED = 10_000_000
+PRACTICE_SEED = 5_000_000
 STOP_WAIT_S = 8.0  # for a stage that was asked to stop
 DEMONSTRATION = 'demonstration'
 
@@ -77,7 +79,8 @@ def plan_stages(config: DemoConfig) -> dict[str, Stage]:
     evaluate = f'evaluate {world} --seed {EVALUATION_SEED + config.seed}'
     record = f'record {world} --seed {100_000 * config.seed}'
     practice = f'practice {world} --seed {PRACTICE_SEED + 100_000 * config.seed}'
-    before, after = 'evaluation_before', 'evaluation_after'
+    before = 'evaluation_before'
+    after = 'evaluation_after'
     plan = {
         'record': (
             f'{record} --max-steps {config.demonstration_steps}',
@@ -120,7 +123,8 @@ def run_demo(config: DemoConfig, console: Console) -> int:
             console.print(f'[dim]{number}/{len(plan)} {name}: done in {done[name]:.0f} s[/dim]')
             continue
         console.rule(f'{number}/{len(plan)} {name.replace("_", " ")}')
-        started, command = time.monotonic(), stage.command(run)
+        started = time.monotonic()
+        command = stage.command(run)
         code = run_stage([sys.executable, '-m', 'efm.cli', *command]) if command else 0
         if code:
             console.print(f'[red]{name} ended with code {code}[/red]; logs: {run / "logs"}')
@@ -137,7 +141,8 @@ def begin(run: Path, config: DemoConfig) -> dict[str, float]:
     :raises ValueError: when it was begun with other options.
     """
     run.mkdir(parents=True, exist_ok=True)
-    options, noted = run / 'demo.json', asdict(config)
+    options = run / 'demo.json'
+    noted = asdict(config)
     if not options.is_file():
         write_json(options, noted)
     former = json.loads(options.read_text())

@@ -121,7 +121,8 @@ def _fine_tune(
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
 
-    unfinished, folder = run / '.sft', run / 'episodes' / 'demonstration'
+    unfinished = run / '.sft'
+    folder = run / 'episodes' / 'demonstration'
     shutil.rmtree(unfinished, ignore_errors=True)
     with Display('reading bags', len(find_bags(folder)), 'bags', console) as display:
 

@@ -38,7 +38,10 @@ EXECUTABLES = {
     'demonstrator_node': 'efm_sim.demonstrator_node',
     'trainer_node': 'efm_trainer.node',
 }
-RECORD, PRACTICE, EVALUATE = MODES = 'record', 'practice', 'evaluate'
+RECORD = 'record'
+PRACTICE = 'practice'
+EVALUATE = 'evaluate'
+MODES = (RECORD, PRACTICE, EVALUATE)
 KINDS = {RECORD: 'demonstration', PRACTICE: 'practice', EVALUATE: 'evaluation'}
 SHARED = ('server', 'trainer', 'fleet')  # by all robots
 RESPAWN_DELAY_S = 2.0
@@ -149,9 +152,11 @@ def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0')
     shared = name in SHARED
     top = config.namespace.strip('/')
     namespace = top if shared else f'{top}/{robot}'.strip('/')
-    executable, parameters = f'{name}_node', PARAMETERS[name](mode, config)
+    executable = f'{name}_node'
+    parameters = PARAMETERS[name](mode, config)
     if name == 'policy' and config.server:
-        executable, parameters = 'remote_policy_node', _remote(mode, config, robot)
+        executable = 'remote_policy_node'
+        parameters = _remote(mode, config, robot)
     parameters = {**_life(name, config), **parameters}
     node = NodeSpec(
         executable,

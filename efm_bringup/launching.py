@@ -102,7 +102,8 @@ def to_config(config_type: type, words: dict[str, str]) -> Any:
 
 
 def _to_value(field: dataclasses.Field, word: str) -> Any:
-    kind, choices = type(field.default), field.metadata.get('choices', ())
+    kind = type(field.default)
+    choices = field.metadata.get('choices', ())
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}
         if word.lower() not in truths:

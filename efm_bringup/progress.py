@@ -33,7 +33,10 @@ class Display:
     """
 
     def __init__(self, title: str, total: int, unit: str, console: Console):
-        self._title, self._total, self._unit, self._console = title, total, unit, console
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._console = console
         self._progress = Progress(
             TextColumn('{task.description}'),
             BarColumn(),
@@ -48,8 +51,10 @@ class Display:
         self._task = self._progress.add_task(title, total=total, note='')
         self._began: float | None = None  # when the first update came, which said ``_first``
         self._first = 0
-        self._said, self._line = time.monotonic(), ''
-        self._completed, self._note = 0, 'starting'
+        self._said = time.monotonic()
+        self._line = ''
+        self._completed = 0
+        self._note = 'starting'
 
     def __enter__(self) -> Display:
         """Begin to show."""
@@ -65,8 +70,10 @@ class Display:
     def update(self, completed: int, note: str) -> None:
         """Show that ``completed`` of the total are done."""
         if completed and self._began is None:
-            self._began, self._first = time.monotonic(), completed
-        self._completed, self._note = completed, note
+            self._began = time.monotonic()
+            self._first = completed
+        self._completed = completed
+        self._note = note
         self._progress.update(self._task, completed=completed, note=note)
         if not self._console.is_terminal and time.monotonic() - self._said > PLAIN_PERIOD_S:
             self._say(self._left())
@@ -96,7 +103,8 @@ class Results:
     """
 
     def __init__(self, path: Path, only_successes: bool, is_new: bool = True):
-        self._path, self._only_successes = path, only_successes
+        self._path = path
+        self._only_successes = only_successes
         self._offset = path.stat().st_size if is_new and path.is_file() else 0
         self.episodes = self.successes = self.faults = self.counted = 0
         self.version = 0
@@ -138,7 +146,8 @@ def watching(
     title: str, path: Path, total: int, only_successes: bool, console: Console
 ) -> Iterator[Results]:
     """Show progress towards ``total`` episodes while the body runs."""
-    results, over = Results(path, only_successes), threading.Event()
+    results = Results(path, only_successes)
+    over = threading.Event()
     with Display(title, total, 'episodes', console) as display:
 
         def watch() -> None:

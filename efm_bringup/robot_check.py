@@ -13,7 +13,8 @@ from efm_core.messages import CHANNEL_ORDER
 from efm_core.poses import TransformTree
 import numpy as np
 
-FAULT, WARNING = 'fault', 'warning'
+FAULT = 'fault'
+WARNING = 'warning'
 OURS = ('guard', 'guard_node')
 
 
@@ -106,7 +107,8 @@ def _camera(robot: Robot, camera: Camera, e: Embodiment, skew_s: float) -> Itera
 
 
 def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
-    name, command = topics.JOINT_STATES.name, e.command
+    name = topics.JOINT_STATES.name
+    command = e.command
     seen = robot.seen[name]
     yield from _stream(name, topics.JOINT_STATES.type, seen, e.control_rate_hz, skew_s)
     if seen.newest is None:
@@ -158,7 +160,8 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
             f'expected {limit_s} s at most, got {got}',
             'see that joint_states reach robot_state_publisher, and that clocks agree',
         )
-    low, high = command.limits.workspace_min, command.limits.workspace_max
+    low = command.limits.workspace_min
+    high = command.limits.workspace_max
     if low and not (np.all(pose[:3] >= low) and np.all(pose[:3] <= high)):
         yield Finding(
             FAULT,

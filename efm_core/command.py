@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 
 from efm_core.config import expect
 
-TWIST, POSE = 'geometry_msgs/msg/TwistStamped', 'geometry_msgs/msg/PoseStamped'
-TRAJECTORY, ARRAY = 'trajectory_msgs/msg/JointTrajectory', 'std_msgs/msg/Float64MultiArray'
+TWIST = 'geometry_msgs/msg/TwistStamped'
+POSE = 'geometry_msgs/msg/PoseStamped'
+TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
+ARRAY = 'std_msgs/msg/Float64MultiArray'
 GRIPPERS = ('control_msgs/action/GripperCommand', 'control_msgs/action/ParallelGripperCommand')
-LINEAR, ANGULAR, GRIPPER = ('x', 'y', 'z'), ('roll', 'pitch', 'yaw'), 'gripper'
-DISPLACEMENT, SERVO = 'displacement', 'moveit_servo'
+LINEAR = ('x', 'y', 'z')
+ANGULAR = ('roll', 'pitch', 'yaw')
+GRIPPER = 'gripper'
+DISPLACEMENT = 'displacement'
+SERVO = 'moveit_servo'
 FIRST_FIELDS = ('type', 'frame')  # of the first contract; later ones count in its hash when set
 
 
@@ -270,7 +275,8 @@ class Command:
             expect(len(values) == len(self.joints), f'limits.{name}', wanted, values)
 
     def _check_tool(self) -> None:
-        limits, turns = self.limits, set(self.axes) & set(ANGULAR)
+        limits = self.limits
+        turns = set(self.axes) & set(ANGULAR)
         if set(self.axes) & set(LINEAR):
             expect(
                 limits.max_linear_velocity > 0, 'limits.max_linear_velocity', 'more than zero', 0

@@ -45,7 +45,8 @@ def check(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        low, high = field.metadata.get('low'), field.metadata.get('high')
+        low = field.metadata.get('low')
+        high = field.metadata.get('high')
         if low is not None and not low <= value <= high:
             raise ValueError(
                 f'{field.name}: expected {low} to {high} {field.metadata["unit"]}, got {value}'

@@ -242,7 +242,8 @@ class Embodiment:
         if self.command.mode == 'delta':
             self.action.check_zero_is_a_level()
         if self.action.chunk > 1:
-            lasts, period_s = self.action_lifetime_s, 1 / self.control_rate_hz
+            lasts = self.action_lifetime_s
+            period_s = 1 / self.control_rate_hz
             wanted = (
                 f'a control period of {period_s} s at least, or a chunk stops between its rows'
             )
@@ -297,7 +298,8 @@ def _differences(mine: dict, other: dict, where: str = '') -> Iterator[str]:
     if where == 'action.':
         other = {'chunk': 1, **other}
     for name in sorted(mine.keys() & other.keys()):
-        here, there = mine[name], other[name]
+        here = mine[name]
+        there = other[name]
         if isinstance(here, dict) and isinstance(there, dict):
             yield from _differences(here, there, f'{where}{name}.')
         elif here != there:
@@ -323,7 +325,8 @@ def load_simulation(path: str | Path, cls: type) -> Any:
 
     :raises ValueError: when there is no such section; else as ``load_embodiment``.
     """
-    data, name = _read(path), Path(path).name
+    data = _read(path)
+    name = Path(path).name
     found = isinstance(data, dict) and SIMULATION in data
     expect(found, name, f'a section `{SIMULATION}`', 'none')
     return _build(cls, data[SIMULATION], f'{name}: {SIMULATION}')

@@ -72,7 +72,8 @@ def to_values(message: Any) -> np.ndarray:
 
     :raises ValueError: when the rows are not of one length.
     """
-    values, rows = np.asarray(message.values, np.float32), to_chunk_steps(message)
+    values = np.asarray(message.values, np.float32)
+    rows = to_chunk_steps(message)
     if rows == 1:
         return values
     if len(values) % rows:
@@ -123,7 +124,8 @@ def to_twist(message: Any, scale: tuple[float, ...] = ()) -> np.ndarray:
 
     :param scale: what 1 stands for, linear and angular, where the driver takes unitless commands.
     """
-    linear, angular = message.twist.linear, message.twist.angular
+    linear = message.twist.linear
+    angular = message.twist.angular
     numbers = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
     return numbers * np.repeat(scale or (1.0, 1.0), 3)
 

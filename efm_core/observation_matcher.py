@@ -19,7 +19,8 @@ class ObservationMatcher:
     """
 
     def __init__(self, decision_ns: int = 0, period_ns: int = 0):
-        self._span, self._early = decision_ns, period_ns // 2
+        self._span = decision_ns
+        self._early = period_ns // 2
         self.event: Any = None
         self.step = 0
         self._first_stamp = self._last_stamp = 0
@@ -31,7 +32,10 @@ class ObservationMatcher:
 
         :return: stamp [ns] and picture of an observation that was waiting for this, or None.
         """
-        self.event, self.step, self._first_stamp, self._last_stamp = event, 0, stamp, stamp - 1
+        self.event = event
+        self.step = 0
+        self._first_stamp = stamp
+        self._last_stamp = stamp - 1
         return self.take()
 
     def end(self) -> None:

@@ -82,18 +82,22 @@ class TransformTree:
 
         :raises LookupError: when nothing connects the two.
         """
-        here, there = self._way_up(frame), self._way_up(seen_from)
+        here = self._way_up(frame)
+        there = self._way_up(seen_from)
         common = next((name for name in here if name in there), None)
         if common is None:
             known = ', '.join(sorted(self.frames)) or 'none'
             raise LookupError(f'tf: expected {frame} under {seen_from}, got frames {known}')
-        (a, stamp_a), (b, stamp_b) = here[common], there[common]
+        a, stamp_a = here[common]
+        b, stamp_b = there[common]
         stamps = [stamp for stamp in (stamp_a, stamp_b) if stamp is not None]
         return compose(inverse(b), a), min(stamps, default=None)
 
     def _way_up(self, frame: str) -> dict[str, tuple[np.ndarray, int | None]]:
         """Return each frame above with the pose of ``frame`` in it, and the oldest stamp."""
-        frame, pose, stamps = frame.lstrip('/'), IDENTITY, []
+        frame = frame.lstrip('/')
+        pose = IDENTITY
+        stamps = []
         found = {frame: (pose, None)}
         while frame in self.parents:
             frame, step, stamp = self.parents[frame]

@@ -20,7 +20,8 @@ class Diagnostics:
     """
 
     def __init__(self, node: Node, period_s: float = 1.0):
-        self._node, self._period_s = node, period_s
+        self._node = node
+        self._period_s = period_s
         self._publisher = ros_topics.publisher(node, topics.DIAGNOSTICS)
         self.latencies: deque[float] = deque(maxlen=1000)
         self.counts: Counter[str] = Counter()

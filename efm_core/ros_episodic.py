@@ -37,7 +37,8 @@ class EpisodicNode(ManagedNode):
         decision_ns = 0 if every else embodiment.decision_ns
         self.matcher = ObservationMatcher(decision_ns, embodiment.period_ns)
         self.diagnostics = Diagnostics(self)
-        self._said_stamp, self._said = 0, []
+        self._said_stamp = 0
+        self._said = []
         camera = embodiment.cameras[0]
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
@@ -100,7 +101,8 @@ class EpisodicNode(ManagedNode):
         """
         stamp = to_stamp(message)
         if stamp != self._said_stamp:
-            self._said_stamp, self._said = stamp, []
+            self._said_stamp = stamp
+            self._said = []
         self._said.append((publisher, message))
         publisher.publish(message)
 

@@ -125,7 +125,8 @@ class OrphanAlarm:
 
     def __init__(self, period_s: float = 1.0):
         self._launcher = int(os.environ.get('EFM_LAUNCHER', 0))
-        self._period_s, self._next = period_s, 0.0
+        self._period_s = period_s
+        self._next = 0.0
 
     def __call__(self) -> bool:
         """Return whether the launcher is gone; looks once a period."""

@@ -99,7 +99,8 @@ def from_displacement(values: np.ndarray, rate_hz: float, stamp: int, frame: str
     """Return a displacement per control step, ``(2,)`` [m], as the velocity that makes it."""
     message = stamped(TwistStamped(), stamp, frame)
     velocity = np.asarray(values, np.float64) * rate_hz
-    message.twist.linear.x, message.twist.linear.y = float(velocity[0]), float(velocity[1])
+    message.twist.linear.x = float(velocity[0])
+    message.twist.linear.y = float(velocity[1])
     return message
 
 

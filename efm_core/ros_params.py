@@ -21,7 +21,8 @@ def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
         read_only=True,
         description=field.metadata.get('description', '') + (f' [{unit}]' if unit else ''),
     )
-    low, high = field.metadata.get('low'), field.metadata.get('high')
+    low = field.metadata.get('low')
+    high = field.metadata.get('high')
     if low is not None and isinstance(field.default, float):
         result.floating_point_range = [
             FloatingPointRange(from_value=float(low), to_value=float(high))

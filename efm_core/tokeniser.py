@@ -77,7 +77,8 @@ class ActionTokeniser:
         tokens = tokens.reshape(*tokens.shape[:-1], *self._shape[:-1], -1)
         if not self._has_sign:
             return (self._low + (self._high - self._low) * (tokens / self._top)).astype(np.float32)
-        sign, magnitude = tokens[..., 0::2], tokens[..., 1::2]
+        sign = tokens[..., 0::2]
+        magnitude = tokens[..., 1::2]
         return (np.where(sign == 1, self._high, self._low) * (magnitude / self._top)).astype(
             np.float32
         )

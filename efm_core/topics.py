@@ -128,17 +128,17 @@ TABLE = (
 DURABLE_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
 
 # Of the robot, in no namespace: tf2_msgs/msg/TFMessage.
-TF, TF_STATIC = '/tf', '/tf_static'
+TF = '/tf'
+TF_STATIC = '/tf_static'
 
 RUN_EPISODE = 'run_episode'  # action, efm_interfaces/action/RunEpisode
 RESET_WORLD = 'reset_world'  # service, efm_interfaces/srv/ResetWorld
 LABEL_EPISODE = 'label_episode'  # service, efm_interfaces/srv/LabelEpisode
-PAUSE, RESUME, TAKE_OVER, HAND_BACK = (
-    'pause',
-    'resume',
-    'take_over',
-    'hand_back',
-)  # services, std_srvs/srv/Trigger
+# services, std_srvs/srv/Trigger
+PAUSE = 'pause'
+RESUME = 'resume'
+TAKE_OVER = 'take_over'
+HAND_BACK = 'hand_back'
 
 
 def is_durable(topic: Topic, lockstep: bool) -> bool:

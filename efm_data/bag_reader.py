@@ -84,7 +84,8 @@ def _storage(bag: Path) -> Path:
         raise FileNotFoundError(f'bag: expected a folder or a file, got {bag}')
     if bag.is_file():
         return bag
-    files, about = sorted(bag.glob('*.mcap')), bag / 'metadata.yaml'
+    files = sorted(bag.glob('*.mcap'))
+    about = bag / 'metadata.yaml'
     if not about.is_file() and len(files) != 1:
         raise TornBag(
             f'{bag}: expected metadata.yaml, got none: the recording was not finished '

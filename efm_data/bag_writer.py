@@ -106,9 +106,12 @@ class Recording:
         always: tuple[Topic, ...] = (),
         following: tuple[Topic, ...] = (),
     ):
-        self._spool, self._folder, self._namespace = spool, folder, namespace.rstrip('/')
+        self._spool = spool
+        self._folder = folder
+        self._namespace = namespace.rstrip('/')
         self._closing = {topic.name for topic in closing}
-        self._answering, self._always = {topic.name for topic in answering}, always
+        self._answering = {topic.name for topic in answering}
+        self._always = always
         self._following = {topic.name for topic in following}
         self._definitions = Definitions()
         self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
@@ -153,7 +156,8 @@ class Recording:
         if self._bag is None:
             self._early.append((topic, data, received))
             return
-        stamped, bag = is_stamped(topic), self._bag
+        stamped = is_stamped(topic)
+        bag = self._bag
         stamp = stamp_of(data) if stamped else received
         if stamped and stamp and stamp < bag.first_stamp:
             return

@@ -29,7 +29,9 @@ __all__ = [
     'read_episodes',
 ]
 
-START, END = 1, 2  # EpisodeEvent.event
+# EpisodeEvent.event
+START = 1
+END = 2
 
 
 def read_episode(bag: str | Path, embodiment: Embodiment) -> Episode:
@@ -69,7 +71,8 @@ def read_episodes(
     :raises FileNotFoundError: when there is no such folder.
     :raises ValueError: at the first bag that cannot be used.
     """
-    bags, episodes = find_bags(folder), []
+    bags = find_bags(folder)
+    episodes = []
     for done, bag in enumerate(bags, 1):
         episodes += read_all(bag, embodiment)
         progress(done, len(bags))
@@ -154,7 +157,8 @@ def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[l
 
     :raises TornBag: when an observation, an action or a command is missing.
     """
-    path, actions = recording.path, recording.at[topics.ACTION.name]
+    path = recording.path
+    actions = recording.at[topics.ACTION.name]
     stamps = sorted(stamp for stamp in recording.pictures if first <= stamp <= last)
     if not stamps or stamps[0] != first or stamps[-1] != last:
         raise TornBag(
@@ -178,13 +182,15 @@ def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[l
 
 def due_stamps(stamp: int, action: Any) -> range | tuple[int]:
     """Return when each row of an action for the observation ``stamp`` is due [ns]."""
-    rows, period = to_chunk_steps(action), to_period(action)
+    rows = to_chunk_steps(action)
+    period = to_period(action)
     return range(stamp, stamp + rows * period, period) if period else (stamp,)
 
 
 def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
     """Return the stamps without those of pictures that came while a chunk was executed."""
-    kept, busy_until = [], 0
+    kept = []
+    busy_until = 0
     for stamp in stamps:
         if stamp in actions or stamp >= busy_until or stamp == stamps[-1]:
             kept.append(stamp)

@@ -48,7 +48,8 @@ class Inbox:
 
     def __init__(self, folder: str | Path, quarantine: str | Path, embodiment: Embodiment):
         """Make both folders if they are not there."""
-        self._folder, self._quarantine = Path(folder), Path(quarantine)
+        self._folder = Path(folder)
+        self._quarantine = Path(quarantine)
         self._embodiment = embodiment
         for directory in (self._folder, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,8 @@ class RecorderNode(ManagedNode):
             always,
             following,
         )
-        self._diagnostics, self._seen = Diagnostics(self), {}
+        self._diagnostics = Diagnostics(self)
+        self._seen = {}
         skipped = NOT_RECORDED if config.record_camera_images else (*NOT_RECORDED, topics.IMAGE)
         for topic in topics.TABLE:
             if topic not in skipped:
@@ -101,7 +102,8 @@ class RecorderNode(ManagedNode):
                 event.episode_id,
             )
         elif event.episode_id == self._recording.episode_id:
-            self._ended_at, self._end_stamp = time.monotonic(), to_stamp(event)
+            self._ended_at = time.monotonic()
+            self._end_stamp = to_stamp(event)
             self._recording.end(self._end_stamp, self._seen)
         self._on_message(topic, data)
 

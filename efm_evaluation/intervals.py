@@ -40,7 +40,8 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     values = values[np.isfinite(values)]
     if len(values) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    mean, error = float(values.mean()), stats.sem(values) if len(values) > 1 else math.nan
+    mean = float(values.mean())
+    error = stats.sem(values) if len(values) > 1 else math.nan
     if error == 0:
         return Estimate(mean, mean, mean, len(values))
     low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)

@@ -83,7 +83,8 @@ class Detection:
 
 def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
     """Return the counts of a detector's words against the truth, ``(N,)`` each."""
-    said, true = np.asarray(said, bool), np.asarray(true, bool)
+    said = np.asarray(said, bool)
+    true = np.asarray(true, bool)
     pairs = ((said, true), (said, ~true), (~said, true), (~said, ~true))
     return Detection(*(int((left & right).sum()) for left, right in pairs))
 

@@ -101,7 +101,8 @@ def duration(seconds: float) -> str:
 
 
 def _title(summary: dict) -> str:
-    before, after = summary['success_before']['rate'], summary['success_after']['rate']
+    before = summary['success_before']['rate']
+    after = summary['success_after']['rate']
     if before is None or after is None:
         return 'A robot that practises by itself'
     return f'From {percent(before)} to {percent(after)} by practising alone'
@@ -109,7 +110,8 @@ def _title(summary: dict) -> str:
 
 def _cards(summary: dict) -> list[str]:
     """Return the headline figures."""
-    before, after = summary['success_before'], summary['success_after']
+    before = summary['success_before']
+    after = summary['success_after']
     detector = summary['detector']
     seconds = sum(summary['wall_clock_s'].values())
     steps = [r['mean_steps'] for r in (before, after) if r['mean_steps'] is not None]

@@ -12,8 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-INK, FAINT = '#1f2937', '#d1d5db'
-BEFORE, AFTER, DETECTED, BAD = '#94a3b8', '#0f766e', '#d97706', '#b91c1c'
+INK = '#1f2937'
+FAINT = '#d1d5db'
+BEFORE = '#94a3b8'
+AFTER = '#0f766e'
+DETECTED = '#d97706'
+BAD = '#b91c1c'
 WINDOW = 30  # episodes in a moving average
 FEWEST = 8  # a mean of fewer is not drawn
 FRAMES = 9  # of a film strip
@@ -84,7 +88,8 @@ def plot_success(summary: dict) -> Figure | None:
     figure = Figure(figsize=(4.6, 3.6))
     axes = figure.subplots()
     for x, (_, rate, colour) in enumerate(rates):
-        value, (low, high) = 100 * rate['rate'], (100 * end for end in rate['wilson_95'])
+        value = 100 * rate['rate']
+        low, high = (100 * end for end in rate['wilson_95'])
         error = [[value - low], [high - value]]
         axes.bar(x, value, 0.56, color=colour)
         axes.errorbar(x, value, error, color=INK, capsize=5, linewidth=1.4)

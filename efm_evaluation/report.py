@@ -189,7 +189,8 @@ def _rate(rate: Proportion, episodes: list[Episode], rules: EpisodeRules) -> dic
 
 def _count_demonstrations(run: Path) -> int:
     """Return how many demonstrations succeeded, which are those that teach; else how many are."""
-    results, folder = run / 'results' / 'demonstration.jsonl', run / 'episodes' / 'demonstration'
+    results = run / 'results' / 'demonstration.jsonl'
+    folder = run / 'episodes' / 'demonstration'
     if results.is_file():
         lines = map(json.loads, results.read_text().splitlines())
         return sum(line['outcome'] == Outcome.SUCCESS.value for line in lines)

@@ -18,7 +18,8 @@ def cache() -> Path:
 @functools.cache
 def fingerprint(*folders: str) -> str:
     """Return a hash of the sources and weights in folders of the suite: what a cache goes by."""
-    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    found = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob('*')):
             if path.suffix in ('.py', '.safetensors') and 'node' not in path.stem:

@@ -64,7 +64,8 @@ def run_and_publish(name: str, arguments: argparse.Namespace, console: Console) 
 
     root = Path(arguments.results)
     root = root / 'smoke' if arguments.smoke else root
-    seeds, jobs = max(arguments.seeds, 0), max(arguments.jobs, 1)
+    seeds = max(arguments.seeds, 0)
+    jobs = max(arguments.jobs, 1)
     results = run(name, root / name, seeds, arguments.smoke, jobs, console)
     folder = Path(arguments.publish) if arguments.publish else root
     page = publish(name, results, as_typed(name, arguments), folder)

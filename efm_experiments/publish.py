@@ -32,7 +32,8 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
 
     :param command: what anybody types to get the same.
     """
-    experiment, target = load(name), folder / 'results' / name
+    experiment = load(name)
+    target = folder / 'results' / name
     write_whole(target / 'results.json', to_json(experiment, results, command))
     tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # the same bytes every time
     write_whole(target / 'results.csv.gz', tidy)

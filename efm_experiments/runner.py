@@ -35,7 +35,8 @@ def run(
     :param seeds: 0 for the experiment's own number.
     :raises RuntimeError: when a cell failed; those that did not fail are kept.
     """
-    experiment, store = load(name), Store(directory)
+    experiment = load(name)
+    store = Store(directory)
     planned = plan(experiment, seeds, smoke, jobs)
     missing = [job for job in planned if not find(experiment, store, job)]
     failures = []
@@ -110,7 +111,8 @@ def one_thread() -> Iterator[None]:
     import torch
     import torch._dynamo  # before a GL context: two LLVMs in the other order crash
 
-    before, threads = os.environ.get('OMP_NUM_THREADS'), torch.get_num_threads()
+    before = os.environ.get('OMP_NUM_THREADS')
+    threads = torch.get_num_threads()
     os.environ['OMP_NUM_THREADS'] = '1'
     torch.set_num_threads(1)
     try:
@@ -147,7 +149,8 @@ def run_job(job: Job) -> Record:
     name, cell, seed, smoke = job
     experiment = load(name)
     config = experiment.variants(smoke)[cell]
-    began, cpu_began = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    cpu_began = time.process_time()
     values = experiment.run_cell(config, seed)
     return Record(
         cell=cell,

@@ -60,7 +60,8 @@ class ChunkExecutor:
     def drop(self) -> None:
         """Forget all rows, and what came before."""
         self._chunk: ActionRequest | None = None
-        self._newest, self._next = 0, 0
+        self._newest = 0
+        self._next = 0
 
     def objection(self, request: ActionRequest, now: int) -> str:
         """Return why this action or chunk must not follow the one under execution, or ''."""
@@ -78,7 +79,9 @@ class ChunkExecutor:
         if not request.is_chunk:
             self.drop()
         else:
-            self._chunk, self._newest, self._next = request, request.stamp, 0
+            self._chunk = request
+            self._newest = request.stamp
+            self._next = 0
 
     def cut(self) -> None:
         """Drop the rest of the chunk; an older one may not come back."""

@@ -24,7 +24,8 @@ class Commander:
     """
 
     def __init__(self, embodiment: Embodiment):
-        self._robot, self._command = embodiment, embodiment.command
+        self._robot = embodiment
+        self._command = embodiment.command
         self._timeout_ns = int(self._command.state_timeout_s * 1e9)
         self.target: np.ndarray | None = None
 

@@ -33,7 +33,8 @@ class Guard:
     """
 
     def __init__(self, embodiment: Embodiment, lockstep: bool):
-        self._embodiment, self._lockstep = embodiment, lockstep
+        self._embodiment = embodiment
+        self._lockstep = lockstep
         spec = embodiment.action.spec
         self._spec = {1: spec, 2: replace(spec, shape=(embodiment.action.chunk, *spec.shape))}
         self._rows = ChunkExecutor(repeats=lockstep)
@@ -94,7 +95,9 @@ class Guard:
 
     def revoke(self) -> None:
         """Take back leave to move and forget what was waiting."""
-        self._lease, self._waiting, self._moving_until = Lease(), None, 0
+        self._lease = Lease()
+        self._waiting = None
+        self._moving_until = 0
         self._rows.drop()
 
     def must_stop(self, now: int) -> bool:
@@ -152,7 +155,8 @@ class Guard:
 
     def _match(self) -> ActionRequest | None:
         """Return the waiting action if leave was given for the very observation it answers."""
-        waiting, lease = self._waiting, self._lease
+        waiting = self._waiting
+        lease = self._lease
         if (
             waiting is None
             or not lease.episode_id
@@ -163,7 +167,8 @@ class Guard:
             )
         ):
             return None
-        self._waiting, self._lease = None, Lease()
+        self._waiting = None
+        self._lease = Lease()
         self._rows.join(waiting)
         return self._rows.due(waiting.stamp) if waiting.is_chunk else waiting
 

@@ -100,7 +100,8 @@ class GuardNode(ManagedNode):
         if robot.action.chunk > 1:
             rate = max(rate, ROW_CHECKS * robot.control_rate_hz)
             if self.config.lockstep:
-                topic, listen = topics.JOINT_STATES, self._on_world_time
+                topic = topics.JOINT_STATES
+                listen = self._on_world_time
                 ros_topics.subscription(self, topic, listen, lockstep=True)
         self.create_timer(1 / rate, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -138,7 +139,8 @@ class GuardNode(ManagedNode):
 
     def _heed(self, ask: Callable[[], ActionRequest | None]) -> ActionRequest | None:
         """Return what the guard lets pass, and report what it refuses or had to skip."""
-        refusals, skipped = sum(self._guard.refused.values()), self._guard.skipped
+        refusals = sum(self._guard.refused.values())
+        skipped = self._guard.skipped
         passed = ask()
         if sum(self._guard.refused.values()) > refusals:
             self._diagnostics.count_dropped(f'action refused: {self._guard.last_refusal}')

@@ -32,7 +32,8 @@ def from_twist(numbers: np.ndarray, stamp: int, robot: Embodiment) -> TwistStamp
 def from_pose(numbers: np.ndarray, stamp: int, robot: Embodiment) -> PoseStamped:
     """Return a pose of the tool, ``(7,)``."""
     message = stamped(PoseStamped(), stamp, robot.command.frame)
-    place, turn = message.pose.position, message.pose.orientation
+    place = message.pose.position
+    turn = message.pose.orientation
     place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = numbers.tolist()
     return message
 
@@ -63,7 +64,8 @@ class Driver:
     """The way to a robot's driver: its topic, and its gripper's action."""
 
     def __init__(self, node: Node, robot: Embodiment, lockstep: bool = False):
-        self._node, self._robot = node, robot
+        self._node = node
+        self._robot = robot
         topic = topics.command_topic(robot.command)
         self._publisher = ros_topics.publisher(node, topic, lockstep)
         self._gripper = GripperPort(node, robot.command) if robot.command.gripper.action else None
@@ -142,9 +144,11 @@ class GripperPort:
             handle.cancel_goal_async()
 
     def _to_goal(self, position: float) -> Any:
-        effort, goal = self._config.max_effort, self._type.Goal()
+        effort = self._config.max_effort
+        goal = self._type.Goal()
         if self._config.type == GRIPPERS[0]:
-            goal.command.position, goal.command.max_effort = position, effort
+            goal.command.position = position
+            goal.command.max_effort = effort
         else:
             goal.command = JointState(
                 name=[self._config.joint],

@@ -54,7 +54,8 @@ class StateListener:
         self._positions = positions, to_stamp(message)
 
     def _on_pose(self, message: Any) -> None:
-        frame, wanted = message.header.frame_id.lstrip('/'), self._command.frame.lstrip('/')
+        frame = message.header.frame_id.lstrip('/')
+        wanted = self._command.frame.lstrip('/')
         try:
             expect(frame == wanted, self._command.pose_topic, f'frame {wanted}', repr(frame))
             self._pose = to_pose(message.pose), to_stamp(message)
@@ -72,7 +73,8 @@ class StateListener:
 
 def listen_to_tf(node: Node) -> TransformTree:
     """Return a tree that ``/tf`` and ``/tf_static`` fill."""
-    tree, message_type = TransformTree(), ros_topics.message_type('tf2_msgs/msg/TFMessage')
+    tree = TransformTree()
+    message_type = ros_topics.message_type('tf2_msgs/msg/TFMessage')
 
     def take(message: Any, static: bool) -> None:
         for item in message.transforms:

@@ -63,7 +63,8 @@ def setpoint(
     :param target: the numbers before, which displacements of positions and poses begin at; None
         begins at what was measured.
     """
-    command, values = robot.command, np.asarray(values, np.float64)
+    command = robot.command
+    values = np.asarray(values, np.float64)
     rate = robot.control_rate_hz if command.mode == 'delta' else 1.0
     if command.is_planar_displacement:
         return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
@@ -135,7 +136,8 @@ def gripper_position(values: np.ndarray, command: Command) -> float | None:
     """
     if not any(map(command.is_gripper, command.axes)):
         return None
-    gripper, value = command.gripper, float(values[command.axes.index(GRIPPER)])
+    gripper = command.gripper
+    value = float(values[command.axes.index(GRIPPER)])
     inside = gripper.low - SLACK <= value <= gripper.high + SLACK
     expect(inside, 'gripper', f'{gripper.low} to {gripper.high}', value)
     return min(max(value, gripper.low), gripper.high)
@@ -147,7 +149,8 @@ def _indices(command: Command) -> list[int]:
 
 
 def _moved_pose(start: np.ndarray, driven: list[int], arm: np.ndarray, mode: str) -> np.ndarray:
-    change, pose = np.zeros(6), start.copy()
+    change = np.zeros(6)
+    pose = start.copy()
     change[driven] = arm
     if mode == 'absolute':
         pose[driven] = arm
@@ -162,12 +165,16 @@ def _ends(
     numbers: np.ndarray, here: np.ndarray | None, robot: Embodiment
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of what keeps joints in range and the tool in its box."""
-    command, limits = robot.command, robot.command.limits
-    low, high = np.full(len(numbers), -np.inf), np.full(len(numbers), np.inf)
+    command = robot.command
+    limits = robot.command.limits
+    low = np.full(len(numbers), -np.inf)
+    high = np.full(len(numbers), np.inf)
     if command.drives_joints:
-        low[:], high[:] = limits.position_min, limits.position_max
+        low[:] = limits.position_min
+        high[:] = limits.position_max
     elif limits.workspace_min:
-        low[:3], high[:3] = limits.workspace_min, limits.workspace_max
+        low[:3] = limits.workspace_min
+        high[:3] = limits.workspace_max
     if command.interface_type in ('twist', 'velocities') and here is not None:
         place = here[:3] if command.interface_type == 'twist' else here
         count = len(place)

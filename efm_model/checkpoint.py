@@ -17,7 +17,8 @@ from efm_model.protocol import Model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-WEIGHTS, CARD = 'weights.safetensors', 'config.json'
+WEIGHTS = 'weights.safetensors'
+CARD = 'config.json'
 
 
 def save_checkpoint(

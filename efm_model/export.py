@@ -7,6 +7,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 import warnings
 
 from efm_core.embodiment import Embodiment
@@ -25,7 +26,8 @@ FRAMES = ['observations', 'text', 'text_mask']
 class PolicyGraph(nn.Module):
     """What ``policy.onnx`` computes: tokens, their log-probability and the logits."""
 
-    inputs, outputs = [*FRAMES, 'gumbel'], ['tokens', 'log_probability', 'logits']
+    inputs: ClassVar[list[str]] = [*FRAMES, 'gumbel']
+    outputs: ClassVar[list[str]] = ['tokens', 'log_probability', 'logits']
 
     def __init__(self, model: CompactModel):
         super().__init__()
@@ -39,7 +41,8 @@ class PolicyGraph(nn.Module):
 class RewardGraph(nn.Module):
     """What ``reward.onnx`` computes: the distribution over steps-to-go."""
 
-    inputs, outputs = FRAMES, ['probabilities']
+    inputs = FRAMES
+    outputs: ClassVar[list[str]] = ['probabilities']
 
     def __init__(self, model: CompactModel):
         super().__init__()

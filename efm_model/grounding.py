@@ -30,7 +30,8 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, size: tuple[int, int]):
         super().__init__()
-        self.rows, self.columns = size[0] // STRIDE, size[1] // STRIDE
+        self.rows = size[0] // STRIDE
+        self.columns = size[1] // STRIDE
         self.first = nn.Conv2d(3, 16, 5, stride=2, padding=2)
         self.second = nn.Conv2d(16, 32, 3, stride=2, padding=1)
         self.third = nn.Conv2d(32, 32, 3, padding=1)

@@ -81,7 +81,8 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
             images, points, sentences, sentence = (file[name] for name in NEED)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f'pictures: expected a whole .npz file, got {path}: {error}') from error
-    count, camera = len(images), embodiment.cameras[0]
+    count = len(images)
+    camera = embodiment.cameras[0]
     expect(count >= LEAST, f'{path}: images', f'{LEAST} pictures at least', count)
     fits = points.shape == (count, QUERIES, 2) and np.isfinite(points).all()
     expect(fits, f'{path}: points', f'({count}, 3, 2) finite numbers [px]', points.shape)
@@ -111,7 +112,8 @@ class Lessons:
 
     def __init__(self, labelled: Labelled, encoder: TextEncoder):
         states, mask = pad([encoder.encode(sentence) for sentence in labelled.sentences])
-        self._text, self._mask = torch.from_numpy(states), torch.from_numpy(mask)
+        self._text = torch.from_numpy(states)
+        self._mask = torch.from_numpy(mask)
         self.images, self.points = map(torch.from_numpy, (labelled.images, labelled.points))
         self._sentence = torch.from_numpy(labelled.sentence)
 
@@ -128,7 +130,8 @@ class Lessons:
     def loss(self, grounding: GroundingEncoder, rows: torch.Tensor) -> torch.Tensor:
         """Return how badly the three are found, and where source and target are."""
         heat, occupancy = self.heat(grounding, rows)
-        points, image = self.points[rows], grounding.image
+        points = self.points[rows]
+        image = grounding.image
         things = cell_weights(points[:, SOURCE:], image.rows, image.columns).sum(dim=1)
         where = functional.binary_cross_entropy_with_logits(occupancy, things.clamp(max=1))
         return localisation_loss(grounding, heat, points) + where

@@ -39,7 +39,8 @@ class PolicyHead(nn.Module):
         super().__init__()
         self.vocabulary = config.vocabulary
         self.width = max(config.vocabulary)
-        hidden, self.row = config.hidden_size, len(config.vocabulary) // config.chunk
+        hidden = config.hidden_size
+        self.row = len(config.vocabulary) // config.chunk
         sizes = config.vocabulary[: self.row]
         before = sizes if config.chunk > 1 else sizes[:-1]  # nothing comes after the last token
         self.seen = nn.ModuleList(nn.Embedding(size, hidden) for size in before)
@@ -83,7 +84,8 @@ class PolicyHead(nn.Module):
 
         The maximum of logits and noise is a sample.
         """
-        tokens, logits = [], []
+        tokens = []
+        logits = []
         for k in range(len(self.vocabulary)):
             logits.append(self.logits(state, k))
             tokens.append((logits[k] + gumbel[:, k]).argmax(dim=-1))
@@ -103,7 +105,8 @@ class InstructionHead(nn.Module):
     trained along it can.
     """
 
-    WIDTH, CONTEXT = 32, 4  # size of an embedding; pieces in view
+    WIDTH = 32  # size of an embedding
+    CONTEXT = 4  # pieces in view
 
     def __init__(self, config: ModelConfig, scene_size: int):
         super().__init__()
@@ -197,7 +200,8 @@ class CompactModel(nn.Module):
         """
         heat = self.grounding.heat(self.grounding.text(text, mask)[:, None], keys)
         points = self.grounding.points(heat)  # (B, 2, Q, 2)
-        before, now = points[:, 0], points[:, 1]
+        before = points[:, 0]
+        now = points[:, 1]
         peaks = torch.softmax(heat[:, 1], dim=-1).amax(dim=-1)
         image = self.grounding.image
         around = sample_around(

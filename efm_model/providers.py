@@ -84,7 +84,8 @@ class Session:
         )
 
     def _open(self, path: str | Path, provider: str, config: SessionConfig, engine: Any) -> None:
-        self.provider, self._session = provider, _start(path, provider, config, engine)
+        self.provider = provider
+        self._session = _start(path, provider, config, engine)
         self.inputs = {entry.name: entry for entry in self._session.get_inputs()}
         self.outputs = [output.name for output in self._session.get_outputs()]
         self.card = self._session.get_modelmeta().custom_metadata_map

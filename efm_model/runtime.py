@@ -47,7 +47,8 @@ class Runtime:
         if not Path(path).is_file():
             raise FileNotFoundError(f'{kind}: expected an ONNX file, got {path}')
         self._session = Session(path, kind, SessionConfig(provider=provider))
-        self.provider, self.refused = self._session.provider, self._session.refused
+        self.provider = self._session.provider
+        self.refused = self._session.refused
         card = self._session.card
         if card.get('kind') != kind:
             raise ValueError(f'{path}: expected kind {kind}, got {card.get("kind")}')

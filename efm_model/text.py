@@ -173,7 +173,8 @@ def export_text_encoder(directory: str | Path) -> Path:
     :raises ModuleNotFoundError: when the package with the weights is not installed, torch or
         transformers.
     """
-    directory, source = Path(directory), _package_model()
+    directory = Path(directory)
+    source = _package_model()
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=directory.name, dir=directory.parent))
     try:

@@ -40,7 +40,8 @@ class ActingNode(EpisodicNode):
         self, action: PolicyAction, observation: np.ndarray, stamp: int, version: int
     ) -> None:
         """Publish what to do about an observation of this stamp [ns], and what was seen."""
-        event, step = self.matcher.event, self.matcher.count(stamp)
+        event = self.matcher.event
+        step = self.matcher.count(stamp)
         self.publish_reply(
             self._actions,
             from_action(

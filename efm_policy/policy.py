@@ -62,11 +62,9 @@ class Policy:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
-        self._spec, self._text_encoder, self._temperature = (
-            embodiment.observation_spec,
-            text_encoder,
-            temperature,
-        )
+        self._spec = embodiment.observation_spec
+        self._text_encoder = text_encoder
+        self._temperature = temperature
         self._tokeniser = ActionTokeniser(embodiment.action)
         self._noise_shape = tuple(self.runtime.input_shape('gumbel')[1:])
         self._episode: PolicyEpisode | None = None

@@ -64,7 +64,8 @@ class RemotePolicyNode(ActingNode):
         super().destroy_node()
 
     def _disconnect(self) -> None:
-        remote, self._remote = getattr(self, '_remote', None), None
+        remote = getattr(self, '_remote', None)
+        self._remote = None
         if remote:
             remote.close()
 

@@ -68,7 +68,8 @@ class ServerNode(ManagedNode):
         super().destroy_node()
 
     def _close(self) -> None:
-        server, self._server = getattr(self, '_server', None), None
+        server = getattr(self, '_server', None)
+        self._server = None
         if server:
             server.stop()
 

@@ -63,8 +63,10 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
-        self._spec, self._text_encoder = embodiment.observation_spec, text_encoder
-        self._values, self._rules = embodiment.steps_to_go.values, embodiment.episode
+        self._spec = embodiment.observation_spec
+        self._text_encoder = text_encoder
+        self._values = embodiment.steps_to_go.values
+        self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
 
     @classmethod

@@ -55,7 +55,8 @@ class RewardNode(EpisodicNode):
     def on_observation(self, stamp: int, message: Any) -> bool:
         """Publish the prediction of one picture."""
         prediction = self._reward_model.predict(observe(to_image(message), self.embodiment))
-        event, step = self.matcher.event, self.matcher.count(stamp)
+        event = self.matcher.event
+        step = self.matcher.count(stamp)
         self.publish_reply(
             self._publisher,
             from_steps_to_go(

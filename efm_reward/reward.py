@@ -32,7 +32,8 @@ def returns(rewards: np.ndarray, gamma: float) -> np.ndarray:
 
     ``(T,)`` float32 [steps].
     """
-    total, result = 0.0, np.zeros(len(rewards), np.float32)
+    total = 0.0
+    result = np.zeros(len(rewards), np.float32)
     for t in reversed(range(len(rewards))):
         total = float(rewards[t]) + gamma * total
         result[t] = total

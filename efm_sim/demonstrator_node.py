@@ -62,7 +62,9 @@ class DemonstratorNode(EpisodicNode):
         """Act on the picture and the truth of one stamp, once both are here."""
         if stamp not in self._states:
             return False
-        state, event, step = self._states[stamp], self.matcher.event, self.matcher.count(stamp)
+        state = self._states[stamp]
+        event = self.matcher.event
+        step = self.matcher.count(stamp)
         seen = observe(to_image(message), self.embodiment)
         self.publish_reply(self._observations, from_observation(seen, stamp))
         if state.success:

@@ -108,7 +108,8 @@ class WorldNode(ManagedNode):
         self._table.reset(request.seed)
         self._displacement[:] = 0
         self._tick()
-        response.success, response.instruction = True, self._table.instruction
+        response.success = True
+        response.instruction = self._table.instruction
         response.stamp = from_ns(self._time_ns)
         return response
 

@@ -125,7 +125,8 @@ class PolicyActor:
     """Lets a policy act in all worlds at once."""
 
     def __init__(self, policy: Any):
-        self._policy, self.version = policy, policy.version
+        self._policy = policy
+        self.version = policy.version
 
     def start(self, attempt: RunningEpisode) -> Any:
         """Return the policy's memory of a new episode."""
@@ -143,7 +144,8 @@ class ScriptedActor:
     version = 0
 
     def __init__(self, config: DemonstratorConfig, tokeniser: ActionTokeniser):
-        self._config, self._tokeniser = config, tokeniser
+        self._config = config
+        self._tokeniser = tokeniser
 
     def start(self, attempt: RunningEpisode) -> Demonstrator:
         """Return a demonstrator that begins a new episode."""
@@ -170,19 +172,20 @@ class Runner:
         on_episode: OnEpisode,
         detector_ends_episode: bool = True,
     ):
-        self._embodiment, self._actor, self._reward_model, self._kind = (
-            embodiment,
-            actor,
-            reward_model,
-            kind,
-        )
+        self._embodiment = embodiment
+        self._actor = actor
+        self._reward_model = reward_model
+        self._kind = kind
         self._max_steps = max_steps or embodiment.episode.max_steps
-        self._on_episode, self._detector_ends = on_episode, detector_ends_episode
+        self._on_episode = on_episode
+        self._detector_ends = detector_ends_episode
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
         waiting = iter(enumerate(seeds, start=first))
-        free, running, done = list(worlds), [], []
+        free = list(worlds)
+        running = []
+        done = []
         while True:
             fresh = [self._begin(w, *job) for w, job in zip(free, waiting, strict=False)]
             running += fresh
@@ -247,7 +250,8 @@ class Runner:
 
     def _finish(self, attempt: RunningEpisode) -> Episode:
         """Return the finished attempt as an episode."""
-        actions, count = attempt.actions, len(attempt.observations)
+        actions = attempt.actions
+        count = len(attempt.observations)
         size = len(self._embodiment.action.names)
         moved = [len(chunk_steps_of(action.values)) for action in actions]  # control steps
         unjudged = np.full(count, np.nan, np.float32)

@@ -41,7 +41,8 @@ class FleetNode(Node):
         }
         self._started = self._moved_at = time.monotonic()
         self._is_up = False
-        self.is_done, self.exit_code = False, 0
+        self.is_done = False
+        self.exit_code = 0
         if self.config.wait_for_trainer:
             ros_topics.subscription(self, topics.TRAINER_STATUS, self._on_trainer)
         self.create_timer(0.2, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -60,7 +61,8 @@ class FleetNode(Node):
             robot for robot, client in self._clients_of.items() if not client.server_is_ready()
         ]
         if not absent:
-            self._is_up, self._moved_at = True, time.monotonic()
+            self._is_up = True
+            self._moved_at = time.monotonic()
         elif time.monotonic() - self._started > self.config.ready_timeout_s:
             self._give_up(f'no {topics.RUN_EPISODE} from {", ".join(absent)}')
 
@@ -115,7 +117,8 @@ class FleetNode(Node):
 
     def _give_up(self, reason: str) -> None:
         self.get_logger().fatal(reason)
-        self.is_done, self.exit_code = True, 1
+        self.is_done = True
+        self.exit_code = 1
 
 
 def main(args: list[str] | None = None) -> None:

@@ -158,7 +158,8 @@ class SupervisorNode(ManagedNode):
 
     def _on_accepted(self, handle: Any) -> None:
         """Begin the attempt; the goal is executed when it is over, so that nothing polls."""
-        self._handle, request = handle, handle.request
+        self._handle = handle
+        request = handle.request
         goal = Goal(
             request.episode_id,
             request.index,
@@ -236,7 +237,8 @@ class SupervisorNode(ManagedNode):
         return response
 
     def _resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._supervisor.paused, response.success = False, True
+        self._supervisor.paused = False
+        response.success = True
         return response
 
     def _take_over(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -289,7 +291,8 @@ class SupervisorNode(ManagedNode):
 
     def _end(self, command: End) -> None:
         """Announce the end, then the outcome; the event alone already stops policy and guard."""
-        ending, goal = command.ending, self._supervisor.goal
+        ending = command.ending
+        goal = self._supervisor.goal
         self._events.publish(self._event(goal, EpisodeEvent.END, ending.stamp))
         self._outcomes.publish(self._outcome(goal, ending))
         self._diagnostics.counts[ending.termination.value] += 1

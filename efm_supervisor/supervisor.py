@@ -124,13 +124,12 @@ class Supervisor:
         chunk: int = 1,
     ):
         self._chunk = chunk
-        self._rules, self._lockstep, self._reward_enabled, self._recorder_enabled = (
-            rules,
-            lockstep,
-            reward_enabled,
-            recorder_enabled,
-        )
-        self._stall_timeout_s, self._period_s = stall_timeout_s, period_s
+        self._rules = rules
+        self._lockstep = lockstep
+        self._reward_enabled = reward_enabled
+        self._recorder_enabled = recorder_enabled
+        self._stall_timeout_s = stall_timeout_s
+        self._period_s = period_s
         self._detector_ends = detector_ends_episode
         self.phase = Phase.IDLE
         self.paused = False
@@ -153,7 +152,9 @@ class Supervisor:
                 raise ValueError(f'run_episode: expected an idle robot, got: {what}')
         self._clear()
         self._attempt += 1
-        self.goal, self.phase, self._moved_at = goal, Phase.RESETTING, now
+        self.goal = goal
+        self.phase = Phase.RESETTING
+        self._moved_at = now
         return [ResetWorld(goal.seed, goal.instruction, self._attempt)]
 
     def on_reset(
@@ -172,7 +173,9 @@ class Supervisor:
             return self._end(Outcome.UNLABELLED, Termination.FAULT, f'reset failed: {message}')
         max_steps = self.goal.max_steps or self._rules.max_steps
         self.goal = replace(self.goal, instruction=instruction, max_steps=max_steps)
-        self.phase, self._moved_at, self._started_at = Phase.RUNNING, now, now
+        self.phase = Phase.RUNNING
+        self._moved_at = now
+        self._started_at = now
         self._first_stamp = self._last_stamp = self._whole_stamp = stamp
         return [
             Start(self.goal, stamp),
@@ -187,7 +190,8 @@ class Supervisor:
             return []
         if stamp in self._acted:
             return self._permit_again(stamp)
-        self._action_stamp, self._policy_version = stamp, policy_version
+        self._action_stamp = stamp
+        self._policy_version = policy_version
         self._acted[stamp] = rows
         return self._advance(stamp, now)
 
@@ -205,7 +209,9 @@ class Supervisor:
             return []
         if stamp in self._seen:
             return self._permit_again(stamp)
-        self._judged_stamp, self._steps_to_go, self._success = stamp, steps_to_go, success
+        self._judged_stamp = stamp
+        self._steps_to_go = steps_to_go
+        self._success = success
         self._success_ever = self._success_ever or success
         self._seen.add(stamp)
         self._reward_version = reward_version
@@ -235,7 +241,8 @@ class Supervisor:
         if not (is_running or self.phase == Phase.SAVING) or episode_id != self.goal.episode_id:
             return []
         ended = self._end(Outcome.UNLABELLED, Termination.FAULT) if is_running else []
-        self.phase, ending = Phase.IDLE, self._ending_said
+        self.phase = Phase.IDLE
+        ending = self._ending_said
         if not success:
             reason = f'{ending.detail}; recording failed: {detail}'.lstrip('; ')
             ending = replace(
@@ -273,7 +280,9 @@ class Supervisor:
         self._executed: list[int] = []
         self._acted: dict[int, int] = {}
         self._seen: set[int] = set()
-        self._success, self._success_ever, self._steps_to_go = False, False, math.nan
+        self._success = False
+        self._success_ever = False
+        self._steps_to_go = math.nan
         self._policy_version = self._reward_version = 0
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:
@@ -284,7 +293,8 @@ class Supervisor:
 
     def _advance(self, stamp: int, now: float) -> list:
         """End the episode if it is over at ``stamp``, else let its action pass if all is there."""
-        self._last_stamp, self._moved_at = max(stamp, self._last_stamp), now
+        self._last_stamp = max(stamp, self._last_stamp)
+        self._moved_at = now
         is_whole = stamp in self._acted and (not self._reward_enabled or stamp in self._seen)
         if is_whole:
             self._whole_stamp = max(stamp, self._whole_stamp)

@@ -54,14 +54,14 @@ class Hand:
         self._columns = [COMPONENTS.index(word) for word in words]
         self._is_gripper = np.array([command.is_gripper(axis) for axis in command.axes or own])
         self._per_step = 1.0 if speeds else 1 / robot.control_rate_hz
-        self._period_s, self._frame, self._stale_s = (
-            1 / robot.control_rate_hz,
-            command.frame,
-            twist_timeout_s,
-        )
-        self._low, self._high = np.array(robot.action.low), np.array(robot.action.high)
+        self._period_s = 1 / robot.control_rate_hz
+        self._frame = command.frame
+        self._stale_s = twist_timeout_s
+        self._low = np.array(robot.action.low)
+        self._high = np.array(robot.action.high)
         self._grip = self._high.copy()
-        self._twist, self._at = np.zeros(len(COMPONENTS)), -np.inf
+        self._twist = np.zeros(len(COMPONENTS))
+        self._at = -np.inf
 
     def move(self, twist: np.ndarray, frame: str, now: float) -> None:
         """
@@ -72,7 +72,8 @@ class Hand:
         self._at = -np.inf
         expect(frame in ('', self._frame), 'teleop_twist: frame', self._frame, repr(frame))
         expect(bool(np.isfinite(twist).all()), 'teleop_twist', 'finite numbers', twist)
-        self._twist, self._at = np.asarray(twist, float), now
+        self._twist = np.asarray(twist, float)
+        self._at = now
 
     def action(self, now: float) -> np.ndarray:
         """Return the action for this control step, ``(A,)`` float32 in the embodiment's units."""

@@ -42,7 +42,8 @@ class TeleoperationNode(EpisodicNode):
 
     def build(self) -> None:
         """Connect the topics; nobody may begin before the supervisor is paused."""
-        config, robot = self.config, load_embodiment(self.config.embodiment)
+        config = self.config
+        robot = load_embodiment(self.config.embodiment)
         self.subscribe_episodes(robot, lockstep=False, every=True)
         self._hand = Hand(robot, config.axes, config.twist_timeout_s)
         self._buttons = Buttons(
@@ -97,7 +98,8 @@ class TeleoperationNode(EpisodicNode):
         """Say what the hand wants now, and what was seen."""
         if self._actions is None:
             return False
-        event, step = self.matcher.event, self.matcher.count(stamp)
+        event = self.matcher.event
+        step = self.matcher.count(stamp)
         self.publish_reply(
             self._observations,
             from_observation(observe(to_image(message), self.embodiment), stamp),

@@ -79,7 +79,8 @@ def to_samples(
     last = np.cumsum(lengths + 1) - 1
     first = last - lengths
     owner = np.repeat(np.arange(len(episodes)), lengths + 1)
-    row, stride = np.arange(len(owner)), np.array([e.stride for e in episodes])[owner]
+    row = np.arange(len(owner))
+    stride = np.array([e.stride for e in episodes])[owner]
     before = row - stride
     sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
     text, mask = to_text(sentences, encoder)
@@ -151,7 +152,8 @@ def compute_features(model: CompactModel, samples: Samples, rows: torch.Tensor) 
     keys, occupancy = model.see(samples.frames[frames])
     pairs = torch.searchsorted(frames, pairs)
     sentence = samples.sentence[samples.episode[rows]]
-    text, mask = samples.text[sentence], samples.mask[sentence]
+    text = samples.text[sentence]
+    mask = samples.mask[sentence]
     return model.relate(keys[pairs], occupancy[pairs[:, 1]], text, mask)
 
 

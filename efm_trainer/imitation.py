@@ -42,11 +42,15 @@ class Imitation:
         width: float,
     ):
         """Cache what a frozen encoder sees; ``width`` smooths the steps-to-go targets [bins]."""
-        self._model, self._samples, self._pieces, self._width = model, samples, pieces, width
+        self._model = model
+        self._samples = samples
+        self._pieces = pieces
+        self._width = width
         self._values = torch.from_numpy(embodiment.steps_to_go.values)
         self._threshold = embodiment.episode.success_threshold
         self._bins = to_bins(samples.steps_to_go, embodiment.steps_to_go)
-        self._features, self._scenes = features_of(model, samples), scenes_of(model, samples)
+        self._features = features_of(model, samples)
+        self._scenes = scenes_of(model, samples)
         self.rows = {
             'action': samples.has_action.nonzero()[:, 0],
             'steps_to_go': samples.has_goal.nonzero()[:, 0],
@@ -115,7 +119,8 @@ def with_chunks(episode: Episode, robot: Embodiment) -> Episode:
 
     :raises ValueError: when it has chunks of another length.
     """
-    chunk, shown = robot.action.chunk, episode.actions
+    chunk = robot.action.chunk
+    shown = episode.actions
     rows = shown.shape[1] if shown.ndim == 3 else 1
     expect(rows in (1, chunk), f'episode {episode.episode_id}: rows', f'1 or {chunk}', rows)
     if rows == chunk:

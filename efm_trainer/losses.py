@@ -102,7 +102,8 @@ def linear_baseline(returns: torch.Tensor, steps_to_go: torch.Tensor) -> torch.T
 
     :param returns: ``(B,)`` [steps]; ``steps_to_go`` d of the same observations, ``(B,)``.
     """
-    away, mean = steps_to_go - steps_to_go.mean(), returns.mean()
+    away = steps_to_go - steps_to_go.mean()
+    mean = returns.mean()
     spread = away.square().sum()
     slope = (away * (returns - mean)).sum() / spread if spread > 0 else 0.0
     return mean + slope * away

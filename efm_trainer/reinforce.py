@@ -111,8 +111,11 @@ class Reinforce:
         config: PracticeConfig,
     ):
         """Freeze the reward model and the image encoder."""
-        self._encoder, self._scale, self._config = encoder, scale, config
-        self.deployed, self.policy = policy, policy if config.ema_rate == 1 else deepcopy(policy)
+        self._encoder = encoder
+        self._scale = scale
+        self._config = config
+        self.deployed = policy
+        self.policy = policy if config.ema_rate == 1 else deepcopy(policy)
         self._reward_model = reward_model.eval().requires_grad_(False)
         self.policy.eval()  # log p of what acted: no dropout
         self.policy.freeze_vision()
@@ -172,7 +175,8 @@ class Reinforce:
         self.optimiser.zero_grad()
         parts = microbatches(chosen, self.policy.max_batch_size)
         found = [self._descend(batch, part, len(part) / len(chosen)) for part in parts]
-        parameters, clip = self.policy.parameters(), self._config.gradient_clip
+        parameters = self.policy.parameters()
+        clip = self._config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
         self.optimiser.step()
         loss, spread = map(sum, zip(*found, strict=True))
@@ -199,7 +203,8 @@ class Reinforce:
 
     def _loss(self, batch: Batch, chosen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Return the loss of the samples ``chosen``, given their logits."""
-        config, tokens = self._config, batch.samples.tokens[batch.rows[chosen]]
+        config = self._config
+        tokens = batch.samples.tokens[batch.rows[chosen]]
         worth = batch.advantages[chosen]
         if config.update_epochs == 1:
             return reinforce_loss(logits, tokens, worth, config.return_scale)

@@ -144,7 +144,8 @@ def _run(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.iterations
     )
-    chosen, curve = {}, []
+    chosen = {}
+    curve = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # of dropout
         generator = torch.Generator().manual_seed(config.seed)

@@ -12,7 +12,10 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
 
-WEIGHT, DEPLOYED, MOMENT, RANDOM = 'policy.', 'deployed.', 'optimiser.', 'generator'
+WEIGHT = 'policy.'
+DEPLOYED = 'deployed.'
+MOMENT = 'optimiser.'
+RANDOM = 'generator'
 
 
 def write_state(path: Path, learner: Reinforce, facts: dict[str, Any]) -> None:

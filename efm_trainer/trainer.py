@@ -108,7 +108,9 @@ class Trainer:
     @property
     def status(self) -> dict[str, int]:
         """Counts, as ``TrainerStatus.msg`` names them; ``pending`` episodes wait for an update."""
-        ledger, quarantined, pending = self._ledger, self._spool.quarantined, len(self._waiting)
+        ledger = self._ledger
+        quarantined = self._spool.quarantined
+        pending = len(self._waiting)
         return {
             'version': self.version,
             'updates': self.version - 1,
@@ -124,7 +126,8 @@ class Trainer:
         return [episode for episodes in self._pending.values() for episode in episodes]
 
     def _open(self, embodiment: Embodiment, encoder: TextEncoder, config: PracticeConfig) -> None:
-        self._embodiment, self._config = embodiment, config
+        self._embodiment = embodiment
+        self._config = config
         checkpoints = self._run / 'sft'
         policy, _ = load_checkpoint(checkpoints / 'policy', embodiment)
         _check_exportable(policy, checkpoints)
@@ -139,7 +142,9 @@ class Trainer:
             self._run / 'episodes' / 'practice', self._run / 'quarantine', embodiment
         )
         self._pending: dict[str, list[Episode]] = {}
-        self._ledger, self.version, self.release = IngestLog(), 1, None
+        self._ledger = IngestLog()
+        self.version = 1
+        self.release = None
         if self._state.is_file():
             self._resume()
         self._persist()
@@ -157,7 +162,8 @@ class Trainer:
                 f'got one that began with {facts["origin"]}; take a new run directory'
             )
         restore(self._state, self._learner)
-        self.version, self._ledger = facts['version'], IngestLog.from_plain(facts['ledger'])
+        self.version = facts['version']
+        self._ledger = IngestLog.from_plain(facts['ledger'])
         self.release = find_release(self._run / 'releases', self.version)
         _forget_metrics_after(self._metrics, self.version)
 
@@ -178,7 +184,8 @@ class Trainer:
 
     def _learn(self) -> None:
         """Make the next version from all that waits, and settle it."""
-        began, episodes = time.perf_counter(), self._waiting
+        began = time.perf_counter()
+        episodes = self._waiting
         figures = self._learner.update(episodes)
         self._ledger.settled |= self._pending.keys()
         self._ledger.episodes += len(episodes)
@@ -217,7 +224,8 @@ class Trainer:
 
     def _publish(self) -> Release:
         """Export the newest policy, prove the export, publish."""
-        model, embodiment = self._learner.deployed, self._embodiment
+        model = self._learner.deployed
+        embodiment = self._embodiment
         policy, reward = (self._directory / f'{kind}.onnx' for kind in ('policy', 'reward'))
         export_policy(model, policy, embodiment, self.version)
         if not reward.is_file():
@@ -226,7 +234,8 @@ class Trainer:
             parity(model, policy, embodiment, 'policy'),
             parity(self._reward_model, reward, embodiment, 'reward'),
         )
-        releases, parent = self._run / 'releases', self.version - 1
+        releases = self._run / 'releases'
+        parent = self.version - 1
         return publish(releases, self.version, policy, reward, STAGE, embodiment, reports, parent)
 
 

@@ -14,7 +14,8 @@ from efm_data.message_types import typestore_for
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-START, END = 1, 2
+START = 1
+END = 2
 TYPES = {topic.name: topic.type for topic in TABLE}
 PERIOD_NS = 100_000_000
 
@@ -25,7 +26,8 @@ def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **field
     space = embodiment.action
     shape = (steps, *(space.chunk,) * (space.chunk > 1), len(space.names))
     tokens = rng.integers(0, min(space.levels), shape)
-    low, high = np.array(space.low), np.array(space.high)
+    low = np.array(space.low)
+    high = np.array(space.high)
     size = (steps + 1, *embodiment.observation_size, 3)
     episode = Episode(
         episode_id=f'episode-{index}',
@@ -56,7 +58,8 @@ class BagWriter:
     def __init__(self, path: Path, namespace: str = '/robot_0', plugin: str = 'mcap'):
         self._types = typestore_for(frozenset())
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin[plugin.upper()])
-        self._namespace, self._connections = namespace, {}
+        self._namespace = namespace
+        self._connections = {}
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
@@ -67,7 +70,8 @@ class BagWriter:
 
     def write(self, topic: str, stamp: int, **fields: Any) -> None:
         """Write one message of the topic table; ``stamp`` [ns] goes into its header."""
-        kind, stamp = TYPES[topic], int(stamp)
+        kind = TYPES[topic]
+        stamp = int(stamp)
         if topic not in self._connections:
             name = f'{self._namespace}/{topic}'
             self._connections[topic] = self._writer.add_connection(
@@ -138,7 +142,8 @@ def write_bag(
             if topic not in without and not held:
                 bag.write(topic, stamp, **fields)
 
-        first, last = episode.stamps[0], episode.stamps[-1]
+        first = episode.stamps[0]
+        last = episode.stamps[-1]
         write('episode_event', first, event=START, **event)
         for t, stamp in enumerate(episode.stamps):
             _write_step(write, episode, t, stamp, 'observation' in without)

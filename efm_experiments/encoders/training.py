@@ -34,7 +34,8 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 import torch
 
-POLICY, REWARD = 'policy', 'reward'
+POLICY = 'policy'
+REWARD = 'reward'
 SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
 
 
@@ -109,7 +110,8 @@ def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
 
 def make(stage: StageOneEndToEnd, folder: Path) -> None:
     """Collect, learn, and put the result into ``folder``; whole or not at all."""
-    seconds, unfinished = {}, Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
+    seconds = {}
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
     try:
         with timed(seconds, 'demonstrations'):
             found = demonstrations(stage.demonstrations, stage.seed, stage.body, table_robot())
@@ -155,7 +157,8 @@ class Lessons:
     def losses(self, model: EndToEnd, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return both losses on the observations ``rows``, and d of each of them."""
         features = model.features(*self.samples.model_inputs(rows))
-        acting, tokens = self.samples.has_action[rows], self.samples.tokens[rows]
+        acting = self.samples.has_action[rows]
+        tokens = self.samples.tokens[rows]
         logits = model.steps_to_go_logits(features)
         return {
             'action': action_loss(model.policy_logits(features, tokens)[acting], tokens[acting]),
@@ -191,9 +194,11 @@ def learn(
     stage: StageOneEndToEnd,
 ) -> tuple[dict[str, dict[str, torch.Tensor]], list[dict[str, float]]]:
     """Train; return the weights that become policy and reward model, and the curve."""
-    config, best = stage.training, -1.0
+    config = stage.training
+    best = -1.0
     optimiser, schedule = descent(model, pretrained, config)
-    chosen, curve = {}, []
+    chosen = {}
+    curve = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage.seed)  # of dropout
         generator = torch.Generator().manual_seed(stage.seed)
@@ -209,7 +214,8 @@ def learn(
             if iteration % config.validate_every == 0 or iteration == config.iterations:
                 curve.append(line(iteration, losses, held_out.examine(model)))
                 if curve[-1][SHARPNESS] >= best:
-                    best, chosen[REWARD] = curve[-1][SHARPNESS], deepcopy(model.state_dict())
+                    best = curve[-1][SHARPNESS]
+                    chosen[REWARD] = deepcopy(model.state_dict())
     return {POLICY: model.state_dict(), **chosen}, curve
 
 

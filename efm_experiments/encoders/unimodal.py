@@ -32,7 +32,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-IMAGE, TOOL = 'image.', 'tool'  # names in the file
+# names in the file
+IMAGE = 'image.'
+TOOL = 'tool'
 USUAL = PretrainingConfig()
 
 
@@ -74,7 +76,8 @@ def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        grounding, classes = GroundingEncoder(scenes.images.shape[1:3]), Classes()
+        grounding = GroundingEncoder(scenes.images.shape[1:3])
+        classes = Classes()
     parameters = [*grounding.image.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(parameters, USUAL.learning_rate, weight_decay=USUAL.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -151,9 +151,12 @@ def write(task: Task, rng: np.random.Generator, grammar: Grammar, name: Noun) ->
     """Return a sentence that asks for ``task``."""
     if task.kind == 'block_to_block':
         patterns = grammar.patterns + grammar.block_patterns
-        target, by, to = name(task.target, rng), grammar.by_block, grammar.to_block
+        target = name(task.target, rng)
+        by = grammar.by_block
+        to = grammar.to_block
     else:
-        patterns, to = grammar.patterns, grammar.to_place
+        patterns = grammar.patterns
+        to = grammar.to_place
         at, target = pick(rng, place_names(task.target))
         by = (at,)
     return pick(rng, patterns).format(
@@ -175,8 +178,12 @@ class Asked:
     """A table at which the same is asked in other words: ``ask`` makes them of task and seed."""
 
     def __init__(self, table: Table, ask: Callable[[Table, int], str]):
-        self._table, self._ask, self.instruction = table, ask, ''
-        self.step, self.render, self.success = table.step, table.render, table.success
+        self._table = table
+        self._ask = ask
+        self.instruction = ''
+        self.step = table.step
+        self.render = table.render
+        self.success = table.success
 
     def reset(self, seed: int) -> None:
         """Bring the scene of ``seed``; only the sentence is another one."""

@@ -21,7 +21,8 @@ from efm_sim.table import language
 from efm_sim.table.language import COLOUR_WORDS, place_names, PLACES, SHAPE_WORDS
 import numpy as np
 
-COLOUR_FRAME, SHAPE_FRAME = 'the colour {}', 'it is a {}'
+COLOUR_FRAME = 'the colour {}'
+SHAPE_FRAME = 'it is a {}'
 LONGEST = 5  # words of a name
 
 
@@ -30,7 +31,8 @@ class Canonicaliser:
 
     def __init__(self, encoder: TextEncoder, defined: bool = False):
         """Let ``encoder`` say where the known words are; if ``defined``, ask WordNet first."""
-        self._encoder, self._defined = encoder, defined
+        self._encoder = encoder
+        self._defined = defined
         self._colour_words, self._shape_words = map(told_apart, (COLOUR_WORDS, SHAPE_WORDS))
         self._colours = self._centres(COLOUR_FRAME, COLOUR_WORDS)
         self._shapes = self._centres(SHAPE_FRAME, SHAPE_WORDS)
@@ -38,7 +40,8 @@ class Canonicaliser:
 
     def __call__(self, sentence: str) -> str:
         """Return ``sentence`` in words that the encoder knows, as far as it names blocks."""
-        words, written = sentence.split(), []
+        words = sentence.split()
+        written = []
         while words:
             written.append(words.pop(0))
             if written[-1] == 'the':

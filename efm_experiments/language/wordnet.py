@@ -75,7 +75,8 @@ def colour_votes(name: str, known: dict[str, frozenset[str]]) -> dict[str, float
     definitions of things that have one. Of several colours in a definition the last one counts: a
     yellow-green is a green.
     """
-    defined, mentioned = {}, {}
+    defined = {}
+    mentioned = {}
     for rank, words in _ranked(name, frozenset()):
         found = [kind for word in words for kind in known if _is_among(word, known[kind])]
         if found:

@@ -33,7 +33,8 @@ class Pessimist(nn.Module):
     def __init__(self, members: list[CompactModel]):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.config, self.grounding = members[0].config, members[0].grounding
+        self.config = members[0].config
+        self.grounding = members[0].grounding
         self.eval()
 
     def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,7 +139,8 @@ class Clipped(Descent):
 
     def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
         rows = batch.rows[chosen]
-        tokens, advantages = batch.samples.tokens[rows], batch.returns[chosen]
+        tokens = batch.samples.tokens[rows]
+        advantages = batch.returns[chosen]
         logits = self.policy.policy_logits(batch.features[rows], tokens)
         ratio = (log_probability(logits, tokens) - self._before[chosen]).exp()
         loss = -clipped(ratio, advantages, CLIP).mean()
@@ -174,7 +176,8 @@ class Ppo(Clipped):
         """Return generalised advantages, and teach the critic the returns."""
         with torch.no_grad():
             values = self.critic(batch.features)[:, 0]
-        d, lengths = batch.steps_to_go, [len(episode) + 1 for episode in episodes]
+        d = batch.steps_to_go
+        lengths = [len(episode) + 1 for episode in episodes]
         pairs = zip(d.split(lengths), values.split(lengths), strict=True)
         found = torch.cat([generalised(d, v, self._config.gamma) for d, v in pairs])
         self.teach(batch)
@@ -221,7 +224,8 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
     :raises ValueError: when samples are to be used again that were not drawn at temperature 1:
         their log-probabilities are not those of what acted.
     """
-    scale, name = setting.embodiment.steps_to_go, setting.learner
+    scale = setting.embodiment.steps_to_go
+    name = setting.learner
     arguments = (policy, reward, text_encoder(), scale, setting.practice_config)
     if name in (*REUSES, *OFTEN) and setting.temperature != 1:
         raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')

@@ -51,7 +51,9 @@ class Cautious(nn.Module):
     def __init__(self, plain: CompactModel):
         """Begin with what ``plain`` says, and hardly ever 'not from here'."""
         super().__init__()
-        self.plain, self.config, self.grounding = plain, plain.config, plain.grounding
+        self.plain = plain
+        self.config = plain.config
+        self.grounding = plain.grounding
         self.trunk = deepcopy(plain.trunk).requires_grad_(True)
         bins, hidden = plain.steps_to_go.weight.shape
         self.out = nn.Linear(hidden, bins + 1)

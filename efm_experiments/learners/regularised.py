@@ -26,7 +26,8 @@ class Anchored(Descent):
     def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
         rows = batch.rows[chosen]
-        features, tokens = batch.features[rows], batch.samples.tokens[rows]
+        features = batch.features[rows]
+        tokens = batch.samples.tokens[rows]
         logits = self.policy.policy_logits(features, tokens)
         anchor = self._anchor.policy_logits(features, tokens)
         away = torch.log_softmax(logits, dim=-1) - torch.log_softmax(anchor, dim=-1)
@@ -44,7 +45,8 @@ class Averaged(Reusing):
 
     def __init__(self, policy: CompactModel, *arguments, share: float):
         super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
-        self.deployed, self._share = policy, share
+        self.deployed = policy
+        self._share = share
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """Learn from ``episodes``, then let what acts follow."""

@@ -70,7 +70,8 @@ class Reusing(Descent):
 
     def __init__(self, *arguments, reuse: Reuse):
         super().__init__(*arguments)
-        self._reuse, self._memory = reuse, deque(maxlen=reuse.memory)
+        self._reuse = reuse
+        self._memory = deque(maxlen=reuse.memory)
         self._critic = Critic() if reuse.baseline == 'critic' else None
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
@@ -108,7 +109,8 @@ class Reusing(Descent):
         """Take one optimiser step on the samples ``chosen``."""
         tokens = kept.tokens[chosen]
         logits = self.policy.policy_logits(kept.features[chosen], tokens)
-        now, advantage = log_probability(logits, tokens), advantages[chosen]
+        now = log_probability(logits, tokens)
+        advantage = advantages[chosen]
         ratio = (now - kept.before[chosen]).exp()
         if self._reuse.guard == 'clipped':
             worth = clipped(ratio, advantage, self._reuse.clip_range)

@@ -100,7 +100,8 @@ class AblationConfig:
 
 def cells(config: AblationConfig) -> dict[str, AblationCell]:
     """Return reward models with the best policy, and policies without practice."""
-    base, encoders = config.base, available()
+    base = config.base
+    encoders = available()
     return {
         BEST: base,
         **{f'{t} reward model': replace(base, reward_pretrained=t) for t in encoders},
@@ -125,7 +126,8 @@ def run_cell(cell: AblationCell, seed: int) -> dict:
     policy, reward = (
         Learned.of(cell, name, seed) for name in (cell.encoder, cell.reward_pretrained)
     )
-    team, seconds = Team(policy.policy, reward.reward, {}), dict(reward.seconds)
+    team = Team(policy.policy, reward.reward, {})
+    seconds = dict(reward.seconds)
     if cell.encoder == FROZEN:
         usual = replace(cell, reward_pretrained=FROZEN)
         found = before_practice(usual, Team(policy.policy, policy.reward, {}), seed, seconds)

@@ -42,7 +42,8 @@ class CloningConfig:
 
 def cells(config: CloningConfig) -> dict[str, Demonstrator | Setting]:
     """Return the demonstrator, every size, and the largest with a shorter training."""
-    base, largest = config.setting, max(config.sizes)
+    base = config.setting
+    largest = max(config.sizes)
     sizes = {f'{n} demonstrations': replace(base, demonstrations=n) for n in config.sizes}
     short = replace(base, demonstrations=largest, iterations=config.shorter)
     name = f'{largest} demonstrations, {config.shorter} steps'

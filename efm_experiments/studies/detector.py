@@ -105,7 +105,8 @@ def calibration(
     """Return reliability of d where the goal was reached, and of the distribution anywhere."""
     probabilities = torch.softmax(logits(team, episodes), dim=-1).numpy()
     scale = setting.embodiment.steps_to_go.values
-    d, left = probabilities @ scale, np.concatenate([steps_left(e) for e in episodes])
+    d = probabilities @ scale
+    left = np.concatenate([steps_left(e) for e in episodes])
     soon = probabilities[:, scale <= HORIZON].sum(axis=1)
     before_goal = np.isfinite(left) & (left >= 0)
     failed = np.isinf(left)

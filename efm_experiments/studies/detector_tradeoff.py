@@ -10,9 +10,12 @@ from efm_experiments.table.report import against, LIMIT, success_table
 from matplotlib.figure import Figure
 import numpy as np
 
-PLAIN, AWARE, REFRESHED = 'plain', 'failure-aware', 'refreshed'
+PLAIN = 'plain'
+AWARE = 'failure-aware'
+REFRESHED = 'refreshed'
 CHARGED = 'time-outs cost'
-STAYS, STAYS_MORE = 'stays', 'stays, four times the data'
+STAYS = 'stays'
+STAYS_MORE = 'stays, four times the data'
 COMPARED = (PLAIN, AWARE, STAYS, STAYS_MORE)  # on the same episodes
 ALLOWED = 0.02  # of false successes, where recalls are compared
 

@@ -126,7 +126,8 @@ def cells(config: Arm) -> dict[str, Arm]:
 
 def run_cell(arm: Arm, seed: int) -> dict:
     """Return what practice with one reward model reaches; the plain cell compares all models."""
-    setting, plain = arm.setting, make_team(arm.setting, seed)
+    setting = arm.setting
+    plain = make_team(arm.setting, seed)
     material = gather(setting, arm.fresh, seed)
     if arm.kind == PLAIN:
         return compare_all(arm, plain, material, seed)
@@ -140,13 +141,15 @@ def run_cell(arm: Arm, seed: int) -> dict:
     team, practised = practise(setting, judged, seed, hook)
     after = examine(setting, team, seed)
     values |= figures(after, setting, 'after') | practised
-    rules, features = chosen_for(arm, team, material, arm.kind), features_of(team, after)
+    rules = chosen_for(arm, team, material, arm.kind)
+    features = features_of(team, after)
     return values | compare(setting, team, after, features, f'{arm.kind}_own', rules)
 
 
 def compare_all(arm: Arm, plain: Team, material: Material, seed: int) -> dict:
     """Return what practice with the plain model reaches, and all models on its episodes."""
-    setting, values = arm.setting, {}
+    setting = arm.setting
+    values = {}
     before = examine(setting, plain, seed)
     team, practised = practise(setting, plain, seed)
     after = examine(setting, team, seed)
@@ -198,7 +201,9 @@ def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
 @functools.lru_cache(maxsize=2)
 def gather(setting: Setting, fresh: int, seed: int) -> Material:
     """Return lessons from the demonstrations, and ``fresh`` ones more to choose s on."""
-    robot, model, found = setting.embodiment, make_team(setting, seed).reward, []
+    robot = setting.embodiment
+    model = make_team(setting, seed).reward
+    found = []
     for count, scenes in ((setting.demonstrations, seed), (fresh, seed + ANOTHER)):
         made = demonstrations(count, scenes, setting.body, robot)
         samples = to_samples(made, text_encoder())
@@ -232,7 +237,8 @@ def make_reward(arm: Arm, team: Team, material: Material, kind: str, seed: int) 
 def make_stay(arm: Arm, team: Team, count: int, seed: int) -> nn.Module:
     """Return the model of ``count`` demonstrations that stay, or as many as usual."""
     setting = arm.setting
-    count, robot = count or setting.demonstrations, setting.embodiment
+    count = count or setting.demonstrations
+    robot = setting.embodiment
     made = demonstrations(count, seed, setting.body, robot, hold=HOLD)
     features = all_features(team.reward, to_samples(made, text_encoder()))
     lessons = stayed(features, made, robot.steps_to_go)

@@ -47,7 +47,8 @@ Trained on the split `train` only: 14 + 3 sentence patterns, 13 words a colour, 
 
 All but the pairs are asked at the same scenes for the same tasks; only the sentence differs.
 {COMMON}"""
-ENCODER, DICTIONARY = 'encoder', 'dictionary'
+ENCODER = 'encoder'
+DICTIONARY = 'dictionary'
 SENTENCES = 300  # for the count of what the canonicaliser changes
 
 Write = Callable[[Task, np.random.Generator], str]
@@ -144,8 +145,10 @@ def asked(
 
 def rewritten(way: Way, plain: Canonicaliser, seed: int, name: str) -> dict[str, list[bool]]:
     """Return which sentences the canonicaliser leaves alone, and in which it names all blocks."""
-    rng, options = np.random.default_rng([seed, 3]), tasks('both', way.split)
-    same, right = [], []
+    rng = np.random.default_rng([seed, 3])
+    options = tasks('both', way.split)
+    same = []
+    right = []
     for _ in range(SENTENCES):
         task = options[rng.integers(len(options))]
         sentence = way.sentence(task, rng)

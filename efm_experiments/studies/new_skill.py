@@ -36,7 +36,8 @@ with that of stage 1. What becomes of pushing blocks is measured as well. The pa
 robot, one run) went from 63 to 85 %.
 {COMMON}"""
 BAR_ALONE = TableConfig(objects='bar')
-IMPROVED, FROM_STAGE_ONE = 'improved policy', 'policy of stage 1'
+IMPROVED = 'improved policy'
+FROM_STAGE_ONE = 'policy of stage 1'
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def cells(config: NewSkillConfig) -> dict[str, Skill]:
 
 def run_cell(cell: Skill, seed: int) -> dict:
     """Return figures with the new object before and after practice, and with blocks."""
-    setting, team = cell.setting, make_team(cell.setting, seed)
+    setting = cell.setting
+    team = make_team(cell.setting, seed)
     seconds = dict(team.seconds)
     first = replace(setting, practice=cell.blocks, curve=())
     before = practise(first, team, seed)[0] if cell.blocks else team

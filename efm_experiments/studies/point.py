@@ -13,7 +13,9 @@ import numpy as np
 
 SUCCESS_RADIUS = 0.15
 SUBSTEPS = 10  # of physics in one step
-PROPORTIONAL, DERIVATIVE = 2e-4, 1.25e-2  # gains of the controller
+# gains of the controller
+PROPORTIONAL = 2e-4
+DERIVATIVE = 1.25e-2
 BORDER = 0.1  # goals keep this far from the edge
 LOST = 10.0  # further than this from the middle a point never comes back
 FEWEST = 10  # a demonstration of fewer observations is thrown away
@@ -85,15 +87,18 @@ def rollout(points: Points, act: Callable[[np.ndarray], np.ndarray], limit: int)
 
     :param act: accelerations, (N, 2), of observations, (N, 6).
     """
-    observations, actions = [points.observe()], []
-    moving, lengths = ~points.success(), np.zeros(len(points.goals), int)
+    observations = [points.observe()]
+    actions = []
+    moving = ~points.success()
+    lengths = np.zeros(len(points.goals), int)
     while moving.any() and len(actions) < limit:
         actions.append(np.asarray(act(observations[-1]), np.float32))
         points.step(actions[-1], moving)
         observations.append(points.observe())
         lengths += moving
         moving &= ~points.success() & (np.abs(points.positions) < LOST).all(axis=1)
-    seen, done = np.array(observations), np.array(actions).reshape(-1, len(lengths), ACTION)
+    seen = np.array(observations)
+    done = np.array(actions).reshape(-1, len(lengths), ACTION)
     return [
         Trace(seen[: length + 1, n], done[:length, n], bool(success))
         for n, (length, success) in enumerate(zip(lengths, points.success(), strict=True))

@@ -133,7 +133,9 @@ class Learner:
 
     def __init__(self, config: PointmassConfig, traces: list[point.Trace], seed: int):
         torch.manual_seed(seed)
-        self.config, self.scale, self.net = config, Scale.of(traces), Towers(config)
+        self.config = config
+        self.scale = Scale.of(traces)
+        self.net = Towers(config)
         self.generator = torch.Generator().manual_seed(seed)
         self.values = torch.arange(config.bins) * (config.largest / config.bins)  # left edges
         rate = config.learning_rate
@@ -212,7 +214,8 @@ def run_cell(config: PointmassConfig, seed: int) -> dict:
     learner.net.narrowest = config.practice_narrowest
     values = {'demonstration_steps': float(np.mean([len(t) for t in demonstrations]))}
     values |= evaluate(learner, seed, 'before')
-    curve, rng = [], np.random.default_rng([seed, 1])
+    curve = []
+    rng = np.random.default_rng([seed, 1])
     for _ in range(config.collections):
         traces = learner.collect(rng)
         curve.append([len(traces), *measure(traces)])
@@ -255,7 +258,8 @@ def measure(traces: list[point.Trace]) -> tuple[float, float, float]:
     """Return success rate, mean steps, and the mean sum of negative distances to the goal."""
     away = [t.observations[1:, :2] - t.observations[1:, 4:] for t in traces]
     total = [-np.linalg.norm(part, axis=1).sum() for part in away]
-    success, steps = [t.success for t in traces], [len(t) for t in traces]
+    success = [t.success for t in traces]
+    steps = [len(t) for t in traces]
     return tuple(float(np.mean(numbers)) for numbers in (success, steps, total))
 
 

@@ -77,7 +77,8 @@ def needed(
 
     :param runs: ``(seeds, points)``; ``targets`` ``(seeds,)``.
     """
-    runs, targets = np.asarray(runs), np.asarray(targets)
+    runs = np.asarray(runs)
+    targets = np.asarray(targets)
     random = np.random.default_rng(0)
     found = np.array(
         [

@@ -82,7 +82,8 @@ def cells(config: TransferConfig) -> dict[str, Transfer]:
 
 def run_cell(cell: Transfer, seed: int) -> dict:
     """Return figures before and after practice in a cell's world, and of visits to others."""
-    setting, before = cell.setting, make_team(cell.setting, seed)
+    setting = cell.setting
+    before = make_team(cell.setting, seed)
     seconds = dict(before.seconds)
     with timed(seconds, 'evaluation'):
         values = look(setting, before, seed, cell.world, 'before')

@@ -57,7 +57,8 @@ def chunk(
     number: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK, hold: int = 0
 ) -> list[Episode]:
     """Return one chunk, from disk if it is there."""
-    world, teacher = TableConfig(body=body), DemonstratorConfig()
+    world = TableConfig(body=body)
+    teacher = DemonstratorConfig()
     name = name_of(world, teacher, LONGEST, size, fingerprint('efm_sim'), seed)
     folder = cache() / 'demonstrations' / (f'{name}-{hold}' if hold else name)
     path = folder / f'{number:03}.npz'
@@ -73,7 +74,8 @@ def collect(
 ) -> list[Episode]:
     """Let the teacher try scene after scene until ``size`` were done; return these."""
     first = DEMONSTRATION + seed * SEEDS + number * ATTEMPTS
-    found, tables = [], worlds(16, body, 'train')
+    found = []
+    tables = worlds(16, body, 'train')
     teacher = ScriptedActor(DemonstratorConfig(), ActionTokeniser(embodiment.action))
     runner = Staying(hold, embodiment, teacher, None, Kind.DEMONSTRATION, LONGEST, ignore)
     while len(found) < size:

@@ -121,7 +121,8 @@ def players(
     """Return policy and judge around the models as they are now."""
     sight = FeatureCache(team.reward)
     own = sight if share_frozen_encoder(team.policy, team.reward) else FeatureCache(team.policy)
-    robot, encoder = setting.embodiment, text_encoder()
+    robot = setting.embodiment
+    encoder = text_encoder()
     return (
         Policy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
         RewardModel(LiveRuntime(team.reward, sight), encoder, robot),

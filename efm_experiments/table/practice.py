@@ -60,7 +60,9 @@ def practise(
     """
     team = Team(deepcopy(team.policy), team.reward, team.seconds)
     learner = make_learner(setting, team.policy, team.reward)
-    done, log, curve = 0, [], []
+    done = 0
+    log = []
+    curve = []
     waiting: list[Episode] = []
     while done < setting.practice:
         count = min(setting.episodes_per_update, setting.practice - done)
@@ -104,8 +106,11 @@ class Grouped:
     """A table at which ``size`` seeds in a row meet the same scene, but act differently."""
 
     def __init__(self, table: Table, size: int):
-        self._table, self._size = table, size
-        self.step, self.render, self.success = table.step, table.render, table.success
+        self._table = table
+        self._size = size
+        self.step = table.step
+        self.render = table.render
+        self.success = table.success
 
     def reset(self, seed: int) -> None:
         """Bring the scene of the seed's group."""

@@ -43,7 +43,10 @@ NATURE = (
     'first encoder had misread two templates of the split phrasing, so that split is a validation '
     'set; the splits synonym and pairs changed nothing.'
 )
-TOOL, FIRST_BLOCK, FIRST_PLACE = 0, 1, 7  # rows of Scenes.points
+# rows of Scenes.points
+TOOL = 0
+FIRST_BLOCK = 1
+FIRST_PLACE = 7
 BLOCKS = 6
 # What people say around a request, so that new phrasings do not mislead; no words of the held-out
 # splits.
@@ -140,9 +143,12 @@ class Classes(nn.Module):
 
 def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0) -> Scenes:
     """Return ``count`` random scenes of the simulator with one body; some are ``pushes``."""
-    table, rng = Table(TableConfig(body=body)), np.random.default_rng(seed)
+    table = Table(TableConfig(body=body))
+    rng = np.random.default_rng(seed)
     places = np.array([place_position(place) for place in PLACES])
-    images, types, points = [], [], []
+    images = []
+    types = []
+    points = []
     for _ in range(count):
         positions = random_scene(table, rng, pushes)
         names = [name for name in positions if name != 'tool']
@@ -173,7 +179,9 @@ def concatenate(first: Scenes, second: Scenes) -> Scenes:
 
 def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentences:
     """Return sentences of the ``train`` split, ``config.sentences`` for each task."""
-    rng, rows, states = np.random.default_rng([config.seed, 1]), {}, []
+    rng = np.random.default_rng([config.seed, 1])
+    rows = {}
+    states = []
     for task in tasks('both', 'train'):
         rows[task] = np.arange(len(states), len(states) + config.sentences)
         states += [
@@ -242,7 +250,9 @@ def draw_batch(
 ) -> dict[str, torch.Tensor]:
     """Return random scenes, each with new sentences: what ``loss`` needs."""
     chosen = rng.integers(len(scenes.images), size=size)
-    rows, points, known = [], [], set(sentences.rows)
+    rows = []
+    points = []
+    known = set(sentences.rows)
     for index in chosen:
         names = scenes.names(index)
         for _ in range(SENTENCES_PER_SCENE):
@@ -275,7 +285,8 @@ def pretrain(
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 2])
-    grounding, classes = GroundingEncoder(scenes.images.shape[1:3]), Classes()
+    grounding = GroundingEncoder(scenes.images.shape[1:3])
+    classes = Classes()
     parameters = [*grounding.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(
         parameters, config.learning_rate, weight_decay=config.weight_decay
@@ -311,7 +322,9 @@ def measure_grounding(
 
     :param within_mm: ask only for what is nearer to its target than this.
     """
-    rng, options, found = np.random.default_rng([seed, 3]), set(tasks('both', split)), []
+    rng = np.random.default_rng([seed, 3])
+    options = set(tasks('both', split))
+    found = []
     for index in range(len(scenes.images)):
         near = options
         if within_mm < math.inf:
@@ -335,7 +348,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parsed = parser.parse_args(arguments)
     config = from_arguments(PretrainingConfig, parsed)
-    began, encoder = time.monotonic(), TextEncoder(ensure_text_encoder())
+    began = time.monotonic()
+    encoder = TextEncoder(ensure_text_encoder())
 
     arms = round(config.scenes * config.arm_share)
     scenes = concatenate(
@@ -367,7 +381,8 @@ def measure(
     grounding: GroundingEncoder, config: PretrainingConfig, encoder: TextEncoder
 ) -> dict[str, dict]:
     """Return the grounding in fresh scenes, by split, and of pushes that are nearly over."""
-    count, seed = config.test_scenes, config.seed + 1000003
+    count = config.test_scenes
+    seed = config.seed + 1000003
     fresh = render_scenes(count, seed)
     measured = {split: measure_grounding(grounding, fresh, encoder, split) for split in SPLITS}
     pushes = render_scenes(count, seed + 1, pushes=1.0)
@@ -394,10 +409,8 @@ def _find(
     points = grounding.points(grounding.heat(queries, keys))[0].numpy()
     names = scenes.names(index)
     true = scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]]
-    blocks, places = (
-        scenes.points[index, FIRST_BLOCK:FIRST_PLACE],
-        scenes.points[index, FIRST_PLACE:],
-    )
+    blocks = scenes.points[index, FIRST_BLOCK:FIRST_PLACE]
+    places = scenes.points[index, FIRST_PLACE:]
     candidates = places if task.kind == 'block_to_place' else blocks
     return {
         'kind': task.kind,
@@ -415,10 +428,8 @@ def _is_nearest(true: np.ndarray, point: np.ndarray, candidates: np.ndarray) -> 
 
 
 def _summarise(found: list[dict]) -> dict[str, float]:
-    errors, right = (
-        np.array([one['error_mm'] for one in found]),
-        np.array([one['right'] for one in found]),
-    )
+    errors = np.array([one['error_mm'] for one in found])
+    right = np.array([one['right'] for one in found])
     is_place = np.array([one['kind'] == 'block_to_place' for one in found])
     summary = {'sentences': len(found), 'right_source': right[:, 0].mean()}
     if (~is_place).any():

@@ -81,7 +81,8 @@ def seconds(results: Results, cell: str, name: str) -> Sequence[float]:
 def plot_curves(results: Results) -> Figure:
     """Draw true success over practice within two time limits; between the seeds is shaded."""
     figure, axes = axes_of(2, 5.0)
-    cells, lowest = [cell for cell in results.cells if has_curve(results, cell)], 1.0
+    cells = [cell for cell in results.cells if has_curve(results, cell)]
+    lowest = 1.0
     for one, limit in zip(axes, LIMITS[:2], strict=True):
         for k, cell in enumerate(cells):
             done, runs = curve_at(results, cell, limit)

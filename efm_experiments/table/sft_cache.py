@@ -90,7 +90,8 @@ def checkpoint(stage: StageOne) -> tuple[CompactModel, CompactModel, dict[str, f
 
 def train(stage: StageOne, folder: Path) -> None:
     """Collect, fine-tune and put the result into ``folder``; whole or not at all."""
-    seconds, unfinished = {}, Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
+    seconds = {}
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
     try:
         with timed(seconds, 'demonstrations'):
             made = demonstrations(stage.demonstrations, stage.scenes, stage.body, stage.robot)

@@ -16,7 +16,9 @@ class FeatureCache:
     """
 
     def __init__(self, model: CompactModel):
-        self._model, self._features, self._frames = model, {}, {}
+        self._model = model
+        self._features = {}
+        self._frames = {}
 
     @torch.no_grad()
     def features(self, observations: np.ndarray, text: np.ndarray, mask: np.ndarray):
@@ -51,7 +53,9 @@ class LiveRuntime:
     """Answers as ``efm_model.runtime.Runtime`` does, from a torch model as it is now."""
 
     def __init__(self, model: CompactModel, sight: FeatureCache, version: int = 1):
-        self._model, self._sight, self.version = model, sight, version
+        self._model = model
+        self._sight = sight
+        self.version = version
 
     def input_shape(self, _: str) -> list[int | str]:
         """Return the shape of the noise."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GB = 1e9
-BFLOAT16, FLOAT32 = 2, 4  # bytes
+BFLOAT16 = 2  # bytes
+FLOAT32 = 4  # bytes
 MFU = 0.35  # share of peak arithmetic that such training reaches
 BANDWIDTH = 0.6  # share of peak bandwidth that reading weights reaches
 RUNTIME = 1.0  # CUDA's own memory, and fragments [GB]
@@ -125,7 +126,9 @@ CARDS = (
     Card('RTX 4090', 165e12, 1.008e12, 24),
     Card('A100 80 GB', 312e12, 2.039e12, 80),
 )
-TEXT_TOKENS, ANSWER, PICTURES = 40, 2, 2
+TEXT_TOKENS = 40
+ANSWER = 2
+PICTURES = 2
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,10 @@ def prompt_tokens(backbone: Backbone) -> int:
 
 def prompt_flops(backbone: Backbone) -> float:
     """Return the operations of one pass: two for each weight and token, and attention."""
-    tokens, patches = prompt_tokens(backbone), PICTURES * backbone.patches
-    text, vision = backbone.text, backbone.vision
+    tokens = prompt_tokens(backbone)
+    patches = PICTURES * backbone.patches
+    text = backbone.text
+    vision = backbone.vision
     attention = 4 * text.layers * text.q_width * tokens**2
     attention += 4 * vision.layers * vision.q_width * PICTURES * backbone.patches**2
     answers = 2 * backbone.words * ANSWER

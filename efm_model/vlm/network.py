@@ -37,7 +37,8 @@ class VlmModel(nn.Module):
 
     def __init__(self, config: VlmModelConfig, base: nn.Module, processor: Any):
         super().__init__()
-        self.config, self.max_batch_size = config, config.options.max_batch_size
+        self.config = config
+        self.max_batch_size = config.options.max_batch_size
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # names that transformers will change
             self.base = prepare(base, config)
@@ -90,7 +91,8 @@ class VlmModel(nn.Module):
             ),
             logits_processor=LogitsProcessorList([choice]),
         )
-        tokens, logits = torch.stack(choice.tokens, dim=1), torch.stack(choice.logits, dim=1)
+        tokens = torch.stack(choice.tokens, dim=1)
+        logits = torch.stack(choice.logits, dim=1)
         return tokens, log_probability(logits, tokens), logits
 
     def steps_to_go_logits(self, features: Glimpse) -> torch.Tensor:
@@ -188,7 +190,9 @@ class Choice(LogitsProcessor):
     """Draws each token among the allowed ones by the noise that is given, and remembers it."""
 
     def __init__(self, ids: torch.Tensor, forbidden: torch.Tensor, gumbel: torch.Tensor):
-        self._ids, self._forbidden, self._gumbel = ids, forbidden, gumbel
+        self._ids = ids
+        self._forbidden = forbidden
+        self._gumbel = gumbel
         self.tokens: list[torch.Tensor] = []
         self.logits: list[torch.Tensor] = []
 
@@ -223,7 +227,8 @@ def prepare(base: nn.Module, config: VlmModelConfig) -> nn.Module:
 def _rows_that_learn(base: nn.Module, config: VlmModelConfig) -> dict[str, list[int]]:
     """Return the ids of the answers for each layer that has rows for them, by the layer's name."""
     ids = sorted({*config.tokens.action, *config.tokens.steps_to_go})
-    words, answers = base.get_input_embeddings(), base.get_output_embeddings()
+    words = base.get_input_embeddings()
+    answers = base.get_output_embeddings()
     layers = [words] if answers.weight is words.weight else [words, answers]
     names = {module: name.rpartition('.')[2] for name, module in base.named_modules()}
     return {names[layer]: ids for layer in layers}
@@ -252,7 +257,8 @@ def restore_vlm(config: VlmModelConfig) -> VlmModel:
             f'base: expected the folder with hash {config.base_hash}, got {found} in '
             f'{config.options.base}'
         )
-    options, vocabulary = config.options, config.vocabulary
+    options = config.options
+    vocabulary = config.vocabulary
     model = _assemble(options, found, vocabulary, config.steps_to_go_bins, 0)
     check_tokens(model.config.tokens, config.tokens)
     return model

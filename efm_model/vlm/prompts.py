@@ -70,7 +70,8 @@ class Prompter:
     """Builds inputs with the model's own processor and chat template."""
 
     def __init__(self, processor: Any, model_type: str, device: torch.device):
-        self._processor, self._device = processor, device
+        self._processor = processor
+        self._device = device
         self._answer_type = CAUSAL.get(model_type)
         self.tokenizer = processor.tokenizer
 

@@ -11,7 +11,8 @@ class VlmRuntime:
     """Answers as ``efm_model.runtime.Runtime`` does, from the model as it is now."""
 
     def __init__(self, model: VlmModel, version: int = 1):
-        self._model, self.version = model, version
+        self._model = model
+        self.version = version
 
     def input_shape(self, name: str) -> list[int | str]:
         """

@@ -41,7 +41,8 @@ class Batcher:
     """
 
     def __init__(self, max_batch: int, max_wait_s: float):
-        self._max_batch, self._max_wait_s = max_batch, max_wait_s
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
         self._waiting: dict[str, Waiting] = {}
         self._asked: dict[str, float] = {}
         self._costs: deque[float] = deque(maxlen=REMEMBERED)

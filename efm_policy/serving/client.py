@@ -14,10 +14,13 @@ from efm_policy.serving.credentials import channel_credentials, HEADER, read_tok
 import grpc
 import numpy as np
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0  # back-off of what failed
+# back-off of what failed
+FIRST_RETRY_S = 0.2
+LAST_RETRY_S = 5.0
 CONNECT_S = 2.0  # an attempt to connect may take this long
 ALIVE_S = 2.0  # a connection over which nothing came for this long is looked at
-LATE, GONE = 'DEADLINE_EXCEEDED', 'UNAVAILABLE'
+LATE = 'DEADLINE_EXCEEDED'
+GONE = 'UNAVAILABLE'
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Client:
             the token's file is open to others.
         :raises FileNotFoundError: when a file is missing.
         """
-        credentials, options = channel_credentials(server, authority), _options()
+        credentials = channel_credentials(server, authority)
+        options = _options()
         self._robot = robot
         self._metadata = ((HEADER, f'Bearer {read_token(token)}'),) if token else ()
         self._channel = (

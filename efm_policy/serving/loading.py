@@ -32,7 +32,9 @@ class Releases:
         :param text_encoder: its directory; empty finds or makes it.
         :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
         """
-        self._embodiment, self._temperature, self._provider = embodiment, temperature, provider
+        self._embodiment = embodiment
+        self._temperature = temperature
+        self._provider = provider
         self._text_encoder = TextEncoder(text_encoder or ensure_text_encoder())
 
     def load(self, uri: str, sha256: str = '') -> Policy:
@@ -56,7 +58,9 @@ class Folder:
 
     def __init__(self, folder: Path, load: Callable[[str], Policy], version: int = 0):
         """Begin with ``version``, and whatever is newer is new."""
-        self._folder, self._load, self._version = folder, load, version
+        self._folder = folder
+        self._load = load
+        self._version = version
 
     def newer(self) -> Policy | None:
         """

@@ -81,12 +81,21 @@ class Remote:
         :param client: a ``Client``; it is closed with this.
         :param timeout_s: longest wait for an answer that has no deadline [s].
         """
-        self._embodiment, self._timeout_s = embodiment, timeout_s
-        self._diagnostics, self._post, self._now, self._clock = health, post, now, clock
-        self._on_begun, self._on_answer = on_begun, on_answer
-        self.busy, self.begun, self.version = False, False, 0
+        self._embodiment = embodiment
+        self._timeout_s = timeout_s
+        self._diagnostics = health
+        self._post = post
+        self._now = now
+        self._clock = clock
+        self._on_begun = on_begun
+        self._on_answer = on_answer
+        self.busy = False
+        self.begun = False
+        self.version = 0
         self._start: Start | None = None
-        self._beginning, self._try_at, self._pause = False, 0.0, FIRST_RETRY_S
+        self._beginning = False
+        self._try_at = 0.0
+        self._pause = FIRST_RETRY_S
         self._client = client
         self._diagnostics.values['server'] = 'not connected'
 
@@ -94,14 +103,17 @@ class Remote:
         """Return whether the server has begun this episode; ask it to if it has not."""
         if start == self._start and self.begun:
             return True
-        self._start, self.begun, self.version = start, False, 0
+        self._start = start
+        self.begun = False
+        self.version = 0
         self._pause = FIRST_RETRY_S
         self._ask_to_begin()
         return False
 
     def end(self) -> None:
         """Want no episode any more."""
-        self._start, self.begun = None, False
+        self._start = None
+        self.begun = False
 
     def tick(self) -> None:
         """Ask again for an episode that could not begin; call it some times a second."""
@@ -149,7 +161,8 @@ class Remote:
         return lambda outcome: self._post(partial(then, what, outcome))
 
     def _ask_to_begin(self) -> None:
-        start, goes_on = self._start, self.version > 0
+        start = self._start
+        goes_on = self.version > 0
         self._beginning = True
         self._client.begin(
             self._later(self._began, start),
@@ -175,8 +188,10 @@ class Remote:
             self._try_at = self._clock() + self._pause
             self._pause = min(2 * self._pause, LAST_RETRY_S)
             return
-        self.begun, self.version = True, outcome.policy_version
-        self._diagnostics.fault, self._pause = '', FIRST_RETRY_S
+        self.begun = True
+        self.version = outcome.policy_version
+        self._diagnostics.fault = ''
+        self._pause = FIRST_RETRY_S
         self._on_begun()
 
     def _answered(self, question: Question, outcome: Any) -> None:

@@ -33,11 +33,13 @@ class PolicyServer:
         :raises ValueError: when it would be heard beyond this host without TLS and tokens.
         :raises FileNotFoundError: when certificate, key or tokens are missing.
         """
-        self._config, self._credentials = config, server_credentials(config)
+        self._config = config
+        self._credentials = server_credentials(config)
         self._tokens = read_tokens(config.tokens) if config.tokens else None
         self.sessions = Sessions(embodiment, policy, config.max_robots, config.session_s)
         self._worker = Worker(Batcher(config.max_batch, config.max_wait_s), self.sessions.answer)
-        self.counts, self.is_active = self._worker.counts, True
+        self.counts = self._worker.counts
+        self.is_active = True
         self._server = grpc.server(
             futures.ThreadPoolExecutor(config.max_robots + 4, 'policy server'),
             handlers=[self._handlers()],
@@ -58,7 +60,8 @@ class PolicyServer:
             else:
                 port = self._server.add_insecure_port(where)
         except RuntimeError as error:
-            port, reason = 0, str(error)
+            port = 0
+            reason = str(error)
         else:
             reason = 'it is in use, or not an address of this host'
         if not port:
@@ -130,11 +133,13 @@ class PolicyServer:
 
     def _submit(self, ask: Ask, seconds: float) -> futures.Future:
         """Return what will hold the answer; what was asked before is not worked out again."""
-        session, request = ask.session, ask.request
+        session = ask.session
+        request = ask.request
         future = session.known(request.stamp)
         if future is None:
             future = self._worker.submit(request.robot, ask, seconds)
-            session.stamp, session.future = request.stamp, future
+            session.stamp = request.stamp
+            session.future = future
         return future
 
 

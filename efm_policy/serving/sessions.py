@@ -78,8 +78,11 @@ class Sessions:
         session_s: float,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._embodiment, self._policy = embodiment, policy
-        self._max_robots, self._session_s, self._clock = max_robots, session_s, clock
+        self._embodiment = embodiment
+        self._policy = policy
+        self._max_robots = max_robots
+        self._session_s = session_s
+        self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -162,10 +165,12 @@ class Sessions:
 
     def _choose(self, request: Any) -> Policy:
         """Return the newest release, or the one that an episode began with."""
-        session, policy = self._sessions.get(request.robot), self._policy
+        session = self._sessions.get(request.robot)
+        policy = self._policy
         if request.goes_on and session and session.episode_id == request.episode_id:
             policy = session.policy
-        wanted, here = request.policy_version, policy.version if policy else 0
+        wanted = request.policy_version
+        here = policy.version if policy else 0
         if here < wanted or (request.goes_on and here != wanted) or not here:
             raise RefusedError(
                 'NOT_FOUND',

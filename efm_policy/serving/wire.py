@@ -19,7 +19,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 import numpy as np
 
 DESCRIPTORS = Path(__file__).with_name('serving.desc')
-PACKAGE, SERVICE = 'efm.serving.v1', 'efm.serving.v1.Policy'
+PACKAGE = 'efm.serving.v1'
+SERVICE = 'efm.serving.v1.Policy'
 TYPES = ('uint8', 'int32', 'int64', 'float32')
 
 
@@ -61,7 +62,8 @@ def to_array(message: Any, name: str) -> np.ndarray:
     """
     if message.dtype not in TYPES:
         raise ValueError(f'{name}: expected one of {", ".join(TYPES)}, got {message.dtype!r}')
-    kind, shape = np.dtype(message.dtype).newbyteorder('<'), tuple(message.shape)
+    kind = np.dtype(message.dtype).newbyteorder('<')
+    shape = tuple(message.shape)
     expected = math.prod(shape) * kind.itemsize
     if len(message.data) != expected:
         raise ValueError(

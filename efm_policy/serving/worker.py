@@ -22,8 +22,10 @@ class Worker:
     """
 
     def __init__(self, batcher: Batcher, run: Callable[[list[Any]], list[Any]]):
-        self._batcher, self._run = batcher, run
-        self._changed, self._stopping = threading.Condition(), False
+        self._batcher = batcher
+        self._run = run
+        self._changed = threading.Condition()
+        self._stopping = False
         self.counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._loop, name='policy worker', daemon=True)
         self._thread.start()
@@ -96,6 +98,7 @@ class Worker:
         self.counts['answered'] += len(batch)
         self.counts['batches'] += 1
         for entry, answer in zip(batch, answers, strict=True):
-            answer.batch, answer.inference_s = len(batch), took
+            answer.batch = len(batch)
+            answer.inference_s = took
             answer.waited_s = began - entry.arrived
             entry.item[1].set_result(answer)

@@ -21,7 +21,8 @@ class Chain:
     """
 
     def __init__(self, count: int):
-        self._axes, self._links = np.resize(AXES, (count, 3)), np.resize(LINKS, count)
+        self._axes = np.resize(AXES, (count, 3))
+        self._links = np.resize(LINKS, count)
         self.home = np.resize(HOME, count)
 
     def forward(self, joints: np.ndarray) -> np.ndarray:
@@ -31,7 +32,8 @@ class Chain:
     def jacobian(self, joints: np.ndarray) -> np.ndarray:
         """Return what each joint's speed adds to the tool's twist, ``(6, J)``."""
         frames = self._frames(joints)
-        tool, columns = frames[-1][:3], []
+        tool = frames[-1][:3]
+        columns = []
         for frame, axis in zip(frames, self._axes, strict=False):
             direction = rotate(frame[3:], axis)
             columns.append(np.concatenate([np.cross(direction, tool - frame[:3]), direction]))
@@ -45,7 +47,8 @@ class Chain:
 
     def _frames(self, joints: np.ndarray) -> list[np.ndarray]:
         """Return the pose of every joint before it turns, and of the tool."""
-        pose, frames = IDENTITY, []
+        pose = IDENTITY
+        frames = []
         for angle, axis, link in zip(joints, self._axes, self._links, strict=True):
             frames.append(pose)
             turn = np.concatenate([np.zeros(3), from_rotation_vector(axis * angle)])

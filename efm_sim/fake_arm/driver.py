@@ -37,10 +37,12 @@ class FakeArm:
     """
 
     def __init__(self, config: FakeDriverConfig, command: Command):
-        self._config, self._kind = config, command.interface_type
+        self._config = config
+        self._kind = command.interface_type
         self._count = len(command.joints) or 6
         self.chain = Chain(self._count)
-        self.joints, self.speeds = self._start(command), np.zeros(self._count)
+        self.joints = self._start(command)
+        self.speeds = np.zeros(self._count)
         self.counts: Counter[str] = Counter()
         self._coming: deque[tuple[int, Received]] = deque()
         self._goal: Received | None = None
@@ -55,7 +57,8 @@ class FakeArm:
 
     def _start(self, command: Command) -> np.ndarray:
         """Return where the arm begins: bent, and inside the embodiment's limits."""
-        limits, home = command.limits, self.chain.home.copy()
+        limits = command.limits
+        home = self.chain.home.copy()
         if limits.position_min:
             home = np.clip(home, np.add(limits.position_min, 0.1), limits.position_max)
             home = np.minimum(home, np.subtract(limits.position_max, 0.1))
@@ -89,7 +92,8 @@ class FakeArm:
         self.joints = moved
 
     def _objection(self, received: Received, now: int) -> str:
-        numbers, config = received.numbers, self._config
+        numbers = received.numbers
+        config = self._config
         size = {'twist': 6, 'pose': 7}.get(self._kind, self._count)
         if numbers.shape != (size,):
             return f'command: expected {size} numbers, got {numbers.size}'

@@ -101,16 +101,20 @@ class FakeDriverNode(ManagedNode):
         self._gripper.step(now)
         if not self.is_active:
             return
-        names, positions = self._names, self.arm.joints
+        names = self._names
+        positions = self.arm.joints
         if self._gripper.name:
-            names, positions = (*names, self._gripper.name), np.append(positions, self._gripper.at)
+            names = (*names, self._gripper.name)
+            positions = np.append(positions, self._gripper.at)
         self._joints.publish(from_joints(names, positions, now))
         self._transforms.publish(TFMessage(transforms=[self._transform(now)]))
 
     def _transform(self, stamp: int) -> TransformStamped:
         message = TransformStamped(child_frame_id=self._command.tool_frame or 'tool')
-        message.header.stamp, message.header.frame_id = from_ns(stamp), self._command.frame
-        place, turn = message.transform.translation, message.transform.rotation
+        message.header.stamp = from_ns(stamp)
+        message.header.frame_id = self._command.frame
+        place = message.transform.translation
+        turn = message.transform.rotation
         place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = self.arm.pose.tolist()
         return message
 
@@ -123,7 +127,8 @@ class FakeGripper:
     """
 
     def __init__(self, node: ManagedNode, gripper: Any, speed: float):
-        self._config, self._speed = gripper, speed
+        self._config = gripper
+        self._speed = speed
         self.name = (gripper.joint or 'gripper') if gripper.action else ''
         self.at = self._wanted = gripper.low
         self._time = 0
@@ -169,7 +174,8 @@ class FakeGripper:
 
     def _conclude(self, handle: Any) -> Any:
         """Answer: reached, cancelled, or pushed aside by a newer goal."""
-        reached, result = self.at == self._wanted, self._type.Result()
+        reached = self.at == self._wanted
+        result = self._type.Result()
         if handle.is_cancel_requested:
             handle.canceled()
         elif reached:

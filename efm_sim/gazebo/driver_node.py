@@ -85,7 +85,8 @@ class GazeboDriverNode(ManagedNode):
         except RuntimeError as error:
             response.message = str(error)
             return response
-        response.success, response.instruction = True, self._scenes.instruction
+        response.success = True
+        response.instruction = self._scenes.instruction
         response.stamp = from_ns(self.get_clock().now().nanoseconds)
         return response
 

@@ -145,7 +145,8 @@ def _solid(models: tuple[Element, ...], config: TableConfig) -> tuple[Element, .
 def _block(name: str, config: TableConfig) -> Element:
     """Return one block, parked."""
     colour, kind = name.split('_')
-    mass, height = MASS * config.mass, 2 * CUBE_HALF_SIDE
+    mass = MASS * config.mass
+    height = 2 * CUBE_HALF_SIDE
     is_round = kind == 'cylinder'
     shape = sdf.cylinder(CYLINDER_RADIUS, height) if is_round else sdf.box(*(height,) * 3)
     link = node(

@@ -43,10 +43,13 @@ FIELD_OF_VIEW = 20.0  # [deg]
 SLIDER_SHARE = 0.05  # of a block's mass in each of the two links that it slides on
 HEADLIGHT = {'ambient': 0.1, 'diffuse': 0.4}  # MuJoCo's own lamp, which the camera carries
 LAMP = {'ambient': 0.2, 'diffuse': 0.55, 'direction': (0.45, 0.35, -1.0)}
-GREY_TABLE, GREY_FLOOR, GREY_STAND = (0.80, 0.77, 0.72), (0.42, 0.44, 0.47), (0.3, 0.31, 0.33)
+GREY_TABLE = (0.80, 0.77, 0.72)
+GREY_FLOOR = (0.42, 0.44, 0.47)
+GREY_STAND = (0.3, 0.31, 0.33)
 AXES = {'x': (1, 0, 0), 'y': (0, 1, 0), 'yaw': (0, 0, 1)}
 # As soft as MuJoCo's contacts; with ODE's own, what is squeezed at the table's edge jumps away.
-CONTACT_STIFFNESS, CONTACT_DAMPING = 2000.0, 40.0  # [N/m], [N s/m]
+CONTACT_STIFFNESS = 2000.0  # [N/m]
+CONTACT_DAMPING = 40.0  # [N s/m]
 DAMPING_LIMIT = 0.5  # largest share of its speed that a block may lose in a physics step
 
 
@@ -266,7 +269,8 @@ def surroundings(config: TableConfig) -> tuple[Element, ...]:
 def _camera(config: TableConfig) -> Element:
     """Return the policy camera; Gazebo's looks along its x, y to the left, z up."""
     position, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
-    right, up = axes[:3], axes[3:]
+    right = axes[:3]
+    up = axes[3:]
     rotation = np.column_stack([np.cross(up, right), -right, up])
     size = str(OVERSAMPLING * config.image_size)
     camera = node(

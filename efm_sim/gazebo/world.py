@@ -47,7 +47,8 @@ class GazeboTable(Table):
     ) -> None:
         """Put everything where it is said to be, at rest; arguments as ``Table.arrange``."""
         super().arrange(types, blocks, yaws, tool)
-        self._reference, self._speed = self._setpoint.copy(), np.zeros_like(self._setpoint)
+        self._reference = self._setpoint.copy()
+        self._speed = np.zeros_like(self._setpoint)
         self._server.ask_all(
             [
                 'seed 1',
@@ -87,7 +88,8 @@ class GazeboTable(Table):
 
     def _move(self, control: np.ndarray) -> str:
         """Return the command that moves the joints as a servo would in one of MuJoCo's steps."""
-        before, period = self._reference, self.model.opt.timestep
+        before = self._reference
+        period = self.model.opt.timestep
         pull = self._servo.frequency * period
         self._speed += pull**2 * (control - before) / period
         self._speed /= 1 + 2 * pull  # as MuJoCo's integrator: only the damping is implicit

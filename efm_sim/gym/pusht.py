@@ -22,10 +22,15 @@ CORNERS = np.array(
 )
 MIDDLE = np.array([0.0, 45.0])  # what the T turns about
 AROUND = 97.0  # a circle about it that is clear of the T
-SPACING, TILTS = 13.0, (-0.5, 0.0, 0.5)  # of the pushes that are tried out
-STRIDE, LONGEST, SPEED = 5.0, 120.0, 50.0
+# of the pushes that are tried out
+SPACING = 13.0
+TILTS = (-0.5, 0.0, 0.5)
+STRIDE = 5.0
+LONGEST = 120.0
+SPEED = 50.0
 STANDOFF = 10.0  # where a push begins, before it touches
-BORDER, BOARD = 8.0, 512.0
+BORDER = 8.0
+BOARD = 512.0
 DETOUR = 80.0  # what going around the T costs
 
 
@@ -88,9 +93,11 @@ class PushTDemonstrator:
             np.asarray(positions[name], np.float64) for name in ('pusher', 'tee', 'goal')
         )
         pusher = pusher[:2]
-        self._tee.angle, self._tee.position = float(tee[2]), tuple(tee[:2])
+        self._tee.angle = float(tee[2])
+        self._tee.position = tuple(tee[:2])
         self._space.reindex_shapes_for_body(self._tee)
-        step, limit = self._step(pusher, tee, goal), self.config.max_action
+        step = self._step(pusher, tee, goal)
+        limit = self.config.max_action
         step = step * min(1.0, limit / np.abs(step).max(initial=1e-9))
         noise = self._rng.normal(0, self.config.noise * limit, 2)
         return np.clip(step + noise, -limit, limit).astype(np.float32)
@@ -109,8 +116,10 @@ class PushTDemonstrator:
 
     def _choose(self, pusher: np.ndarray, tee: np.ndarray, goal: np.ndarray) -> tuple:
         """Return start, heading and length of the push after which the T lies best."""
-        turn, pushes = rotation(tee[2]), self._pushes
-        starts, headings = tee[:2] + pushes.starts @ turn.T, pushes.headings @ turn.T
+        turn = rotation(tee[2])
+        pushes = self._pushes
+        starts = tee[:2] + pushes.starts @ turn.T
+        headings = pushes.headings @ turn.T
         aims = starts - STANDOFF * headings
         after = np.concatenate(
             [tee[:2] + pushes.moved[..., :2] @ turn.T, tee[2] + pushes.moved[..., 2:]], axis=-1
@@ -154,7 +163,8 @@ def corners(tee: np.ndarray) -> np.ndarray:
 
 def rotation(angle: np.ndarray) -> np.ndarray:
     """Return the matrices that turn by ``angle``, ``(..., 2, 2)``."""
-    c, s = np.cos(angle), np.sin(angle)
+    c = np.cos(angle)
+    s = np.sin(angle)
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
@@ -191,8 +201,10 @@ def sides() -> list[tuple[np.ndarray, np.ndarray]]:
 
 def lay(space: pymunk.Space, body: pymunk.Body, place: np.ndarray) -> None:
     """Put a body somewhere, at rest and upright."""
-    body.angle, body.position = 0.0, tuple(place)
-    body.velocity, body.angular_velocity = (0.0, 0.0), 0.0
+    body.angle = 0.0
+    body.position = tuple(place)
+    body.velocity = (0.0, 0.0)
+    body.angular_velocity = 0.0
     space.reindex_shapes_for_body(body)
 
 
@@ -200,7 +212,8 @@ def push(
     space: pymunk.Space, pusher: pymunk.Body, tee: pymunk.Body, velocity: np.ndarray
 ) -> np.ndarray:
     """Return the T's x, y and angle after each stride of a push, ``(L, 3)``."""
-    rows, dt = [], 0.01
+    rows = []
+    dt = 0.01
     for _ in range(round(LONGEST / STRIDE)):
         for _ in range(round(STRIDE / SPEED / dt)):
             pusher.velocity = tuple(velocity)

@@ -19,8 +19,12 @@ import numpy as np
 
 BOARD = 512.0  # the environment's pixels
 MARKS = np.array([[0.0, 105.0], [0.0, 15.0]])  # on the T: the end of its stem, its bar's middle
-ANYWHERE, NEARLY, TURNED = (80.0, 420.0), 40.0, 0.4  # places; spread of places and of turns
-BESIDE, RIM = 70.0, 10.0
+# places; spread of places and of turns
+ANYWHERE = (80.0, 420.0)
+NEARLY = 40.0
+TURNED = 0.4
+BESIDE = 70.0
+RIM = 10.0
 EMBODIMENT = Path(__file__).resolve().parents[2] / 'config' / 'embodiments' / 'pusht.yaml'
 
 
@@ -34,7 +38,9 @@ def draw_pictures(count: int, seed: int, size: tuple[int, int]) -> tuple[np.ndar
     """
     environment = PushTEnv('pixels', observation_height=size[0], observation_width=size[1])
     environment.reset(seed=seed)
-    rng, images, points = np.random.default_rng(seed), [], []
+    rng = np.random.default_rng(seed)
+    images = []
+    points = []
     for _ in range(count):
         pusher, tee = draw_scene(rng, environment.goal_pose)
         lay_out(environment, pusher, tee)
@@ -59,7 +65,8 @@ def draw_scene(rng: np.random.Generator, goal: np.ndarray) -> tuple[np.ndarray, 
 def lay_out(environment: PushTEnv, pusher: np.ndarray, tee: np.ndarray) -> None:
     """Put both where they shall be; without a step of physics, which would part them."""
     environment.agent.position = tuple(pusher)
-    environment.block.angle, environment.block.position = float(tee[2]), tuple(tee[:2])
+    environment.block.angle = float(tee[2])
+    environment.block.position = tuple(tee[:2])
     for body in (environment.agent, environment.block):
         environment.space.reindex_shapes_for_body(body)  # the picture is drawn from the shapes
 

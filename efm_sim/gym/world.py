@@ -49,7 +49,8 @@ class GymnasiumWorld:
         :raises ValueError: when it is not what the file or the embodiment says.
         :raises RuntimeError: when the environment itself fails.
         """
-        self._config, camera = config, embodiment.cameras[0]
+        self._config = config
+        camera = embodiment.cameras[0]
         self._picture = image_spec(f'{config.id}: {config.pixels}', camera.height, camera.width)
         with self._named('make'):
             mode = {'render_mode': 'rgb_array'} if config.pixels == RENDER else {}
@@ -84,7 +85,8 @@ class GymnasiumWorld:
 
     def step(self, action: np.ndarray) -> None:
         """Execute ``action``, ``(A,)`` in units of the embodiment, for one control step."""
-        values, done = self._actions.to_environment(action, self._moment), False
+        values = self._actions.to_environment(action, self._moment)
+        done = False
         for _ in range(self._config.repeat):
             if self._moment.terminated or self._moment.truncated:
                 return
@@ -151,7 +153,8 @@ class GymnasiumWorld:
             self._environment.close()
 
     def _is_done(self) -> bool:
-        where, value = self._config.success, look_up(self._config.success, self._moment)
+        where = self._config.success
+        value = look_up(self._config.success, self._moment)
         try:
             return float(value) >= self._config.success_at
         except (TypeError, ValueError) as error:
@@ -179,7 +182,8 @@ class ActionMap:
 
         :raises ValueError: when they do not fit, with both.
         """
-        self._config, robot = config, embodiment.action
+        self._config = config
+        robot = embodiment.action
         ours = (
             f'{len(robot.names)} values ({", ".join(robot.names)}) of {robot.low} to {robot.high}'
         )
@@ -187,8 +191,10 @@ class ActionMap:
         if not fits:
             raise ValueError(f'{config.id}: action: expected a Box for {ours}, got {space}')
         self._space = space
-        self._robot_low, self._robot_high = np.array(robot.low), np.array(robot.high)
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._robot_low = np.array(robot.low)
+        self._robot_high = np.array(robot.high)
+        low = space.low.astype(np.float64)
+        high = space.high.astype(np.float64)
         same = np.allclose(low, self._robot_low) and np.allclose(high, self._robot_high)
         if config.action == 'same' and not config.relative_to and not same:
             raise ValueError(
@@ -208,7 +214,8 @@ class ActionMap:
         :param action: ``(A,)``, units of the embodiment.
         :raises ValueError: when the position that it is relative to is not there.
         """
-        low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
+        low = self._space.low.astype(np.float64)
+        high = self._space.high.astype(np.float64)
         values = np.asarray(action, np.float64)
         if self._config.action == 'affine':
             share = (values - self._robot_low) / (self._robot_high - self._robot_low)

@@ -37,5 +37,6 @@ def _rotation(angle: float, first: int, second: int) -> np.ndarray:
     """Return the rotation by ``angle`` [rad] from axis ``first`` to ``second``, (3, 3)."""
     rotation = np.eye(3)
     rotation[[first, second], [first, second]] = math.cos(angle)
-    rotation[second, first], rotation[first, second] = math.sin(angle), -math.sin(angle)
+    rotation[second, first] = math.sin(angle)
+    rotation[first, second] = -math.sin(angle)
     return rotation

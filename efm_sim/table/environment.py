@@ -34,7 +34,8 @@ class TableEnvironment(gymnasium.Env):
         """
         self.render_mode = render_mode
         self.table = Table(TableConfig(**config))
-        size, limit = self.table.config.image_size, self.table.config.max_action_m
+        size = self.table.config.image_size
+        limit = self.table.config.max_action_m
         self.observation_space = spaces.Dict(
             {
                 'image': spaces.Box(0, 255, (size, size, 3), np.uint8),

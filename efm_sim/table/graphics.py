@@ -33,7 +33,8 @@ def make_renderer(
     quality = model.vis.quality
     quality.shadowsize, quality.offsamples = (4096, 4) if pretty else (0, 0)
     quality.numslices, quality.numstacks = (48, 24) if pretty else (12, 6)
-    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.global_.offwidth = width
+    model.vis.global_.offheight = height
     try:
         renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # each OpenGL platform has its own exception types

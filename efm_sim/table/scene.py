@@ -77,7 +77,8 @@ def build_scene(config: TableConfig) -> mujoco.MjModel:
     spec.option.timestep = config.control_period_s / config.substeps
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = (0, 0, 0)
-    spec.stat.extent, spec.stat.center = 0.8, (0, 0.1, 0.1)
+    spec.stat.extent = 0.8
+    spec.stat.center = (0, 0.1, 0.1)
     spec.add_texture(
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
@@ -127,8 +128,11 @@ def find_urdf() -> Path:
 
 
 def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
-    world, light, shade = spec.worldbody, config.light, config.surface
-    box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
+    world = spec.worldbody
+    light = config.light
+    shade = config.surface
+    box = mujoco.mjtGeom.mjGEOM_BOX
+    plane = mujoco.mjtGeom.mjGEOM_PLANE
     for kind, size, pos, grey in (
         (plane, [4, 4, 0.1], [0, 0, -0.45], [0.42, 0.44, 0.47, 1]),
         (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80 * shade, 0.77 * shade, 0.72 * shade, 1]),
@@ -146,7 +150,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
         castshadow=True,
     )
     headlight = spec.visual.headlight
-    headlight.ambient, headlight.diffuse = headlight.ambient * light, headlight.diffuse * light
+    headlight.ambient = headlight.ambient * light
+    headlight.diffuse = headlight.diffuse * light
     pos, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
     world.add_camera(name='policy', pos=pos, fovy=20, xyaxes=axes)
     world.add_camera(
@@ -157,7 +162,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
 def _add_block(world: mujoco.MjsBody, slot: str, config: TableConfig) -> str:
     """Add one block with its joints; return the name of the geom that collides."""
     block = world.add_body(name=slot, pos=[0, 0, CUBE_HALF_SIDE])
-    joint, is_bar = mujoco.mjtJoint, slot == 'bar'
+    joint = mujoco.mjtJoint
+    is_bar = slot == 'bar'
     limits = {
         'range': [-BLOCK_LIMIT, BLOCK_LIMIT],
         'limited': True,
@@ -230,7 +236,8 @@ def _add_arm(spec: mujoco.MjSpec) -> str:
         for geom in spec.body(ARM_PREFIX + 'tool_tip').geoms
         if geom.type == mujoco.mjtGeom.mjGEOM_SPHERE
     )
-    geom.name, geom.group = 'tip', 4
+    geom.name = 'tip'
+    geom.group = 4
     return 'tip'
 
 

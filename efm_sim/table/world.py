@@ -288,7 +288,8 @@ def random_scene(
     if pushes and rng.random() < pushes:
         blocks, tool = draw_push(rng, blocks)
     elif rng.random() < 0.5:
-        angle, gap = rng.uniform(-math.pi, math.pi), rng.uniform(0.031, 0.06)
+        angle = rng.uniform(-math.pi, math.pi)
+        gap = rng.uniform(0.031, 0.06)
         tool = blocks[rng.integers(len(SLOTS))] + gap * heading(angle)
     else:
         tool = rng.uniform(-TOOL_LIMIT, TOOL_LIMIT, 2)

@@ -70,5 +70,6 @@ def test_the_results_page_is_what_the_stored_results_give():
 
 def test_the_readme_quotes_what_the_stored_results_give():
     root = Path(__file__).resolve().parents[2]
-    text, (begin, end) = (root / 'README.md').read_text(), QUOTE
+    text = (root / 'README.md').read_text()
+    begin, end = QUOTE
     assert text.split(begin)[1].split(end)[0] == headline(root / 'docs' / 'results')

@@ -31,7 +31,8 @@ def efm(verb, run, *words):
         process = psutil.Popen(
             [*command, *map(str, words)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
-    servers, end = set(), time.monotonic() + 300
+    servers = set()
+    end = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         family = process.children(recursive=True)
         servers |= {child for child in family if name_of(child) == 'gzserver'}

@@ -74,7 +74,8 @@ def test_every_link_is_where_mujoco_has_it(table):
 @pytest.mark.parametrize('seed', [0, 3])
 def test_gazebo_draws_what_mujoco_draws(table, seed):
     table.reset(seed)
-    drawn, twin = table.render().astype(float), table.render_in_mujoco().astype(float)
+    drawn = table.render().astype(float)
+    twin = table.render_in_mujoco().astype(float)
     assert drawn.shape == (64, 64, 3)
     assert np.abs(drawn - twin).mean() < 3  # of 255
     assert np.abs(drawn - twin).mean() < 0.2 * np.abs(twin - twin.mean((0, 1))).mean()
@@ -116,7 +117,8 @@ def test_a_push_moves_the_block_and_nothing_else(table, twin):
     before = AWAY[1:]
     pushing(table)
     pushing(twin)
-    found, expected = table.block_positions(), twin.block_positions()
+    found = table.block_positions()
+    expected = twin.block_positions()
     assert found['red_cube'][0] == pytest.approx(expected['red_cube'][0], abs=0.006)
     assert found['red_cube'][0] > 0.05
     assert found['red_cube'][1] == pytest.approx(expected['red_cube'][1], abs=0.006)

@@ -26,7 +26,8 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of the parser that the message classes bring along
     import rosidl_generator_py  # noqa: F401
 
-VELOCITIES, SERVO = 'forward_velocity_controller', 'moveit_servo'
+VELOCITIES = 'forward_velocity_controller'
+SERVO = 'moveit_servo'
 
 
 class Person(Node):
@@ -34,7 +35,9 @@ class Person(Node):
 
     def __init__(self, context, robot):
         super().__init__('person', context=context)
-        self.robot, self.commands, self.joints = robot, [], []
+        self.robot = robot
+        self.commands = []
+        self.joints = []
         self._executor = make_executor(context)
         self._executor.add_node(self)
         self.actions = ros_topics.publisher(self, topics.ACTION)

@@ -29,7 +29,8 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of the parser that the message classes bring along
     import rosidl_generator_py  # noqa: F401
 
-SERVO, NAMESPACE = 'moveit_servo', '/robot_0'
+SERVO = 'moveit_servo'
+NAMESPACE = '/robot_0'
 SLOW_MACHINE = ('--seconds', '4', '--max-skew-s', '1')
 
 
@@ -38,7 +39,8 @@ class Rig(Node):
 
     def __init__(self, context, robot, size=64, behind_s=0.0):
         super().__init__('rig', context=context, namespace=NAMESPACE)
-        self._size, self._behind_ns = size, int(behind_s * 1e9)
+        self._size = size
+        self._behind_ns = int(behind_s * 1e9)
         self._images = ros_topics.publisher(self, topics.IMAGE)
         self._estop = ros_topics.publisher(self, topics.ESTOP)
         self.create_service(ResetWorld, topics.RESET_WORLD, lambda request, response: response)

@@ -72,7 +72,8 @@ def test_its_own_demonstrator_shows_the_same_as_in_one_process(shown):
     recorded = list(read_episodes(shown.run / 'episodes' / 'demonstration', robot))
     reached = [episode for episode in recorded if episode.outcome is Outcome.SUCCESS]
     assert len(reached) >= 3
-    world, tokeniser = load_world(shown.run / 'embodiment.yaml'), ActionTokeniser(robot.action)
+    world = load_world(shown.run / 'embodiment.yaml')
+    tokeniser = ActionTokeniser(robot.action)
     for episode in reached[:3]:
         teacher = PushTDemonstrator()
         world.reset(episode.seed)

@@ -47,7 +47,8 @@ class Made:
     """Anything that a launch description is made of: it keeps what it was given."""
 
     def __init__(self, *args, **kwargs):
-        self.args, self.kwargs = args, kwargs
+        self.args = args
+        self.kwargs = kwargs
 
 
 class DeclareLaunchArgument(Made):

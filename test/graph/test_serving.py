@@ -61,7 +61,8 @@ def test_a_release_that_comes_later_is_followed_and_a_bad_one_is_not(untaught):
     run = untaught.run
     with untaught.served() as (_, _, said):
         publish_untrained(run / 'made', 2, table_arm())
-        bad, good = run / 'releases' / '000002', run / 'releases' / '000003'
+        bad = run / 'releases' / '000002'
+        good = run / 'releases' / '000003'
         (run / 'made' / 'releases' / '000002').rename(run / 'made' / 'bad')
         with open(run / 'made' / 'bad' / 'policy.onnx', 'ab') as file:
             file.write(b'!')

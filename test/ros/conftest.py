@@ -39,7 +39,8 @@ class Stage:
     """
 
     def __init__(self, context: Context):
-        self._context, self._executor = context, make_executor(context)
+        self._context = context
+        self._executor = make_executor(context)
         self.namespace = f'/test_{next(numbers)}'
         self._nodes: list[Any] = []
         self.peer = self._add(Node('peer', context=context, namespace=self.namespace))

@@ -27,7 +27,9 @@ class Scene:
         # All nodes share this thread: on a busy machine each sees the others late.
         robot = replace(robot, command=replace(robot.command, state_timeout_s=1.0))
         driver = {'max_age_s': 2.0, **driver}
-        self.stage, self.robot, path = stage, robot, yaml_of(robot)
+        self.stage = stage
+        self.robot = robot
+        path = yaml_of(robot)
         self.driver = stage.start(FakeDriverNode, embodiment=path, **driver)
         self.guard = stage.start(GuardNode, embodiment=path, lockstep=False)
         self.actions = stage.speak(topics.ACTION)

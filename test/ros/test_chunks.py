@@ -22,7 +22,9 @@ from models import FakeTextEncoder, frames
 import numpy as np
 import pytest
 
-T0, PERIOD, CHUNK = 500_000_000, 100_000_000, 3
+T0 = 500_000_000
+PERIOD = 100_000_000
+CHUNK = 3
 ROWS = np.float32([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]])
 
 
@@ -37,7 +39,10 @@ class Scene:
     """A guard, and everybody that it listens to."""
 
     def __init__(self, stage, make_event, robot, path, lockstep):
-        self.stage, self.robot, self.make_event, self.lockstep = stage, robot, make_event, lockstep
+        self.stage = stage
+        self.robot = robot
+        self.make_event = make_event
+        self.lockstep = lockstep
         self.node = stage.start(GuardNode, embodiment=path, lockstep=lockstep)
         self.actions = stage.speak(topics.ACTION)
         self.permits = stage.speak(topics.PERMIT)
@@ -183,11 +188,14 @@ def test_rows_of_different_lengths_are_refused(scene, stage):
 
 def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shelf, monkeypatch):
     monkeypatch.setattr(policy_node, 'TextEncoder', lambda path: FakeTextEncoder())
-    release, path = shelf(1, robot).uri, yaml_of(robot)
+    release = shelf(1, robot).uri
+    path = yaml_of(robot)
     words = {'release': release, 'lockstep': True, 'text_encoder': 'none'}
     stage.start(PolicyNode, embodiment=path, **words)
-    camera, events = stage.speak(topics.IMAGE), stage.speak(topics.EPISODE_EVENT)
-    actions, seen = stage.listen(topics.ACTION), stage.listen(topics.OBSERVATION)
+    camera = stage.speak(topics.IMAGE)
+    events = stage.speak(topics.EPISODE_EVENT)
+    actions = stage.listen(topics.ACTION)
+    seen = stage.listen(topics.OBSERVATION)
     events.publish(make_event('first', T0, embodiment_hash=robot.hash))
     for step, picture in enumerate(frames(7)):
         camera.publish(from_image(picture, T0 + step * PERIOD))

@@ -33,7 +33,8 @@ def gazebo(tmp_path, monkeypatch):
     """Return a function that puts a `gz` first in the path, which answers as told."""
 
     def install(answer):
-        said, program = tmp_path / 'said.jsonl', tmp_path / 'gz'
+        said = tmp_path / 'said.jsonl'
+        program = tmp_path / 'gz'
         program.write_text(GZ.format(python=sys.executable, said=str(said), answer=answer))
         program.chmod(0o755)
         monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
@@ -60,7 +61,8 @@ def move(stage, displacement):
 
 
 def test_a_reset_clears_the_table_brings_the_arm_home_and_lays_mujocos_scene(gazebo, driver):
-    said, table = gazebo('data: true'), Table()
+    said = gazebo('data: true')
+    table = Table()
     table.reset(7)
     answer = driver.call(ResetWorld, topics.RESET_WORLD, seed=7)
     assert answer.success, answer.message
@@ -78,7 +80,8 @@ def test_a_reset_clears_the_table_brings_the_arm_home_and_lays_mujocos_scene(gaz
 def test_commands_move_the_tool_step_by_step_and_never_off_the_table(gazebo, driver):
     gazebo('data: true')
     driver.call(ResetWorld, topics.RESET_WORLD, seed=7)
-    kinematics, tool = ArmKinematics(), Table()
+    kinematics = ArmKinematics()
+    tool = Table()
     tool.reset(7)
     place = tool.tool_position()[:2]
     kinematics.reset(place)

@@ -15,15 +15,19 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool
 
-T0, PERIOD = 500_000_000, 100_000_000  # [ns]
-GOOD, STOP = (0.01, -0.02), (0.0, 0.0)
+T0 = 500_000_000  # [ns]
+PERIOD = 100_000_000  # [ns]
+GOOD = (0.01, -0.02)
+STOP = (0.0, 0.0)
 
 
 class Scene:
     """A guard between a policy, a supervisor, a person and a robot."""
 
     def __init__(self, stage, make_event, embodiment, yaml_of, lockstep):
-        self.stage, self.make_event, self.embodiment = stage, make_event, embodiment
+        self.stage = stage
+        self.make_event = make_event
+        self.embodiment = embodiment
         self.lockstep = lockstep
         self.node = stage.start(GuardNode, embodiment=yaml_of(embodiment), lockstep=lockstep)
         self.actions = stage.speak(topics.ACTION)

@@ -40,7 +40,8 @@ def test_an_image_keeps_every_pixel():
 def test_other_orders_of_colour_come_out_as_rgb(encoding, order):
     picture = frames(1)[0]
     message = ros_messages.from_image(np.ascontiguousarray(picture[..., order]), STAMP)
-    message.encoding, message.step = encoding, 64 * len(order)
+    message.encoding = encoding
+    message.step = 64 * len(order)
     np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
 
 
@@ -48,7 +49,8 @@ def test_padding_at_the_end_of_rows_is_no_part_of_the_picture():
     picture = frames(1)[0]
     padded = np.pad(picture.reshape(64, 192), ((0, 0), (0, 5)), constant_values=255)
     message = ros_messages.from_image(picture, STAMP)
-    message.step, message.data = 197, padded.tobytes()
+    message.step = 197
+    message.data = padded.tobytes()
     np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
 
 
@@ -60,7 +62,8 @@ def test_an_observation_is_compressed_without_loss():
 
 
 def test_an_action_keeps_tokens_values_and_words():
-    tokens, values = np.array([3, 10]), np.array([0.0125, -0.025], np.float32)
+    tokens = np.array([3, 10])
+    values = np.array([0.0125, -0.025], np.float32)
     message = over_the_wire(
         ros_messages.from_action(
             tokens, values, -1.5, STAMP, episode_id='first', step=4, policy_version=2

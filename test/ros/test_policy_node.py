@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 
-T0, PERIOD = 500_000_000, 100_000_000  # [ns]
+T0 = 500_000_000  # [ns]
+PERIOD = 100_000_000  # [ns]
 PICTURES = frames(4)
 
 
@@ -26,7 +27,8 @@ class Scene:
     """A policy node, a camera, a supervisor and a trainer for it to listen to."""
 
     def __init__(self, stage, make_event, **parameters):
-        self.stage, self.make_event = stage, make_event
+        self.stage = stage
+        self.make_event = make_event
         known = {'lockstep': True, 'text_encoder': 'none'}
         self.node = stage.start(PolicyNode, **{**known, **parameters})
         self.camera = stage.speak(topics.IMAGE)
@@ -197,7 +199,8 @@ def test_a_compressed_camera_is_understood(stage, make_event, yaml_of, shelf):
         release=shelf(7, robot).uri,
     )  # fmt: skip
     compressed = replace(topics.OBSERVATION, name='image/compressed')
-    pictures, events = stage.speak(compressed), stage.speak(topics.EPISODE_EVENT)
+    pictures = stage.speak(compressed)
+    events = stage.speak(topics.EPISODE_EVENT)
     actions = stage.listen(topics.ACTION)
     events.publish(make_event('first', T0, embodiment_hash=robot.hash))
     pictures.publish(from_observation(PICTURES[0], T0))

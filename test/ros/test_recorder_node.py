@@ -57,7 +57,8 @@ class Robot:
     """Everybody but the recorder, saying what they said in an episode that is known."""
 
     def __init__(self, stage, make_event, folder, late=False, **parameters):
-        self.stage, self.make_event = stage, make_event
+        self.stage = stage
+        self.make_event = make_event
         self.spool = folder / 'practice'
         known = {'lockstep': True, 'episodes_dir': str(folder), **parameters}
         self.record = partial(stage.start, RecorderNode, **known)
@@ -110,8 +111,10 @@ class Robot:
 
     def play_step(self, episode, step, without=()):
         """Say what belongs to one observation; the action for the last is not executed."""
-        stamp, picture = int(episode.stamps[step]), episode.observations[step]
-        about, acted = {'episode_id': episode.episode_id}, min(step, len(episode) - 1)
+        stamp = int(episode.stamps[step])
+        picture = episode.observations[step]
+        about = {'episode_id': episode.episode_id}
+        acted = min(step, len(episode) - 1)
         values = episode.actions[acted]
         last = step == len(episode)
         distribution = np.random.default_rng(step).dirichlet(np.ones(61))

@@ -15,7 +15,8 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from serving import policy, serving, write_certificate, write_tokens
 
-T0, PERIOD = 500_000_000, 100_000_000  # [ns]
+T0 = 500_000_000  # [ns]
+PERIOD = 100_000_000  # [ns]
 PICTURES = frames(4)
 
 
@@ -23,7 +24,8 @@ class Scene:
     """A node whose policy is elsewhere, a camera and a supervisor."""
 
     def __init__(self, stage, make_event, **parameters):
-        self.stage, self.make_event = stage, make_event
+        self.stage = stage
+        self.make_event = make_event
         known = {'lockstep': True, 'robot': 'robot_0'}
         self.node = stage.start(RemotePolicyNode, **{**known, **parameters})
         lockstep = parameters.get('lockstep', True)
@@ -172,7 +174,8 @@ class Running:
     """A robot in real time: camera and leave to move at 20 Hz, until told otherwise."""
 
     def __init__(self, here, embodiment, yaml_of):
-        self.here, self.step = here, 0
+        self.here = here
+        self.step = 0
         here.stage.start(GuardNode, embodiment=yaml_of(embodiment), lockstep=False)
         self.permits = here.stage.speak(topics.PERMIT)
         self.commands = here.stage.listen(topics.COMMAND)
@@ -227,8 +230,10 @@ class Late:
     """A policy that thinks for longer than an action may live."""
 
     def __init__(self, seconds):
-        self._policy, self._seconds = policy(), seconds
-        self.version, self.start = self._policy.version, self._policy.start
+        self._policy = policy()
+        self._seconds = seconds
+        self.version = self._policy.version
+        self.start = self._policy.start
 
     def act_batch(self, *batch):
         time.sleep(self._seconds)

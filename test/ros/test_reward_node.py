@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 
-T0, PERIOD = 500_000_000, 100_000_000  # [ns]
+T0 = 500_000_000  # [ns]
+PERIOD = 100_000_000  # [ns]
 PICTURES = frames(4)
 RULES = table_arm().episode
 # The release knows nothing: for the one robot everything is a success, for the other nothing.
@@ -27,7 +28,9 @@ class Scene:
     """A reward node with a camera and a supervisor for it to listen to."""
 
     def __init__(self, stage, make_event, robot, **parameters):
-        self.stage, self.make_event, self.robot = stage, make_event, robot
+        self.stage = stage
+        self.make_event = make_event
+        self.robot = robot
         self.node = stage.start(RewardNode, lockstep=True, text_encoder='none', **parameters)
         self.camera = stage.speak(topics.IMAGE)
         self.events = stage.speak(topics.EPISODE_EVENT)

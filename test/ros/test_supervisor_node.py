@@ -33,19 +33,24 @@ class Robot:
     """
 
     def __init__(self, stage, **parameters):
-        self.stage, self.step, self.event = stage, 0, None
-        self.success_at, self.silent_at, self.still_speak = 3, 1000, ()
-        self.reset_error, self.recording_error, self.records = '', '', True
+        self.stage = stage
+        self.step = 0
+        self.event = None
+        self.success_at = 3
+        self.silent_at = 1000
+        self.still_speak = ()
+        self.reset_error = ''
+        self.recording_error = ''
+        self.records = True
         self.resets = []
         self.service = stage.peer.create_service(ResetWorld, topics.RESET_WORLD, self._on_reset)
         self.node = stage.start(SupervisorNode, tick_rate_hz=50.0, **parameters)
         self.commands = stage.speak(topics.COMMAND)
         stage.listen(topics.COMMAND)
-        self.actions, self.predictions = (
-            stage.speak(topics.ACTION),
-            stage.speak(topics.STEPS_TO_GO),
-        )
-        self.recordings, self.estop = stage.speak(topics.RECORDING), stage.speak(topics.ESTOP)
+        self.actions = stage.speak(topics.ACTION)
+        self.predictions = stage.speak(topics.STEPS_TO_GO)
+        self.recordings = stage.speak(topics.RECORDING)
+        self.estop = stage.speak(topics.ESTOP)
         self.outcomes = stage.listen(topics.OUTCOME)
         self.instructions = stage.listen(topics.INSTRUCTION)
         self.permits = stage.listen(topics.PERMIT, self._on_permit)
@@ -66,15 +71,18 @@ class Robot:
 
     def run_until_silent(self, step=1):
         """Return the handle of an episode that waits for its observation ``step``."""
-        self.silent_at, self.step = step, 0
+        self.silent_at = step
+        self.step = 0
         handle = self.ask()
         self.stage.spin_until(lambda: self.step == step, 'the last picture')
         return handle
 
     def _on_reset(self, request, response):
         self.resets.append(request)
-        response.success, response.message = not self.reset_error, self.reset_error
-        response.instruction, response.stamp = GOAL, from_ns(FIRST)
+        response.success = not self.reset_error
+        response.message = self.reset_error
+        response.instruction = GOAL
+        response.stamp = from_ns(FIRST)
         return response
 
     def _on_event(self, event):
@@ -100,7 +108,8 @@ class Robot:
     def _answer(self):
         """Say what there is to say of the observation of this step."""
         speak = self.still_speak if self.step >= self.silent_at else ALL_SPEAK
-        stamp, about = FIRST + self.step * PERIOD, {'episode_id': self.event.episode_id}
+        stamp = FIRST + self.step * PERIOD
+        about = {'episode_id': self.event.episode_id}
         if 'action' in speak:
             self.actions.publish(
                 from_action(np.ones(2), np.zeros(2), -1.0, stamp, policy_version=4, **about)
@@ -187,7 +196,8 @@ def test_a_world_that_does_not_answer_is_a_fault(impatient):
     [((), 'an image'), (('action',), 'steps_to_go'), (('steps_to_go',), 'action')],
 )
 def test_whoever_falls_silent_is_named(impatient, still_speak, missing):
-    impatient.silent_at, impatient.still_speak = 2, still_speak
+    impatient.silent_at = 2
+    impatient.still_speak = still_speak
     result = impatient.run()
     assert how(result) == ('unlabelled', 'fault')
     assert result.outcome.detail == f'nothing for 0.5 s; waiting for {missing}'

@@ -25,14 +25,17 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-START, SUCCESS, DISCARD = 7, 3, 1
+START = 7
+SUCCESS = 3
+DISCARD = 1
 
 
 class Desk:
     """A whole robot that is taught, a fleet that asks for episodes, and a person."""
 
     def __init__(self, stage, robot, path, spool):
-        self.stage, self.robot = stage, robot
+        self.stage = stage
+        self.robot = robot
         common = {'embodiment': path, 'lockstep': False}
         stage.start(WorldNode, body='tool', **common)
         stage.start(GuardNode, **common)
@@ -45,7 +48,8 @@ class Desk:
         )
         stage.start(RecorderNode, reward_enabled=False, episodes_dir=str(spool), **common)
         self.node = stage.start(TeleoperationNode, embodiment=path)
-        self.twists, self.joy = stage.speak(topics.TELEOP_TWIST), stage.speak(topics.JOY)
+        self.twists = stage.speak(topics.TELEOP_TWIST)
+        self.joy = stage.speak(topics.JOY)
         self.actions = stage.listen(topics.ACTION)
         self.states = stage.listen(topics.WORLD_STATE)
         self.client = ActionClient(stage.peer, RunEpisode, topics.RUN_EPISODE)
@@ -61,7 +65,8 @@ class Desk:
 
     def push(self, x, y):
         message = TwistStamped()
-        message.twist.linear.x, message.twist.linear.y = x, y
+        message.twist.linear.x = x
+        message.twist.linear.y = y
         self.twists.publish(message)
 
     def begin(self, episode_id):

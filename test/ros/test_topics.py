@@ -26,7 +26,8 @@ def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lock
     subscription = ros_topics.subscription(stage.peer, topic, print, lockstep)
     compatible, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
     assert compatible != QoSCompatibility.ERROR, reason
-    given, wanted = publisher.qos_profile, subscription.qos_profile
+    given = publisher.qos_profile
+    wanted = subscription.qos_profile
     assert (given.depth, given.reliability) == (wanted.depth, wanted.reliability)
     assert (wanted.durability == KEEPS) == (topic.qos == topics.LATCHED)
     kept = topic.qos in (topics.DURABLE, topics.LATCHED) or lockstep

@@ -38,7 +38,8 @@ def run(tmp_path):
 
 def test_episodes_become_a_release_that_is_announced(stage, parameters, run):
     stage.start(TrainerNode, **parameters)
-    releases, statuses = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.TRAINER_STATUS)
+    releases = stage.listen(topics.POLICY_RELEASE)
+    statuses = stage.listen(topics.TRAINER_STATUS)
     assert stage.hear(releases)[0].version == 1
     spool_bags(run, ROBOT, range(2))
     newest = stage.hear(releases, 2)[1]
@@ -53,7 +54,8 @@ def test_episodes_become_a_release_that_is_announced(stage, parameters, run):
 
 def test_a_torn_bag_and_a_stale_episode_are_counted_and_not_learned_from(stage, parameters, run):
     stage.start(TrainerNode, **parameters)
-    releases, statuses = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.TRAINER_STATUS)
+    releases = stage.listen(topics.POLICY_RELEASE)
+    statuses = stage.listen(topics.TRAINER_STATUS)
     stage.hear(releases)
     spool = run / 'episodes' / 'practice'
     spool_bags(run, ROBOT, range(1), policy_version=0)
@@ -100,7 +102,8 @@ def test_a_run_without_stage_1_is_refused_and_says_why(stage, parameters, tmp_pa
 
 def test_a_full_disk_is_said_and_tried_again(stage, parameters, run, monkeypatch):
     node = stage.start(TrainerNode, **parameters)
-    releases, diagnostics = stage.listen(topics.POLICY_RELEASE), stage.listen(topics.DIAGNOSTICS)
+    releases = stage.listen(topics.POLICY_RELEASE)
+    diagnostics = stage.listen(topics.DIAGNOSTICS)
 
     def full(*args):
         raise OSError(28, 'No space left on device')

@@ -12,7 +12,8 @@ import pytest
 import torch
 from vlms import base_folder, FAMILIES, glimpse, options
 
-SHORT, LONG = 'push it', 'push the red cube to the blue cylinder'
+SHORT = 'push it'
+LONG = 'push the red cube to the blue cylinder'
 
 
 @pytest.fixture(scope='module', params=FAMILIES)
@@ -39,7 +40,8 @@ def test_what_is_sampled_has_the_probability_that_teacher_forcing_gives_it(model
 
 
 def test_a_sample_is_the_best_of_logits_and_noise(model):
-    seen, drawn = shown(model, LONG, LONG), noise(2, seed=3)
+    seen = shown(model, LONG, LONG)
+    drawn = noise(2, seed=3)
     tokens, _, logits = model.sample(seen, drawn)
     assert torch.equal(tokens, (logits + drawn).argmax(dim=-1))
     greedy, _, logits = model.sample(seen, 0 * drawn)
@@ -55,7 +57,8 @@ def test_a_token_is_judged_without_those_that_follow(model):
 
 
 def test_a_longer_sentence_beside_it_changes_nothing(model):
-    both, alone = shown(model, SHORT, LONG), shown(model, SHORT)
+    both = shown(model, SHORT, LONG)
+    alone = shown(model, SHORT)
     tokens = torch.tensor([[3, 4]])
     with torch.no_grad():
         for ask in (
@@ -82,7 +85,8 @@ def test_both_frames_and_the_sentence_matter_for_both_answers(model):
 
 
 def test_actions_and_steps_to_go_are_different_ordinary_words(model):
-    tokens, tokenizer = model.config.tokens, model.prompter.tokenizer
+    tokens = model.config.tokens
+    tokenizer = model.prompter.tokenizer
     ids = [*tokens.action, *tokens.steps_to_go]
     assert len(set(ids)) == 11 + 61
     assert not set(ids) & set(tokenizer.all_special_ids)
@@ -190,7 +194,8 @@ def test_another_base_model_is_refused(tmp_path):
 
 
 def test_a_base_model_may_have_moved(tmp_path):
-    directory, here = saved(tmp_path), str(base_folder('smolvlm'))
+    directory = saved(tmp_path)
+    here = str(base_folder('smolvlm'))
     change_card(directory, lambda card: card['options'].update(base='nowhere'))
     with pytest.raises(ValueError, match='got nowhere'):
         load_checkpoint(directory, table_arm())

@@ -160,7 +160,8 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     def practise():
         return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
 
-    episodes, again = practise(), practise()
+    episodes = practise()
+    again = practise()
     for left, right in zip(episodes, again, strict=True):
         assert np.array_equal(left.tokens, right.tokens)
         assert left.kind is Kind.PRACTICE
@@ -194,7 +195,8 @@ def write_demonstrations(run):
 
 
 def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(tmp_path, capsys):
-    run, base = tmp_path / 'run', str(base_folder('smolvlm'))
+    run = tmp_path / 'run'
+    base = str(base_folder('smolvlm'))
     write_demonstrations(run)
     words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--batch', '3', '--rank', '2']
     with pytest.raises(SystemExit) as done:

@@ -52,7 +52,8 @@ def test_a_ratio_is_taken_within_each_round(load):
 def test_parity_counts_observations_whose_tokens_are_all_the_same(load):
     figures = load('figures')
     assert figures.same_tokens(np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 0]])) == 0.5
-    expected, found = (np.log([[[0.5, 0.5]]]), np.log([[[0.25, 0.75]]]))
+    expected = np.log([[[0.5, 0.5]]])
+    found = np.log([[[0.25, 0.75]]])
     by_hand = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     np.testing.assert_allclose(figures.divergence(expected, found + 7), [[by_hand]])
 

@@ -64,7 +64,8 @@ def test_both_stages_run_and_every_figure_has_its_episodes(benchmark, easy):
 
 
 def test_a_rate_counts_who_was_there_at_any_time(benchmark):
-    robot, there = table_arm(), np.array([False, True, False, False, False])
+    robot = table_arm()
+    there = np.array([False, True, False, False, False])
     once = make_episode(robot, 0, true_success_per_step=there)
     never = make_episode(robot, 1, true_success_per_step=there & False)
     found = benchmark.rate([once, never])

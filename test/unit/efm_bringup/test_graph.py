@@ -23,7 +23,8 @@ def by_name(mode, config):
 @pytest.mark.parametrize('namespace', ['lab', '/lab/west/'])
 def test_a_namespace_is_that_of_everything(make, mode, namespace):
     top = namespace.strip('/')
-    plain, inside = by_name(mode, make()), by_name(mode, make(namespace=namespace))
+    plain = by_name(mode, make())
+    inside = by_name(mode, make(namespace=namespace))
     assert set(inside) == {f'{top}/{name}' for name in plain}
     assert inside[f'{top}/fleet'].parameters['robots'] == f'{top}/robot_0,{top}/robot_1'
     assert ('policy_release', f'/{top}/policy_release') in inside[

@@ -9,9 +9,12 @@ from efm_bringup.robot_check import Endpoint, examine, FAULT, Robot, Seen, WARNI
 from efm_core.poses import TransformTree
 import pytest
 
-JOINT, SERVO = 'forward_velocity_controller', 'moveit_servo'
-IMAGE, STATES = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/JointState'
-NOW, PERIOD = 10**12, 50_000_000
+JOINT = 'forward_velocity_controller'
+SERVO = 'moveit_servo'
+IMAGE = 'sensor_msgs/msg/Image'
+STATES = 'sensor_msgs/msg/JointState'
+NOW = 10**12
+PERIOD = 50_000_000
 
 
 def stream(newest, kind, period=PERIOD, skew=0):

@@ -9,7 +9,9 @@ from efm_core.command import Command, Gripper, Limits, TWIST
 from efm_core.topics import COMMAND, command_topic
 import pytest
 
-JOINT, SERVO, POSE = 'forward_position_controller', 'moveit_servo', 'cartesian_pose_controller'
+JOINT = 'forward_position_controller'
+SERVO = 'moveit_servo'
+POSE = 'cartesian_pose_controller'
 
 
 @pytest.mark.parametrize('kind', KINDS)

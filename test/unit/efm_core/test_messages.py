@@ -19,7 +19,9 @@ from efm_core.observation import encode_png
 import numpy as np
 import pytest
 
-RED, GREEN, BLUE = [200, 0, 0], [0, 210, 0], [0, 0, 220]
+RED = [200, 0, 0]
+GREEN = [0, 210, 0]
+BLUE = [0, 0, 220]
 PICTURE = np.array([[RED, GREEN, BLUE], [BLUE, RED, GREEN]], np.uint8)
 
 

@@ -93,7 +93,8 @@ def chunked(*taken: int) -> ObservationMatcher:
 
 
 def test_with_chunks_one_picture_of_each_span_is_a_step():
-    matcher, steps = chunked(), []
+    matcher = chunked()
+    steps = []
     for stamp in range(1000, 1130, 10):
         if matcher.admit(stamp, 'picture'):
             steps.append((matcher.count(stamp), stamp))

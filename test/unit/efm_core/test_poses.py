@@ -34,7 +34,9 @@ def test_a_point_ahead_of_a_frame_that_looks_left_lies_to_the_left():
 def test_turns_agree_with_scipy():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        a, b, vector = random_pose(rng)[3:], random_pose(rng)[3:], rng.normal(size=3)
+        a = random_pose(rng)[3:]
+        b = random_pose(rng)[3:]
+        vector = rng.normal(size=3)
         np.testing.assert_allclose(
             Rotation.from_quat(multiply(a, b)).as_matrix(),
             (Rotation.from_quat(a) * Rotation.from_quat(b)).as_matrix(),

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
-OBSERVATION, ACTION, OUTCOME = topics.OBSERVATION, topics.ACTION, topics.OUTCOME
+OBSERVATION = topics.OBSERVATION
+ACTION = topics.ACTION
+OUTCOME = topics.OUTCOME
 CLOSING = (OBSERVATION, OUTCOME)
 
 

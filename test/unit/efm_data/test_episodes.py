@@ -13,7 +13,8 @@ EMBODIMENT = small_embodiment()
 
 def assert_same(found: Episode, expected: Episode) -> None:
     for field in fields(Episode):
-        left, right = getattr(found, field.name), getattr(expected, field.name)
+        left = getattr(found, field.name)
+        right = getattr(expected, field.name)
         np.testing.assert_array_equal(left, right, err_msg=field.name)
         assert type(left) is type(right), field.name
         if isinstance(left, np.ndarray):
@@ -122,7 +123,8 @@ def test_a_bag_with_a_missing_topic_is_torn_and_says_which(tmp_path, without, wo
 
 
 def test_fewer_actions_than_the_outcome_counts_is_torn(tmp_path):
-    long, short = make_episode(EMBODIMENT, steps=5), make_episode(EMBODIMENT, steps=4)
+    long = make_episode(EMBODIMENT, steps=5)
+    short = make_episode(EMBODIMENT, steps=4)
     stamps = np.append(long.stamps[:4], long.stamps[-1])
     bag = write_bag(replace(short, stamps=stamps), tmp_path / 'bag')
     assert len(read_episode(bag, EMBODIMENT)) == 4
@@ -194,7 +196,8 @@ def test_pictures_of_another_size_are_refused(tmp_path):
 
 
 def test_two_episodes_in_one_bag_are_both_read_but_are_not_one(tmp_path):
-    first, second = make_episode(EMBODIMENT, 0, 2), make_episode(EMBODIMENT, 1, 2)
+    first = make_episode(EMBODIMENT, 0, 2)
+    second = make_episode(EMBODIMENT, 1, 2)
     second = replace(second, stamps=second.stamps + 10**9)
     with BagWriter(tmp_path / 'bag') as bag:
         for episode in (first, second):

@@ -51,7 +51,8 @@ def test_scenes_that_both_solve_alike_differ_by_nothing():
 
 def test_bootstrap_over_scenes_is_repeatable_and_holds_the_mean():
     rng = np.random.default_rng(3)
-    one, other = rng.random(200) < 0.8, rng.random(200) < 0.5
+    one = rng.random(200) < 0.8
+    other = rng.random(200) < 0.5
     found = paired_over_scenes(one, other)
     assert found.low < found.mean < found.high
     assert found == paired_over_scenes(one, other)

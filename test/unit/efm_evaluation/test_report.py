@@ -63,7 +63,8 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.count, self.addresses = {}, []
+        self.count = {}
+        self.addresses = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):

@@ -37,7 +37,8 @@ def test_d_is_compared_with_the_steps_that_were_really_left():
 
 
 def test_worlds_of_two_kinds_are_kept_apart():
-    (icy,), (usual,) = worlds(1, 'tool', 'train', ICE), worlds(1, 'tool', 'train')
+    (icy,) = worlds(1, 'tool', 'train', ICE)
+    (usual,) = worlds(1, 'tool', 'train')
     assert icy.config == replace(ICE, body='tool')
     assert usual.config == replace(HOME, body='tool')
     assert worlds(1, 'tool', 'train', ICE)[0] is icy

@@ -131,7 +131,8 @@ def test_time_outs_teach_never_and_detected_successes_all_but_their_end(model):
 
 def test_a_new_cautious_model_says_almost_what_the_plain_one_says(model):
     features = torch.randn(20, 50)
-    plain, wary = label(model, features, SCALE), label(Cautious(model), features, SCALE)
+    plain = label(model, features, SCALE)
+    wary = label(Cautious(model), features, SCALE)
     torch.testing.assert_close(plain, wary, atol=2.0, rtol=0.0)
 
 
@@ -158,7 +159,8 @@ def test_the_loss_is_least_at_the_true_bin_and_at_never():
 
 def test_a_cautious_model_learns_when_to_say_never_and_leaves_the_plain_one_alone(model):
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    near, never = torch.full((8, 50), 0.5), torch.full((8, 50), -0.5)
+    near = torch.full((8, 50), 0.5)
+    never = torch.full((8, 50), -0.5)
     near[:, ::2] = never[:, ::2] = 0
     wary = Cautious(model)
     lessons = [
@@ -200,7 +202,8 @@ def test_the_choice_sees_all_it_can_at_the_allowed_false_alarms():
 
 
 def test_only_failures_within_the_limit_count_for_their_returns():
-    failed, done = episode(0, 2, False, False), episode(1, 2, True, True)
+    failed = episode(0, 2, False, False)
+    done = episode(1, 2, True, True)
     failed = replace(
         failed,
         steps_to_go=np.array([10, 8, 7], np.float32),

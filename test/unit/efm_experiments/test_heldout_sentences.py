@@ -75,7 +75,8 @@ def test_fresh_names_are_in_no_split(what):
 
 
 def test_no_fresh_sentence_can_be_said_in_a_split():
-    rng, options = np.random.default_rng(0), tasks()
+    rng = np.random.default_rng(0)
+    options = tasks()
     mine = {rephrase(options[rng.integers(len(options))], rng) for _ in range(2000)}
     others = {
         phrase(task, rng, split)
@@ -88,7 +89,8 @@ def test_no_fresh_sentence_can_be_said_in_a_split():
 
 
 def test_every_fresh_sentence_is_complete_and_accepted(encoder):
-    rng, options = np.random.default_rng(1), tasks()
+    rng = np.random.default_rng(1)
+    options = tasks()
     for make in (rephrase, rename):
         for _ in range(30):
             sentence = make(options[rng.integers(len(options))], rng)
@@ -99,7 +101,8 @@ def test_every_fresh_sentence_is_complete_and_accepted(encoder):
 def test_only_the_sentence_of_a_scene_is_another_one():
     (table,) = worlds(1, 'tool', 'train')
     table.reset(5)
-    said, seen = table.instruction, table.render()
+    said = table.instruction
+    seen = table.render()
     asked = Asked(table, lambda table, seed: f'{table.task.source} {seed}')
     asked.reset(5)
     assert asked.instruction == f'{table.task.source} 5' != said
@@ -108,7 +111,8 @@ def test_only_the_sentence_of_a_scene_is_another_one():
 
 @pytest.mark.parametrize('split', ['train', 'phrasing', 'pairs'])
 def test_known_names_are_left_as_they_are(encoder, split):
-    plain, rng = Canonicaliser(encoder), np.random.default_rng(0)
+    plain = Canonicaliser(encoder)
+    rng = np.random.default_rng(0)
     for task in tasks('both', split)[:40]:
         sentence = phrase(task, rng, split)
         assert plain(sentence) == sentence

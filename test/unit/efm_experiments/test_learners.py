@@ -114,7 +114,8 @@ def test_the_pessimist_says_what_its_gloomiest_member_says(models):
 
 @pytest.mark.parametrize('name', [name for name in LEARNERS if not name.startswith('sparse')])
 def test_every_learner_changes_the_policy_only(name, models):
-    policy, reward = new_model(table_arm(), seed=1), models[1]
+    policy = new_model(table_arm(), seed=1)
+    reward = models[1]
     before = {key: value.clone() for key, value in reward.state_dict().items()}
     heads = policy.policy.out[0].weight.detach().clone()
     found = learner(name, (policy, reward)).update(
@@ -133,7 +134,8 @@ def test_an_anchor_holds_the_policy_back(models):
         policy = new_model(table_arm(), seed=1)
         held = learner('anchored', (policy, models[1]), anchor=anchor, learning_rate=1e-3)
         batch = held.prepare(episodes)
-        features, tokens = batch.features[batch.rows], batch.samples.tokens[batch.rows]
+        features = batch.features[batch.rows]
+        tokens = batch.samples.tokens[batch.rows]
         found = []
         for _ in range(2):
             with torch.no_grad():

@@ -6,7 +6,8 @@ import numpy as np
 
 def one_point(position, goal):
     points = Points(1, np.random.default_rng(0))
-    points.positions[:], points.goals[:] = position, goal
+    points.positions[:] = position
+    points.goals[:] = goal
     return points
 
 

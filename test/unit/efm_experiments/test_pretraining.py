@@ -53,7 +53,8 @@ def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sente
 
 
 def test_pretraining_learns_and_repeats(scenes, sentences):
-    config, curves = PretrainingConfig(iterations=30, batch_size=4), [[], []]
+    config = PretrainingConfig(iterations=30, batch_size=4)
+    curves = [[], []]
     groundings = [
         pretrain(scenes, sentences, config, lambda _, value, curve=curve: curve.append(value))
         for curve in curves
@@ -75,7 +76,8 @@ def test_grounding_counts_every_scene_that_has_a_task(scenes, sentences):
 
 def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
     points = scenes.points.copy()
-    points[0, 1], points[0, 2] = (0.0, 0.0), (0.45, 0.0)
+    points[0, 1] = (0.0, 0.0)
+    points[0, 2] = (0.45, 0.0)
     scenes, names = replace(scenes, points=points), scenes.names(0)
     assert scenes.gap_mm(0, Task(names[1], names[2])) == pytest.approx(100)
     missing = next(name for name in TYPES if name not in names)

@@ -146,10 +146,8 @@ def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
 
 
 def test_one_pass_without_memory_is_the_papers_way(models):
-    one, other = (
-        reusing(models, Reuse(), batch_size=5),
-        Reinforce(*arguments(models, batch_size=5)),
-    )
+    one = reusing(models, Reuse(), batch_size=5)
+    other = Reinforce(*arguments(models, batch_size=5))
     for first in (0, 2):
         one.update(episodes(first))
         other.update(episodes(first))
@@ -158,7 +156,8 @@ def test_one_pass_without_memory_is_the_papers_way(models):
 
 def test_a_critic_expects_before_it_learns():
     given = kept(40, returns=torch.full((40,), 5.0))
-    critic, other = Critic(), Critic()
+    critic = Critic()
+    other = Critic()
     first = critic.expected(given)
     torch.testing.assert_close(first, other.expected(kept(40, returns=torch.zeros(40))))
     assert (critic.expected(given) - 5).abs().mean() < (first - 5).abs().mean()
@@ -185,7 +184,8 @@ def test_samples_of_another_temperature_are_not_used_again(models, monkeypatch):
 
 
 def test_a_follower_moves_its_share_of_the_way(models):
-    follower, leader = deepcopy(models[0]), deepcopy(models[1])
+    follower = deepcopy(models[0])
+    leader = deepcopy(models[1])
     start = weights(follower)
     ema_update(follower, leader, 0.25)
     torch.testing.assert_close(weights(follower), start + 0.25 * (weights(leader) - start))
@@ -193,7 +193,8 @@ def test_a_follower_moves_its_share_of_the_way(models):
 
 def test_what_acts_moves_behind_what_learns(models):
     policy, *others = arguments(models)
-    learner, start = Averaged(policy, *others, share=0.5), weights(policy)
+    learner = Averaged(policy, *others, share=0.5)
+    start = weights(policy)
     learner.update(episodes(0))
     assert not torch.equal(weights(policy), start)
     torch.testing.assert_close(weights(policy), (start + weights(learner.policy)) / 2)

@@ -38,7 +38,9 @@ def test_the_settings_rules_reach_the_robot():
 
 
 def test_live_models_say_what_exported_ones_say(tmp_path):
-    model, robot, encoder = new_model(table_arm(), seed=3), table_arm(), FakeTextEncoder()
+    model = new_model(table_arm(), seed=3)
+    robot = table_arm()
+    encoder = FakeTextEncoder()
     exported = (
         Policy.load(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
         RewardModel.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
@@ -97,8 +99,11 @@ def test_a_setting_out_of_range_is_refused():
 def test_a_frame_is_looked_at_once_though_it_is_also_the_one_before(monkeypatch):
     model = new_model(table_arm(), 0, 'none')
     shots = frames(4)
-    text, mask = np.ones((1, 3, 384), np.float32), np.ones((1, 3), np.float32)
-    sight, looked, see = FeatureCache(model), [], model.see
+    text = np.ones((1, 3, 384), np.float32)
+    mask = np.ones((1, 3), np.float32)
+    sight = FeatureCache(model)
+    looked = []
+    see = model.see
     pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
     with torch.no_grad():
         expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]

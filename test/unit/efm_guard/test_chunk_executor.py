@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 MS = 1_000_000  # [ns]
-PERIOD, LIFETIME = 100 * MS, 60 * MS
+PERIOD = 100 * MS
+LIFETIME = 60 * MS
 T0 = 10_000 * MS
 
 

@@ -69,7 +69,8 @@ def test_action_without_episode_needs_leave_as_well(embodiment, request_):
 
 def refusals(embodiment) -> dict[str, dict]:
     """Return, for each reason, what makes an action unfit."""
-    low, high = embodiment.action.low[0], embodiment.action.high[1]
+    low = embodiment.action.low[0]
+    high = embodiment.action.high[1]
     return {
         'stale': {'deadline': 10},
         'embodiment': {'embodiment_hash': 'another'},

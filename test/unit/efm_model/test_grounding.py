@@ -68,13 +68,15 @@ def test_a_query_can_mean_a_place_whatever_is_there(grounding):
 def test_a_query_without_a_place_finds_the_key_that_fits(grounding):
     keys = torch.randn(1, KEY_SIZE, 256)
     query = torch.zeros(1, 1, QUERY_SIZE)
-    query[0, 0, :KEY_SIZE], query[0, 0, -1] = 20 * keys[0, :, 83], -20
+    query[0, 0, :KEY_SIZE] = 20 * keys[0, :, 83]
+    query[0, 0, -1] = -20
     point = grounding.points(grounding.heat(query, keys))[0, 0]
     torch.testing.assert_close(point, grounding.image.cells[83], rtol=0, atol=1e-3)
 
 
 def test_samples_around_a_point_equal_torch_grid_sample():
-    values, point = torch.rand(3, 16 * 12), torch.tensor([[0.1, -0.3], [0.95, 0.9], [-1.0, 0.0]])
+    values = torch.rand(3, 16 * 12)
+    point = torch.tensor([[0.1, -0.3], [0.95, 0.9], [-1.0, 0.0]])
     steps = torch.arange(-2, 3, dtype=torch.float32)
     grid = (
         torch.stack(torch.meshgrid(steps * 2 / 12, steps * 2 / 16, indexing='xy'), dim=-1)

@@ -55,7 +55,8 @@ def write(path, **changes):
 
 def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
     config = LabelledConfig(iterations=200, batch_size=16, validate_every=100)
-    heard, lessons = [], paint(400, sentences=1)
+    heard = []
+    lessons = paint(400, sentences=1)
     grounding, measured = learn_to_point(
         lessons, FakeTextEncoder(), config, lambda iteration, found: heard.append(iteration)
     )
@@ -89,7 +90,8 @@ def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
 
 
 def test_a_file_is_read_as_the_policy_sees_it(tmp_path):
-    made, found = paint(20), load_labelled(write(tmp_path / 'pictures.npz'), table_arm())
+    made = paint(20)
+    found = load_labelled(write(tmp_path / 'pictures.npz'), table_arm())
     np.testing.assert_array_equal(found.images, made.images)
     np.testing.assert_allclose(found.points, made.points, atol=1e-6)
     assert found.sentences == made.sentences

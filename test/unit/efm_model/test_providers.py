@@ -14,14 +14,15 @@ EVERYTHING = ['CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutio
 class Engine:
     """An onnxruntime that offers all providers, as its GPU package does where no GPU is."""
 
-    SessionOptions, ExecutionMode, GraphOptimizationLevel = (
-        onnxruntime.SessionOptions,
-        onnxruntime.ExecutionMode,
-        onnxruntime.GraphOptimizationLevel,
-    )
+    SessionOptions = onnxruntime.SessionOptions
+    ExecutionMode = onnxruntime.ExecutionMode
+    GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
 
     def __init__(self, raises=(), silent=(), breaks=()):
-        self.raises, self.silent, self.breaks, self.asked = raises, silent, breaks, []
+        self.raises = raises
+        self.silent = silent
+        self.breaks = breaks
+        self.asked = []
 
     def get_available_providers(self):
         return EVERYTHING
@@ -39,7 +40,9 @@ class Started:
     """A session on the CPU that says that it is another one's."""
 
     def __init__(self, real, first, engine):
-        self._real, self._first, self._engine = real, first, engine
+        self._real = real
+        self._first = first
+        self._engine = engine
 
     def __getattr__(self, name):
         return getattr(self._real, name)

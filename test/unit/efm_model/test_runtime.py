@@ -31,7 +31,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_the_first_frame_is_its_own_predecessor():
-    eye, pictures = FrameHistory(np.zeros((3, 384))), np.arange(3)
+    eye = FrameHistory(np.zeros((3, 384)))
+    pictures = np.arange(3)
     assert [eye.look(picture).tolist() for picture in pictures] == [[0, 0], [0, 1], [1, 2]]
 
 

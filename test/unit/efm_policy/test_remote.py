@@ -19,7 +19,9 @@ class FakeDiagnostics:
     """What a node keeps of itself."""
 
     def __init__(self):
-        self.fault, self.values, self.counts = '', {}, Counter()
+        self.fault = ''
+        self.values = {}
+        self.counts = Counter()
 
     def count_dropped(self, reason):
         self.counts[reason.split(', got ')[0]] += 1
@@ -29,8 +31,13 @@ class Robot:
     """A robot whose clocks and whose server are the test's."""
 
     def __init__(self):
-        self.diagnostics, self.time, self.now = FakeDiagnostics(), 0.0, 1000 * MS
-        self.begins, self.acts, self.begun, self.answers = [], [], 0, []
+        self.diagnostics = FakeDiagnostics()
+        self.time = 0.0
+        self.now = 1000 * MS
+        self.begins = []
+        self.acts = []
+        self.begun = 0
+        self.answers = []
         self.closed = False
         self.remote = Remote(
             self, table_arm(), 2.0, self.diagnostics, lambda task: task(),
@@ -182,7 +189,8 @@ def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
     pauses = []
     for _ in range(8):
         robot.begins[-1][0](Failure('UNAVAILABLE', 'nobody is there'))
-        failed, tried = robot.time, len(robot.begins)
+        failed = robot.time
+        tried = len(robot.begins)
         while len(robot.begins) == tried:
             robot.time += 0.1
             robot.remote.tick()

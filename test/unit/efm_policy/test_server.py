@@ -22,9 +22,12 @@ class Slow:
     """A model that answers when it is let to, and says what it was asked."""
 
     def __init__(self):
-        self._policy, self.go, self.batches = policy(), threading.Event(), []
+        self._policy = policy()
+        self.go = threading.Event()
+        self.batches = []
         self.busy = threading.Event()
-        self.version, self.start = self._policy.version, self._policy.start
+        self.version = self._policy.version
+        self.start = self._policy.start
 
     def act_batch(self, episodes, observations):
         self.busy.set()
@@ -201,7 +204,8 @@ def test_a_robot_without_a_name_is_refused(door, asker):
 def test_what_cannot_be_answered_in_time_is_dropped_unseen(asker):
     slow = Slow()
     with serving(slow) as (server, where):
-        first, second = asker(where, 'robot_0'), asker(where, 'robot_1')
+        first = asker(where, 'robot_0')
+        second = asker(where, 'robot_1')
         first.begin()
         second.begin()
         first.send(PICTURES[0])
@@ -243,7 +247,8 @@ def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp
     model = new_model(table_arm(), seed=8, pretrained='none')
     newer = export_policy(model, tmp_path / 'policy.onnx', table_arm(), 8)
     with serving() as (server, where):
-        robot, other = asker(where, 'robot_0'), asker(where, 'robot_1')
+        robot = asker(where, 'robot_0')
+        other = asker(where, 'robot_1')
         robot.begin('first')
         server.sessions.adopt(Policy.load(newer, FakeTextEncoder(), table_arm()))
         assert other.begin('first').policy_version == 8

@@ -8,7 +8,8 @@ import pytest
 
 
 def test_the_descriptors_are_those_of_the_proto_file(tmp_path):
-    source, made = wire.DESCRIPTORS.with_suffix('.proto'), tmp_path / 'made.desc'
+    source = wire.DESCRIPTORS.with_suffix('.proto')
+    made = tmp_path / 'made.desc'
     command = (sys.executable, '-m', 'grpc_tools.protoc', f'-I{source.parent}')
     done = subprocess.run(
         [*command, f'--descriptor_set_out={made}', source.name], capture_output=True, text=True

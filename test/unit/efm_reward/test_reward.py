@@ -34,8 +34,10 @@ def test_the_return_of_steady_progress_is_a_geometric_series():
 
 def test_the_closed_form_of_the_method_holds():
     # R_t = sum of (1 - gamma) gamma^(i-t) V(o_i+1) + gamma^(T+1-t) V(o_T+1) - V(o_t), with V = -d.
-    gamma, d = 0.9, np.random.default_rng(1).uniform(0, 60, 12)
-    last, value = 10, -d
+    gamma = 0.9
+    d = np.random.default_rng(1).uniform(0, 60, 12)
+    last = 10
+    value = -d
     expected = [
         sum((1 - gamma) * gamma ** (i - t) * value[i + 1] for i in range(t, last + 1))
         + gamma ** (last + 1 - t) * value[last + 1]

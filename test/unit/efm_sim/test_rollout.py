@@ -15,7 +15,9 @@ class CountingWorld:
     """Is solved by as many steps as its seed says; its picture shows the seed and the steps."""
 
     def reset(self, seed):
-        self.seed, self.steps, self.instruction = seed, 0, f'do {seed} steps'
+        self.seed = seed
+        self.steps = 0
+        self.instruction = f'do {seed} steps'
 
     def step(self, action):
         assert action.dtype == np.float32
@@ -23,7 +25,8 @@ class CountingWorld:
 
     def render(self):
         picture = np.zeros((64, 64, 3), np.uint8)
-        picture[..., 0], picture[..., 1] = self.seed, self.steps
+        picture[..., 0] = self.seed
+        picture[..., 1] = self.steps
         return picture
 
     def success(self):

@@ -21,7 +21,9 @@ import pytest
 
 RULES = EpisodeRules(max_steps=3)
 GOAL = Goal('e1', index=4, seed=7, instruction='push it', policy_version=2)
-FIRST, PERIOD = 1000, 100  # stamps of the observations [ns]
+# stamps of the observations [ns]
+FIRST = 1000
+PERIOD = 100
 
 
 class Drive:

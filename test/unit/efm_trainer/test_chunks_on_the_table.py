@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 from trainer_fakes import FakeTextEncoder, TABLE_ARM
 
-CHUNK, DECISIONS, EPISODES = 2, 8, 2
+CHUNK = 2
+DECISIONS = 8
+EPISODES = 2
 CONFIG = SftConfig(iterations=30, batch_size=32, validate_every=15)
 
 
@@ -41,7 +43,8 @@ def world():
 @pytest.fixture(scope='module')
 def loop(robot, world, tmp_path_factory):
     """Return demonstrations, practice and what the trainer made of them."""
-    run, encoder = tmp_path_factory.mktemp('run'), FakeTextEncoder()
+    run = tmp_path_factory.mktemp('run')
+    encoder = FakeTextEncoder()
     shown = demonstrate([world], range(8), robot, max_steps=60)
     result = fine_tune(shown, robot, encoder, CONFIG, run / 'sft')
     config = replace(PRESETS['default'], episodes_per_update=EPISODES)

@@ -73,7 +73,8 @@ def test_features_of_a_frozen_tower_are_a_table_equal_to_asking_anew():
     samples = to_samples(two_episodes(), FakeTextEncoder())
     model = new_model(EMBODIMENT, pretrained='none', pieces=('push',))
     rows = torch.tensor([6, 0, 3])
-    anew, scenes = features_of(model, samples)(rows), scenes_of(model, samples)(rows)
+    anew = features_of(model, samples)(rows)
+    scenes = scenes_of(model, samples)(rows)
     assert anew.requires_grad
     object.__setattr__(model.config, 'pretrained', 'joint')
     torch.testing.assert_close(features_of(model, samples)(rows), anew)

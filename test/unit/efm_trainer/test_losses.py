@@ -54,14 +54,16 @@ def test_the_clip_stops_what_went_far_enough_and_nothing_else(ratio, advantage, 
 
 def test_where_nothing_has_moved_the_clipped_gradient_is_that_of_reinforce():
     plain, clipped = (EVEN.clone().requires_grad_() for _ in range(2))
-    returns, before = torch.tensor([3.0, -1.0]), torch.full((2,), 2 * math.log(1 / 4))
+    returns = torch.tensor([3.0, -1.0])
+    before = torch.full((2,), 2 * math.log(1 / 4))
     reinforce_loss(plain, TOKENS, returns, 0.1).backward()
     clipped_loss(clipped, TOKENS, returns, before, 0.2, 0.1).backward()
     torch.testing.assert_close(plain.grad, clipped.grad)
 
 
 def test_beyond_the_clip_a_sample_stops_teaching_but_never_the_way_back():
-    logits, before = EVEN.clone().requires_grad_(), torch.full((2,), 2 * math.log(1 / 4))
+    logits = EVEN.clone().requires_grad_()
+    before = torch.full((2,), 2 * math.log(1 / 4))
     before = before + torch.tensor([math.log(0.5), math.log(2)])  # now 2x and 0.5x as likely
     clipped_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), before, 0.2, 1.0).backward()
     assert torch.all(logits.grad == 0)

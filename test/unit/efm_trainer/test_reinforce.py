@@ -67,14 +67,16 @@ def test_an_update_moves_the_policy_but_neither_image_tower_nor_reward_model():
 
 
 def test_the_order_of_arrival_changes_nothing():
-    first, second = make_learner(batch_size=4), make_learner(batch_size=4)
+    first = make_learner(batch_size=4)
+    second = make_learner(batch_size=4)
     first.update(episodes())
     second.update(episodes()[::-1])
     assert_equal(weights(first), weights(second))
 
 
 def test_what_the_simulator_knows_changes_nothing():
-    first, second = make_learner(), make_learner()
+    first = make_learner()
+    second = make_learner()
     first.update(episodes())
     second.update(
         [
@@ -90,7 +92,8 @@ def test_what_the_simulator_knows_changes_nothing():
 
 
 def test_what_the_robot_said_while_acting_changes_nothing():
-    first, second = make_learner(), make_learner()
+    first = make_learner()
+    second = make_learner()
     first.update(episodes())
     second.update(
         [replace(e, steps_to_go=np.full_like(e.steps_to_go, np.nan)) for e in episodes()]
@@ -124,14 +127,16 @@ def test_every_pass_takes_all_samples_and_says_how_many_steps_that_were():
 
 
 def test_one_pass_is_the_paper_s_loss_whatever_acted():
-    first, second = make_learner(update_epochs=1), make_learner(update_epochs=1)
+    first = make_learner(update_epochs=1)
+    second = make_learner(update_epochs=1)
     first.update(episodes())
     second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
     assert_equal(weights(first), weights(second))
 
 
 def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
-    first, second = make_learner(update_epochs=2), make_learner(update_epochs=2)
+    first = make_learner(update_epochs=2)
+    second = make_learner(update_epochs=2)
     first.update(episodes())
     second.update([replace(e, log_probs=e.log_probs - 3) for e in episodes()])
     pairs = zip(first.policy.parameters(), second.policy.parameters(), strict=True)
@@ -139,8 +144,10 @@ def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
 
 
 def test_what_acts_follows_what_learns_by_a_share_of_the_way():
-    plain, learner = make_learner(), make_learner(ema_rate=0.25)
-    before, given = weights(learner), learner.deployed
+    plain = make_learner()
+    learner = make_learner(ema_rate=0.25)
+    before = weights(learner)
+    given = learner.deployed
     assert plain.deployed is plain.policy
     plain.update(episodes())
     learner.update(episodes())

@@ -134,7 +134,8 @@ def test_the_paper_s_update_waits_for_its_samples(run, begin):
 
 
 def test_robots_get_what_acts_not_what_learns(run, begin, monkeypatch):
-    exported, export = [], module.export_policy
+    exported = []
+    export = module.export_policy
     monkeypatch.setattr(
         module,
         'export_policy',

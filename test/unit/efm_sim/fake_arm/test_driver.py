@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE = KINDS
-MS, START = 1_000_000, 10**12
+MS = 1_000_000
+START = 10**12
 CONFIG = FakeDriverConfig()
 QUICK = FakeDriverConfig(latency_s=0.0)
 
@@ -27,7 +28,8 @@ def run(arm, duration_ms, start=START):
 
 @pytest.mark.parametrize('count', [5, 6, 7])
 def test_jacobian_is_the_derivative_of_where_the_tool_is(count):
-    chain, step = Chain(count), 1e-6
+    chain = Chain(count)
+    step = 1e-6
     jacobian = chain.jacobian(chain.home)
     for joint in range(count):
         moved = chain.home.copy()

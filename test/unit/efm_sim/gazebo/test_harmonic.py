@@ -99,7 +99,8 @@ def test_blocks_are_parked_apart_off_the_table_and_on_the_floor(world):
     top, floor = (world.find(f"model[@name='{name}']/link/collision") for name in ('top', 'floor'))
     assert np.abs(places).max() < numbers(floor, 'geometry/box/size')[0] / 2
     for solid, height in ((top, 0.0), (floor, FLOOR)):
-        middle, sides = numbers(solid, 'pose')[2], numbers(solid, 'geometry/box/size')
+        middle = numbers(solid, 'pose')[2]
+        sides = numbers(solid, 'geometry/box/size')
         assert middle + sides[2] / 2 == pytest.approx(height)
 
 
@@ -118,7 +119,8 @@ def poses_in(request):
 def test_a_scene_is_mujocos_and_what_it_lacks_is_parked():
     scenes = Scenes(TableConfig())
     scenes.reset(11)
-    blocks, yaws = scenes.block_positions(), scenes.yaws()
+    blocks = scenes.block_positions()
+    yaws = scenes.yaws()
     poses = poses_in(scene_request(blocks, yaws))
     assert set(poses) == set(TYPES)
     for name, (x, y, z, w, sine) in poses.items():

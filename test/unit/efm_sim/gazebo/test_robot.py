@@ -56,7 +56,8 @@ def parts(root, tag):
 
 @pytest.mark.parametrize('hardware', HARDWARE)
 def test_links_joints_limits_and_masses_are_those_that_mujoco_loads(hardware):
-    plain, made = ElementTree.parse(find_urdf()).getroot(), robot(hardware)
+    plain = ElementTree.parse(find_urdf()).getroot()
+    made = robot(hardware)
     for tag in ('link', 'joint'):
         assert parts(made, tag) == parts(plain, tag)
         assert parts(made, tag)
@@ -64,7 +65,8 @@ def test_links_joints_limits_and_masses_are_those_that_mujoco_loads(hardware):
 
 def test_mujoco_reads_the_same_arm_from_the_xacro():
     text = ElementTree.tostring(robot('mujoco'), encoding='unicode')
-    made, plain = mujoco.MjModel.from_xml_string(text), load_arm().compile()
+    made = mujoco.MjModel.from_xml_string(text)
+    plain = load_arm().compile()
     for name in ARM_JOINTS:
         np.testing.assert_array_equal(made.joint(name).range, plain.joint(name).range)
         np.testing.assert_array_equal(made.joint(name).axis, plain.joint(name).axis)
@@ -114,7 +116,8 @@ def test_stand_and_camera_are_where_the_scene_has_them():
     np.testing.assert_allclose(numbers(stand.get('xyz')), BASE)
     np.testing.assert_allclose(numbers(stand.get('rpy')), [0, 0, -np.pi / 2])
     position, axes = camera_pose(0, 0)
-    right, up = axes[:3], axes[3:]
+    right = axes[:3]
+    up = axes[3:]
     rotation = np.column_stack([np.cross(up, right), -right, up])
     np.testing.assert_allclose(numbers(mount.get('xyz')), position)
     np.testing.assert_allclose(numbers(mount.get('rpy')), to_rpy(rotation), atol=1e-3)
@@ -131,7 +134,8 @@ def test_a_simulator_gets_the_policy_camera(hardware):
         assert not cameras
         return
     [(link, sensor)] = cameras
-    seen, twin = load_embodiment(ROBOT).cameras[0], build_scene(TableConfig()).camera('policy')
+    seen = load_embodiment(ROBOT).cameras[0]
+    twin = build_scene(TableConfig()).camera('policy')
     assert (link, sensor.get('type')) == ('camera_link', 'camera')
     assert float(sensor.findtext('update_rate')) == load_embodiment(ROBOT).control_rate_hz
     assert float(sensor.findtext('camera/horizontal_fov')) == pytest.approx(

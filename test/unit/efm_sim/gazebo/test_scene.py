@@ -43,7 +43,8 @@ def named(element, tag):
 
 def rotation(roll, pitch, yaw):
     """Return the rotation about x, then y, then z, as SDF has it."""
-    quaternion, turned = np.zeros(4), np.zeros(9)
+    quaternion = np.zeros(4)
+    turned = np.zeros(9)
     mujoco.mju_euler2Quat(quaternion, np.array([roll, pitch, yaw]), 'XYZ')
     mujoco.mju_quat2Mat(turned, quaternion)
     return turned.reshape(3, 3)
@@ -51,7 +52,8 @@ def rotation(roll, pitch, yaw):
 
 def test_the_arm_has_the_links_and_masses_that_mujoco_loads():
     world, _ = world_of()
-    arm, model = named(world, 'model')['arm'], load_arm().compile()
+    arm = named(world, 'model')['arm']
+    model = load_arm().compile()
     links = named(arm, 'link')
     bodies = [model.body(index).name for index in range(1, model.nbody)]
     assert sorted(links) == sorted(bodies)
@@ -63,7 +65,8 @@ def test_the_arm_has_the_links_and_masses_that_mujoco_loads():
 
 def test_the_arm_has_the_joints_axes_and_limits_that_mujoco_loads():
     world, _ = world_of()
-    arm, model = named(world, 'model')['arm'], load_arm().compile()
+    arm = named(world, 'model')['arm']
+    model = load_arm().compile()
     joints = {name: j for name, j in named(arm, 'joint').items() if j.get('type') == 'revolute'}
     assert tuple(joints) == ARM_JOINTS
     for name, joint in joints.items():
@@ -87,7 +90,8 @@ def test_blocks_have_the_size_mass_drag_and_edge_of_the_mujoco_table(config):
             sizes = [float(shape.findtext('radius')), float(shape.findtext('length')) / 2]
             np.testing.assert_allclose(sizes, model.geom(slot).size[:2])
         for name in ('x', 'y', 'yaw'):
-            joint, twin = named(block, 'joint')[name], model.joint(f'{slot}_{name}')
+            joint = named(block, 'joint')[name]
+            twin = model.joint(f'{slot}_{name}')
             assert numbers(joint, 'axis/dynamics/damping') == pytest.approx(twin.damping[0])
             np.testing.assert_allclose(numbers(joint, 'axis/xyz'), twin.axis)
             if name != 'yaw':
@@ -106,7 +110,8 @@ def test_friction_where_things_touch_is_that_of_the_mujoco_table(config):
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 def test_the_camera_looks_as_mujocos_does(config):
     world, model = world_of(config)
-    camera, sensor = named(world, 'model')['camera'], world.find('.//sensor/camera')
+    camera = named(world, 'model')['camera']
+    sensor = world.find('.//sensor/camera')
     pose = numbers(camera, 'pose')
     position, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
     forward, left, up = rotation(*pose[3:]).T

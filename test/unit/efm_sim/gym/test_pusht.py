@@ -29,7 +29,8 @@ def demonstrator():
 
 def test_a_step_moves_the_pusher_by_what_is_asked_and_none_leaves_it_where_it_is(world):
     world.reset(3)
-    first, before = world.render(), world.information['pos_agent']
+    first = world.render()
+    before = world.information['pos_agent']
     for _ in range(3):
         world.step(np.float32([0, 60]))
     moved = world.information['pos_agent'] - before
@@ -79,7 +80,8 @@ def test_a_push_in_the_middle_moves_the_tee_straight_and_one_beside_it_turns_it(
 
 
 def test_it_reaches_most_goals_within_the_time_limit(world, demonstrator):
-    limit, reached = load_embodiment(PATH).episode.max_steps, []
+    limit = load_embodiment(PATH).episode.max_steps
+    reached = []
     for seed in range(6):
         world.reset(seed)
         demonstrator.begin(seed)

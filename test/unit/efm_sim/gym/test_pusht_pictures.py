@@ -8,7 +8,9 @@ from efm_sim.gym.pusht_pictures import draw_pictures, EMBODIMENT, main
 import numpy as np
 import pytest
 
-PUSHER, TEE = [78, 126, 255], [143, 163, 184]  # colours inside their outlines
+# colours inside their outlines
+PUSHER = [78, 126, 255]
+TEE = [143, 163, 184]
 
 
 @pytest.fixture(scope='module')

@@ -30,12 +30,15 @@ class Line(gymnasium.Env):
     def __init__(
         self, render_mode=None, as_dict=False, action_space=None, breaks_at=-1, blind=False
     ):
-        self.render_mode, self._as_dict, self._breaks_at = render_mode, as_dict, breaks_at
+        self.render_mode = render_mode
+        self._as_dict = as_dict
+        self._breaks_at = breaks_at
         self._blind = blind
         self.action_space = action_space or self.action_space
         picture = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.observation_space = spaces.Dict({'pixels': picture}) if as_dict else picture
-        self.closed, self.given = False, []
+        self.closed = False
+        self.given = []
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -314,7 +317,8 @@ def test_our_own_table_behind_gymnasium_is_still_our_table(embodiment):
         success='info.success',
         instruction_from='observation.instruction',
     )
-    world, table = GymnasiumWorld(config, embodiment), Table(TableConfig(body='tool'))
+    world = GymnasiumWorld(config, embodiment)
+    table = Table(TableConfig(body='tool'))
     world.reset(3)
     table.reset(3)
     for _ in range(3):

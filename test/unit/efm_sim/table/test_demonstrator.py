@@ -67,7 +67,8 @@ def test_the_same_seed_gives_the_same_actions():
         name: np.array([place, 0.0, 0.0])
         for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))
     }
-    teacher, actions = Demonstrator(), []
+    teacher = Demonstrator()
+    actions = []
     for _ in range(2):
         teacher.begin(7)
         actions.append([teacher.act(positions) for _ in range(5)])

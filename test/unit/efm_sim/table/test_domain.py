@@ -22,7 +22,9 @@ NORTH = np.array([0.0, 0.02], np.float32)  # an action, away from the camera [m]
 
 def roll(body: str) -> dict[str, np.ndarray]:
     """Return states and pictures of an episode in the default world that pushes the source."""
-    table, states, pictures = Table(TableConfig(body=body)), [], []
+    table = Table(TableConfig(body=body))
+    states = []
+    pictures = []
     table.reset(11)
     for step in range(24):
         tool, source, *_ = table.positions().values()
@@ -74,7 +76,8 @@ def test_the_default_world_is_what_it_was(body):
 
 
 def test_the_bar_spins_when_it_is_pushed_at_its_tip_and_hardly_moves():
-    at_tip, at_middle = bar_at((BAR_HALF_SIDES[0] - 0.012, -0.03)), bar_at((0.0, -0.03))
+    at_tip = bar_at((BAR_HALF_SIDES[0] - 0.012, -0.03))
+    at_middle = bar_at((0.0, -0.03))
     for table in (at_tip, at_middle):
         for _ in range(4):
             table.step(NORTH)
@@ -93,7 +96,8 @@ def test_the_bar_is_alone_and_yellow_and_four_times_as_long_as_wide():
 
 
 def test_the_bar_is_asked_to_every_place_and_never_starts_there_or_under_the_tool():
-    table, targets = Table(BAR_ALONE), set()
+    table = Table(BAR_ALONE)
+    targets = set()
     for seed in range(100):
         table.reset(seed)
         tool, bar, _ = (position[:2] for position in table.positions().values())
@@ -132,11 +136,13 @@ def test_what_the_bar_is_called_names_its_colour():
 
 @pytest.mark.parametrize('latency', [1, 3])
 def test_latency_delays_every_action_by_whole_steps(latency):
-    prompt, late = Table(HOME), Table(replace(HOME, latency_steps=latency))
+    prompt = Table(HOME)
+    late = Table(replace(HOME, latency_steps=latency))
     actions = np.random.default_rng(0).uniform(-0.02, 0.02, (8, 2)).astype(np.float32)
     for table in (prompt, late):
         table.reset(5)
-    late_states, prompt_states = [], []
+    late_states = []
+    prompt_states = []
     for action in np.concatenate([actions, np.zeros((latency, 2), np.float32)]):
         late.step(action)
         late_states.append(late.data.qpos.copy())
@@ -167,7 +173,8 @@ def test_a_turned_camera_keeps_its_distance_and_looks_at_the_middle():
         Table(replace(HOME, camera_turn_deg=turn, camera_rise_deg=rise))
         for turn, rise in ((0, 0), (90, 10))
     )
-    middle, right = np.zeros(3), np.array([0.1, 0, 0])
+    middle = np.zeros(3)
+    right = np.array([0.1, 0, 0])
     np.testing.assert_allclose(turned.project(middle), home.project(middle), atol=0.01)
     # From the right side of the table, what was on the right is near: lower in the picture.
     u, v = turned.project(right) - turned.project(middle)
@@ -212,7 +219,8 @@ def test_colours_and_light_change_the_picture_and_not_the_physics(change):
 
 
 def test_without_drag_a_heavy_block_glides_on():
-    home, icy = cube_pushed(HOME), cube_pushed(replace(HOME, drag=0.1, mass=2.0))
+    home = cube_pushed(HOME)
+    icy = cube_pushed(replace(HOME, drag=0.1, mass=2.0))
     after = slice(2, None)  # the last push, and the rest
     assert np.ptp(home[after]) < 0.01
     assert np.ptp(icy[after]) > 0.05

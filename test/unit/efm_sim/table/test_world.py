@@ -11,7 +11,8 @@ from efm_sim.table.world import random_scene, Table
 import numpy as np
 import pytest
 
-RED_CUBE_POINT, TOP_LEFT_POINT = (0.0, 0.0), (-0.115, 0.115)
+RED_CUBE_POINT = (0.0, 0.0)
+TOP_LEFT_POINT = (-0.115, 0.115)
 BODIES = ('arm', 'tool')
 
 

@@ -76,7 +76,7 @@ def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict]:
     from efm_model.config import SessionConfig
     from efm_model.providers import Session
 
-    session = Session(folder / 'policy.onnx', 'policy', SessionConfig(threads=threads))
+    session = Session(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
     return functools.partial(session.run, inputs), {'provider': session.provider}
 
@@ -90,7 +90,7 @@ def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
     from efm_model.runtime import FrameHistory, model_inputs
 
     robot = load_embodiment(folder / 'embodiment.yaml')
-    session = Session(folder / 'policy.onnx', 'policy', SessionConfig(threads=threads))
+    session = Session(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
     eye = FrameHistory(inputs['text'][0])
     picture = inputs['observations'][0, 1]

@@ -82,7 +82,7 @@ def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
 
 def make_run(model: CompactModel, path: Path):
     """Return a function that makes one forward pass."""
-    session = Session(path, 'policy', SessionConfig(provider='cpu'))
+    session = Session(path, 'policy', config=SessionConfig(provider='cpu'))
     inputs = example_inputs(model, 'policy', 1)
     return lambda: session.run(inputs)
 

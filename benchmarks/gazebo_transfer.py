@@ -113,7 +113,7 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
     }
     release = Stage(['train', '--run', str(options.to)], product='releases')
     return {'release': release} | {
-        name: Stage(shlex.split(f'{words} --folder {name}'), episodes, name)
+        name: Stage(shlex.split(f'{words} --folder {name}'), episodes, folder=name)
         for name, (words, episodes) in plan.items()
     }
 

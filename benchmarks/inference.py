@@ -210,7 +210,7 @@ def measure_node(folder: Path, options: argparse.Namespace) -> dict[str, Worker]
             'lockstep': True,
             'temperature': 0.0,
         }
-        node = NodeSpec('policy_node', 'policy', 'robot_0', parameters)
+        node = NodeSpec('policy_node', 'policy', namespace='robot_0', parameters=parameters)
         process = subprocess.Popen(to_command(node, 'warn'), env=own, stdout=log, stderr=log)
         stack.callback(process.wait)
         stack.callback(process.terminate)

@@ -146,7 +146,8 @@ def measure_options(
         'two threads, parallel': {'threads': 2, 'execution': 'parallel'},
     }
     sessions = {
-        name: Session(policy, name, SessionConfig(**change)) for name, change in changes.items()
+        name: Session(policy, name, config=SessionConfig(**change))
+        for name, change in changes.items()
     }
     latencies = compare(sessions, observation, rounds, seconds)
     return {

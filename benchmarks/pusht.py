@@ -118,7 +118,7 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
-    labelled = Labelled(seen, points, (simulation.instruction,), sentence)
+    labelled = Labelled(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.pointing)
     grounding, errors = learn_to_point(labelled, text_encoder(), config)
     path = folder / 'grounding.safetensors'
@@ -196,7 +196,12 @@ def demonstrate(
 ) -> list[Episode]:
     """Return an episode of each scene; the truth ends it."""
     runner = Runner(
-        robot, DemonstratorProtocol(robot), None, Kind.DEMONSTRATION, 0, lambda episode: None
+        robot,
+        DemonstratorProtocol(robot),
+        reward_model=None,
+        kind=Kind.DEMONSTRATION,
+        max_steps=0,
+        on_episode=lambda episode: None,
     )
     return runner.run(worlds, seeds, 0)
 
@@ -235,8 +240,8 @@ def players(
     encoder = text_encoder()
     sight = FeatureCache(policy)
     return (
-        Policy(LiveRuntime(policy, sight, version), encoder, robot),
-        RewardModel(LiveRuntime(reward, sight), encoder, robot),
+        Policy(LiveRuntime(policy, sight, version=version), encoder, embodiment=robot),
+        RewardModel(LiveRuntime(reward, sight), encoder, embodiment=robot),
     )
 
 
@@ -263,7 +268,9 @@ def practise(
     """Return the policy after stage 2, and a line for each update; only the detector ends."""
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
-    learner = Reinforce(policy, reward, text_encoder(), robot.steps_to_go, config)
+    learner = Reinforce(
+        policy, reward, encoder=text_encoder(), scale=robot.steps_to_go, config=config
+    )
     log = []
     waiting = scenes(PRACTICE, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):

@@ -137,7 +137,9 @@ def measure_slice(
     alone = local.measure(1, seconds / 2)['per_s']
     found = [{'server': 'in process', 'paced': False, **local.measure(robots, seconds / 2)}]
     for name, (address, process) in running.items():
-        crew = Crew(address, authority if 'TLS' in name else '', embodiment, robots)
+        crew = Crew(
+            address, authority if 'TLS' in name else '', embodiment=embodiment, robots=robots
+        )
         for paced in (False, True):
             period_s = paced / embodiment.control_rate_hz
             before = sum(process.cpu_times()[:2])
@@ -186,8 +188,8 @@ class Tally:
 class Crew:
     """Some robots that ask one server."""
 
-    def __init__(self, server: str, authority: str, embodiment, robots: int):
-        self._clients = [Client(server, f'robot_{i}', authority) for i in range(robots)]
+    def __init__(self, server: str, authority: str, *, embodiment, robots: int):
+        self._clients = [Client(server, f'robot_{i}', authority=authority) for i in range(robots)]
         self._pictures = make_pictures(embodiment, robots)
         self._steps = [0] * robots
         begun = threading.Semaphore(0)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckConfig:
     """What is checked, and how long it is looked at."""
 

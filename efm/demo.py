@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 import json
 from pathlib import Path
 import shlex
@@ -22,7 +22,7 @@ STOP_WAIT_S = 8.0  # for a stage that was asked to stop
 DEMONSTRATION = 'demonstration'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """How large the demonstration of the whole loop is."""
 
@@ -57,6 +57,7 @@ class Stage:
 
     words: list[str]
     episodes: int = 0
+    _: KW_ONLY
     folder: str = ''
     product: str = ''
 
@@ -81,28 +82,29 @@ def plan_stages(config: DemoConfig) -> dict[str, Stage]:
     practice = f'practice {world} --seed {PRACTICE_SEED + 100_000 * config.seed}'
     before = 'evaluation_before'
     after = 'evaluation_after'
-    plan = {
-        'record': (
-            f'{record} --max-steps {config.demonstration_steps}',
+    return {
+        'record': Stage(
+            shlex.split(f'{record} --max-steps {config.demonstration_steps}'),
             config.demonstrations,
-            DEMONSTRATION,
+            folder=DEMONSTRATION,
         ),
-        'fine_tune': (
-            f'train {run} --iterations {config.iterations} --seed {config.seed}',
-            0,
-            '',
-            'releases',
+        'fine_tune': Stage(
+            shlex.split(f'train {run} --iterations {config.iterations} --seed {config.seed}'),
+            product='releases',
         ),
-        'evaluate_before': (
-            f'{evaluate} --version 1 --folder {before}',
+        'evaluate_before': Stage(
+            shlex.split(f'{evaluate} --version 1 --folder {before}'),
             config.evaluations,
-            before,
+            folder=before,
         ),
-        'practise': (f'{practice} --preset {config.preset}', config.practice, 'practice'),
-        'evaluate_after': (f'{evaluate} --folder {after}', config.evaluations, after),
-        'report': (f'report {run}',),
+        'practise': Stage(
+            shlex.split(f'{practice} --preset {config.preset}'), config.practice, folder='practice'
+        ),
+        'evaluate_after': Stage(
+            shlex.split(f'{evaluate} --folder {after}'), config.evaluations, folder=after
+        ),
+        'report': Stage(shlex.split(f'report {run}')),
     }
-    return {name: Stage(shlex.split(words), *rest) for name, (words, *rest) in plan.items()}
 
 
 def run_demo(config: DemoConfig, console: Console) -> int:

@@ -69,7 +69,7 @@ def pretrain(
         )
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     labelled = load_labelled(pictures, load_embodiment(embodiment_path))
-    with Display('pointing', config.iterations, 'steps', console) as display:
+    with Display('pointing', config.iterations, unit='steps', console=console) as display:
         grounding, measured = learn_to_point(
             labelled,
             TextEncoder(ensure_text_encoder()),

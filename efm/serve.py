@@ -19,7 +19,7 @@ from rich.console import Console
 LOOK_S = 1.0  # between two looks for a newer release
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """Which policy acts."""
 
@@ -57,7 +57,7 @@ def serve_command(arguments: argparse.Namespace, console: Console) -> int:
     run, choice = (from_arguments(config, arguments) for config in (RunConfig, ServeConfig))
     embodiment = load_embodiment(open_run(run.run, run.embodiment))
     policy, newer = find_policy(Path(run.run), choice, embodiment)
-    server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy)
+    server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy=policy)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -84,7 +84,9 @@ def find_policy(
     if choice.checkpoint:
         learned = load_learned(choice.checkpoint, embodiment, choice.base, choice.temperature)
         return learned, lambda: None
-    load = Releases(embodiment, choice.text_encoder, choice.temperature, choice.provider).load
+    load = Releases(
+        embodiment, choice.text_encoder, temperature=choice.temperature, provider=choice.provider
+    ).load
     folder = run.absolute() / 'releases'
     if choice.version:
         return load(str(folder / f'{choice.version:06d}')), lambda: None

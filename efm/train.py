@@ -85,7 +85,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     if not (run / 'sft').is_dir():
         config = choose_tower(run, embodiment, config, console)
         _fine_tune(run, embodiment, encoder, config, console)
-    trainer = Trainer(run, embodiment, encoder)
+    trainer = Trainer(run, embodiment, encoder=encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
     trainer.close()
 
@@ -124,13 +124,13 @@ def _fine_tune(
     unfinished = run / '.sft'
     folder = run / 'episodes' / 'demonstration'
     shutil.rmtree(unfinished, ignore_errors=True)
-    with Display('reading bags', len(find_bags(folder)), 'bags', console) as display:
+    with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 
         def count(done: int, total: int) -> None:
             display.update(done, f'{done} read')
 
         episodes = list(read_episodes(folder, embodiment, count))
-    with Display('fine-tuning', config.iterations, 'steps', console) as display:
+    with Display('fine-tuning', config.iterations, unit='steps', console=console) as display:
 
         def show(iteration: int, total: int, losses: dict) -> None:
             display.update(iteration, _note(losses))

@@ -10,7 +10,7 @@ from efm_core.config import check, expect, parameter
 NAMESPACE = re.compile(r'/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?/?')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GraphConfig:
     """What a run of the graph needs to know; the same words for `efm` and for launch."""
 

@@ -8,7 +8,7 @@ The one description behind ``launch/*.launch.py`` (through launch_ros) and ``efm
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 import os
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class NodeSpec:
 
     executable: str
     name: str
+    _: KW_ONLY
     namespace: str = ''
     parameters: dict[str, Any] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
@@ -161,9 +162,9 @@ def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0')
     node = NodeSpec(
         executable,
         name,
-        namespace,
-        parameters,
-        () if shared else _remappings(top, config),
+        namespace=namespace,
+        parameters=parameters,
+        remappings=() if shared else _remappings(top, config),
         respawn=config.use_respawn and name != 'fleet',
     )
     if not config.params_file:

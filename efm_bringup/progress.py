@@ -32,7 +32,7 @@ class Display:
     :param unit: of the count, for people.
     """
 
-    def __init__(self, title: str, total: int, unit: str, console: Console):
+    def __init__(self, title: str, total: int, *, unit: str, console: Console):
         self._title = title
         self._total = total
         self._unit = unit
@@ -102,7 +102,7 @@ class Results:
     :ivar counted: episodes that count towards the number asked for.
     """
 
-    def __init__(self, path: Path, only_successes: bool, is_new: bool = True):
+    def __init__(self, path: Path, only_successes: bool, *, is_new: bool = True):
         self._path = path
         self._only_successes = only_successes
         self._offset = path.stat().st_size if is_new and path.is_file() else 0
@@ -148,7 +148,7 @@ def watching(
     """Show progress towards ``total`` episodes while the body runs."""
     results = Results(path, only_successes)
     over = threading.Event()
-    with Display(title, total, 'episodes', console) as display:
+    with Display(title, total, unit='episodes', console=console) as display:
 
         def watch() -> None:
             while not over.wait(PERIOD_S):

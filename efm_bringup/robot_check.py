@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 from typing import Any
 
 from efm_core import topics
@@ -24,6 +24,7 @@ class Endpoint:
 
     node: str
     type: str
+    _: KW_ONLY
     reliable: bool = True
     latched: bool = False
 
@@ -39,6 +40,7 @@ class Seen:
 
     publishers: list[Endpoint] = field(default_factory=list)
     subscribers: list[Endpoint] = field(default_factory=list)
+    _: KW_ONLY
     arrivals: list[tuple[int, int]] = field(default_factory=list)
     newest: Any = None
 
@@ -49,6 +51,7 @@ class Robot:
 
     seen: dict[str, Seen]
     services: set[str]
+    _: KW_ONLY
     tree: TransformTree
     now: int
 
@@ -64,6 +67,7 @@ class Finding:
 
     severity: str
     subject: str
+    _: KW_ONLY
     problem: str
     mend: str
 
@@ -94,15 +98,20 @@ def _camera(robot: Robot, camera: Camera, e: Embodiment, skew_s: float) -> Itera
         yield Finding(
             FAULT,
             camera.topic,
-            f'size: expected {camera.height} x {camera.width} px, got {size[0]} x {size[1]}',
-            'set the camera to that size, or height, width and crop of the embodiment to this one',
+            problem=(
+                f'size: expected {camera.height} x {camera.width} px, got {size[0]} x {size[1]}'
+            ),
+            mend=(
+                'set the camera to that size, '
+                'or height, width and crop of the embodiment to this one'
+            ),
         )
     if seen.newest.encoding not in CHANNEL_ORDER:
         yield Finding(
             FAULT,
             camera.topic,
-            f'encoding: expected {", ".join(CHANNEL_ORDER)}, got {seen.newest.encoding!r}',
-            'set the encoding of the camera driver to rgb8',
+            problem=f'encoding: expected {", ".join(CHANNEL_ORDER)}, got {seen.newest.encoding!r}',
+            mend='set the encoding of the camera driver to rgb8',
         )
 
 
@@ -119,8 +128,8 @@ def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
         yield Finding(
             FAULT,
             name,
-            f'joints: expected {", ".join(missing)}, got {", ".join(seen.newest.name)}',
-            'correct command.joints, or the prefix in the description of the robot',
+            problem=f'joints: expected {", ".join(missing)}, got {", ".join(seen.newest.name)}',
+            mend='correct command.joints, or the prefix in the description of the robot',
         )
         return
     limits = command.limits
@@ -130,8 +139,8 @@ def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
             yield Finding(
                 FAULT,
                 name,
-                f'limit of {joint}: expected {low} to {high}, got {found[joint]:.4g}',
-                'move the arm back by hand; if it is right there, correct the limits',
+                problem=f'limit of {joint}: expected {low} to {high}, got {found[joint]:.4g}',
+                mend='move the arm back by hand; if it is right there, correct the limits',
             )
 
 
@@ -147,7 +156,7 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
         pose, stamp = robot.tree.pose(command.tool_frame, command.frame)
     except LookupError as error:
         mend = 'start robot_state_publisher, or correct command.frame and command.tool_frame'
-        yield Finding(FAULT, 'tf', str(error), mend)
+        yield Finding(FAULT, 'tf', problem=str(error), mend=mend)
         return
     limit_s = max(skew_s, command.state_timeout_s)
     age_s = (robot.now - (stamp or 0)) / 1e9
@@ -156,9 +165,11 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
         yield Finding(
             FAULT,
             'tf',
-            f'age of {command.tool_frame} in {command.frame}: '
-            f'expected {limit_s} s at most, got {got}',
-            'see that joint_states reach robot_state_publisher, and that clocks agree',
+            problem=(
+                f'age of {command.tool_frame} in {command.frame}: '
+                f'expected {limit_s} s at most, got {got}'
+            ),
+            mend='see that joint_states reach robot_state_publisher, and that clocks agree',
         )
     low = command.limits.workspace_min
     high = command.limits.workspace_max
@@ -166,9 +177,11 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
         yield Finding(
             FAULT,
             'tf',
-            f'workspace: expected the tool in {low} to {high}, '
-            f'got {np.round(pose[:3], 3).tolist()}',
-            'move the arm into its workspace; if it is right there, correct the box',
+            problem=(
+                f'workspace: expected the tool in {low} to {high}, '
+                f'got {np.round(pose[:3], 3).tolist()}'
+            ),
+            mend='move the arm into its workspace; if it is right there, correct the box',
         )
 
 
@@ -177,30 +190,34 @@ def _driver(robot: Robot, e: Embodiment) -> Iterator[Finding]:
     seen = robot.seen[topic.name]
     if not seen.subscribers:
         mend = "start the robot's driver or controller, or correct command.topic"
-        yield Finding(FAULT, topic.name, 'expected a driver that listens, got none', mend)
+        yield Finding(
+            FAULT, topic.name, problem='expected a driver that listens, got none', mend=mend
+        )
     for listener in seen.subscribers:
         if listener.type != topic.type:
             yield Finding(
                 FAULT,
                 topic.name,
-                f'type: expected {topic.type}, {listener.node} takes {listener.type}',
-                'choose the controller that the driver has, or another topic',
+                problem=f'type: expected {topic.type}, {listener.node} takes {listener.type}',
+                mend='choose the controller that the driver has, or another topic',
             )
         if listener.latched:
             yield Finding(
                 FAULT,
                 topic.name,
-                f'quality of service: {listener.node} asks for transient local, '
-                'which commands are not: it will hear nothing',
-                'make its subscription volatile',
+                problem=(
+                    f'quality of service: {listener.node} asks for transient local, '
+                    'which commands are not: it will hear nothing'
+                ),
+                mend='make its subscription volatile',
             )
     others = [p.node for p in seen.publishers if p.node.rsplit('/', 1)[-1] not in OURS]
     if others:
         yield Finding(
             FAULT,
             topic.name,
-            f'expected nobody else to command the robot, got {", ".join(sorted(others))}',
-            'end teleoperation, MoveIt or whatever this is while the suite drives the robot',
+            problem=f'expected nobody else to command the robot, got {", ".join(sorted(others))}',
+            mend='end teleoperation, MoveIt or whatever this is while the suite drives the robot',
         )
 
 
@@ -208,20 +225,22 @@ def _services(robot: Robot, e: Embodiment) -> Iterator[Finding]:
     action = e.command.gripper.action
     if action and not any(name.endswith(f'{action}/_action/send_goal') for name in robot.services):
         mend = "start the gripper's controller, or correct gripper.action"
-        yield Finding(FAULT, GRIPPER, f'expected the action {action}, got none', mend)
+        yield Finding(FAULT, GRIPPER, problem=f'expected the action {action}, got none', mend=mend)
     if not any(name.endswith(f'/{topics.RESET_WORLD}') for name in robot.services):
         yield Finding(
             WARNING,
             topics.RESET_WORLD,
-            'expected a service that resets the scene, got none',
-            'start yours before an episode; without it none begins',
+            problem='expected a service that resets the scene, got none',
+            mend='start yours before an episode; without it none begins',
         )
     if not robot.seen[topics.ESTOP.name].publishers:
         yield Finding(
             WARNING,
             topics.ESTOP.name,
-            'expected a publisher of the emergency stop, got none',
-            'connect a switch that publishes std_msgs/Bool, beside the one that cuts the power',
+            problem='expected a publisher of the emergency stop, got none',
+            mend=(
+                'connect a switch that publishes std_msgs/Bool, beside the one that cuts the power'
+            ),
         )
 
 
@@ -231,17 +250,22 @@ def _stream(
     """Yield what is wrong with a topic that must flow: who, type, rate, stamps."""
     if not seen.publishers:
         mend = 'start its driver, or correct the name; names are relative to the namespace'
-        yield Finding(FAULT, name, 'expected a publisher, got none', mend)
+        yield Finding(FAULT, name, problem='expected a publisher, got none', mend=mend)
         return
     wrong = sorted({p.type for p in seen.publishers if p.type != kind})
     if wrong:
         mend = 'publish that type; a topic that ends in /compressed is a CompressedImage'
-        yield Finding(FAULT, name, f'type: expected {kind}, got {", ".join(wrong)}', mend)
+        yield Finding(
+            FAULT, name, problem=f'type: expected {kind}, got {", ".join(wrong)}', mend=mend
+        )
         return
     if len(seen.arrivals) < 2:
         mend = 'see whether its driver says why; large pictures may need a larger socket buffer'
         yield Finding(
-            FAULT, name, f'expected messages, got {len(seen.arrivals)} while looking', mend
+            FAULT,
+            name,
+            problem=f'expected messages, got {len(seen.arrivals)} while looking',
+            mend=mend,
         )
         return
     yield from _timing(name, np.array(seen.arrivals, np.int64), rate_hz, max_skew_s)
@@ -254,21 +278,26 @@ def _timing(name: str, times: np.ndarray, rate_hz: float, max_skew_s: float) -> 
         yield Finding(
             FAULT,
             name,
-            f'rate: expected {rate_hz:.4g} Hz or more, got {rate:.3g} Hz',
-            'make it faster, or control_rate_hz of the embodiment smaller',
+            problem=f'rate: expected {rate_hz:.4g} Hz or more, got {rate:.3g} Hz',
+            mend='make it faster, or control_rate_hz of the embodiment smaller',
         )
     if (np.diff(stamps) <= 0).any():
         yield Finding(
             FAULT,
             name,
-            'stamps: expected each later than the one before, got one that is not',
-            'stamp each message once, when it was measured; see that only one node publishes it',
+            problem='stamps: expected each later than the one before, got one that is not',
+            mend=(
+                'stamp each message once, when it was measured; '
+                'see that only one node publishes it'
+            ),
         )
     skew_s = float(np.median(arrived - stamps)) / 1e9
     if abs(skew_s) > max_skew_s:
         yield Finding(
             FAULT,
             name,
-            f'stamps: expected {max_skew_s} s off this clock at most, got {skew_s:.3f} s',
-            'synchronise the clocks (chrony, PTP), and stamp by the same clock as this machine',
+            problem=f'stamps: expected {max_skew_s} s off this clock at most, got {skew_s:.3f} s',
+            mend=(
+                'synchronise the clocks (chrony, PTP), and stamp by the same clock as this machine'
+            ),
         )

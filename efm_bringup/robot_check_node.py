@@ -38,7 +38,7 @@ class Watcher(Node):
         self._arrivals: dict[str, list] = {name: [] for name in self._names}
         self._newest: dict[str, Any] = {}
         for name, kind in wanted.items():
-            topic = topics.Topic(name, kind, topics.SENSOR_DATA, '')
+            topic = topics.Topic(name, kind, qos=topics.SENSOR_DATA, meaning='')
             ros_topics.subscription(self, topic, partial(self._on_message, name))
         reads_tf = command.needs_pose and not command.pose_topic
         self._tree = listen_to_tf(self) if reads_tf else TransformTree()
@@ -49,7 +49,7 @@ class Watcher(Node):
         """Return what was seen so far."""
         services = {name for name, _ in self.get_service_names_and_types()}
         seen = {name: self._seen(name) for name in self._names}
-        return Robot(seen, services, self._tree, time.time_ns())
+        return Robot(seen, services, tree=self._tree, now=time.time_ns())
 
     @staticmethod
     def _image(camera: Any) -> tuple[str, str]:
@@ -69,7 +69,9 @@ class Watcher(Node):
                 self.get_subscriptions_info_by_topic(full),
             )
         )
-        return Seen(publishers, subscribers, self._arrivals[name], self._newest.get(name))
+        return Seen(
+            publishers, subscribers, arrivals=self._arrivals[name], newest=self._newest.get(name)
+        )
 
 
 def _endpoint(info: Any) -> Endpoint:
@@ -77,8 +79,8 @@ def _endpoint(info: Any) -> Endpoint:
     return Endpoint(
         f'{info.node_namespace.rstrip("/")}/{info.node_name}',
         info.topic_type,
-        qos.reliability == ReliabilityPolicy.RELIABLE,
-        qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+        reliable=qos.reliability == ReliabilityPolicy.RELIABLE,
+        latched=qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, KW_ONLY
 import math
 from typing import Any, NamedTuple
 
@@ -72,6 +72,7 @@ class Limits:
 
     position_min: tuple[float, ...] = ()
     position_max: tuple[float, ...] = ()
+    _: KW_ONLY
     max_velocity: tuple[float, ...] = ()
     workspace_min: tuple[float, ...] = ()
     workspace_max: tuple[float, ...] = ()
@@ -122,6 +123,7 @@ class Gripper:
 
     action: str = ''
     type: str = GRIPPERS[0]
+    _: KW_ONLY
     joint: str = ''
     low: float = 0.0
     high: float = 0.0
@@ -165,6 +167,7 @@ class Command:
 
     type: str = TWIST
     frame: str = 'table'
+    _: KW_ONLY
     controller: str = DISPLACEMENT
     topic: str = ''
     axes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ whose canonical JSON is hashed; the hash stands in every bag, checkpoint, ONNX f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, KW_ONLY, replace
 import difflib
 import hashlib
 import json
@@ -44,6 +44,7 @@ class Camera:
 
     name: str
     topic: str
+    _: KW_ONLY
     height: int
     width: int
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -82,6 +83,7 @@ class ActionSpace:
 
     names: tuple[str, ...]
     unit: str
+    _: KW_ONLY
     low: tuple[float, ...]
     high: tuple[float, ...]
     tokeniser: str = 'uniform'
@@ -144,10 +146,10 @@ class ActionSpace:
         return ArraySpec(
             'action',
             (len(self.names),),
-            np.float32,
-            self.unit,
-            float(np.float32(min(self.low))),
-            float(np.float32(max(self.high))),
+            dtype=np.float32,
+            unit=self.unit,
+            low=float(np.float32(min(self.low))),
+            high=float(np.float32(max(self.high))),
         )
 
 
@@ -184,6 +186,7 @@ class EpisodeRules:
 
     max_steps: int = 40
     success_threshold: float = 2.0
+    _: KW_ONLY
     success_dwell: int = 2
 
 
@@ -209,6 +212,7 @@ class Embodiment:
 
     name: str
     cameras: tuple[Camera, ...]
+    _: KW_ONLY
     observation_size: tuple[int, int]
     action: ActionSpace
     instruction_language: str = 'en'

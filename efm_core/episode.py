@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from enum import Enum
 
 import numpy as np
@@ -61,6 +61,7 @@ class Episode:
 
     episode_id: str
     index: int
+    _: KW_ONLY
     kind: Kind
     instruction: str
     seed: int

@@ -79,5 +79,5 @@ def camera_subscription(
 ) -> Subscription:
     """Return a subscription to a camera; ``.../compressed`` is a CompressedImage."""
     kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-    topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', SENSOR_DATA, camera.name)
+    topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
     return subscription(node, topic, callback, lockstep)

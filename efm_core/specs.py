@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 import math
 
 import numpy as np
@@ -19,6 +19,7 @@ class ArraySpec:
 
     name: str
     shape: tuple[int | None, ...]
+    _: KW_ONLY
     dtype: type
     unit: str
     low: float = -math.inf
@@ -53,4 +54,4 @@ class ArraySpec:
 
 def image_spec(name: str, height: int, width: int) -> ArraySpec:
     """Return the spec of one camera picture, ``(height, width, 3)`` uint8 RGB."""
-    return ArraySpec(name, (height, width, 3), np.uint8, 'RGB')
+    return ArraySpec(name, (height, width, 3), dtype=np.uint8, unit='RGB')

@@ -7,7 +7,7 @@ for why they are chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.command import Command
 
@@ -29,77 +29,105 @@ class Topic:
 
     name: str
     type: str
+    _: KW_ONLY
     qos: str
     meaning: str
 
 
-IMAGE = Topic('image', 'sensor_msgs/msg/Image', SENSOR_DATA, 'what the camera sees')
+IMAGE = Topic('image', 'sensor_msgs/msg/Image', qos=SENSOR_DATA, meaning='what the camera sees')
 OBSERVATION = Topic(
     'observation',
     'sensor_msgs/msg/CompressedImage',
-    DURABLE,
-    "the policy's own input after crop and resize, PNG",
+    qos=DURABLE,
+    meaning="the policy's own input after crop and resize, PNG",
 )
-JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', SENSOR_DATA, 'proprioception')
-INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', LATCHED, 'the goal g')
+JOINT_STATES = Topic(
+    'joint_states', 'sensor_msgs/msg/JointState', qos=SENSOR_DATA, meaning='proprioception'
+)
+INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', qos=LATCHED, meaning='the goal g')
 ACTION = Topic(
     'action',
     'efm_interfaces/msg/Action',
-    DURABLE,
-    'what the policy (or a demonstrator) wants to do',
+    qos=DURABLE,
+    meaning='what the policy (or a demonstrator) wants to do',
 )
 COMMAND = Topic(
-    'command', 'geometry_msgs/msg/TwistStamped', RELIABLE, 'what the guard lets through'
+    'command',
+    'geometry_msgs/msg/TwistStamped',
+    qos=RELIABLE,
+    meaning='what the guard lets through',
 )
 EXECUTED = Topic(
     'executed',
     'efm_interfaces/msg/Action',
-    DURABLE,
-    "the actions that became commands, where a driver's messages do not carry their stamps",
+    qos=DURABLE,
+    meaning=(
+        "the actions that became commands, where a driver's messages do not carry their stamps"
+    ),
 )
 STEPS_TO_GO = Topic(
     'steps_to_go',
     'efm_interfaces/msg/StepsToGo',
-    DURABLE,
-    'distribution over steps-to-go, its mean d, success',
+    qos=DURABLE,
+    meaning='distribution over steps-to-go, its mean d, success',
 )
 PERMIT = Topic(
     'permit',
     'efm_interfaces/msg/Permit',
-    RELIABLE,
-    'leave to move, from the supervisor to the guard',
+    qos=RELIABLE,
+    meaning='leave to move, from the supervisor to the guard',
 )
 EPISODE_EVENT = Topic(
-    'episode_event', 'efm_interfaces/msg/EpisodeEvent', LATCHED, 'an episode starts or ends'
+    'episode_event',
+    'efm_interfaces/msg/EpisodeEvent',
+    qos=LATCHED,
+    meaning='an episode starts or ends',
 )
-OUTCOME = Topic('outcome', 'efm_interfaces/msg/EpisodeOutcome', LATCHED, 'how an episode ended')
+OUTCOME = Topic(
+    'outcome', 'efm_interfaces/msg/EpisodeOutcome', qos=LATCHED, meaning='how an episode ended'
+)
 POLICY_RELEASE = Topic(
-    'policy_release', 'efm_interfaces/msg/PolicyRelease', LATCHED, 'weights that robots may load'
+    'policy_release',
+    'efm_interfaces/msg/PolicyRelease',
+    qos=LATCHED,
+    meaning='weights that robots may load',
 )
 ESTOP = Topic(
-    'estop', 'std_msgs/msg/Bool', LATCHED, 'true stops everything until a person resets it'
+    'estop',
+    'std_msgs/msg/Bool',
+    qos=LATCHED,
+    meaning='true stops everything until a person resets it',
 )
 RECORDING = Topic(
-    'recording', 'efm_interfaces/msg/Recording', RELIABLE, 'the bag of an episode is on disk'
+    'recording',
+    'efm_interfaces/msg/Recording',
+    qos=RELIABLE,
+    meaning='the bag of an episode is on disk',
 )
 TRAINER_STATUS = Topic(
-    'trainer_status', 'efm_interfaces/msg/TrainerStatus', LATCHED, 'how far the trainer is'
+    'trainer_status',
+    'efm_interfaces/msg/TrainerStatus',
+    qos=LATCHED,
+    meaning='how far the trainer is',
 )
 WORLD_STATE = Topic(
     'world_state',
     'efm_interfaces/msg/WorldState',
-    DURABLE,
-    'simulator truth: for reports and the demonstrator, never for learning',
+    qos=DURABLE,
+    meaning='simulator truth: for reports and the demonstrator, never for learning',
 )
 TELEOP_TWIST = Topic(
     'teleop_twist',
     'geometry_msgs/msg/TwistStamped',
-    SENSOR_DATA,
-    "how fast a person's hand wants it",
+    qos=SENSOR_DATA,
+    meaning="how fast a person's hand wants it",
 )
-JOY = Topic('joy', 'sensor_msgs/msg/Joy', RELIABLE, "a person's buttons")
+JOY = Topic('joy', 'sensor_msgs/msg/Joy', qos=RELIABLE, meaning="a person's buttons")
 DIAGNOSTICS = Topic(
-    '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', RELIABLE, 'rates, latencies, versions'
+    '/diagnostics',
+    'diagnostic_msgs/msg/DiagnosticArray',
+    qos=RELIABLE,
+    meaning='rates, latencies, versions',
 )
 
 TABLE = (

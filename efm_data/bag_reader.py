@@ -6,7 +6,7 @@ Our own bags and those of ``ros2 bag record``, MCAP or SQLite, in pure Python.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Recording:
 
     path: Path
     pictures: dict[int, Any] = field(default_factory=dict)
+    _: KW_ONLY
     at: dict[str, dict[int, Any]] = field(default_factory=dict)
     events: list[Any] = field(default_factory=list)
     outcomes: dict[str, Any] = field(default_factory=dict)

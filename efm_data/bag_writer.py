@@ -8,7 +8,7 @@ whose name starts with a dot, and moves when it is whole: a reader of the spool 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 from pathlib import Path
 import struct
 
@@ -70,6 +70,7 @@ class Bag:
 
     episode_id: str
     path: Path
+    _: KW_ONLY
     first_stamp: int
     writer: Writer
     awaited: set[str]
@@ -100,6 +101,7 @@ class Recording:
         self,
         spool: Path,
         namespace: str,
+        *,
         closing: tuple[Topic, ...],
         folder: str = '',
         answering: tuple[Topic, ...] = (),
@@ -138,7 +140,9 @@ class Recording:
         _set_aside(_unfinished(path))
         writer = Writer(_unfinished(path), version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
-        self._bag = Bag(episode_id, path, first_stamp, writer, set(self._closing))
+        self._bag = Bag(
+            episode_id, path, first_stamp=first_stamp, writer=writer, awaited=set(self._closing)
+        )
         self._bag.stamps = {name: set() for name in self._answering}
         for topic in self._always:
             self._connection(topic)

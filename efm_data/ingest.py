@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
@@ -26,6 +26,7 @@ class IngestLog:
 
     settled: set[str] = field(default_factory=set)
     episodes: int = 0
+    _: KW_ONLY
     stale: int = 0
     unusable: int = 0
 
@@ -46,7 +47,7 @@ class Inbox:
     A bag that cannot be used is moved to ``quarantine``, with the reason beside it.
     """
 
-    def __init__(self, folder: str | Path, quarantine: str | Path, embodiment: Embodiment):
+    def __init__(self, folder: str | Path, quarantine: str | Path, *, embodiment: Embodiment):
         """Make both folders if they are not there."""
         self._folder = Path(folder)
         self._quarantine = Path(quarantine)

@@ -54,11 +54,11 @@ class RecorderNode(ManagedNode):
         self._recording = Recording(
             spool,
             self.get_namespace(),
-            closing,
-            config.episodes_subdir,
-            answering,
-            always,
-            following,
+            closing=closing,
+            folder=config.episodes_subdir,
+            answering=answering,
+            always=always,
+            following=following,
         )
         self._diagnostics = Diagnostics(self)
         self._seen = {}

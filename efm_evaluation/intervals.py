@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 import math
 
 import numpy as np
@@ -18,6 +18,7 @@ class Estimate:
 
     mean: float
     low: float
+    _: KW_ONLY
     high: float
     count: int
 
@@ -39,13 +40,13 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if len(values) == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return Estimate(math.nan, math.nan, high=math.nan, count=0)
     mean = float(values.mean())
     error = stats.sem(values) if len(values) > 1 else math.nan
     if error == 0:
-        return Estimate(mean, mean, mean, len(values))
+        return Estimate(mean, mean, high=mean, count=len(values))
     low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)
-    return Estimate(mean, float(low), float(high), len(values))
+    return Estimate(mean, float(low), high=float(high), count=len(values))
 
 
 def rate_over_seeds(values: Sequence[float]) -> Estimate:
@@ -58,9 +59,9 @@ def over_episodes(hits: Sequence[bool]) -> Estimate:
     """Return the rate of hits among episodes with its Wilson interval."""
     hits = np.asarray(hits, bool)
     if len(hits) == 0:
-        return Estimate(math.nan, 0.0, 1.0, 0)
+        return Estimate(math.nan, 0.0, high=1.0, count=0)
     ends = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(LEVEL, method='wilson')
-    return Estimate(float(hits.mean()), float(ends.low), float(ends.high), len(hits))
+    return Estimate(float(hits.mean()), float(ends.low), high=float(ends.high), count=len(hits))
 
 
 def paired_over_seeds(one: Sequence[float], other: Sequence[float]) -> Estimate:
@@ -73,7 +74,7 @@ def paired_over_scenes(one: Sequence[float], other: Sequence[float], seed: int =
     pair = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = float(np.mean(pair[0] - pair[1]))
     if np.ptp(pair[0] - pair[1]) == 0:
-        return Estimate(difference, difference, difference, len(pair[0]))
+        return Estimate(difference, difference, high=difference, count=len(pair[0]))
     found = stats.bootstrap(
         pair,
         lambda a, b, axis=-1: np.mean(a - b, axis=axis),
@@ -82,4 +83,4 @@ def paired_over_scenes(one: Sequence[float], other: Sequence[float], seed: int =
         method='percentile',
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(difference, float(found.low), float(found.high), len(pair[0]))
+    return Estimate(difference, float(found.low), high=float(found.high), count=len(pair[0]))

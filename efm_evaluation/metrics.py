@@ -7,7 +7,7 @@ For reports only: nothing here may reach the learner.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 
 from efm_core.embodiment import EpisodeRules
 from efm_core.episode import Episode
@@ -59,6 +59,7 @@ class Detection:
 
     true_positives: int
     false_positives: int
+    _: KW_ONLY
     false_negatives: int
     true_negatives: int
 
@@ -85,8 +86,12 @@ def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
     """Return the counts of a detector's words against the truth, ``(N,)`` each."""
     said = np.asarray(said, bool)
     true = np.asarray(true, bool)
-    pairs = ((said, true), (said, ~true), (~said, true), (~said, ~true))
-    return Detection(*(int((left & right).sum()) for left, right in pairs))
+    return Detection(
+        true_positives=int((said & true).sum()),
+        false_positives=int((said & ~true).sum()),
+        false_negatives=int((~said & true).sum()),
+        true_negatives=int((~said & ~true).sum()),
+    )
 
 
 def first_detection(episode: Episode, rules: EpisodeRules) -> int | None:

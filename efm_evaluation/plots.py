@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.episode import Episode, Termination
@@ -55,6 +55,7 @@ class Film:
 
     title: str
     instruction: str
+    _: KW_ONLY
     frames: np.ndarray
     steps_to_go: np.ndarray
     truth: np.ndarray | None

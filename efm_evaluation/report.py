@@ -7,7 +7,7 @@ Read are ``episodes/<stage>/`` (bags), ``stages.json`` (wall-clock seconds of ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 from datetime import datetime, timezone
 from importlib import metadata
 import json
@@ -57,6 +57,7 @@ class Stage:
 
     episodes: list[Episode] = field(default_factory=list)
     examples: dict[str, Episode] = field(default_factory=dict)
+    _: KW_ONLY
     unreadable: int = 0
 
 
@@ -219,7 +220,7 @@ def _film(word: str, episode: Episode) -> Film:
     return Film(
         word,
         episode.instruction,
-        episode.observations,
-        episode.steps_to_go,
-        episode.true_success_per_step,
+        frames=episode.observations,
+        steps_to_go=episode.steps_to_go,
+        truth=episode.true_success_per_step,
     )

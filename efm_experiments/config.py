@@ -40,7 +40,7 @@ SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
 DEMONSTRATION, PRACTICE, EVALUATION, CHECK = (k * 1_000_000_000 for k in range(1, 5))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """One run of both stages."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 import hashlib
 import json
 from typing import Any
@@ -33,6 +33,7 @@ class Table:
 
     caption: str
     head: tuple[str, ...]
+    _: KW_ONLY
     rows: list[list[Any]]
 
 
@@ -51,6 +52,7 @@ class Record:
 
     cell: str
     seed: int
+    _: KW_ONLY
     digest: str
     config: dict[str, Any]
     values: dict[str, Any]
@@ -99,6 +101,7 @@ class Experiment:
 
     name: str
     title: str
+    _: KW_ONLY
     about: str
     config: Any
     smoke: Any

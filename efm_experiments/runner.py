@@ -40,7 +40,7 @@ def run(
     planned = plan(experiment, seeds, smoke, jobs)
     missing = [job for job in planned if not find(experiment, store, job)]
     failures = []
-    with Display(name, len(planned), 'cells', console) as display:
+    with Display(name, len(planned), unit='cells', console=console) as display:
         display.update(len(planned) - len(missing), 'found')
         for count, (job, outcome) in enumerate(execute(missing, jobs), start=1):
             if isinstance(outcome, Exception):

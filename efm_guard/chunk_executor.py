@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class ActionRequest:
 
     episode_id: str
     stamp: int
+    _: KW_ONLY
     deadline: int
     embodiment_hash: str
     values: np.ndarray

@@ -7,7 +7,7 @@ as a whole when it comes; then its rows pass one by one, each when it is due.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.embodiment import Embodiment
 from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
@@ -22,6 +22,7 @@ class Lease:
 
     episode_id: str = ''
     stamp: int = 0
+    _: KW_ONLY
     valid_until: int = 0
 
 

@@ -36,10 +36,10 @@ def to_request(message: Action) -> ActionRequest:
     return ActionRequest(
         message.episode_id,
         to_stamp(message),
-        to_ns(message.deadline),
-        message.embodiment_hash,
-        to_values(message),
-        to_period(message),
+        deadline=to_ns(message.deadline),
+        embodiment_hash=message.embodiment_hash,
+        values=to_values(message),
+        period=to_period(message),
     )
 
 
@@ -78,7 +78,7 @@ class GuardNode(ManagedNode):
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
         self._driver: Driver | None = None
-        self._connect_driver = partial(Driver, self, robot, config.lockstep)
+        self._connect_driver = partial(Driver, self, robot, lockstep=config.lockstep)
         self._offer()
         self._watch_time(robot)
 
@@ -152,7 +152,11 @@ class GuardNode(ManagedNode):
         if self.is_active:
             self._pass(
                 self._guard.on_lease(
-                    Lease(message.episode_id, to_stamp(message), to_ns(message.valid_until))
+                    Lease(
+                        message.episode_id,
+                        to_stamp(message),
+                        valid_until=to_ns(message.valid_until),
+                    )
                 )
             )
 

@@ -63,7 +63,7 @@ MAKERS = {
 class Driver:
     """The way to a robot's driver: its topic, and its gripper's action."""
 
-    def __init__(self, node: Node, robot: Embodiment, lockstep: bool = False):
+    def __init__(self, node: Node, robot: Embodiment, *, lockstep: bool = False):
         self._node = node
         self._robot = robot
         topic = topics.command_topic(robot.command)

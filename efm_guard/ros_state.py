@@ -29,7 +29,10 @@ class StateListener:
             ros_topics.subscription(node, topics.JOINT_STATES, self._on_joints)
         elif command.needs_pose and command.pose_topic:
             topic = topics.Topic(
-                command.pose_topic, 'geometry_msgs/msg/PoseStamped', topics.SENSOR_DATA, ''
+                command.pose_topic,
+                'geometry_msgs/msg/PoseStamped',
+                qos=topics.SENSOR_DATA,
+                meaning='',
             )
             ros_topics.subscription(node, topic, self._on_pose)
         elif command.needs_pose:
@@ -42,7 +45,7 @@ class StateListener:
             self._look_up()
         positions, joints_stamp = self._positions or (None, 0)
         pose, pose_stamp = self._pose or (None, 0)
-        return RobotState(positions, pose, joints_stamp or pose_stamp, self._problem)
+        return RobotState(positions, pose, stamp=joints_stamp or pose_stamp, problem=self._problem)
 
     def _on_joints(self, message: Any) -> None:
         """Take the joints; messages of other parts of the robot on the same topic are left."""

@@ -8,7 +8,7 @@ the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core.command import ANGULAR, Command, GRIPPER, Limits, LINEAR
 from efm_core.config import expect
@@ -32,6 +32,7 @@ class RobotState:
 
     positions: np.ndarray | None = None
     pose: np.ndarray | None = None
+    _: KW_ONLY
     stamp: int = 0
     problem: str = 'nothing measured yet'
 

@@ -13,7 +13,7 @@ PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')
 PROVIDER_TEXT = 'Where models run; auto for the first that starts of TensorRT, CUDA and CPU'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """
     Everything that fixes the shapes of one compact model.
@@ -64,7 +64,7 @@ class ModelConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SessionConfig:
     """How onnxruntime runs a model; the defaults are by measurement: docs/benchmarks.md."""
 
@@ -89,7 +89,7 @@ class SessionConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainingConfig:
     """How the encoder learns where the things are that sentences name."""
 
@@ -129,7 +129,7 @@ class PretrainingConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledConfig:
     """How an encoder learns from labelled pictures."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 import io
 import json
 import os
@@ -68,6 +68,7 @@ class ParityReport:
 
     kind: str
     difference: float
+    _: KW_ONLY
     same_tokens: bool
     samples: int
     tolerance: float = 1e-4
@@ -105,7 +106,7 @@ def parity(
     inputs = example_inputs(model, kind, samples, seed)
     with torch.no_grad():
         expected = graph(*(torch.from_numpy(value) for value in inputs.values()))
-    found = Runtime(path, kind, embodiment).run(**inputs)
+    found = Runtime(path, kind, embodiment=embodiment).run(**inputs)
     real = [name for name in graph.outputs if name != 'tokens']
     expected = dict(zip(graph.outputs, (value.numpy() for value in expected), strict=True))
     return ParityReport(

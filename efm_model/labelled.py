@@ -12,7 +12,7 @@ Letters: ``N`` pictures, ``S`` sentences; points as in ``grounding.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 import zipfile
 import zlib
@@ -49,6 +49,7 @@ class Labelled:
 
     images: np.ndarray
     points: np.ndarray
+    _: KW_ONLY
     sentences: tuple[str, ...]
     sentence: np.ndarray
 
@@ -58,7 +59,12 @@ class Labelled:
 
     def part(self, rows: np.ndarray) -> Labelled:
         """Return the pictures ``rows``."""
-        return Labelled(self.images[rows], self.points[rows], self.sentences, self.sentence[rows])
+        return Labelled(
+            self.images[rows],
+            self.points[rows],
+            sentences=self.sentences,
+            sentence=self.sentence[rows],
+        )
 
 
 def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
@@ -90,7 +96,10 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
     expect(known, f'{path}: sentence', f'{count} rows of the {len(sentences)} sentences', sentence)
     seen = np.stack([observe(image, embodiment) for image in images])
     return Labelled(
-        seen, to_plane(points, camera), tuple(map(str, sentences)), sentence.astype(np.int64)
+        seen,
+        to_plane(points, camera),
+        sentences=tuple(map(str, sentences)),
+        sentence=sentence.astype(np.int64),
     )
 
 

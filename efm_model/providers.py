@@ -57,6 +57,7 @@ class Session:
         self,
         path: str | Path,
         name: str,
+        *,
         config: SessionConfig | None = None,
         engine: Any = onnxruntime,
     ):

@@ -35,7 +35,7 @@ class Runtime:
     """
 
     def __init__(
-        self, path: str | Path, kind: str, embodiment: Embodiment, provider: str = 'auto'
+        self, path: str | Path, kind: str, *, embodiment: Embodiment, provider: str = 'auto'
     ):
         """
         Open the file and check whom it was made for.
@@ -46,7 +46,7 @@ class Runtime:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f'{kind}: expected an ONNX file, got {path}')
-        self._session = Session(path, kind, SessionConfig(provider=provider))
+        self._session = Session(path, kind, config=SessionConfig(provider=provider))
         self.provider = self._session.provider
         self.refused = self._session.refused
         card = self._session.card

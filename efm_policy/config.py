@@ -8,7 +8,7 @@ from efm_core.config import check, parameter
 from efm_model.config import PROVIDER_TEXT, PROVIDERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
     """What the policy node needs to know."""
 
@@ -26,7 +26,7 @@ class PolicyConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemotePolicyConfig:
     """What the policy node needs to know where the policy is elsewhere."""
 
@@ -53,7 +53,7 @@ class RemotePolicyConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """What the policy server's node needs to know beside ``ServingConfig``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
@@ -25,6 +25,7 @@ class PolicyAction:
 
     tokens: np.ndarray
     log_probability: float
+    _: KW_ONLY
     values: np.ndarray
 
 
@@ -34,6 +35,7 @@ class PolicyEpisode:
 
     eye: FrameHistory
     seed: int
+    _: KW_ONLY
     step: int = 0
 
 
@@ -50,6 +52,7 @@ class Policy:
         self,
         runtime: InferenceBackend,
         text_encoder: TextEncoder,
+        *,
         embodiment: Embodiment,
         temperature: float = 1.0,
     ):
@@ -86,8 +89,8 @@ class Policy:
             the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        runtime = Runtime(path, 'policy', embodiment, provider)
-        return cls(runtime, text_encoder, embodiment, temperature)
+        runtime = Runtime(path, 'policy', embodiment=embodiment, provider=provider)
+        return cls(runtime, text_encoder, embodiment=embodiment, temperature=temperature)
 
     @property
     def version(self) -> int:
@@ -136,8 +139,10 @@ class Policy:
         values = self._tokeniser.decode(found['tokens'])
         log_probabilities = found['log_probability'].tolist()
         return [
-            PolicyAction(*action)
-            for action in zip(found['tokens'], log_probabilities, values, strict=True)
+            PolicyAction(tokens, log_probability, values=numbers)
+            for tokens, log_probability, numbers in zip(
+                found['tokens'], log_probabilities, values, strict=True
+            )
         ]
 
 

@@ -42,14 +42,14 @@ class RemotePolicyNode(ActingNode):
         expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
         self._held: EpisodeEvent | None = None
         self._remote = Remote(
-            Client(config.server, robot, config.server_ca, config.token),
+            Client(config.server, robot, authority=config.server_ca, token=config.token),
             self.embodiment,
-            config.answer_timeout_s,
-            self.diagnostics,
-            self._post,
-            lambda: self.get_clock().now().nanoseconds,
-            self._on_begun,
-            self._on_answer,
+            timeout_s=config.answer_timeout_s,
+            health=self.diagnostics,
+            post=self._post,
+            now=lambda: self.get_clock().now().nanoseconds,
+            on_begun=self._on_begun,
+            on_answer=self._on_answer,
         )
         self.create_timer(TICK_S, self._remote.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -83,7 +83,12 @@ class RemotePolicyNode(ActingNode):
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Ask the server to begin the episode; say so once it has."""
-        start = Start(event.episode_id, event.instruction, event.seed, event.policy_version)
+        start = Start(
+            event.episode_id,
+            event.instruction,
+            seed=event.seed,
+            policy_version=event.policy_version,
+        )
         if not self._remote.begin(start):
             self._held = event
             return False

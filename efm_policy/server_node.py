@@ -37,12 +37,15 @@ class ServerNode(ManagedNode):
         config = self.config
         embodiment = load_embodiment(config.embodiment)
         self._releases = Releases(
-            embodiment, config.text_encoder, config.temperature, config.provider
+            embodiment,
+            config.text_encoder,
+            temperature=config.temperature,
+            provider=config.provider,
         )
         self._version = 0
         policy = self._releases.load(config.release) if config.release else None
         self._diagnostics = Diagnostics(self)
-        self._server = PolicyServer(declare(self, ServingConfig), embodiment, policy)
+        self._server = PolicyServer(declare(self, ServingConfig), embodiment, policy=policy)
         self._server.is_active = False
         self.port = self._server.start()
         self.get_logger().info(f'port {self.port}: {self._server.describe()}')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 import hashlib
 import json
 from pathlib import Path
@@ -24,6 +24,7 @@ class Release:
 
     version: int
     stage: str
+    _: KW_ONLY
     uri: str
     sha256: str
     embodiment_hash: str
@@ -35,6 +36,7 @@ class ReleaseFiles:
 
     policy: Path
     reward: Path
+    _: KW_ONLY
     manifest: dict[str, Any]
 
 
@@ -58,7 +60,7 @@ def load_release(uri: str, sha256: str, embodiment_hash: str = '') -> ReleaseFil
             f'{directory}: expected a release for embodiment {embodiment_hash}, '
             f'got one for {manifest["embodiment_hash"]}'
         )
-    return ReleaseFiles(directory / FILES[0], directory / FILES[1], manifest)
+    return ReleaseFiles(directory / FILES[0], directory / FILES[1], manifest=manifest)
 
 
 def to_directory(uri: str) -> Path:

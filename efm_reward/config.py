@@ -8,7 +8,7 @@ from efm_core.config import check, parameter
 from efm_model.config import PROVIDER_TEXT, PROVIDERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """What the reward node needs to know."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
@@ -24,6 +24,7 @@ class StepsToGoPrediction:
 
     probabilities: np.ndarray
     steps_to_go: float
+    _: KW_ONLY
     success: bool
 
 
@@ -54,7 +55,7 @@ class RewardModel:
     """
 
     def __init__(
-        self, runtime: InferenceBackend, text_encoder: TextEncoder, embodiment: Embodiment
+        self, runtime: InferenceBackend, text_encoder: TextEncoder, *, embodiment: Embodiment
     ):
         """
         Judge by what ``runtime`` answers.
@@ -85,7 +86,11 @@ class RewardModel:
             the encoder's.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        return cls(Runtime(path, 'reward', embodiment, provider), text_encoder, embodiment)
+        return cls(
+            Runtime(path, 'reward', embodiment=embodiment, provider=provider),
+            text_encoder,
+            embodiment=embodiment,
+        )
 
     @property
     def version(self) -> int:
@@ -137,4 +142,6 @@ class RewardModel:
     def _conclude(self, episode: RewardEpisode, probabilities: np.ndarray) -> StepsToGoPrediction:
         d = float(probabilities @ self._values)
         episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
-        return StepsToGoPrediction(probabilities, d, episode.dwell >= self._rules.success_dwell)
+        return StepsToGoPrediction(
+            probabilities, d, success=episode.dwell >= self._rules.success_dwell
+        )

@@ -8,7 +8,7 @@ from efm_core.config import check, parameter
 from efm_sim.gym.config import DEMONSTRATOR_TEXT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorldConfig:
     """What the world node needs to know beside the table's own numbers."""
 
@@ -25,7 +25,7 @@ class WorldConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemonstratorNodeConfig:
     """What the demonstrator node needs to know beside the demonstrator's own numbers."""
 

@@ -8,7 +8,7 @@ knows is written down for reports and otherwise not used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 from typing import Any, Protocol
 
 from efm_core.embodiment import Embodiment
@@ -46,6 +46,7 @@ class RunningEpisode:
 
     world: World
     index: int
+    _: KW_ONLY
     seed: int
     policy_episode: Any = None
     reward_episode: Any = None
@@ -83,11 +84,11 @@ def rollout(
     runner = Runner(
         embodiment,
         PolicyActor(policy),
-        reward_model,
-        kind,
-        max_steps,
-        on_episode,
-        detector_ends_episode,
+        reward_model=reward_model,
+        kind=kind,
+        max_steps=max_steps,
+        on_episode=on_episode,
+        detector_ends_episode=detector_ends_episode,
     )
     return runner.run(worlds, seeds, first_index)
 
@@ -108,7 +109,14 @@ def demonstrate(
     actor = ScriptedActor(
         config or DemonstratorConfig(), ActionTokeniser(embodiment.action.single_step)
     )
-    runner = Runner(embodiment, actor, None, Kind.DEMONSTRATION, max_steps, on_episode)
+    runner = Runner(
+        embodiment,
+        actor,
+        reward_model=None,
+        kind=Kind.DEMONSTRATION,
+        max_steps=max_steps,
+        on_episode=on_episode,
+    )
     return runner.run(worlds, seeds, 0)
 
 
@@ -118,6 +126,7 @@ class ScriptedAction:
 
     tokens: np.ndarray
     values: np.ndarray
+    _: KW_ONLY
     log_probability: float = 0.0
 
 
@@ -166,6 +175,7 @@ class Runner:
         self,
         embodiment: Embodiment,
         actor: Any,
+        *,
         reward_model: Any,
         kind: Kind,
         max_steps: int,
@@ -200,7 +210,7 @@ class Runner:
 
     def _begin(self, world: World, index: int, seed: int) -> RunningEpisode:
         world.reset(seed)
-        attempt = RunningEpisode(world, index, seed)
+        attempt = RunningEpisode(world, index, seed=seed)
         attempt.policy_episode = self._actor.start(attempt)
         attempt.reward_episode = (
             self._reward_model.start(world.instruction) if self._reward_model else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from efm_core.config import check, parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SupervisorConfig:
     """What the supervisor needs to know."""
 
@@ -37,7 +37,7 @@ class SupervisorConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TeleoperationConfig:
     """What the teleoperation node needs to know."""
 
@@ -59,7 +59,7 @@ class TeleoperationConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """What the fleet coordinator needs to know."""
 

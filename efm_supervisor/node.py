@@ -57,12 +57,12 @@ class SupervisorNode(ManagedNode):
         self._supervisor = Supervisor(
             self._embodiment.episode,
             config.lockstep,
-            config.reward_enabled,
-            config.recorder_enabled,
-            config.stall_timeout_s,
-            1 / self._embodiment.control_rate_hz,
-            config.detector_ends_episode,
-            self._embodiment.action.chunk,
+            reward_enabled=config.reward_enabled,
+            recorder_enabled=config.recorder_enabled,
+            stall_timeout_s=config.stall_timeout_s,
+            period_s=1 / self._embodiment.control_rate_hz,
+            detector_ends_episode=config.detector_ends_episode,
+            chunk=self._embodiment.action.chunk,
         )
         self._does = {
             ResetWorld: self._reset,
@@ -163,17 +163,19 @@ class SupervisorNode(ManagedNode):
         goal = Goal(
             request.episode_id,
             request.index,
-            request.kind,
-            request.instruction,
-            request.seed,
-            request.max_steps,
-            request.policy_version,
+            kind=request.kind,
+            instruction=request.instruction,
+            seed=request.seed,
+            max_steps=request.max_steps,
+            policy_version=request.policy_version,
         )
         try:
             self._do(self._supervisor.begin(goal, time.monotonic()))
         except ValueError as error:
             self.get_logger().error(str(error))
-            ending = Ending(Outcome.UNLABELLED, Termination.FAULT, 0, 0, str(error))
+            ending = Ending(
+                Outcome.UNLABELLED, Termination.FAULT, stamp=0, steps=0, detail=str(error)
+            )
             self._conclude_with(self._outcome(goal, ending), '')
 
     def _conclude_with(self, outcome: Any, recording: str) -> None:

@@ -8,7 +8,7 @@ what ends an episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 from enum import Enum
 import math
 
@@ -31,6 +31,7 @@ class Goal:
 
     episode_id: str
     index: int = 0
+    _: KW_ONLY
     kind: str = 'practice'
     instruction: str = ''
     seed: int = 0
@@ -50,6 +51,7 @@ class Ending:
 
     outcome: Outcome
     termination: Termination
+    _: KW_ONLY
     stamp: int
     steps: int
     detail: str = ''
@@ -64,6 +66,7 @@ class ResetWorld:
 
     seed: int
     instruction: str
+    _: KW_ONLY
     attempt: int
 
 
@@ -116,6 +119,7 @@ class Supervisor:
         self,
         rules: EpisodeRules,
         lockstep: bool,
+        *,
         reward_enabled: bool,
         recorder_enabled: bool,
         stall_timeout_s: float,
@@ -155,7 +159,7 @@ class Supervisor:
         self.goal = goal
         self.phase = Phase.RESETTING
         self._moved_at = now
-        return [ResetWorld(goal.seed, goal.instruction, self._attempt)]
+        return [ResetWorld(goal.seed, goal.instruction, attempt=self._attempt)]
 
     def on_reset(
         self,
@@ -344,12 +348,12 @@ class Supervisor:
         ending = Ending(
             outcome,
             termination,
-            self._whole_stamp,
-            sum(stamp < self._whole_stamp for stamp in self._executed),
-            detail,
-            self._steps_to_go,
-            self._policy_version,
-            self._reward_version,
+            stamp=self._whole_stamp,
+            steps=sum(stamp < self._whole_stamp for stamp in self._executed),
+            detail=detail,
+            steps_to_go=self._steps_to_go,
+            policy_version=self._policy_version,
+            reward_version=self._reward_version,
         )
         self._ending_said = ending
         self._moved_at = math.inf  # the recorder's time begins with the next tick

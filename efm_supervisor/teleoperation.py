@@ -25,7 +25,7 @@ class Hand:
     :param twist_timeout_s: a twist that is older means to hold [s].
     """
 
-    def __init__(self, robot: Embodiment, axes: str, twist_timeout_s: float):
+    def __init__(self, robot: Embodiment, axes: str, *, twist_timeout_s: float):
         """
         Map the components.
 

@@ -45,7 +45,7 @@ class TeleoperationNode(EpisodicNode):
         config = self.config
         robot = load_embodiment(self.config.embodiment)
         self.subscribe_episodes(robot, lockstep=False, every=True)
-        self._hand = Hand(robot, config.axes, config.twist_timeout_s)
+        self._hand = Hand(robot, config.axes, twist_timeout_s=config.twist_timeout_s)
         self._buttons = Buttons(
             start=config.start_button,
             success=config.success_button,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from efm_core.config import check, parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SftConfig:
     """Stage 1: supervised fine-tuning on demonstrations."""
 
@@ -69,7 +69,7 @@ class SftConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PracticeConfig:
     """Stage 2: REINFORCE on the robot's own steps-to-go; samples may teach more than once."""
 

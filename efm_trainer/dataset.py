@@ -7,7 +7,7 @@ Letters: ``N`` observations of all episodes, ``E`` episodes, ``T`` actions of on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
@@ -43,6 +43,7 @@ class Samples:
 
     frames: torch.Tensor
     previous: torch.Tensor
+    _: KW_ONLY
     tokens: torch.Tensor
     has_action: torch.Tensor
     steps_to_go: torch.Tensor

@@ -37,6 +37,7 @@ class Imitation:
         self,
         model: Model,
         samples: Samples,
+        *,
         pieces: torch.Tensor,
         embodiment: Embodiment,
         width: float,
@@ -139,4 +140,6 @@ def make_objectives(
     samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
     numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
     pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)
-    return Imitation(model, samples, pieces, embodiment, config.label_smoothing_bins)
+    return Imitation(
+        model, samples, pieces=pieces, embodiment=embodiment, width=config.label_smoothing_bins
+    )

@@ -19,7 +19,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerNodeConfig:
     """What the trainer node needs to know beside the numbers of learning."""
 
@@ -62,7 +62,7 @@ class TrainerNode(ManagedNode):
         encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         practice = declare(self, PracticeConfig, PRESETS[config.preset])
         self._trainer = Trainer(
-            Path(config.run), load_embodiment(config.embodiment), encoder, practice
+            Path(config.run), load_embodiment(config.embodiment), encoder=encoder, config=practice
         )
         self._diagnostics = Diagnostics(self)
         self._releases = ros_topics.publisher(self, topics.POLICY_RELEASE)

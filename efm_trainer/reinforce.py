@@ -17,7 +17,7 @@ simulator's success is never read.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from typing import Any
 
 from efm_core.embodiment import StepsToGoRange
@@ -48,6 +48,7 @@ class Batch:
 
     samples: Samples
     rows: torch.Tensor
+    _: KW_ONLY
     returns: torch.Tensor
     advantages: torch.Tensor
     before: torch.Tensor
@@ -106,6 +107,7 @@ class Reinforce:
         self,
         policy: Model,
         reward_model: Model,
+        *,
         encoder: TextEncoder,
         scale: StepsToGoRange,
         config: PracticeConfig,
@@ -141,7 +143,15 @@ class Reinforce:
         advantages = (
             found - linear_baseline(found, d[rows]) if self._config.baseline == 'linear' else found
         )
-        return Batch(samples, rows, found, advantages, before, d, features)
+        return Batch(
+            samples,
+            rows,
+            returns=found,
+            advantages=advantages,
+            before=before,
+            steps_to_go=d,
+            features=features,
+        )
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 import json
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class SftResult:
 
     policy: Path
     reward: Path
+    _: KW_ONLY
     curve: list[dict[str, float]]
     policy_iteration: int
     reward_iteration: int
@@ -77,9 +78,9 @@ def fine_tune(
     return SftResult(
         directory / 'policy',
         directory / 'reward',
-        curve,
-        chosen['policy'].iteration,
-        chosen['reward'].iteration,
+        curve=curve,
+        policy_iteration=chosen['policy'].iteration,
+        reward_iteration=chosen['reward'].iteration,
     )
 
 
@@ -110,6 +111,7 @@ class Snapshot:
 
     iteration: int
     weights: dict[str, torch.Tensor]
+    _: KW_ONLY
     score: float
 
 
@@ -235,4 +237,4 @@ def _choose(
             'detector': held_out['detector_f1'],
         }
         if kind not in chosen or scores[word] >= chosen[kind].score:
-            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), scores[word])
+            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), score=scores[word])

@@ -50,6 +50,7 @@ class Trainer:
         self,
         run_dir: str | Path,
         embodiment: Embodiment,
+        *,
         encoder: TextEncoder,
         config: PracticeConfig | None = None,
     ):
@@ -137,9 +138,11 @@ class Trainer:
             **{kind: hash_file(checkpoints / kind / WEIGHTS) for kind in ('policy', 'reward')},
         }
         scale = embodiment.steps_to_go
-        self._learner = Reinforce(policy, self._reward_model, encoder, scale, config)
+        self._learner = Reinforce(
+            policy, self._reward_model, encoder=encoder, scale=scale, config=config
+        )
         self._spool = Inbox(
-            self._run / 'episodes' / 'practice', self._run / 'quarantine', embodiment
+            self._run / 'episodes' / 'practice', self._run / 'quarantine', embodiment=embodiment
         )
         self._pending: dict[str, list[Episode]] = {}
         self._ledger = IngestLog()

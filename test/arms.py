@@ -54,7 +54,7 @@ def make_arm(controller: str, low: float = -0.1, high: float = 0.1, **changes: A
     """Return an arm with a driver of this kind; ``changes`` are those of its command."""
     command = make_command(controller, **changes)
     names = tuple(f'value_{axis}' for axis in command.axes)
-    space = ActionSpace(names, 'rad or m', (low,) * len(names), (high,) * len(names))
+    space = ActionSpace(names, 'rad or m', low=(low,) * len(names), high=(high,) * len(names))
     return replace(
         table_arm(), name=controller, action=space, command=command, action_lifetime_s=0.5
     )

@@ -55,7 +55,7 @@ def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **field
 class BagWriter:
     """Writes messages given as nested dictionaries of their fields."""
 
-    def __init__(self, path: Path, namespace: str = '/robot_0', plugin: str = 'mcap'):
+    def __init__(self, path: Path, namespace: str = '/robot_0', *, plugin: str = 'mcap'):
         self._types = typestore_for(frozenset())
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin[plugin.upper()])
         self._namespace = namespace
@@ -128,7 +128,7 @@ def write_bag(
     :param between: also pictures at control steps within chunks, where they are written as they
         are.
     """
-    with BagWriter(path, namespace, plugin) as bag:
+    with BagWriter(path, namespace, plugin=plugin) as bag:
         about = {
             'episode_id': episode.episode_id,
             'index': episode.index,

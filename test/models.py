@@ -41,7 +41,9 @@ def table_arm(**changes) -> Embodiment:
 
 def signed_arm() -> Embodiment:
     """Return the same robot with the paper's tokens, two for each dimension."""
-    space = ActionSpace(('x', 'y'), 'm', (-0.1, -0.1), (0.1, 0.1), 'sign_magnitude', 21)
+    space = ActionSpace(
+        ('x', 'y'), 'm', low=(-0.1, -0.1), high=(0.1, 0.1), tokeniser='sign_magnitude', bins=21
+    )
     return table_arm(name='signed', action=space)
 
 

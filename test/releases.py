@@ -28,5 +28,7 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
         export(model, folder / f'{name}.onnx', embodiment, version)
         for name, export in (('policy', export_policy), ('reward', export_reward))
     ]
-    reports = tuple(ParityReport(kind, 0.0, True, 1) for kind in ('policy', 'reward'))
+    reports = tuple(
+        ParityReport(kind, 0.0, same_tokens=True, samples=1) for kind in ('policy', 'reward')
+    )
     return publish(folder / 'releases', version, *files, 'active', embodiment, reports)

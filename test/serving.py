@@ -76,7 +76,9 @@ def policy() -> Policy:
 def serving(acts: Any = None, **changes: Any) -> Iterator[tuple[PolicyServer, str]]:
     """Run a server on a free port of this host; its own name and where it is."""
     server = PolicyServer(
-        ServingConfig(**{'port': 0, **changes}), table_arm(), policy() if acts is None else acts
+        ServingConfig(**{'port': 0, **changes}),
+        table_arm(),
+        policy=policy() if acts is None else acts,
     )
     try:
         yield server, f'127.0.0.1:{server.start()}'
@@ -87,8 +89,10 @@ def serving(acts: Any = None, **changes: Any) -> Iterator[tuple[PolicyServer, st
 class Asker:
     """A robot that waits for every answer, which only a test may."""
 
-    def __init__(self, server: str, robot: str = 'robot_0', authority: str = '', token: str = ''):
-        self._client = Client(server, robot, authority, token)
+    def __init__(
+        self, server: str, robot: str = 'robot_0', *, authority: str = '', token: str = ''
+    ):
+        self._client = Client(server, robot, authority=authority, token=token)
         self._came: queue.Queue = queue.Queue()
 
     def begin(self, episode_id: str = 'first', seconds: float = WAIT_S, **fields: Any) -> Any:

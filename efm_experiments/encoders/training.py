@@ -9,7 +9,7 @@ once where the usual loop would see it twice.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 import json
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ REWARD = 'reward'
 SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EndToEndConfig:
     """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
 
@@ -61,6 +61,7 @@ class StageOneEndToEnd:
 
     encoder: str
     demonstrations: int
+    _: KW_ONLY
     body: str
     robot: Embodiment
     seed: int
@@ -77,6 +78,7 @@ class Trained:
 
     policy: EndToEnd
     reward: EndToEnd
+    _: KW_ONLY
     curve: dict[str, list[float]]
     seconds: dict[str, float]
 
@@ -98,7 +100,7 @@ def train_along(stage: StageOneEndToEnd) -> Trained:
             make(stage, folder)
     policy, reward = (restore(stage, folder / f'{kind}.safetensors') for kind in (POLICY, REWARD))
     notes = json.loads((folder / 'notes.json').read_text())
-    return Trained(policy, reward, notes['curve'], notes['seconds'])
+    return Trained(policy, reward, curve=notes['curve'], seconds=notes['seconds'])
 
 
 def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
@@ -143,6 +145,7 @@ class Lessons:
 
     samples: Samples
     bins: torch.Tensor
+    _: KW_ONLY
     values: torch.Tensor
     threshold: float
 
@@ -152,7 +155,7 @@ class Lessons:
         samples = to_samples(episodes, text_encoder(), ActionTokeniser(robot.action))
         values = torch.from_numpy(robot.steps_to_go.values)
         bins = to_bins(samples.steps_to_go, robot.steps_to_go)
-        return cls(samples, bins, values, robot.episode.success_threshold)
+        return cls(samples, bins, values=values, threshold=robot.episode.success_threshold)
 
     def losses(self, model: EndToEnd, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return both losses on the observations ``rows``, and d of each of them."""

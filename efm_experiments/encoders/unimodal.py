@@ -38,7 +38,7 @@ TOOL = 'tool'
 USUAL = PretrainingConfig()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VisionConfig:
     """How the image encoder learns without sentences."""
 

@@ -11,7 +11,7 @@ to write new ones. So it was with the words for colours and shapes, at which the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_experiments.language import heldout_words as unheard
 from efm_sim.table import language
@@ -105,20 +105,21 @@ class Grammar:
 
     verbs: tuple[str, ...]
     to_block: tuple[str, ...]
+    _: KW_ONLY
     to_place: tuple[str, ...]
     by_block: tuple[str, ...]
     patterns: tuple[str, ...]
     block_patterns: tuple[str, ...] = ()
 
 
-FRESH = Grammar(VERBS, TO_BLOCK, TO_PLACE, BY_BLOCK, PATTERNS)
+FRESH = Grammar(VERBS, TO_BLOCK, to_place=TO_PLACE, by_block=BY_BLOCK, patterns=PATTERNS)
 TRAINED = Grammar(
     language.VERBS,
     language.TO_BLOCK,
-    language.TO_PLACE,
-    language.BY_BLOCK,
-    language.TEMPLATES,
-    language.BLOCK_TEMPLATES,
+    to_place=language.TO_PLACE,
+    by_block=language.BY_BLOCK,
+    patterns=language.TEMPLATES,
+    block_patterns=language.BLOCK_TEMPLATES,
 )
 
 

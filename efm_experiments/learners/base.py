@@ -12,8 +12,8 @@ from torch import nn
 class Descent(Reinforce):
     """REINFORCE's episodes, for a loss of one's own; policy and reward model see the same."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **words):
+        super().__init__(*arguments, **words)
         if not self._same_tower:
             raise ValueError('learner: expected one encoder for policy and reward model, got two')
 

@@ -163,8 +163,8 @@ class Grpo(Clipped):
 class Ppo(Clipped):
     """PPO on the decrease of steps-to-go, with a learned critic."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **words):
+        super().__init__(*arguments, **words)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.critic = nn.Sequential(
@@ -224,15 +224,18 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
     :raises ValueError: when samples are to be used again that were not drawn at temperature 1:
         their log-probabilities are not those of what acted.
     """
-    scale = setting.embodiment.steps_to_go
     name = setting.learner
-    arguments = (policy, reward, text_encoder(), scale, setting.practice_config)
+    others = {
+        'encoder': text_encoder(),
+        'scale': setting.embodiment.steps_to_go,
+        'config': setting.practice_config,
+    }
     if name in (*REUSES, *OFTEN) and setting.temperature != 1:
         raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
     if name in REUSES:
-        return Reusing(*arguments, reuse=REUSES[name])
+        return Reusing(policy, reward, reuse=REUSES[name], **others)
     if name == 'averaged':
-        return Averaged(*arguments, share=SHARE)
+        return Averaged(policy, reward, share=SHARE, **others)
     if name == 'anchored':
-        return Anchored(*arguments, weight=setting.anchor)
-    return CONTROLS[name](*arguments)
+        return Anchored(policy, reward, weight=setting.anchor, **others)
+    return CONTROLS[name](policy, reward, **others)

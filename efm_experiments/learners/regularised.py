@@ -18,8 +18,8 @@ SHARE = 0.1  # of the way to what learned that a follower goes at each update
 class Anchored(Descent):
     """REINFORCE that also stays near the policy of stage 1, by KL(policy, stage 1)."""
 
-    def __init__(self, *arguments, weight: float):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, weight: float, **words):
+        super().__init__(*arguments, **words)
         self._weight = weight
         self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
 
@@ -43,8 +43,8 @@ class Averaged(Reusing):
     What acted is then not quite what learns, hence the truncated importance weights.
     """
 
-    def __init__(self, policy: CompactModel, *arguments, share: float):
-        super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'))
+    def __init__(self, policy: CompactModel, *arguments, share: float, **words):
+        super().__init__(deepcopy(policy), *arguments, reuse=Reuse(guard='truncated'), **words)
         self.deployed = policy
         self._share = share
 

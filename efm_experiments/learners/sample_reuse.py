@@ -7,7 +7,7 @@ Letters: ``M`` samples, ``F`` features, ``K`` tokens.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, KW_ONLY
 
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
@@ -22,7 +22,7 @@ LESSONS = 40  # steps of the critic per update
 CRITIC_RATE = 3e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reuse:
     """How often a sample may teach, and how far."""
 
@@ -52,6 +52,7 @@ class Kept:
 
     features: torch.Tensor
     tokens: torch.Tensor
+    _: KW_ONLY
     returns: torch.Tensor
     steps_to_go: torch.Tensor
     before: torch.Tensor
@@ -62,14 +63,19 @@ class Kept:
 
 def joined(kept: list[Kept]) -> Kept:
     """Return several updates' samples as one."""
-    return Kept(*(torch.cat([getattr(one, field.name) for one in kept]) for field in fields(Kept)))
+    return Kept(
+        **{
+            field.name: torch.cat([getattr(one, field.name) for one in kept])
+            for field in fields(Kept)
+        }
+    )
 
 
 class Reusing(Descent):
     """REINFORCE on the paper's returns, in several passes or with older episodes again."""
 
-    def __init__(self, *arguments, reuse: Reuse):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, reuse: Reuse, **words):
+        super().__init__(*arguments, **words)
         self._reuse = reuse
         self._memory = deque(maxlen=reuse.memory)
         self._critic = Critic() if reuse.baseline == 'critic' else None
@@ -94,9 +100,9 @@ class Reusing(Descent):
         return Kept(
             batch.features[rows],
             batch.samples.tokens[rows],
-            batch.returns,
-            batch.steps_to_go[rows],
-            torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)])),
+            returns=batch.returns,
+            steps_to_go=batch.steps_to_go[rows],
+            before=torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)])),
         )
 
     def expected(self, kept: Kept) -> torch.Tensor:

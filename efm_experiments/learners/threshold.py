@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_evaluation.metrics import first_alarm
 from efm_experiments.learners.failure_aware import at_rest, Lessons
@@ -29,6 +29,7 @@ class HeldOut:
 
     features: torch.Tensor
     lengths: tuple[int, ...]
+    _: KW_ONLY
     wait: int = WAIT
 
 

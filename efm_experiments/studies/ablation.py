@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 import sys
 
@@ -80,7 +80,7 @@ MEANING = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AblationCell(Setting):
     """One run of both stages, each model with the encoder of its own."""
 
@@ -126,11 +126,13 @@ def run_cell(cell: AblationCell, seed: int) -> dict:
     policy, reward = (
         Learned.of(cell, name, seed) for name in (cell.encoder, cell.reward_pretrained)
     )
-    team = Team(policy.policy, reward.reward, {})
+    team = Team(policy.policy, reward.reward, seconds={})
     seconds = dict(reward.seconds)
     if cell.encoder == FROZEN:
         usual = replace(cell, reward_pretrained=FROZEN)
-        found = before_practice(usual, Team(policy.policy, policy.reward, {}), seed, seconds)
+        found = before_practice(
+            usual, Team(policy.policy, policy.reward, seconds={}), seed, seconds
+        )
         values = {'reached_before': found['reached_before']}  # what fired is another model's
     else:
         with timed(seconds, 'evaluation'):
@@ -149,6 +151,7 @@ class Learned:
 
     policy: object
     reward: object
+    _: KW_ONLY
     losses: dict[str, list[float]]
     seconds: dict[str, float]
 
@@ -157,13 +160,18 @@ class Learned:
         """Return both models, from disk if they are there."""
         if encoder == FROZEN:
             policy, reward, seconds = checkpoint(stage_one(cell, encoder, seed, 0))
-            return cls(policy, reward, {}, seconds)
+            return cls(policy, reward, losses={}, seconds=seconds)
         robot = stage_one(cell, FROZEN, seed, 0).robot
         stage = StageOneEndToEnd(
-            encoder, cell.demonstrations, cell.body, robot, seed, cell.training
+            encoder,
+            cell.demonstrations,
+            body=cell.body,
+            robot=robot,
+            seed=seed,
+            training=cell.training,
         )
         made = train_along(stage)
-        return cls(made.policy, made.reward, made.curve, made.seconds)
+        return cls(made.policy, made.reward, losses=made.curve, seconds=made.seconds)
 
 
 def summarise(results: Results) -> list[Table]:
@@ -173,7 +181,7 @@ def summarise(results: Results) -> list[Table]:
     return [
         meanings(results),
         success_table(results, 'Success before and after practice'),
-        Table('Minus the joint reward model', ('', 'points'), rows),
+        Table('Minus the joint reward model', ('', 'points'), rows=rows),
         losses_table(results),
         time_table(results),
     ]
@@ -183,7 +191,9 @@ def meanings(results: Results) -> Table:
     """Return what was pretrained in each row, and what is frozen in stage 1."""
     found = {cell.split()[0] for cell in results.cells}
     rows = [[encoder, *words] for encoder, words in MEANING.items() if encoder in found]
-    return Table("What 'pretrained' means", ('encoder', 'pretrained', 'frozen in stage 1'), rows)
+    return Table(
+        "What 'pretrained' means", ('encoder', 'pretrained', 'frozen in stage 1'), rows=rows
+    )
 
 
 def losses_table(results: Results) -> Table:
@@ -198,7 +208,7 @@ def losses_table(results: Results) -> Table:
         rows.append(row)
     names = ('action [nats]', 'steps-to-go [nats]', 'F1 of d <= s')
     head = ('encoder', *(f'{name}, {word}' for name in names for word in ('best', 'last')))
-    return Table('On held-out demonstrations, by validation', head, rows)
+    return Table('On held-out demonstrations, by validation', head, rows=rows)
 
 
 def last(values: list[float]) -> float:
@@ -235,7 +245,10 @@ def plot(results: Results) -> dict[str, Figure]:
 
 
 SMOKE = EndToEndConfig(
-    iterations=2, observations=4, validate_every=1, vision=VisionConfig(10, 2, 2)
+    iterations=2,
+    observations=4,
+    validate_every=1,
+    vision=VisionConfig(scenes=10, iterations=2, batch_size=2),
 )
 WORDS = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
 EXPERIMENT = Experiment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 
 from efm_experiments.config import EVALUATION, SEEDS, Setting, TINY, worlds
 from efm_experiments.experiment import Experiment, Results, Table
@@ -37,6 +37,7 @@ class CloningConfig:
 
     sizes: tuple[int, ...] = (400, 800, 3200)
     shorter: int = 6000
+    _: KW_ONLY
     setting: Setting = field(default_factory=lambda: Setting(practice=0))
 
 
@@ -80,7 +81,7 @@ EXPERIMENT = Experiment(
     title='Cloning alone',
     about=ABOUT,
     config=CloningConfig(),
-    smoke=CloningConfig((4,), 2, replace(TINY, practice=0)),
+    smoke=CloningConfig((4,), 2, setting=replace(TINY, practice=0)),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 
 from efm_experiments.config import Setting, TINY
 from efm_experiments.experiment import Experiment, Results, Table
@@ -33,6 +33,7 @@ class ControlsConfig:
 
     clipped_rate: float = 3e-4
     group: int = 8
+    _: KW_ONLY
     setting: Setting = field(default_factory=lambda: Setting(curve=(40, 80, 160), evaluations=200))
 
 
@@ -59,7 +60,7 @@ def summarise(results: Results) -> list[Table]:
     ]
     return [
         success_table(results, 'Success before and after practice'),
-        Table('Minus the paper, same seeds and scenes', ('', 'points'), rows),
+        Table('Minus the paper, same seeds and scenes', ('', 'points'), rows=rows),
     ]
 
 

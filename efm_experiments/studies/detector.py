@@ -153,7 +153,7 @@ def detector_table(results: Results, word: str) -> Table:
         for k, s in enumerate(THRESHOLDS)
     ]
     head = ('s [steps]', 'dwell', 'precision [%]', 'recall [%]', 'false success [%]')
-    return Table(f'The detector on the policy {word} practice', head, rows)
+    return Table(f'The detector on the policy {word} practice', head, rows=rows)
 
 
 NAMES = ('precision', 'recall', 'false_success')
@@ -172,7 +172,7 @@ def calibration_table(results: Results) -> Table:
     rows = [
         [n.replace('_', ' '), over_seeds(results.values(cell, n)).text(digits=3)] for n in names
     ]
-    return Table('Calibration', ('', 'value'), rows)
+    return Table('Calibration', ('', 'value'), rows=rows)
 
 
 def plot(results: Results) -> dict[str, Figure]:

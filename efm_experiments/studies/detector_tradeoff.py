@@ -37,7 +37,7 @@ def gain_table(results: Results) -> Table:
     """Return each cell against the plain one, paired by seed."""
     rows = [[c, against(results, c, PLAIN).text(100)] for c in results.cells if c != PLAIN]
     return Table(
-        f'Success within {LIMIT} steps after practice, minus plain (points)', ('', ''), rows
+        f'Success within {LIMIT} steps after practice, minus plain (points)', ('', ''), rows=rows
     )
 
 
@@ -48,7 +48,7 @@ def chosen_table(results: Results) -> Table:
         false, recall = zip(*results.values(cell, f'chosen_{word}'), strict=True)
         rows.append([word.replace('_', ': '), estimate(false), estimate(recall)])
     head = ('model, policy', 'false success [% of all]', 'recall [%]')
-    return Table('With s and dwell chosen without truth', head, rows)
+    return Table('With s and dwell chosen without truth', head, rows=rows)
 
 
 def sets(results: Results) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ def frontier_table(results: Results, word: str) -> Table:
     head = ('model', *(f'recall, dwell {dwell} [%]' for dwell in DWELLS))
     few = f'{100 * ALLOWED:.0f} %'
     caption = f'Highest recall at {few} of false successes, if s were known ({word} practice)'
-    return Table(caption, head, rows)
+    return Table(caption, head, rows=rows)
 
 
 def best_recall(results: Results, word: str, dwell: int) -> list[float]:
@@ -91,7 +91,7 @@ def failure_table(results: Results) -> Table:
         earned = [over_seeds([v for v in one if v is not None]).text(digits=2) for one in found]
         rows.append([word.replace('_', ': '), *earned])
     head = ('model, policy', 'd(first) - d(last) [steps]', 'discounted return [steps]')
-    return Table(f'What attempts that fail within {LIMIT} steps earn', head, rows)
+    return Table(f'What attempts that fail within {LIMIT} steps earn', head, rows=rows)
 
 
 def cost_table(results: Results) -> Table:
@@ -102,7 +102,9 @@ def cost_table(results: Results) -> Table:
         sums = [over_seeds([v for v in one if v is not None]).text(digits=1) for one in pairs]
         rows.append([f'{word} practice', *sums])
     head = ('', 'the rewards of the paper', 'a time-out costs')
-    return Table('Sum of the rewards of attempts that fail, as they end in practice', head, rows)
+    return Table(
+        'Sum of the rewards of attempts that fail, as they end in practice', head, rows=rows
+    )
 
 
 def estimate(values: list) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 
 from efm_core.config import check, parameter
@@ -83,7 +83,7 @@ fail end by a false detection, so a cost of time-outs cannot make failure a loss
 {COMMON}"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Arm:
     """One way to judge oneself."""
 
@@ -112,6 +112,7 @@ class Material:
 
     demonstrated: Lessons
     mismatched: Lessons
+    _: KW_ONLY
     fresh: HeldOut
     fresh_mismatched: Lessons
     fresh_staying: HeldOut
@@ -216,9 +217,9 @@ def gather(setting: Setting, fresh: int, seed: int) -> Material:
     return Material(
         demonstrated(features, samples, robot.steps_to_go),
         wrong,
-        held_out(fresh_features, other),
-        fresh_wrong,
-        HeldOut(staying, lengths, HOLD),
+        fresh=held_out(fresh_features, other),
+        fresh_mismatched=fresh_wrong,
+        fresh_staying=HeldOut(staying, lengths, wait=HOLD),
     )
 
 
@@ -317,7 +318,7 @@ def failed_returns(episodes: list[Episode], setting: Setting) -> list[float | No
 
 
 QUICK = Arm(
-    replace(TINY, curve=()),
+    setting=replace(TINY, curve=()),
     iterations=3,
     staying_iterations=2,
     more=5,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 import sys
 
@@ -67,6 +67,7 @@ class Way:
 
     split: str = 'train'
     write: Write | None = None
+    _: KW_ONLY
     canonical: str = ''
     begins: bool = False
 
@@ -179,7 +180,10 @@ def summarise(results: Results) -> list[Table]:
         'after [%], over episodes',
         'after, minus train (points)',
     )
-    return [Table(f'Success within {LIMIT} steps', head, rows), canonical_table(results, cell)]
+    return [
+        Table(f'Success within {LIMIT} steps', head, rows=rows),
+        canonical_table(results, cell),
+    ]
 
 
 def present(results: Results) -> list[tuple[str, Way]]:
@@ -196,7 +200,7 @@ def canonical_table(results: Results, cell: str) -> Table:
         if way.canonical
     ]
     head = ('sentences', 'left as they are [%]', 'afterwards all names plain and right [%]')
-    return Table('What the canonicaliser does', head, rows)
+    return Table('What the canonicaliser does', head, rows=rows)
 
 
 def share(results: Results, cell: str, name: str) -> str:

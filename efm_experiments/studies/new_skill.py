@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 
 from efm_evaluation.intervals import rate_over_seeds
 from efm_experiments.config import Setting, TINY
@@ -50,6 +50,7 @@ class Skill:
 
     setting: Setting
     world: TableConfig
+    _: KW_ONLY
     blocks: int
 
 
@@ -68,8 +69,8 @@ class NewSkillConfig:
 def cells(config: NewSkillConfig) -> dict[str, Skill]:
     """Return the paper's way, and practice from the policy of stage 1."""
     return {
-        IMPROVED: Skill(config.setting, BAR_ALONE, config.blocks),
-        FROM_STAGE_ONE: Skill(config.setting, BAR_ALONE, 0),
+        IMPROVED: Skill(config.setting, BAR_ALONE, blocks=config.blocks),
+        FROM_STAGE_ONE: Skill(config.setting, BAR_ALONE, blocks=0),
     }
 
 
@@ -111,7 +112,7 @@ def summarise(results: Results) -> list[Table]:
         'minus from stage 1',
     )
     return [
-        Table(f'The new object: success within {LIMIT} steps', head, rows),
+        Table(f'The new object: success within {LIMIT} steps', head, rows=rows),
         success_table(results, 'The new object before and after practice'),
         quality_table(results),
         time_table(results),

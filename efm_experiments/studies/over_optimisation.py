@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 
 from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.config import Setting, TINY
@@ -40,6 +40,7 @@ class OverOptimisationConfig:
 
     anchor: float = 0.02
     ensemble: int = 3
+    _: KW_ONLY
     refreshed: Arm = field(default_factory=lambda: Arm(kind=failure_aware.REFRESHED, refresh=304))
     setting: Setting = field(
         default_factory=lambda: Setting(
@@ -80,7 +81,7 @@ def summarise(results: Results) -> list[Table]:
         fall, lost = (over_seeds(values - peak).text(100) for values in (last, chosen))
         rows.append([cell, *reached[:2], fall, reached[2], lost])
     head = ('', 'peak [%]', 'end [%]', 'end - peak', 'own choice [%]', 'own choice - peak')
-    return [Table(f'Success within {LIMIT} steps', head, rows)]
+    return [Table(f'Success within {LIMIT} steps', head, rows=rows)]
 
 
 def ends(record: Record) -> tuple[float, float, float]:

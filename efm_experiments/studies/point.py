@@ -7,7 +7,7 @@ Letters: ``N`` episodes. Positions are in a square from -1 to 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 import numpy as np
 
@@ -59,6 +59,7 @@ class Trace:
 
     observations: np.ndarray
     actions: np.ndarray
+    _: KW_ONLY
     success: bool
 
     def __len__(self) -> int:
@@ -100,7 +101,7 @@ def rollout(points: Points, act: Callable[[np.ndarray], np.ndarray], limit: int)
     seen = np.array(observations)
     done = np.array(actions).reshape(-1, len(lengths), ACTION)
     return [
-        Trace(seen[: length + 1, n], done[:length, n], bool(success))
+        Trace(seen[: length + 1, n], done[:length, n], success=bool(success))
         for n, (length, success) in enumerate(zip(lengths, points.success(), strict=True))
     ]
 
@@ -131,6 +132,6 @@ def _detours(points: Points, waypoints: int, rng: np.random.Generator) -> list[T
     traces = rollout(points, act, limit=100_000)
     last = control(points, aims).astype(np.float32)
     return [
-        Trace(t.observations, np.concatenate([t.actions, last[n : n + 1]]), t.success)
+        Trace(t.observations, np.concatenate([t.actions, last[n : n + 1]]), success=t.success)
         for n, t in enumerate(traces)
     ]

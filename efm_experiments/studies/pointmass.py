@@ -6,7 +6,7 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155) and the authors' notebook.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 import itertools
 
 from efm_core.config import check, parameter
@@ -45,7 +45,7 @@ actions`). The suite's robots act by discrete tokens and have no such floor.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PointmassConfig:
     """Numbers of the notebook."""
 
@@ -112,6 +112,7 @@ class Scale:
 
     mean: np.ndarray
     deviation: np.ndarray
+    _: KW_ONLY
     action_mean: np.ndarray
     action_deviation: np.ndarray
 
@@ -121,7 +122,9 @@ class Scale:
         seen = np.concatenate([trace.observations for trace in traces])[:, :4]
         done = np.concatenate([trace.actions for trace in traces])
         mean, deviation = (np.r_[v, v[:2]] for v in (seen.mean(axis=0), seen.std(axis=0)))
-        return cls(mean, deviation, done.mean(axis=0), done.std(axis=0))
+        return cls(
+            mean, deviation, action_mean=done.mean(axis=0), action_deviation=done.std(axis=0)
+        )
 
     def look(self, observations: np.ndarray) -> torch.Tensor:
         """Return normalised observations, (N, 6)."""
@@ -131,7 +134,7 @@ class Scale:
 class Learner:
     """Both stages, on one network."""
 
-    def __init__(self, config: PointmassConfig, traces: list[point.Trace], seed: int):
+    def __init__(self, config: PointmassConfig, traces: list[point.Trace], *, seed: int):
         torch.manual_seed(seed)
         self.config = config
         self.scale = Scale.of(traces)
@@ -209,7 +212,7 @@ def run_cell(config: PointmassConfig, seed: int) -> dict:
     """Run both stages with one seed."""
     rng = np.random.default_rng([seed, 0])
     demonstrations = point.demonstrate(config.demonstrations, config.waypoints, rng)
-    learner = Learner(config, demonstrations, seed)
+    learner = Learner(config, demonstrations, seed=seed)
     run_stage_one(learner, demonstrations, seed)
     learner.net.narrowest = config.practice_narrowest
     values = {'demonstration_steps': float(np.mean([len(t) for t in demonstrations]))}
@@ -279,7 +282,7 @@ def summarise(results: Results) -> list[Table]:
     rows.append(
         ['seeds that collapsed', *(collapsed(results, cell) for cell in results.cells), '']
     )
-    return [Table('Before and after practice', ('', *results.cells, 'published'), rows)]
+    return [Table('Before and after practice', ('', *results.cells, 'published'), rows=rows)]
 
 
 def collapsed(results: Results, cell: str) -> str:

@@ -123,7 +123,7 @@ def needed_table(results: Results) -> Table:
         rows.append([cell, mean if len(runs) == 1 else f'{mean} [{low}, {high}]'])
     whole = practised(results)
     caption = f"Episodes to the success that the paper's way reaches after {whole}"
-    return Table(caption, ('', 'episodes'), rows)
+    return Table(caption, ('', 'episodes'), rows=rows)
 
 
 def episodes_text(episodes: float, last: int) -> str:
@@ -146,7 +146,7 @@ def half_table(results: Results) -> Table:
         f"minus the paper's after {half}",
         f"minus the paper's after {practised(results)}",
     )
-    return Table(f'At half of the episodes: success within {LIMIT} steps, points', head, rows)
+    return Table(f'At half of the episodes: success within {LIMIT} steps, points', head, rows=rows)
 
 
 def at_half(results: Results, cell: str) -> tuple[int, list[float]]:

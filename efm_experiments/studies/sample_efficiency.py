@@ -72,7 +72,7 @@ def worth_table(results: Results) -> Table:
             better = paired_over_seeds(found, rates(results, largest, 'before', limit))
             rows.append([cell, share, limit, rate_over_seeds(found).text(100), better.text(100)])
     head = ('', 'practice', 'limit [steps]', 'success [%]', f'minus cloning of {largest}')
-    return Table('What about a tenth more episodes is worth (points)', head, rows)
+    return Table('What about a tenth more episodes is worth (points)', head, rows=rows)
 
 
 def about_a_tenth(results: Results, cell: str) -> tuple[int, list[list[int]]]:
@@ -103,7 +103,7 @@ def headline(results: Results) -> Table:
         f'after {practised} episodes [%]',
         'steps',
     )
-    return Table(f'Success within {LIMIT} steps', head, rows)
+    return Table(f'Success within {LIMIT} steps', head, rows=rows)
 
 
 def plot(results: Results) -> dict[str, Figure]:

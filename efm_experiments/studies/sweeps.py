@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 from typing import Any
 
 from efm_experiments.config import Setting, TINY
@@ -34,6 +34,7 @@ class SweepsConfig:
 
     gamma: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
     return_scale: tuple[float, ...] = (0.03, 0.3)
+    _: KW_ONLY
     learning_rate: tuple[float, ...] = (3e-4, 3e-3)
     threshold: tuple[float, ...] = (1.0, 3.0, 5.0)
     dwell: tuple[int, ...] = (1, 3)
@@ -66,7 +67,7 @@ def summarise(results: Results) -> list[Table]:
     ]
     return [
         success_table(results, 'Success before and after practice'),
-        Table('Minus the default, same seeds and scenes', ('', 'points'), rows),
+        Table('Minus the default, same seeds and scenes', ('', 'points'), rows=rows),
     ]
 
 
@@ -80,7 +81,18 @@ EXPERIMENT = Experiment(
     title='Sweeps',
     about=ABOUT,
     config=SweepsConfig(),
-    smoke=SweepsConfig((0.5,), (), (), (), (1,), (), (0.7,), (31,), (), replace(TINY, curve=())),
+    smoke=SweepsConfig(
+        (0.5,),
+        (),
+        learning_rate=(),
+        threshold=(),
+        dwell=(1,),
+        episodes_per_update=(),
+        temperature=(0.7,),
+        steps_to_go_bins=(31,),
+        action_bins=(),
+        setting=replace(TINY, curve=()),
+    ),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

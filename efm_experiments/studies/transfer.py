@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 
 from efm_evaluation.intervals import paired_over_seeds, rate_over_seeds
 from efm_experiments.config import Setting, TINY
@@ -62,6 +62,7 @@ class Transfer:
 
     setting: Setting
     world: TableConfig
+    _: KW_ONLY
     visits: tuple[tuple[str, TableConfig], ...] = ()
 
 
@@ -75,7 +76,7 @@ class TransferConfig:
 
 def cells(config: TransferConfig) -> dict[str, Transfer]:
     """Return the unchanged world, each change alone, and all of them."""
-    home = Transfer(config.setting, AT_HOME, config.changes)
+    home = Transfer(config.setting, AT_HOME, visits=config.changes)
     changed = {name: Transfer(config.setting, world) for name, world in config.changes}
     return {'home': home, **changed}
 
@@ -123,7 +124,7 @@ def change_table(results: Results) -> Table:
         'there, minus stage 1',
         'there, minus at home',
     )
-    return Table(f'Success within {LIMIT} steps (differences in points, by seed)', head, rows)
+    return Table(f'Success within {LIMIT} steps (differences in points, by seed)', head, rows=rows)
 
 
 def home_word(cell: str, home: str) -> str:

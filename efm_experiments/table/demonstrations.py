@@ -26,8 +26,8 @@ ARRAYS = ('stamps', 'tokens', 'actions', 'true_success_per_step')
 class Staying(Runner):
     """Goes on with what it does for ``hold`` steps after its goal was reached."""
 
-    def __init__(self, hold: int, *arguments: Any):
-        super().__init__(*arguments)
+    def __init__(self, hold: int, *arguments: Any, **words: Any):
+        super().__init__(*arguments, **words)
         self._hold = hold
 
     def _ending(
@@ -77,7 +77,15 @@ def collect(
     found = []
     tables = worlds(16, body, 'train')
     teacher = ScriptedActor(DemonstratorConfig(), ActionTokeniser(embodiment.action))
-    runner = Staying(hold, embodiment, teacher, None, Kind.DEMONSTRATION, LONGEST, ignore)
+    runner = Staying(
+        hold,
+        embodiment,
+        actor=teacher,
+        reward_model=None,
+        kind=Kind.DEMONSTRATION,
+        max_steps=LONGEST,
+        on_episode=ignore,
+    )
     while len(found) < size:
         step = max(4, round(1.3 * (size - len(found))))
         made = runner.run(tables, range(first, first + step), 0)

@@ -59,7 +59,7 @@ def quality_table(results: Results) -> Table:
     ]
     head = ('', 'practice', 'precision [%]', 'recall [%]', 'false success [%]', 'error of d')
     return Table(
-        'The frozen reward model: its detector, and d where a goal was reached', head, rows
+        'The frozen reward model: its detector, and d where a goal was reached', head, rows=rows
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 import json
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
@@ -44,6 +44,7 @@ class InitialFrames:
 
     origins: tuple[StageOne, ...]
     seed: int
+    _: KW_ONLY
     body: str
     split: str
     longest: int
@@ -105,10 +106,10 @@ def examine(
     runner = Examination(
         setting.embodiment,
         PolicyActor(policy),
-        reward_model,
-        Kind.EVALUATION,
-        setting.longest,
-        lambda episode: None,
+        reward_model=reward_model,
+        kind=Kind.EVALUATION,
+        max_steps=setting.longest,
+        on_episode=lambda episode: None,
         detector_ends_episode=False,
     )
     tables = tables or worlds(setting.worlds, setting.body, setting.split)
@@ -124,8 +125,13 @@ def players(
     robot = setting.embodiment
     encoder = text_encoder()
     return (
-        Policy(LiveRuntime(team.policy, own, version), encoder, robot, temperature),
-        RewardModel(LiveRuntime(team.reward, sight), encoder, robot),
+        Policy(
+            LiveRuntime(team.policy, own, version=version),
+            encoder,
+            embodiment=robot,
+            temperature=temperature,
+        ),
+        RewardModel(LiveRuntime(team.reward, sight), encoder, embodiment=robot),
     )
 
 

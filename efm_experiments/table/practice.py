@@ -58,7 +58,7 @@ def practise(
         so far; returns the setting to go on with. It may teach the reward model, in place.
     :param world: what the tables are, but for the setting's body.
     """
-    team = Team(deepcopy(team.policy), team.reward, team.seconds)
+    team = Team(deepcopy(team.policy), team.reward, seconds=team.seconds)
     learner = make_learner(setting, team.policy, team.reward)
     done = 0
     log = []

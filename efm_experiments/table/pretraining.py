@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, KW_ONLY
 import json
 import math
 from pathlib import Path
@@ -95,6 +95,7 @@ class Scenes:
 
     images: np.ndarray
     types: np.ndarray
+    _: KW_ONLY
     points: np.ndarray
     scale: np.ndarray
 
@@ -121,6 +122,7 @@ class Sentences:
 
     states: torch.Tensor
     mask: torch.Tensor
+    _: KW_ONLY
     rows: dict[Task, np.ndarray]
 
 
@@ -162,19 +164,20 @@ def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0)
     origin, corner = table.project(np.array([[0, 0, 0], [0.01, -0.01, 0]]))
     table.close()
     return Scenes(
-        np.array(images), np.array(types), np.array(points, np.float32), (corner - origin) / 0.01
+        np.array(images),
+        np.array(types),
+        points=np.array(points, np.float32),
+        scale=(corner - origin) / 0.01,
     )
 
 
 def concatenate(first: Scenes, second: Scenes) -> Scenes:
     """Return the scenes of both."""
-    return Scenes(
-        *(
-            np.concatenate([getattr(first, name), getattr(second, name)])
-            for name in ('images', 'types', 'points')
-        ),
-        first.scale,
-    )
+    both = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ('images', 'types', 'points')
+    }
+    return Scenes(**both, scale=first.scale)
 
 
 def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentences:
@@ -191,7 +194,9 @@ def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentenc
             for _ in range(config.sentences)
         ]
     padded, mask = pad(states)
-    return Sentences(torch.from_numpy(padded.astype(np.float16)), torch.from_numpy(mask), rows)
+    return Sentences(
+        torch.from_numpy(padded.astype(np.float16)), torch.from_numpy(mask), rows=rows
+    )
 
 
 def embellish(sentence: str, rng: np.random.Generator) -> str:

@@ -36,7 +36,7 @@ def success_table(results: Results, caption: str) -> Table:
         words = ('before', 'after') if has_practised(results, cell) else ('before',)
         rows += [[cell, word, *success_cells(results, cell, word)] for word in words]
     head = ('', 'practice', *(f'success within {limit} [%]' for limit in LIMITS), 'steps')
-    return Table(caption, head, rows)
+    return Table(caption, head, rows=rows)
 
 
 def success_cells(results: Results, cell: str, word: str) -> list[str]:
@@ -69,7 +69,7 @@ def time_table(results: Results) -> Table:
         [cell, *(over_seeds(seconds(results, cell, name)).text(digits=0) for name in names)]
         for cell in results.cells
     ]
-    return Table('Seconds of one core', ('', *(n.replace('_', ' ') for n in names)), rows)
+    return Table('Seconds of one core', ('', *(n.replace('_', ' ') for n in names)), rows=rows)
 
 
 def seconds(results: Results, cell: str, name: str) -> Sequence[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 import json
 import os
 from pathlib import Path
@@ -33,6 +33,7 @@ class StageOne:
 
     demonstrations: int
     scenes: int
+    _: KW_ONLY
     body: str
     robot: Embodiment
     fine_tuning: SftConfig
@@ -44,6 +45,7 @@ class Team:
 
     policy: CompactModel
     reward: CompactModel
+    _: KW_ONLY
     seconds: dict[str, float]
 
 
@@ -52,7 +54,7 @@ def make_team(setting: Setting, seed: int) -> Team:
     policy_origin, *reward_origins = origins(setting, seed)
     policy, _, seconds = checkpoint(policy_origin)
     rewards = [checkpoint(origin)[1] for origin in reward_origins]
-    return Team(policy, rewards[0] if len(rewards) == 1 else Pessimist(rewards), seconds)
+    return Team(policy, rewards[0] if len(rewards) == 1 else Pessimist(rewards), seconds=seconds)
 
 
 def origins(setting: Setting, seed: int) -> tuple[StageOne, ...]:

@@ -52,7 +52,7 @@ class FeatureCache:
 class LiveRuntime:
     """Answers as ``efm_model.runtime.Runtime`` does, from a torch model as it is now."""
 
-    def __init__(self, model: CompactModel, sight: FeatureCache, version: int = 1):
+    def __init__(self, model: CompactModel, sight: FeatureCache, *, version: int = 1):
         self._model = model
         self._sight = sight
         self.version = version

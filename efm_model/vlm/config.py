@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, KW_ONLY
 from typing import Any
 
 from efm_core.config import check, parameter
@@ -10,7 +10,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VlmConfig:
     """Which model, what of it learns, and how it fits into memory."""
 
@@ -58,6 +58,7 @@ class TokenMap:
 
     action: tuple[int, ...]
     steps_to_go: tuple[int, ...]
+    _: KW_ONLY
     words: tuple[str, ...]
 
 
@@ -72,6 +73,7 @@ class VlmModelConfig:
 
     options: VlmConfig
     base_hash: str
+    _: KW_ONLY
     tokens: TokenMap
     vocabulary: tuple[int, ...]
     steps_to_go_bins: int
@@ -89,9 +91,9 @@ class VlmModelConfig:
         return cls(
             VlmConfig(**options),
             plain['base_hash'],
-            TokenMap(**tokens),
-            tuple(plain['vocabulary']),
-            plain['steps_to_go_bins'],
+            tokens=TokenMap(**tokens),
+            vocabulary=tuple(plain['vocabulary']),
+            steps_to_go_bins=plain['steps_to_go_bins'],
         )
 
 

@@ -8,7 +8,7 @@ of all weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 GB = 1e9
 BFLOAT16 = 2  # bytes
@@ -30,6 +30,7 @@ class GroundingEncoder:
 
     layers: int
     hidden: int
+    _: KW_ONLY
     mlp: int
     q_width: int
     kv_width: int
@@ -60,6 +61,7 @@ class Backbone:
 
     name: str
     text: GroundingEncoder
+    _: KW_ONLY
     vision: GroundingEncoder
     vocabulary: int
     tied: bool
@@ -85,16 +87,17 @@ class Card:
 
     name: str
     flops: float
+    _: KW_ONLY
     bandwidth: float
     memory: int
 
 
-SIGLIP = GroundingEncoder(27, 1152, 4304, 1152, 1152, gated=False)
+SIGLIP = GroundingEncoder(27, 1152, mlp=4304, q_width=1152, kv_width=1152, gated=False)
 BACKBONES = (
     Backbone(
         'PaliGemma-3B, 224 px',
-        GroundingEncoder(18, 2048, 16384, 2048, 256, gated=True),
-        SIGLIP,
+        GroundingEncoder(18, 2048, mlp=16384, q_width=2048, kv_width=256, gated=True),
+        vision=SIGLIP,
         vocabulary=257216,
         tied=True,
         other=3 * 14**2 * 1152 + 256 * 1152 + 1152 * 2048,
@@ -103,8 +106,8 @@ BACKBONES = (
     ),
     Backbone(
         'SmolVLM-2.2B, 384 px',
-        GroundingEncoder(24, 2048, 8192, 2048, 2048, gated=True),
-        SIGLIP,
+        GroundingEncoder(24, 2048, mlp=8192, q_width=2048, kv_width=2048, gated=True),
+        vision=SIGLIP,
         vocabulary=49155,
         tied=False,
         other=3 * 14**2 * 1152 + 729 * 1152 + 9 * 1152 * 2048,
@@ -113,8 +116,8 @@ BACKBONES = (
     ),
     Backbone(
         'Qwen2.5-VL-3B, 224 px',
-        GroundingEncoder(36, 2048, 11008, 2048, 256, gated=True),
-        GroundingEncoder(32, 1280, 3420, 1280, 1280, gated=True),
+        GroundingEncoder(36, 2048, mlp=11008, q_width=2048, kv_width=256, gated=True),
+        vision=GroundingEncoder(32, 1280, mlp=3420, q_width=1280, kv_width=1280, gated=True),
         vocabulary=151936,
         tied=True,
         other=2 * 3 * 14**2 * 1280 + 5120 * 5120 + 5120 * 2048,
@@ -123,8 +126,8 @@ BACKBONES = (
     ),
 )
 CARDS = (
-    Card('RTX 4090', 165e12, 1.008e12, 24),
-    Card('A100 80 GB', 312e12, 2.039e12, 80),
+    Card('RTX 4090', 165e12, bandwidth=1.008e12, memory=24),
+    Card('A100 80 GB', 312e12, bandwidth=2.039e12, memory=80),
 )
 TEXT_TOKENS = 40
 ANSWER = 2
@@ -143,6 +146,7 @@ class Estimate:
 
     training_gb: float
     practice_gb: float
+    _: KW_ONLY
     acting_gb: float
     samples_per_s: float
     action_ms: float

@@ -35,14 +35,14 @@ class VlmModel(nn.Module):
 
     family = 'vlm'
 
-    def __init__(self, config: VlmModelConfig, base: nn.Module, processor: Any):
+    def __init__(self, config: VlmModelConfig, base: nn.Module, *, processor: Any):
         super().__init__()
         self.config = config
         self.max_batch_size = config.options.max_batch_size
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # names that transformers will change
             self.base = prepare(base, config)
-        self.prompter = Prompter(processor, base.config.model_type, base.device)
+        self.prompter = Prompter(processor, base.config.model_type, device=base.device)
         self._names = [name for name, p in self.named_parameters() if p.requires_grad]
         self._actions = torch.tensor(config.tokens.action, device=base.device)
         self._bins = torch.tensor(config.tokens.steps_to_go, device=base.device)
@@ -83,7 +83,7 @@ class VlmModel(nn.Module):
         :param gumbel: noise, ``(B, K, V)``; the maximum of logits and noise is a sample.
         """
         inputs = self.prompter.ask('action', features)
-        choice = Choice(self._actions, self._forbidden, gumbel)
+        choice = Choice(self._actions, self._forbidden, gumbel=gumbel)
         self._whole.generate(
             **inputs,
             generation_config=GenerationConfig(
@@ -189,7 +189,7 @@ class VlmModel(nn.Module):
 class Choice(LogitsProcessor):
     """Draws each token among the allowed ones by the noise that is given, and remembers it."""
 
-    def __init__(self, ids: torch.Tensor, forbidden: torch.Tensor, gumbel: torch.Tensor):
+    def __init__(self, ids: torch.Tensor, forbidden: torch.Tensor, *, gumbel: torch.Tensor):
         self._ids = ids
         self._forbidden = forbidden
         self._gumbel = gumbel
@@ -275,5 +275,7 @@ def _assemble(
         torch.manual_seed(seed)
         if len(processor.tokenizer) > rows:
             base.resize_token_embeddings(len(processor.tokenizer))
-        config = VlmModelConfig(options, base_hash, tokens, vocabulary, bins)
-        return VlmModel(config, base, processor).eval()
+        config = VlmModelConfig(
+            options, base_hash, tokens=tokens, vocabulary=vocabulary, steps_to_go_bins=bins
+        )
+        return VlmModel(config, base, processor=processor).eval()

@@ -69,7 +69,7 @@ class Sentences:
 class Prompter:
     """Builds inputs with the model's own processor and chat template."""
 
-    def __init__(self, processor: Any, model_type: str, device: torch.device):
+    def __init__(self, processor: Any, model_type: str, *, device: torch.device):
         self._processor = processor
         self._device = device
         self._answer_type = CAUSAL.get(model_type)

@@ -27,7 +27,7 @@ def choose_tokens(tokenizer: Any, rows: int, actions: int, bins: int, source: st
     else:
         ids = _least_used(tokenizer, rows, actions + bins)
         words = tokenizer.convert_ids_to_tokens(ids)
-    return TokenMap(tuple(ids[:actions]), tuple(ids[actions:]), tuple(words))
+    return TokenMap(tuple(ids[:actions]), tuple(ids[actions:]), words=tuple(words))
 
 
 def check_tokens(chosen: TokenMap, stored: TokenMap) -> None:

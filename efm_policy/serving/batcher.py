@@ -7,7 +7,7 @@ Time comes in as an argument [s of a clock that never goes back].
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from typing import Any
 
 PRESENT_S = 1.0  # whoever asked within this time is likely to ask again
@@ -24,6 +24,7 @@ class Waiting:
 
     robot: str
     item: Any
+    _: KW_ONLY
     arrived: float
     deadline: float
 
@@ -55,7 +56,7 @@ class Batcher:
     def put(self, robot: str, item: Any, now: float, deadline: float) -> Any | None:
         """Add a request; return the robot's former one, which it takes the place of, or None."""
         former = self._waiting.pop(robot, None)
-        self._waiting[robot] = Waiting(robot, item, now, deadline)
+        self._waiting[robot] = Waiting(robot, item, arrived=now, deadline=deadline)
         self._asked[robot] = now
         return former.item if former else None
 

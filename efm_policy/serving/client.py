@@ -50,6 +50,7 @@ class Client:
         self,
         server: str,
         robot: str,
+        *,
         authority: str = '',
         token: str = '',
     ):
@@ -114,7 +115,7 @@ def to_action(answer: Any, embodiment: Embodiment) -> PolicyAction:
         raise ValueError(
             f'action: expected integer tokens and finite values, got {tokens} {values}'
         )
-    return PolicyAction(tokens, answer.log_probability, values)
+    return PolicyAction(tokens, answer.log_probability, values=values)
 
 
 def _outcome(call: Any) -> Any:

@@ -23,6 +23,7 @@ class Releases:
         self,
         embodiment: Embodiment,
         text_encoder: str = '',
+        *,
         temperature: float = 1.0,
         provider: str = 'auto',
     ):
@@ -56,7 +57,7 @@ class Folder:
     :param load: returns the policy of a release's directory.
     """
 
-    def __init__(self, folder: Path, load: Callable[[str], Policy], version: int = 0):
+    def __init__(self, folder: Path, load: Callable[[str], Policy], *, version: int = 0):
         """Begin with ``version``, and whatever is newer is new."""
         self._folder = folder
         self._load = load
@@ -98,7 +99,10 @@ def load_learned(
             'served as a release'
         )
     runtime = VlmRuntime(model, card['version'])
-    return warm(Policy(runtime, model.sentences, embodiment, temperature), embodiment)
+    return warm(
+        Policy(runtime, model.sentences, embodiment=embodiment, temperature=temperature),
+        embodiment,
+    )
 
 
 def warm(policy: Policy, embodiment: Embodiment) -> Policy:

@@ -8,7 +8,7 @@ comes there is no action, and the guard holds the robot.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from functools import partial
 import time
 from typing import Any
@@ -34,6 +34,7 @@ class Question:
 
     episode_id: str
     step: int
+    _: KW_ONLY
     stamp: int
     deadline: int
     observation: np.ndarray
@@ -46,6 +47,7 @@ class Start:
 
     episode_id: str
     instruction: str
+    _: KW_ONLY
     seed: int
     policy_version: int
 
@@ -67,6 +69,7 @@ class Remote:
         self,
         client: Any,
         embodiment: Embodiment,
+        *,
         timeout_s: float,
         health: Any,
         post: Callable[[Callable[[], None]], Any],
@@ -132,7 +135,12 @@ class Remote:
             self._diagnostics.count_dropped('observation too old to ask about')
             return False
         question = Question(
-            self._start.episode_id, step, stamp, deadline, observation, self._clock()
+            self._start.episode_id,
+            step,
+            stamp=stamp,
+            deadline=deadline,
+            observation=observation,
+            asked=self._clock(),
         )
         self.busy = True
         self._client.act(

@@ -25,7 +25,7 @@ class PolicyServer:
     :ivar is_active: whether anybody is answered.
     """
 
-    def __init__(self, config: ServingConfig, embodiment: Embodiment, policy: Policy | None):
+    def __init__(self, config: ServingConfig, embodiment: Embodiment, *, policy: Policy | None):
         """
         Get ready; ``start`` opens the door.
 
@@ -36,7 +36,9 @@ class PolicyServer:
         self._config = config
         self._credentials = server_credentials(config)
         self._tokens = read_tokens(config.tokens) if config.tokens else None
-        self.sessions = Sessions(embodiment, policy, config.max_robots, config.session_s)
+        self.sessions = Sessions(
+            embodiment, policy, max_robots=config.max_robots, session_s=config.session_s
+        )
         self._worker = Worker(Batcher(config.max_batch, config.max_wait_s), self.sessions.answer)
         self.counts = self._worker.counts
         self.is_active = True

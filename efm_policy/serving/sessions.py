@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 import threading
 import time
 from typing import Any
@@ -40,6 +40,7 @@ class Session:
 
     episode_id: str
     policy: Policy
+    _: KW_ONLY
     episode: PolicyEpisode
     used: float
     stamp: int = 0
@@ -57,6 +58,7 @@ class Ask:
 
     session: Session
     request: Any
+    _: KW_ONLY
     observation: np.ndarray
 
 
@@ -74,6 +76,7 @@ class Sessions:
         self,
         embodiment: Embodiment,
         policy: Policy | None,
+        *,
         max_robots: int,
         session_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -116,7 +119,7 @@ class Sessions:
             except ValueError as error:
                 raise RefusedError('INVALID_ARGUMENT', str(error)) from error
             self._sessions[request.robot] = Session(
-                request.episode_id, policy, episode, self._clock()
+                request.episode_id, policy, episode=episode, used=self._clock()
             )
             return policy.version
 
@@ -141,7 +144,7 @@ class Sessions:
             )
         except ValueError as error:
             raise RefusedError('INVALID_ARGUMENT', str(error)) from error
-        return Ask(session, request, observation)
+        return Ask(session, request, observation=observation)
 
     def answer(self, asks: list[Ask]) -> list[Any]:
         """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from efm_core.config import check, parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FakeDriverConfig:
     """How the fake hardware driver behaves; its own limits, not the embodiment's."""
 

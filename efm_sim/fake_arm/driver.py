@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core.command import Command
 from efm_core.poses import difference
@@ -24,6 +24,7 @@ class Received:
 
     numbers: np.ndarray
     stamp: int = 0
+    _: KW_ONLY
     duration_s: float = 0.0
 
 

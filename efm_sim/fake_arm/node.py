@@ -36,7 +36,7 @@ def read_command(message: Any, command: Any) -> Received:
         expect(len(message.points) == 1, 'trajectory', 'one point', len(message.points))
         point = message.points[0]
         seconds = to_ns(point.time_from_start) / 1e9
-        return Received(np.array(point.positions), to_stamp(message), seconds)
+        return Received(np.array(point.positions), to_stamp(message), duration_s=seconds)
     frame = message.header.frame_id
     expect(frame == command.frame, 'frame of the command', command.frame, repr(frame))
     read = {TWIST: lambda m: to_twist(m, command.scale), POSE: lambda m: to_pose(m.pose)}
@@ -65,10 +65,10 @@ class FakeDriverNode(ManagedNode):
         )
         self.arm = FakeArm(self.config, self._command)
         self._diagnostics = Diagnostics(self)
-        self._gripper = FakeGripper(self, self._command.gripper, self.config.gripper_speed)
+        self._gripper = FakeGripper(self, self._command.gripper, speed=self.config.gripper_speed)
         self._names = self._command.joints or tuple(f'joint{i}' for i in range(1, 7))
         every = topics.Topic(
-            topics.JOINT_STATES.name, topics.JOINT_STATES.type, topics.RELIABLE, ''
+            topics.JOINT_STATES.name, topics.JOINT_STATES.type, qos=topics.RELIABLE, meaning=''
         )
         self._joints = ros_topics.publisher(self, every)
         self._transforms = self.create_publisher(TFMessage, topics.TF, 10)
@@ -126,7 +126,7 @@ class FakeGripper:
     :ivar at: where it is [rad or m].
     """
 
-    def __init__(self, node: ManagedNode, gripper: Any, speed: float):
+    def __init__(self, node: ManagedNode, gripper: Any, *, speed: float):
         self._config = gripper
         self._speed = speed
         self.name = (gripper.joint or 'gripper') if gripper.action else ''

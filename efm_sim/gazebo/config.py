@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from efm_core.config import check, parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GazeboConfig:
     """What only the table in Gazebo needs to know."""
 
@@ -24,7 +24,7 @@ class GazeboConfig:
         check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DriverConfig:
     """What the driver of the arm in Gazebo Harmonic needs to know."""
 

@@ -40,7 +40,7 @@ class Server:
     The commands are those of the world plugin, ``worlds/plugin/table.cc``.
     """
 
-    def __init__(self, world: str, timeout_s: float, root: Root | None = None):
+    def __init__(self, world: str, timeout_s: float, *, root: Root | None = None):
         """
         Start gzserver and wait until its scene is there.
 

@@ -9,7 +9,7 @@ from efm_core.config import check, parameter
 DEMONSTRATOR_TEXT = "Who demonstrates, `module:class`; empty for the table's own"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
     """
     A Gymnasium environment that plays a robot: the section `gymnasium` of an embodiment's file.

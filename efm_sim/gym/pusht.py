@@ -9,7 +9,7 @@ environment's own physics. Lengths in the environment's pixels, y down, angles i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core.config import check, parameter
 from gym_pusht.envs.pusht import PushTEnv
@@ -34,7 +34,7 @@ BOARD = 512.0
 DETOUR = 80.0  # what going around the T costs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PushTConfig:
     """How the scripted demonstrator works."""
 
@@ -64,6 +64,7 @@ class Pushes:
 
     starts: np.ndarray
     headings: np.ndarray
+    _: KW_ONLY
     lengths: np.ndarray
     moved: np.ndarray
 
@@ -184,7 +185,7 @@ def try_out() -> Pushes:
             if all(hit.shape.body is pusher for hit in near):
                 found.append((start, heading, push(space, pusher, tee, SPEED * heading)))
     starts, headings, moved = (np.array(part) for part in zip(*found, strict=True))
-    return Pushes(starts, headings, STRIDE * (1 + np.arange(moved.shape[1])), moved)
+    return Pushes(starts, headings, lengths=STRIDE * (1 + np.arange(moved.shape[1])), moved=moved)
 
 
 def sides() -> list[tuple[np.ndarray, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, KW_ONLY
 import math
 from typing import Any
 
@@ -26,6 +26,7 @@ class Moment:
 
     observation: Any
     info: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
     reward: float = math.nan
     terminated: bool = False
     truncated: bool = False
@@ -56,7 +57,7 @@ class GymnasiumWorld:
             mode = {'render_mode': 'rgb_array'} if config.pixels == RENDER else {}
             self._environment = gymnasium.make(config.id, **{**MAKE, **mode, **config.kwargs})
         try:
-            self._actions = ActionMap(config, embodiment, self._environment.action_space)
+            self._actions = ActionMap(config, embodiment, space=self._environment.action_space)
             self.reset(0)
             self.step(np.mean([embodiment.action.low, embodiment.action.high], axis=0))
             self.render()
@@ -92,7 +93,9 @@ class GymnasiumWorld:
                 return
             with self._named('step'):
                 observation, reward, terminated, truncated, info = self._environment.step(values)
-            self._moment = Moment(observation, info, reward, terminated, truncated)
+            self._moment = Moment(
+                observation, info, reward=reward, terminated=terminated, truncated=truncated
+            )
             done = done or self._is_done()
             self._success = done
 
@@ -176,7 +179,7 @@ class GymnasiumWorld:
 class ActionMap:
     """From an embodiment's actions to those of an environment."""
 
-    def __init__(self, config: EnvironmentConfig, embodiment: Embodiment, space: Any):
+    def __init__(self, config: EnvironmentConfig, embodiment: Embodiment, *, space: Any):
         """
         Compare both.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from efm_core.config import check, parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableConfig:
     """What the simulated table is."""
 
@@ -95,7 +95,7 @@ class TableConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemonstratorConfig:
     """How well, and how fast, the scripted demonstrator works."""
 

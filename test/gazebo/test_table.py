@@ -210,4 +210,4 @@ def test_the_floating_tool_pushes_too_and_closing_leaves_no_process(root):
 
 def test_a_world_that_does_not_load_says_what_gzserver_said(root):
     with pytest.raises(RuntimeError, match='gzserver: expected an answer'):
-        Server('<sdf version="1.7"><world name="x"><oops></sdf>', 30.0, root)
+        Server('<sdf version="1.7"><world name="x"><oops></sdf>', 30.0, root=root)

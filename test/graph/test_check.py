@@ -37,7 +37,7 @@ SLOW_MACHINE = ('--seconds', '4', '--max-skew-s', '1')
 class Rig(Node):
     """Camera, reset and emergency stop of a robot; counts the commands that it hears."""
 
-    def __init__(self, context, robot, size=64, behind_s=0.0):
+    def __init__(self, context, robot, *, size=64, behind_s=0.0):
         super().__init__('rig', context=context, namespace=NAMESPACE)
         self._size = size
         self._behind_ns = int(behind_s * 1e9)

@@ -23,7 +23,7 @@ MOVE = (0.02, 0.02)
 class Scene:
     """A guard and a driver, and a peer that is policy, supervisor and person."""
 
-    def __init__(self, stage, robot, yaml_of, **driver):
+    def __init__(self, stage, robot, *, yaml_of, **driver):
         # All nodes share this thread: on a busy machine each sees the others late.
         robot = replace(robot, command=replace(robot.command, state_timeout_s=1.0))
         driver = {'max_age_s': 2.0, **driver}
@@ -107,7 +107,7 @@ class Scene:
 
 @pytest.fixture(params=KINDS)
 def scene(request, stage, yaml_of):
-    return Scene(stage, make_arm(request.param), yaml_of)
+    return Scene(stage, make_arm(request.param), yaml_of=yaml_of)
 
 
 def test_an_action_moves_the_arm_and_when_none_follows_it_stops(scene):
@@ -145,7 +145,7 @@ def test_on_every_way_out_the_last_command_is_stop(scene, way_out):
 
 
 def test_an_action_that_breaks_a_limit_never_reaches_the_driver_and_the_arm_holds(stage, yaml_of):
-    scene = Scene(stage, make_arm(POSITIONS, low=-1.0, high=1.0), yaml_of)
+    scene = Scene(stage, make_arm(POSITIONS, low=-1.0, high=1.0), yaml_of=yaml_of)
     scene.want((0.5, 0.0))
     scene.wait_for_refusal(scene.guard, 'speed of joint1')
     scene.wait_for_rest()
@@ -155,7 +155,7 @@ def test_an_action_that_breaks_a_limit_never_reaches_the_driver_and_the_arm_hold
 
 
 def test_a_driver_has_limits_of_its_own(stage, yaml_of):
-    scene = Scene(stage, make_arm(VELOCITIES), yaml_of, velocity_limit=0.1)
+    scene = Scene(stage, make_arm(VELOCITIES), yaml_of=yaml_of, velocity_limit=0.1)
     scene.want((0.05, 0.0))
     scene.wait_for_refusal(scene.driver, 'speed: expected 0.1')
     assert scene.moved == 0
@@ -176,7 +176,7 @@ def test_when_the_driver_vanishes_no_action_passes_any_more(scene):
 
 
 def test_an_arm_of_which_nothing_was_ever_heard_is_not_commanded(stage, yaml_of):
-    scene = Scene(stage, make_arm(POSITIONS), yaml_of)
+    scene = Scene(stage, make_arm(POSITIONS), yaml_of=yaml_of)
     scene.driver.trigger_deactivate()
     last = scene.guard._listener.state.stamp
     stage.spin_until(lambda: scene.now - last > 1.05e9, 'the last of its messages')
@@ -188,7 +188,7 @@ def test_an_arm_of_which_nothing_was_ever_heard_is_not_commanded(stage, yaml_of)
 
 def test_lost_commands_slow_the_arm_down_and_do_no_more(stage, yaml_of):
     robot = replace(make_arm(POSITIONS), action_lifetime_s=60.0)
-    scene = Scene(stage, robot, yaml_of, drop_rate=0.4, seed=3)
+    scene = Scene(stage, robot, yaml_of=yaml_of, drop_rate=0.4, seed=3)
     for count in range(1, 11):
         scene.want((0.02, 0.0))
         stage.spin_until(lambda count=count: len(scene.executed) >= count, 'the action')
@@ -200,7 +200,7 @@ def test_lost_commands_slow_the_arm_down_and_do_no_more(stage, yaml_of):
 
 
 def test_a_guard_that_dies_without_a_word_leaves_an_arm_that_stops(stage, yaml_of):
-    scene = Scene(stage, make_arm(SERVO), yaml_of)
+    scene = Scene(stage, make_arm(SERVO), yaml_of=yaml_of)
     scene.act()
     stage.spin_until(lambda: scene.moved > 0.001, 'motion')
     stage._executor.remove_node(scene.guard)
@@ -210,7 +210,7 @@ def test_a_guard_that_dies_without_a_word_leaves_an_arm_that_stops(stage, yaml_o
 
 
 def test_a_driver_refuses_what_is_stale(stage, yaml_of):
-    scene = Scene(stage, make_arm(SERVO), yaml_of)
+    scene = Scene(stage, make_arm(SERVO), yaml_of=yaml_of)
     commands = stage.speak(topics.command_topic(scene.robot.command))
     scene.act()
     stage.spin_until(lambda: scene.commands, 'a command')
@@ -221,7 +221,7 @@ def test_a_driver_refuses_what_is_stale(stage, yaml_of):
 
 
 def test_unitless_commands_are_parts_of_the_servos_scale(stage, yaml_of):
-    scene = Scene(stage, make_arm(SERVO, scale=(0.4, 2.0)), yaml_of)
+    scene = Scene(stage, make_arm(SERVO, scale=(0.4, 2.0)), yaml_of=yaml_of)
     scene.act((0.02, 0.05))
     stage.spin_until(lambda: scene.commands, 'a command')
     twist = scene.commands[0].twist
@@ -240,7 +240,9 @@ def test_a_gripper_closes_opens_and_keeps_what_it_holds_at_a_stop(stage, yaml_of
         axes=('joint1', 'gripper'),
         gripper=replace(GRIPPER, type=kind),
     )
-    scene = Scene(stage, replace(robot, action_lifetime_s=60.0), yaml_of, gripper_speed=0.01)
+    scene = Scene(
+        stage, replace(robot, action_lifetime_s=60.0), yaml_of=yaml_of, gripper_speed=0.01
+    )
     gripper = scene.driver._gripper
     stage.spin_until(scene.guard._driver._gripper._client.server_is_ready, 'the gripper')
     scene.act((0.0, 0.02))
@@ -264,7 +266,9 @@ def test_a_pose_may_come_from_a_topic_instead_of_tf(stage, yaml_of):
     path = yaml_of(robot)
     guard = stage.start(GuardNode, embodiment=path, lockstep=False)
     poses = stage.speak(
-        topics.Topic('tool_pose', 'geometry_msgs/msg/PoseStamped', topics.SENSOR_DATA, '')
+        topics.Topic(
+            'tool_pose', 'geometry_msgs/msg/PoseStamped', qos=topics.SENSOR_DATA, meaning=''
+        )
     )
     wrong = replace(robot, command=replace(robot.command, frame='world'))
     here = np.array([0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 1.0])

@@ -38,7 +38,7 @@ def robot():
 class Scene:
     """A guard, and everybody that it listens to."""
 
-    def __init__(self, stage, make_event, robot, path, lockstep):
+    def __init__(self, stage, make_event, *, robot, path, lockstep):
         self.stage = stage
         self.robot = robot
         self.make_event = make_event
@@ -87,7 +87,7 @@ class Scene:
 @pytest.fixture
 def scene(stage, make_event, robot, yaml_of):
     def make(lockstep):
-        return Scene(stage, make_event, robot, yaml_of(robot), lockstep)
+        return Scene(stage, make_event, robot=robot, path=yaml_of(robot), lockstep=lockstep)
 
     return make
 

@@ -24,7 +24,7 @@ STOP = (0.0, 0.0)
 class Scene:
     """A guard between a policy, a supervisor, a person and a robot."""
 
-    def __init__(self, stage, make_event, embodiment, yaml_of, lockstep):
+    def __init__(self, stage, make_event, *, embodiment, yaml_of, lockstep):
         self.stage = stage
         self.make_event = make_event
         self.embodiment = embodiment
@@ -81,12 +81,12 @@ class Scene:
 
 @pytest.fixture
 def lockstep(stage, make_event, embodiment, yaml_of):
-    return Scene(stage, make_event, embodiment, yaml_of, lockstep=True)
+    return Scene(stage, make_event, embodiment=embodiment, yaml_of=yaml_of, lockstep=True)
 
 
 @pytest.fixture
 def real_time(stage, make_event, embodiment, yaml_of):
-    return Scene(stage, make_event, embodiment, yaml_of, lockstep=False)
+    return Scene(stage, make_event, embodiment=embodiment, yaml_of=yaml_of, lockstep=False)
 
 
 @pytest.mark.parametrize('action_first', [True, False])
@@ -170,7 +170,7 @@ def test_the_robot_stops_when_no_further_action_comes(real_time):
 
 def test_the_robot_stops_when_the_lease_runs_out(stage, make_event, embodiment, yaml_of):
     patient = replace(embodiment, action_lifetime_s=60.0)
-    scene = Scene(stage, make_event, patient, yaml_of, lockstep=False)
+    scene = Scene(stage, make_event, embodiment=patient, yaml_of=yaml_of, lockstep=False)
     scene.lease(1.0)
     scene.want(T0)
     assert scene.heard(2) == [GOOD, STOP]
@@ -218,7 +218,7 @@ def test_nothing_passes_until_a_person_resets_the_emergency_stop(lockstep):
 
 
 def test_a_guard_that_is_not_active_passes_nothing(stage, make_event, embodiment, yaml_of):
-    scene = Scene(stage, make_event, embodiment, yaml_of, lockstep=True)
+    scene = Scene(stage, make_event, embodiment=embodiment, yaml_of=yaml_of, lockstep=True)
     assert scene.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert scene.heard(1) == [STOP]
     scene.want(T0)

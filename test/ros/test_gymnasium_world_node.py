@@ -66,7 +66,7 @@ def test_an_embodiment_that_names_no_environment_is_refused(stage, embodiment, y
 
 
 def test_more_dimensions_than_a_planar_command_has_are_refused(stage, yaml_of):
-    three = ActionSpace(('x', 'y', 'z'), 'px', (-1.0,) * 3, (1.0,) * 3)
+    three = ActionSpace(('x', 'y', 'z'), 'px', low=(-1.0,) * 3, high=(1.0,) * 3)
     robot = replace(load_embodiment(PUSHT), action=three)
     node = stage.make(WorldNode, simulator='gym', embodiment=yaml_of(robot))
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE

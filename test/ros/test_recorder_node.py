@@ -56,7 +56,7 @@ FULL = OSError(errno.ENOSPC, 'No space left on device')
 class Robot:
     """Everybody but the recorder, saying what they said in an episode that is known."""
 
-    def __init__(self, stage, make_event, folder, late=False, **parameters):
+    def __init__(self, stage, make_event, *, folder, late=False, **parameters):
         self.stage = stage
         self.make_event = make_event
         self.spool = folder / 'practice'
@@ -150,7 +150,7 @@ class Robot:
 
 @pytest.fixture
 def robot(stage, make_event, tmp_path):
-    return Robot(stage, make_event, tmp_path)
+    return Robot(stage, make_event, folder=tmp_path)
 
 
 def assert_same(found, expected):
@@ -172,7 +172,7 @@ def test_a_bag_holds_the_episode_bit_for_bit(robot, embodiment):
 def test_a_recorder_that_joins_after_the_start_misses_nothing(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, late=True, record_camera_images=True)
+    robot = Robot(stage, make_event, folder=tmp_path, late=True, record_camera_images=True)
     episode = make_episode(embodiment, index=3, steps=5)
     robot.play(episode)
     said = robot.hear_recordings()[0]
@@ -185,7 +185,7 @@ def test_a_recorder_that_joins_after_the_start_misses_nothing(
 def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, require_world_state=True)
+    robot = Robot(stage, make_event, folder=tmp_path, require_world_state=True)
     episode = make_episode(embodiment, index=3, steps=5)
     robot.play(episode, without=(topics.WORLD_STATE,))
     lacking = robot.node._recording
@@ -202,7 +202,9 @@ def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
 def test_a_simulator_that_says_no_truth_makes_no_whole_bag(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, require_world_state=True, completion_timeout_s=0.2)
+    robot = Robot(
+        stage, make_event, folder=tmp_path, require_world_state=True, completion_timeout_s=0.2
+    )
     robot.play(make_episode(embodiment, steps=2), without=(topics.WORLD_STATE,))
     said = robot.hear_recordings()[0]
     assert (said.success, said.detail) == (
@@ -227,7 +229,7 @@ def arrays_of(name, message):
 def test_a_bag_says_what_was_said_live(
     stage, make_event, tmp_path, embodiment, record_camera_images
 ):
-    robot = Robot(stage, make_event, tmp_path, record_camera_images=record_camera_images)
+    robot = Robot(stage, make_event, folder=tmp_path, record_camera_images=record_camera_images)
     robot.play(make_episode(embodiment, index=3, steps=5))
     bag = robot.spool / robot.hear_recordings()[0].episode_id
     found = read_bag(bag, 'image')
@@ -324,7 +326,7 @@ def test_an_episode_that_exists_already_is_not_overwritten(robot, embodiment):
 
 
 def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp_path, embodiment):
-    robot = Robot(stage, make_event, tmp_path, completion_timeout_s=0.2)
+    robot = Robot(stage, make_event, folder=tmp_path, completion_timeout_s=0.2)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     said = robot.hear_recordings()[0]
     assert not said.success
@@ -338,7 +340,7 @@ def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp
 def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_called_whole(
     stage, make_event, tmp_path, embodiment, topic
 ):
-    robot = Robot(stage, make_event, tmp_path, completion_timeout_s=0.2)
+    robot = Robot(stage, make_event, folder=tmp_path, completion_timeout_s=0.2)
     robot.play(make_episode(embodiment, steps=3), without_first=(topic,))
     said = robot.hear_recordings()[0]
     assert not said.success
@@ -349,7 +351,7 @@ def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_called_whole(
 def test_where_nobody_judges_a_bag_is_whole_without_steps_to_go(
     stage, make_event, tmp_path, embodiment
 ):
-    robot = Robot(stage, make_event, tmp_path, reward_enabled=False)
+    robot = Robot(stage, make_event, folder=tmp_path, reward_enabled=False)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     assert robot.hear_recordings()[0].success
     episode = read_episode(robot.spool / 'episode-0', embodiment)

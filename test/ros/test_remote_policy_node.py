@@ -173,7 +173,7 @@ def test_a_server_beyond_this_host_without_tls_is_not_configured(
 class Running:
     """A robot in real time: camera and leave to move at 20 Hz, until told otherwise."""
 
-    def __init__(self, here, embodiment, yaml_of):
+    def __init__(self, here, embodiment, *, yaml_of):
         self.here = here
         self.step = 0
         here.stage.start(GuardNode, embodiment=yaml_of(embodiment), lockstep=False)
@@ -207,7 +207,7 @@ def test_when_the_server_dies_in_mid_episode_the_robot_is_held_until_it_is_back(
     scene, embodiment, yaml_of
 ):
     with serving() as (_, where):
-        running = Running(scene(where, lockstep=False), embodiment, yaml_of)
+        running = Running(scene(where, lockstep=False), embodiment, yaml_of=yaml_of)
         here = running.here
         here.stage.spin_until(lambda: len(running.commands) > 5 and running.moves(), 'motion')
     here.stage.spin_until(lambda: not running.moves(), 'a stop')
@@ -244,7 +244,7 @@ def test_late_answers_are_thrown_away_and_counted_and_the_robot_is_not_moved(
     scene, embodiment, yaml_of
 ):
     with serving(Late(1.5 * embodiment.action_lifetime_s)) as (_, where):
-        running = Running(scene(where, lockstep=False), embodiment, yaml_of)
+        running = Running(scene(where, lockstep=False), embodiment, yaml_of=yaml_of)
         here = running.here
         here.stage.spin_until(lambda: here.facts().get('count: late answer', '0') > '1', 'late')
         assert not here.actions

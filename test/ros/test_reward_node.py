@@ -27,7 +27,7 @@ EASY = replace(table_arm(), episode=replace(RULES, success_threshold=61.0, succe
 class Scene:
     """A reward node with a camera and a supervisor for it to listen to."""
 
-    def __init__(self, stage, make_event, robot, **parameters):
+    def __init__(self, stage, make_event, *, robot, **parameters):
         self.stage = stage
         self.make_event = make_event
         self.robot = robot
@@ -56,7 +56,7 @@ def _without_weights(monkeypatch):
 @pytest.fixture
 def scene_for(stage, make_event, shelf, yaml_of):
     return lambda robot: Scene(
-        stage, make_event, robot, embodiment=yaml_of(robot), release=shelf(7, robot).uri
+        stage, make_event, robot=robot, embodiment=yaml_of(robot), release=shelf(7, robot).uri
     )
 
 

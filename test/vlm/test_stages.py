@@ -84,7 +84,9 @@ def test_the_same_seed_gives_the_same_adapters(tmp_path):
 def learner(family, **changes):
     policy, reward = (new_vlm(EMBODIMENT, options(family, **changes), seed) for seed in (0, 1))
     config = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3, batch_size=64)
-    return Reinforce(policy, reward, policy.sentences, EMBODIMENT.steps_to_go, config)
+    return Reinforce(
+        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=config
+    )
 
 
 def weighed(learner, episodes):
@@ -153,9 +155,11 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     stage_one(tmp_path, 'qwen2_5_vl')
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
-    one = Reinforce(policy, reward, policy.sentences, EMBODIMENT.steps_to_go, practice)
-    actor = Policy(VlmRuntime(policy), policy.sentences, EMBODIMENT)
-    reward_model = RewardModel(VlmRuntime(reward), reward.sentences, EMBODIMENT)
+    one = Reinforce(
+        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=practice
+    )
+    actor = Policy(VlmRuntime(policy), policy.sentences, embodiment=EMBODIMENT)
+    reward_model = RewardModel(VlmRuntime(reward), reward.sentences, embodiment=EMBODIMENT)
 
     def practise():
         return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
@@ -207,7 +211,7 @@ def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(
     _, card = load_checkpoint(run / 'sft' / 'policy', table_arm())
     assert (card['sft']['learning_rate'], card['sft']['batch']) == (1e-4, 3)
     with pytest.raises(ValueError, match='expected a compact model'):
-        Trainer(run, table_arm(), None)
+        Trainer(run, table_arm(), encoder=None)
 
 
 def test_efm_train_says_what_is_wrong_with_a_base(tmp_path, capsys):

@@ -18,13 +18,13 @@ def said(monkeypatch):
 
 
 def test_count_and_note_are_said(said):
-    with Display('practice', 8, 'episodes', Console(file=said)) as display:
+    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
         display.update(0, 'starting')
     assert said.getvalue() == 'practice: 0 of 8 episodes, starting\n'
 
 
 def test_the_time_that_is_left_follows_from_what_was_done_since_the_first_word(said, monkeypatch):
-    with Display('practice', 8, 'episodes', Console(file=said)) as display:
+    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
         monkeypatch.setattr(progress.time, 'monotonic', lambda: 1e9)
         display.update(2, 'half said success')  # what came before is starting up
         assert said.getvalue().endswith('half said success\n')
@@ -34,6 +34,6 @@ def test_the_time_that_is_left_follows_from_what_was_done_since_the_first_word(s
 
 
 def test_the_end_is_said_once(said):
-    with Display('practice', 8, 'episodes', Console(file=said)) as display:
+    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
         display.update(8, 'all said success')
     assert said.getvalue() == 'practice: 8 of 8 episodes, all said success\n'

@@ -20,7 +20,7 @@ PERIOD = 50_000_000
 def stream(newest, kind, period=PERIOD, skew=0):
     """Return a topic on which a message came every period [ns]."""
     arrivals = [(at, at - skew) for at in range(NOW - 20 * period, NOW, period)]
-    return Seen([Endpoint('/driver', kind)], [], arrivals, newest)
+    return Seen([Endpoint('/driver', kind)], [], arrivals=arrivals, newest=newest)
 
 
 def sound(robot):
@@ -35,7 +35,7 @@ def sound(robot):
         'driver/command': Seen([], [Endpoint('/driver', robot.command.type)]),
         'estop': Seen([Endpoint('/switch', 'std_msgs/msg/Bool')]),
     }
-    return Robot(seen, {'/r/reset_world', '/r/gripper_cmd/_action/send_goal'}, tree, NOW)
+    return Robot(seen, {'/r/reset_world', '/r/gripper_cmd/_action/send_goal'}, tree=tree, now=NOW)
 
 
 @pytest.mark.parametrize('kind', [JOINT, SERVO])
@@ -116,7 +116,9 @@ FAULTS = {
     ),
     'driver that asks for too much': (
         lambda r: add(
-            r, 'subscribers', Endpoint('/d', 'std_msgs/msg/Float64MultiArray', True, True)
+            r,
+            'subscribers',
+            Endpoint('/d', 'std_msgs/msg/Float64MultiArray', reliable=True, latched=True),
         ),
         'driver/command',
         '/d asks for transient local',

@@ -9,7 +9,7 @@ from efm_core.config import add_arguments, check, describe, from_arguments, para
 import pytest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kettle:
     """A config with one field of each kind."""
 
@@ -32,7 +32,7 @@ def parse(*words: str) -> Kettle:
 
 
 def test_bounds_belong_to_the_range():
-    assert Kettle(litres=0.1, cups=12) == Kettle(0.1, 12)
+    assert Kettle(litres=0.1, cups=12) == Kettle(litres=0.1, cups=12)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_command_line_without_words_gives_the_defaults():
 
 def test_command_line_sets_every_kind_of_field():
     words = ('--litres', '0.5', '--cups', '2', '--tea', 'black', '--label', 'x', '--no-whistles')
-    assert parse(*words) == Kettle(0.5, 2, 'black', 'x', False)
+    assert parse(*words) == Kettle(litres=0.5, cups=2, tea='black', label='x', whistles=False)
 
 
 def test_command_line_refuses_what_the_dataclass_refuses():
@@ -83,5 +83,7 @@ def test_what_was_not_typed_comes_from_a_preset():
     parser = argparse.ArgumentParser()
     add_arguments(parser, Kettle, given_only=True)
     preset = Kettle(litres=0.5, cups=2)
-    assert from_arguments(Kettle, parser.parse_args(['--cups', '4']), preset) == Kettle(0.5, 4)
+    assert from_arguments(Kettle, parser.parse_args(['--cups', '4']), preset) == Kettle(
+        litres=0.5, cups=4
+    )
     assert from_arguments(Kettle, parser.parse_args([]), preset) == preset

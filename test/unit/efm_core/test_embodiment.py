@@ -37,7 +37,9 @@ def load(tmp_path):
 
 
 def test_shipped_table_arm_says_what_the_simulator_expects(embodiment):
-    assert embodiment.cameras == (Camera('table', 'image', 64, 64, (0, 0, 64, 64)),)
+    assert embodiment.cameras == (
+        Camera('table', 'image', height=64, width=64, crop=(0, 0, 64, 64)),
+    )
     assert embodiment.observation_spec.shape == (64, 64, 3)
     assert embodiment.action.names == ('delta_x', 'delta_y')
     assert embodiment.control_rate_hz == 10.0
@@ -131,7 +133,7 @@ def test_values_that_no_robot_has_are_refused(load, old, new, said):
 
 
 def test_action_spec_holds_the_bounds_in_float32():
-    space = ActionSpace(('x', 'y'), 'm', (-0.1, -0.2), (0.1, 0.3))
+    space = ActionSpace(('x', 'y'), 'm', low=(-0.1, -0.2), high=(0.1, 0.3))
     assert space.spec.shape == (2,)
     space.spec.check(np.array([-0.2, 0.3], np.float32))
     with pytest.raises(ValueError, match='action'):

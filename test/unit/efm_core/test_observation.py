@@ -11,25 +11,25 @@ NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
 
 
 def test_whole_picture_of_the_right_size_is_left_alone():
-    out = preprocess(NOISE, Camera('c', 'image', 8, 12), (8, 12))
+    out = preprocess(NOISE, Camera('c', 'image', height=8, width=12), (8, 12))
     np.testing.assert_array_equal(out, NOISE)
 
 
 def test_crop_is_left_top_width_height():
-    out = preprocess(NOISE, Camera('c', 'image', 8, 12, (3, 1, 6, 4)), (4, 6))
+    out = preprocess(NOISE, Camera('c', 'image', height=8, width=12, crop=(3, 1, 6, 4)), (4, 6))
     np.testing.assert_array_equal(out, NOISE[1:5, 3:9])
     assert out.flags.c_contiguous
 
 
 def test_halving_takes_the_mean_of_four_pixels():
-    out = preprocess(NOISE, Camera('c', 'image', 8, 12), (4, 6))
+    out = preprocess(NOISE, Camera('c', 'image', height=8, width=12), (4, 6))
     means = NOISE.reshape(4, 2, 6, 2, 3).astype(float).mean(axis=(1, 3))
     assert out.shape == (4, 6, 3)
     np.testing.assert_allclose(out, means, atol=0.51)
 
 
 def test_size_is_height_then_width():
-    assert preprocess(NOISE, Camera('c', 'image', 8, 12), (16, 5)).shape == (16, 5, 3)
+    assert preprocess(NOISE, Camera('c', 'image', height=8, width=12), (16, 5)).shape == (16, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_size_is_height_then_width():
 )
 def test_picture_of_another_camera_is_refused(picture, said):
     with pytest.raises(ValueError, match=said):
-        preprocess(picture, Camera('table', 'image', 8, 12), (4, 4))
+        preprocess(picture, Camera('table', 'image', height=8, width=12), (4, 4))
 
 
 def test_observation_obeys_its_spec(embodiment):

@@ -48,7 +48,7 @@ def test_the_largest_action_of_an_arm_keeps_its_own_limits(name, end):
     limits = robot.command.limits
     ends = (limits.position_min, limits.position_max) if limits.position_min else ((0,), (0,))
     box = np.mean([limits.workspace_min or (0,) * 3, limits.workspace_max or (0,) * 3], axis=0)
-    state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), 10)
+    state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), stamp=10)
     values = np.array(getattr(robot.action, end), np.float32)
     driver_command = Commander(robot).driver_command(values, state, 10)
     assert np.isfinite(driver_command.values).all()
@@ -77,7 +77,7 @@ def test_aloha_has_the_papers_tokens_and_counts_in_chunks():
 def test_alohas_actions_are_its_joints_positions():
     robot = load_embodiment(FOLDER / 'aloha.yaml')
     middle = np.mean([robot.action.low, robot.action.high], axis=0)
-    state = RobotState(middle, None, 10)
+    state = RobotState(middle, None, stamp=10)
     driver_command = Commander(robot).driver_command(np.float32(middle), state, 10)
     np.testing.assert_allclose(driver_command.values, middle, atol=1e-6)
     np.testing.assert_allclose(

@@ -6,16 +6,19 @@ from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import pytest
 
-ACTION = ArraySpec('action', (2,), np.float32, 'm', -0.025, 0.025)
+ACTION = ArraySpec('action', (2,), dtype=np.float32, unit='m', low=-0.025, high=0.025)
 
 
 def test_array_that_obeys_comes_back_itself():
     value = np.array([-0.025, 0.02], np.float32)
-    assert ArraySpec('a', (2,), np.float32, 'm', -0.03, 0.03).check(value) is value
+    assert (
+        ArraySpec('a', (2,), dtype=np.float32, unit='m', low=-0.03, high=0.03).check(value)
+        is value
+    )
 
 
 def test_any_length_is_allowed_where_the_shape_says_none():
-    spec = ArraySpec('states', (None, 3), np.uint8, '')
+    spec = ArraySpec('states', (None, 3), dtype=np.uint8, unit='')
     for length in (0, 1, 7):
         spec.check(np.zeros((length, 3), np.uint8))
 
@@ -38,7 +41,7 @@ def test_refusal_names_the_array_what_was_expected_and_what_came(value, said):
 
 def test_infinity_is_refused_even_without_bounds():
     with pytest.raises(ValueError, match='finite'):
-        ArraySpec('x', (1,), np.float32, '').check(np.array([np.inf], np.float32))
+        ArraySpec('x', (1,), dtype=np.float32, unit='').check(np.array([np.inf], np.float32))
 
 
 def test_image_spec_wants_bytes_in_three_colours():

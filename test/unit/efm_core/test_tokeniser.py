@@ -30,7 +30,9 @@ def test_sign_magnitude_gives_two_tokens_a_dimension(action, tokens):
 
 
 def test_sign_magnitude_scales_each_side_by_its_own_bound():
-    tokeniser = ActionTokeniser(ActionSpace(('x',), 'm', (-0.1,), (0.4,), 'sign_magnitude', 5))
+    tokeniser = ActionTokeniser(
+        ActionSpace(('x',), 'm', low=(-0.1,), high=(0.4,), tokeniser='sign_magnitude', bins=5)
+    )
     assert tokeniser.encode(np.array([[-0.05], [0.2]])).tolist() == [[0, 1], [1, 1]]
     np.testing.assert_allclose(
         tokeniser.decode(np.array([[0, 1], [1, 2]])), [[-0.05], [0.4]], rtol=1e-6
@@ -64,4 +66,6 @@ def test_a_token_outside_the_vocabulary_is_refused(tokens):
 
 def test_sign_magnitude_needs_zero_inside_the_bounds():
     with pytest.raises(ValueError, match='low < 0 < high'):
-        ActionTokeniser(ActionSpace(('x',), 'm', (0.0,), (1.0,), 'sign_magnitude', 5))
+        ActionTokeniser(
+            ActionSpace(('x',), 'm', low=(0.0,), high=(1.0,), tokeniser='sign_magnitude', bins=5)
+        )

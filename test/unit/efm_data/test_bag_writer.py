@@ -23,7 +23,7 @@ CLOSING = (OBSERVATION, OUTCOME)
 @pytest.fixture
 def recording(tmp_path):
     """Yield a recorder that has not heard of any episode."""
-    recording = Recording(tmp_path, '/robot_0', CLOSING)
+    recording = Recording(tmp_path, '/robot_0', closing=CLOSING)
     yield recording
     recording.abandon()
 
@@ -71,7 +71,7 @@ def test_bag_has_the_episodes_messages_under_the_robots_namespace(recording, tmp
 
 
 def test_spool_may_have_one_folder_for_all_kinds(tmp_path):
-    recording = Recording(tmp_path, '', CLOSING, folder='evaluation-1')
+    recording = Recording(tmp_path, '', closing=CLOSING, folder='evaluation-1')
     recording.start('e1', 'evaluation', 100)
     assert finish(recording, 100)[0] == ('/observation', 100)
     assert (tmp_path / 'evaluation-1' / 'e1').is_dir()
@@ -196,7 +196,7 @@ def test_finished_episode_is_never_overwritten(recording):
 def test_spool_that_cannot_be_written_is_an_os_error(tmp_path):
     (tmp_path / 'practice').write_text('a file where the folder should be')
     with pytest.raises(OSError, match='practice'):
-        Recording(tmp_path, '', CLOSING).start('e1', 'practice', 100)
+        Recording(tmp_path, '', closing=CLOSING).start('e1', 'practice', 100)
 
 
 @pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
@@ -215,7 +215,7 @@ def test_episode_that_is_recorded_is_the_episode_that_is_read(tmp_path, embodime
     """The recorder takes bytes as they come; here those of a bag written another way."""
     episode = make_episode(embodiment, steps=3)
     source = write_bag(episode, tmp_path / 'source')
-    recording = Recording(tmp_path, '/robot_0', CLOSING)
+    recording = Recording(tmp_path, '/robot_0', closing=CLOSING)
     recording.start('e1', 'practice', int(episode.stamps[0]))
     by_name = {topic.name: topic for topic in topics.TABLE}
     seen = {}
@@ -233,7 +233,7 @@ def test_episode_that_is_recorded_is_the_episode_that_is_read(tmp_path, embodime
 
 
 def test_a_bag_names_what_may_never_have_come(tmp_path):
-    recording = Recording(tmp_path, '/robot_0', CLOSING, always=(topics.EXECUTED,))
+    recording = Recording(tmp_path, '/robot_0', closing=CLOSING, always=(topics.EXECUTED,))
     recording.start('e1', 'practice', 100)
     finish(recording, 200)
     with Reader(tmp_path / 'practice' / 'e1') as reader:

@@ -9,7 +9,7 @@ EMBODIMENT = small_embodiment()
 
 @pytest.fixture
 def spool(tmp_path):
-    return Inbox(tmp_path / 'spool', tmp_path / 'quarantine', EMBODIMENT)
+    return Inbox(tmp_path / 'spool', tmp_path / 'quarantine', embodiment=EMBODIMENT)
 
 
 def test_only_bags_that_are_finished_and_not_known_are_read(tmp_path, spool):
@@ -63,5 +63,5 @@ def test_evaluations_demonstrations_and_faults_are_not_practice():
 
 
 def test_a_ledger_comes_back_as_it_was():
-    ledger = IngestLog({'b', 'a'}, 5, 2, 1)
+    ledger = IngestLog({'b', 'a'}, 5, stale=2, unusable=1)
     assert IngestLog.from_plain(ledger.to_plain()) == ledger

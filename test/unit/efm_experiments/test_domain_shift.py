@@ -100,7 +100,18 @@ def test_looking_frees_the_graphics_of_other_worlds_only(monkeypatch):
 
 
 def test_a_detector_that_never_fired_has_no_precision_there():
-    record = Record('cell', 0, '', {}, {'precision_before': None}, 0, 0, '', '', '')
+    record = Record(
+        'cell',
+        0,
+        digest='',
+        config={},
+        values={'precision_before': None},
+        seconds=0,
+        cpu_seconds=0,
+        date='',
+        commit='',
+        machine='',
+    )
     fired = replace(record, seed=1, values={'precision_before': 0.5})
     assert known(Results((record,)), 'cell', 'precision_before', 'precision') == 'never'
     found = known(Results((record, fired)), 'cell', 'precision_before', 'precision')

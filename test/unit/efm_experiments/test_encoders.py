@@ -35,7 +35,7 @@ def model_inputs(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 
 def stage(encoder: str) -> StageOneEndToEnd:
-    return StageOneEndToEnd(encoder, 4, 'tool', table_robot(), 0, SMOKE)
+    return StageOneEndToEnd(encoder, 4, body='tool', robot=table_robot(), seed=0, training=SMOKE)
 
 
 @pytest.mark.parametrize('encoder', EVERY_TOWER)

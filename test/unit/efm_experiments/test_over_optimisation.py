@@ -6,7 +6,18 @@ import pytest
 
 
 def record(**values):
-    return Record('plain', 0, '', {}, values, 0.0, 0.0, '', '', '')
+    return Record(
+        'plain',
+        0,
+        digest='',
+        config={},
+        values=values,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        date='',
+        commit='',
+        machine='',
+    )
 
 
 def test_a_checkpoint_is_judged_by_episodes_that_it_has_not_learned_from():

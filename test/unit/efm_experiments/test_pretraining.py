@@ -23,7 +23,10 @@ def scenes():
     types = np.array([[0, 1, 2, 4, 5, 6], [1, 2, 3, 5, 6, 7]] * 2)
     points = rng.uniform(-0.9, 0.9, (4, 16, 2)).astype(np.float32)
     return Scenes(
-        rng.integers(0, 256, (4, 64, 64, 3), np.uint8), types, points, np.array([4.5, 3.7])
+        rng.integers(0, 256, (4, 64, 64, 3), np.uint8),
+        types,
+        points=points,
+        scale=np.array([4.5, 3.7]),
     )
 
 
@@ -32,7 +35,7 @@ def sentences():
     generator = torch.Generator().manual_seed(0)
     rows = {task: np.array([2 * k, 2 * k + 1]) for k, task in enumerate(tasks('both', 'train'))}
     states = torch.randn(2 * len(rows), 5, 384, generator=generator).half()
-    return Sentences(states, torch.ones(len(states), 5), rows)
+    return Sentences(states, torch.ones(len(states), 5), rows=rows)
 
 
 def test_a_task_names_only_what_is_in_the_scene():

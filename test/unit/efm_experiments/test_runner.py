@@ -114,7 +114,18 @@ def test_digest_depends_on_every_number():
 
 def record(**changes) -> Record:
     """Return a record of cell a, seed 0."""
-    plain = Record('a', 0, 'd', {'base': 1}, {'x': 0.5, 'y': [1, 2]}, 2.0, 1.0, '', 'c', 'm')
+    plain = Record(
+        'a',
+        0,
+        digest='d',
+        config={'base': 1},
+        values={'x': 0.5, 'y': [1, 2]},
+        seconds=2.0,
+        cpu_seconds=1.0,
+        date='',
+        commit='c',
+        machine='m',
+    )
     return replace(plain, **changes)
 
 

@@ -36,12 +36,17 @@ def models():
 def arguments(models, **changes):
     policy, reward = models
     setting = replace(SETTING, **changes)
-    scale = setting.embodiment.steps_to_go
-    return deepcopy(policy), reward, FakeTextEncoder(), scale, setting.practice_config
+    return {
+        'policy': deepcopy(policy),
+        'reward_model': reward,
+        'encoder': FakeTextEncoder(),
+        'scale': setting.embodiment.steps_to_go,
+        'config': setting.practice_config,
+    }
 
 
 def reusing(models, reuse, **changes):
-    return Reusing(*arguments(models, **changes), reuse=reuse)
+    return Reusing(**arguments(models, **changes), reuse=reuse)
 
 
 def episodes(first, count=2):
@@ -77,9 +82,9 @@ def kept(count, **changes):
     whole = Kept(
         torch.randn(count, FEATURES, generator=random),
         torch.zeros(count, 2, dtype=torch.int64),
-        torch.randn(count, generator=random),
-        torch.rand(count, generator=random) * 30,
-        torch.zeros(count),
+        returns=torch.randn(count, generator=random),
+        steps_to_go=torch.rand(count, generator=random) * 30,
+        before=torch.zeros(count),
     )
     return replace(whole, **changes)
 
@@ -147,7 +152,7 @@ def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
 
 def test_one_pass_without_memory_is_the_papers_way(models):
     one = reusing(models, Reuse(), batch_size=5)
-    other = Reinforce(*arguments(models, batch_size=5))
+    other = Reinforce(**arguments(models, batch_size=5))
     for first in (0, 2):
         one.update(episodes(first))
         other.update(episodes(first))
@@ -192,8 +197,9 @@ def test_a_follower_moves_its_share_of_the_way(models):
 
 
 def test_what_acts_moves_behind_what_learns(models):
-    policy, *others = arguments(models)
-    learner = Averaged(policy, *others, share=0.5)
+    given = arguments(models)
+    policy = given['policy']
+    learner = Averaged(**given, share=0.5)
     start = weights(policy)
     learner.update(episodes(0))
     assert not torch.equal(weights(policy), start)

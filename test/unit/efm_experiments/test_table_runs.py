@@ -46,7 +46,10 @@ def test_live_models_say_what_exported_ones_say(tmp_path):
         RewardModel.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
     )
     runtime = LiveRuntime(model, FeatureCache(model))
-    live = Policy(runtime, encoder, robot), RewardModel(runtime, encoder, robot)
+    live = (
+        Policy(runtime, encoder, embodiment=robot),
+        RewardModel(runtime, encoder, embodiment=robot),
+    )
     said = []
     for policy, reward_model in (exported, live):
         acting = [policy.start(SENTENCE, seed) for seed in range(3)]

@@ -17,7 +17,9 @@ def chunk(start_ms: int = 0, rows: int = 5, first: int = 0, lifetime: int = 0) -
     stamp = T0 + start_ms * MS
     values = np.arange(first, first + rows, dtype=np.float32)[:, None]
     deadline = stamp + lifetime if lifetime else 0
-    return ActionRequest('e1', stamp, deadline, 'hash', values, PERIOD)
+    return ActionRequest(
+        'e1', stamp, deadline=deadline, embodiment_hash='hash', values=values, period=PERIOD
+    )
 
 
 def play(rows: ChunkExecutor, times_ms: list[int]) -> list[tuple[int, int]]:
@@ -132,7 +134,9 @@ def test_nothing_is_left_after_a_drop_and_anything_may_follow():
 
 def test_a_single_action_ends_the_chunk():
     rows = running(chunk())
-    single = ActionRequest('e1', T0 + 120 * MS, 0, 'hash', np.zeros(1, np.float32))
+    single = ActionRequest(
+        'e1', T0 + 120 * MS, deadline=0, embodiment_hash='hash', values=np.zeros(1, np.float32)
+    )
     assert rows.objection(single, T0 + 130 * MS) == ''
     rows.join(single)
     assert play(rows, list(range(0, 600, 50))) == []

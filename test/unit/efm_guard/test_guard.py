@@ -17,7 +17,7 @@ STAMP = 5000
 def request_(embodiment):
     """Return an action that nothing speaks against."""
     values = np.array([0.01, -0.02], np.float32)
-    return ActionRequest('e1', STAMP, 0, embodiment.hash, values)
+    return ActionRequest('e1', STAMP, deadline=0, embodiment_hash=embodiment.hash, values=values)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def lockstep(embodiment):
 def real_time(embodiment):
     """Return a guard with a lease until 500 ms."""
     guard = Guard(embodiment, lockstep=False)
-    guard.on_lease(Lease('e1', STAMP, 500 * MS))
+    guard.on_lease(Lease('e1', STAMP, valid_until=500 * MS))
     return guard
 
 
@@ -201,7 +201,14 @@ def chunk_for(robot, start_ms=0, **changes):
     values = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
     stamp = T0 + start_ms * MS
     deadline = stamp + int(robot.action_lifetime_s * 1e9)
-    known = ActionRequest('e1', stamp, deadline, robot.hash, values, robot.period_ns)
+    known = ActionRequest(
+        'e1',
+        stamp,
+        deadline=deadline,
+        embodiment_hash=robot.hash,
+        values=values,
+        period=robot.period_ns,
+    )
     return replace(known, **changes)
 
 
@@ -215,7 +222,7 @@ def moves(guard, times_ms):
 def guard(chunked):
     """Return a guard of that robot with a lease for 60 s."""
     guard = Guard(chunked, lockstep=False)
-    guard.on_lease(Lease('e1', T0, T0 + 60_000 * MS))
+    guard.on_lease(Lease('e1', T0, valid_until=T0 + 60_000 * MS))
     return guard
 
 
@@ -269,12 +276,12 @@ def test_no_row_of_a_bad_chunk_passes_and_the_good_one_goes_on(guard, chunked, c
 
 
 def test_no_row_passes_after_the_lease(guard, chunked):
-    guard.on_lease(Lease('e1', T0, T0 + 150 * MS))
+    guard.on_lease(Lease('e1', T0, valid_until=T0 + 150 * MS))
     guard.on_action(chunk_for(chunked), T0)
     assert moves(guard, range(0, 400, 10)) == [(100, 2)]
     assert guard.refused == {'no leave to move': 1}
     assert guard.must_stop(T0 + 150 * MS)
-    guard.on_lease(Lease('e1', T0, T0 + 900 * MS))
+    guard.on_lease(Lease('e1', T0, valid_until=T0 + 900 * MS))
     assert moves(guard, range(150, 400, 10)) == []
 
 
@@ -282,7 +289,7 @@ def test_no_row_passes_after_the_lease(guard, chunked):
 def test_what_ends_an_episode_ends_its_chunk(guard, chunked, way):
     guard.on_action(chunk_for(chunked), T0)
     if way == 'another_episode':
-        guard.on_lease(Lease('e2', T0, T0 + 60_000 * MS))
+        guard.on_lease(Lease('e2', T0, valid_until=T0 + 60_000 * MS))
     else:
         {
             'revoke': guard.revoke,
@@ -293,7 +300,9 @@ def test_what_ends_an_episode_ends_its_chunk(guard, chunked, way):
 
 
 def test_a_demonstrator_of_single_actions_is_no_worse_off(guard, chunked):
-    single = ActionRequest('e1', T0, 0, chunked.hash, np.float32([0.01, 0]))
+    single = ActionRequest(
+        'e1', T0, deadline=0, embodiment_hash=chunked.hash, values=np.float32([0.01, 0])
+    )
     assert guard.on_action(single, T0 + 250 * MS) is single
     guard.on_action(chunk_for(chunked, 300), T0 + 300 * MS)
     later = replace(single, stamp=T0 + 400 * MS)

@@ -15,7 +15,7 @@ TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE = KINDS
 NOW = 10**12
 MS = 10**6
 HERE = np.array([0.1, -0.2, 0.3, 0.4, 0.5, 0.6])
-STATE = RobotState(HERE, pose(0.4, 0.0, 0.2), NOW)
+STATE = RobotState(HERE, pose(0.4, 0.0, 0.2), stamp=NOW)
 ON_JOINTS = (TRAJECTORY, POSITIONS)
 NEED_STATE = (TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE)
 SMALL = np.array([0.02, -0.05], np.float32)
@@ -132,11 +132,11 @@ def test_a_twist_without_a_box_needs_no_state():
 
 
 NEAR_THE_END = {
-    TRAJECTORY: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, NOW),
-    POSITIONS: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, NOW),
-    VELOCITIES: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, NOW),
-    SERVO: RobotState(None, pose(1.99), NOW),
-    POSE: RobotState(None, pose(1.99), NOW),
+    TRAJECTORY: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, stamp=NOW),
+    POSITIONS: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, stamp=NOW),
+    VELOCITIES: RobotState(np.array([1.99, 0, 0, 0, 0, 0]), None, stamp=NOW),
+    SERVO: RobotState(None, pose(1.99), stamp=NOW),
+    POSE: RobotState(None, pose(1.99), stamp=NOW),
 }
 
 
@@ -156,7 +156,7 @@ def test_or_clamped_where_the_embodiment_says_so(kind):
 
 @pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
 def test_whoever_is_outside_may_come_back_but_not_go_on(kind):
-    outside = RobotState(np.array([2.1, 0, 0, 0, 0, 0]), pose(2.1), NOW)
+    outside = RobotState(np.array([2.1, 0, 0, 0, 0, 0]), pose(2.1), stamp=NOW)
     assert setpoint_of(make_arm(kind), [-0.02, 0.0], outside)[0] == pytest.approx(-0.2)
     with pytest.raises(ValueError, match='expected -'):
         setpoint_of(make_arm(kind), [0.001, 0.0], outside)
@@ -165,7 +165,7 @@ def test_whoever_is_outside_may_come_back_but_not_go_on(kind):
 
 @pytest.mark.parametrize('kind', ON_JOINTS)
 def test_a_clamp_may_not_make_a_leap(kind):
-    outside = RobotState(np.array([2.3, 0, 0, 0, 0, 0]), None, NOW)
+    outside = RobotState(np.array([2.3, 0, 0, 0, 0, 0]), None, stamp=NOW)
     with pytest.raises(ValueError, match='speed of joint1: expected 1 at most, got 3'):
         setpoint_of(clamping(kind), [0.0, 0.0], outside)
 

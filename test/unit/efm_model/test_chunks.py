@@ -59,7 +59,9 @@ def test_with_chunks_of_one_everything_is_as_it_was_before_there_were_chunks(rob
     policy = Policy.load(path, FakeTextEncoder(), robot)
     policy.begin(SENTENCE, 5)
     actions = [policy.act(picture) for picture in frames(3)]
-    logits = Runtime(path, 'policy', robot).run(**example_inputs(model, 'policy', 4))['logits']
+    logits = Runtime(path, 'policy', embodiment=robot).run(**example_inputs(model, 'policy', 4))[
+        'logits'
+    ]
     logits = logits[logits > -1e8].astype(np.float64)
     expected = BEFORE[robot.name]
     assert digest == expected[0]
@@ -71,7 +73,7 @@ def test_with_chunks_of_one_everything_is_as_it_was_before_there_were_chunks(rob
 
 
 def test_a_chunks_tokens_are_those_of_its_rows_one_after_another():
-    space = ActionSpace(('x', 'y'), 'm', (-1.0, 0.0), (1.0, 1.0), bins=(3, 5), chunk=2)
+    space = ActionSpace(('x', 'y'), 'm', low=(-1.0, 0.0), high=(1.0, 1.0), bins=(3, 5), chunk=2)
     tokeniser = ActionTokeniser(space)
     assert tokeniser.vocabulary == (3, 5, 3, 5)
     values = np.float32([[[-1, 0.26], [0, 1]], [[1, 0.5], [1, 0]]])
@@ -84,7 +86,9 @@ def test_a_chunks_tokens_are_those_of_its_rows_one_after_another():
 
 
 def test_signs_and_magnitudes_come_in_rows_too():
-    space = ActionSpace(('x',), 'm', (-0.1,), (0.4,), 'sign_magnitude', 5, chunk=3)
+    space = ActionSpace(
+        ('x',), 'm', low=(-0.1,), high=(0.4,), tokeniser='sign_magnitude', bins=5, chunk=3
+    )
     values = np.float32([[-0.05], [0.2], [0.4]])
     assert ActionTokeniser(space).encode(values).tolist() == [0, 1, 1, 1, 1, 2]
     np.testing.assert_allclose(ActionTokeniser(space).decode([0, 1, 1, 1, 1, 2]), values)

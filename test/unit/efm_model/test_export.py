@@ -39,9 +39,9 @@ def test_other_weights_do_not_pass_for_the_exported_ones():
 
 
 def test_a_report_needs_equal_tokens_and_a_small_difference():
-    assert ParityReport('policy', 1e-5, True, 8).passed
-    assert not ParityReport('policy', 1e-3, True, 8).passed
-    assert not ParityReport('policy', 1e-5, False, 8).passed
+    assert ParityReport('policy', 1e-5, same_tokens=True, samples=8).passed
+    assert not ParityReport('policy', 1e-3, same_tokens=True, samples=8).passed
+    assert not ParityReport('policy', 1e-5, same_tokens=False, samples=8).passed
 
 
 def test_the_file_carries_its_card():
@@ -61,7 +61,7 @@ def test_export_replaces_a_file_whole(tmp_path):
     path = tmp_path / 'reward.onnx'
     path.write_bytes(b'old')
     export_reward(model, path, table_arm(), 2)
-    assert Runtime(path, 'reward', table_arm()).version == 2
+    assert Runtime(path, 'reward', embodiment=table_arm()).version == 2
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -36,7 +36,9 @@ def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
     sentence = rng.integers(sentences, size=count)
     order = np.where(sentence[:, None] == 0, [0, 1, 2], [0, 2, 1])
     points = np.take_along_axis(corners + 4, order[..., None], axis=1)
-    return Labelled(images, (points / 32 - 1).astype(np.float32), SENTENCES, sentence)
+    return Labelled(
+        images, (points / 32 - 1).astype(np.float32), sentences=SENTENCES, sentence=sentence
+    )
 
 
 def write(path, **changes):

@@ -18,7 +18,7 @@ class Engine:
     ExecutionMode = onnxruntime.ExecutionMode
     GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
 
-    def __init__(self, raises=(), silent=(), breaks=()):
+    def __init__(self, raises=(), silent=(), *, breaks=()):
         self.raises = raises
         self.silent = silent
         self.breaks = breaks
@@ -33,13 +33,15 @@ class Engine:
         if first in self.raises:
             raise RuntimeError(f'no library\nfor {first}')
         real = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-        return Started(real, 'CPUExecutionProvider' if first in self.silent else first, self)
+        return Started(
+            real, 'CPUExecutionProvider' if first in self.silent else first, engine=self
+        )
 
 
 class Started:
     """A session on the CPU that says that it is another one's."""
 
-    def __init__(self, real, first, engine):
+    def __init__(self, real, first, *, engine):
         self._real = real
         self._first = first
         self._engine = engine
@@ -103,8 +105,8 @@ def test_a_forced_provider_that_does_not_start_has_no_successor():
         Session(
             exported('policy'),
             'policy',
-            SessionConfig(provider='cuda'),
-            Engine(silent=[NAMES['cuda']]),
+            config=SessionConfig(provider='cuda'),
+            engine=Engine(silent=[NAMES['cuda']]),
         )
 
 
@@ -143,7 +145,7 @@ def test_tensorrt_is_told_of_every_length_that_a_sentence_can_have():
 )
 def test_no_option_changes_what_the_model_says(changes):
     plain = Session(exported('policy'), 'policy')
-    other = Session(exported('policy'), 'policy', SessionConfig(**changes))
+    other = Session(exported('policy'), 'policy', config=SessionConfig(**changes))
     for seed in range(3):
         expected, found = (s.run(example(plain, seed)) for s in (plain, other))
         assert found.keys() == expected.keys()
@@ -152,7 +154,7 @@ def test_no_option_changes_what_the_model_says(changes):
 
 
 def test_a_bound_answer_is_not_overwritten_by_the_next_one():
-    session = Session(exported('policy'), 'policy', SessionConfig(binding=True))
+    session = Session(exported('policy'), 'policy', config=SessionConfig(binding=True))
     first = session.run(example(session, 0))
     kept = first['logits'].copy()
     session.run(example(session, 1))
@@ -160,5 +162,5 @@ def test_a_bound_answer_is_not_overwritten_by_the_next_one():
 
 
 def test_a_model_says_where_it_runs():
-    runtime = Runtime(exported('reward'), 'reward', table_arm(), 'cpu')
+    runtime = Runtime(exported('reward'), 'reward', embodiment=table_arm(), provider='cpu')
     assert (runtime.provider, runtime.refused) == ('cpu', [])

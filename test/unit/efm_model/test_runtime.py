@@ -11,23 +11,23 @@ def test_another_embodiment_is_refused_with_both_hashes():
     with pytest.raises(
         ValueError, match=f'expected embodiment {other.hash}.*got {table_arm().hash}'
     ):
-        Runtime(exported('policy'), 'policy', other)
+        Runtime(exported('policy'), 'policy', embodiment=other)
 
 
 def test_a_reward_model_does_not_pass_for_a_policy():
     with pytest.raises(ValueError, match='expected kind policy, got reward'):
-        Runtime(exported('reward'), 'policy', table_arm())
+        Runtime(exported('reward'), 'policy', embodiment=table_arm())
 
 
 def test_a_torn_file_is_refused(tmp_path):
     (tmp_path / 'policy.onnx').write_bytes(exported('policy').read_bytes()[:5000])
     with pytest.raises(ValueError, match='policy: expected a readable ONNX file'):
-        Runtime(tmp_path / 'policy.onnx', 'policy', table_arm())
+        Runtime(tmp_path / 'policy.onnx', 'policy', embodiment=table_arm())
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'none\.onnx'):
-        Runtime(tmp_path / 'none.onnx', 'policy', table_arm())
+        Runtime(tmp_path / 'none.onnx', 'policy', embodiment=table_arm())
 
 
 def test_the_first_frame_is_its_own_predecessor():

@@ -83,4 +83,4 @@ def test_what_is_no_server_is_refused(server):
 
 def test_a_missing_certificate_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'server_ca: expected a file, got .*none\.pem'):
-        Client('gpu-box:50051', 'robot_0', str(tmp_path / 'none.pem'))
+        Client('gpu-box:50051', 'robot_0', authority=str(tmp_path / 'none.pem'))

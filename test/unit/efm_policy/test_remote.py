@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 PICTURE = frames(1)[0]
-FIRST, SECOND = (Start(name, SENTENCE, 3, 7) for name in ('first', 'second'))
+FIRST, SECOND = (Start(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second'))
 MS = 1_000_000  # [ns]
 
 
@@ -40,9 +40,10 @@ class Robot:
         self.answers = []
         self.closed = False
         self.remote = Remote(
-            self, table_arm(), 2.0, self.diagnostics, lambda task: task(),
-            lambda: self.now, self._on_begun, lambda *answer: self.answers.append(answer),
-            lambda: self.time,
+            self, table_arm(), timeout_s=2.0, health=self.diagnostics, post=lambda task: task(),
+            now=lambda: self.now, on_begun=self._on_begun,
+            on_answer=lambda *answer: self.answers.append(answer),
+            clock=lambda: self.time,
         )  # fmt: skip
 
     def _on_begun(self):

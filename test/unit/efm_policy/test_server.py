@@ -41,8 +41,8 @@ def asker():
     """Return a function that makes a robot."""
     made = []
 
-    def make(*where, **options):
-        made.append(Asker(*where, **options))
+    def make(server, robot='robot_0', authority='', token=''):
+        made.append(Asker(server, robot, authority=authority, token=token))
         return made[-1]
 
     yield make
@@ -260,7 +260,7 @@ def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp
 
 
 def test_before_there_is_a_release_no_episode_begins(asker):
-    server = PolicyServer(ServingConfig(port=0), table_arm(), None)
+    server = PolicyServer(ServingConfig(port=0), table_arm(), policy=None)
     try:
         failure = asker(f'127.0.0.1:{server.start()}').begin()
         assert (failure.code, server.sessions.version) == ('NOT_FOUND', 0)
@@ -271,7 +271,7 @@ def test_before_there_is_a_release_no_episode_begins(asker):
 
 def test_two_servers_do_not_share_a_port(door):
     port = int(door[1].rpartition(':')[2])
-    server = PolicyServer(ServingConfig(port=port), table_arm(), policy())
+    server = PolicyServer(ServingConfig(port=port), table_arm(), policy=policy())
     with pytest.raises(OSError, match=f'expected to listen on 127.0.0.1:{port}'):
         server.start()
     server.stop()

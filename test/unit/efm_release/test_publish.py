@@ -9,7 +9,9 @@ import pytest
 from trainer_fakes import small_embodiment
 
 EMBODIMENT = small_embodiment()
-PASSED = tuple(ParityReport(kind, 1e-6, True, 8) for kind in ('policy', 'reward'))
+PASSED = tuple(
+    ParityReport(kind, 1e-6, same_tokens=True, samples=8) for kind in ('policy', 'reward')
+)
 
 
 @pytest.fixture

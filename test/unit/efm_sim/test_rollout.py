@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome, Termination
@@ -37,6 +37,7 @@ class CountingWorld:
 class Action:
     tokens: np.ndarray
     values: np.ndarray
+    _: KW_ONLY
     log_probability: float
 
 
@@ -54,7 +55,9 @@ class CountingPolicy:
         for seed, picture in zip(episodes, observations, strict=True):
             assert picture[0, 0, 0] == seed
         token = np.array([5, 5])
-        return [Action(token, np.float32([0.01, 0]), -float(seed)) for seed in episodes]
+        return [
+            Action(token, np.float32([0.01, 0]), log_probability=-float(seed)) for seed in episodes
+        ]
 
 
 @dataclass
@@ -153,7 +156,7 @@ class ChunkingPolicy(CountingPolicy):
 
     def act_batch(self, episodes, observations):
         rows = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
-        return [Action(np.full(6, 5), rows, -1.0) for _ in episodes]
+        return [Action(np.full(6, 5), rows, log_probability=-1.0) for _ in episodes]
 
 
 class MovingWorld(CountingWorld):

@@ -33,11 +33,18 @@ class Drive:
         self,
         lockstep=True,
         reward_enabled=True,
+        *,
         recorder_enabled=False,
         detector_ends_episode=True,
     ):
         self.it = Supervisor(
-            RULES, lockstep, reward_enabled, recorder_enabled, 10, 0.1, detector_ends_episode
+            RULES,
+            lockstep,
+            reward_enabled=reward_enabled,
+            recorder_enabled=recorder_enabled,
+            stall_timeout_s=10,
+            period_s=0.1,
+            detector_ends_episode=detector_ends_episode,
         )
         self.begun = self.it.begin(GOAL, 0.0)
         self.started = self.it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
@@ -82,7 +89,7 @@ def how(found: Ending) -> tuple:
 
 def test_attempt_begins_with_a_reset_and_starts_when_the_world_has_answered():
     drive = Drive()
-    assert drive.begun == [ResetWorld(7, 'push it', 1)]
+    assert drive.begun == [ResetWorld(7, 'push it', attempt=1)]
     (start,) = drive.started
     assert start == Start(drive.it.goal, FIRST)
     assert drive.it.goal.instruction == 'push the red cube'
@@ -91,7 +98,9 @@ def test_attempt_begins_with_a_reset_and_starts_when_the_world_has_answered():
 
 
 def test_goal_may_ask_for_another_number_of_steps():
-    it = Supervisor(RULES, True, True, False, 10, 0.1)
+    it = Supervisor(
+        RULES, True, reward_enabled=True, recorder_enabled=False, stall_timeout_s=10, period_s=0.1
+    )
     it.begin(Goal('e1', max_steps=9), 0.0)
     it.on_reset(1, True, '', FIRST, '', 0.0)
     assert it.goal.max_steps == 9
@@ -216,7 +225,14 @@ def test_lockstep_ends_only_where_the_last_observation_is_whole():
 
 def test_label_without_an_episode_is_refused():
     with pytest.raises(ValueError, match='while idle'):
-        Supervisor(RULES, True, True, False, 10, 0.1).on_label('', 'success', 0)
+        Supervisor(
+            RULES,
+            True,
+            reward_enabled=True,
+            recorder_enabled=False,
+            stall_timeout_s=10,
+            period_s=0.1,
+        ).on_label('', 'success', 0)
 
 
 def test_messages_of_other_episodes_and_older_observations_are_ignored():
@@ -232,7 +248,9 @@ def test_messages_of_other_episodes_and_older_observations_are_ignored():
 
 @pytest.mark.parametrize('event', ['reset', 'action', 'predict', 'recorded', 'tick'])
 def test_idle_supervisor_ignores_what_comes(event):
-    it = Supervisor(RULES, True, True, True, 10, 0.1)
+    it = Supervisor(
+        RULES, True, reward_enabled=True, recorder_enabled=True, stall_timeout_s=10, period_s=0.1
+    )
     does = {
         'reset': lambda: it.on_reset(0, True, '', 1, '', 0.0),
         'action': lambda: it.on_action('', 1, 1, 0.0),
@@ -244,7 +262,9 @@ def test_idle_supervisor_ignores_what_comes(event):
 
 
 def test_reset_that_fails_is_a_fault_with_the_worlds_own_words():
-    it = Supervisor(RULES, True, True, True, 10, 0.1)
+    it = Supervisor(
+        RULES, True, reward_enabled=True, recorder_enabled=True, stall_timeout_s=10, period_s=0.1
+    )
     it.begin(GOAL, 0.0)
     (finish,) = it.on_reset(1, False, '', 0, 'no such block', 0.0)
     assert how(finish.ending) == (Outcome.UNLABELLED, Termination.FAULT, 0)
@@ -253,7 +273,9 @@ def test_reset_that_fails_is_a_fault_with_the_worlds_own_words():
 
 
 def test_late_answer_to_an_abandoned_reset_does_not_start_the_next_episode():
-    it = Supervisor(RULES, True, True, False, 10, 0.1)
+    it = Supervisor(
+        RULES, True, reward_enabled=True, recorder_enabled=False, stall_timeout_s=10, period_s=0.1
+    )
     it.begin(GOAL, 0.0)
     it.stop(Termination.STOPPED, 'cancelled')
     it.begin(Goal('e2'), 1.0)
@@ -263,7 +285,9 @@ def test_late_answer_to_an_abandoned_reset_does_not_start_the_next_episode():
 
 
 def test_world_that_does_not_answer_the_reset_is_a_fault():
-    it = Supervisor(RULES, True, True, False, 10, 0.1)
+    it = Supervisor(
+        RULES, True, reward_enabled=True, recorder_enabled=False, stall_timeout_s=10, period_s=0.1
+    )
     it.begin(GOAL, 0.0)
     assert it.tick(10.0) == []
     (finish,) = it.tick(10.1)
@@ -306,7 +330,7 @@ def test_paused_robot_finishes_its_episode_and_takes_no_other():
     with pytest.raises(ValueError, match='got: paused'):
         drive.it.begin(Goal('e2'), 0.0)
     drive.it.paused = False
-    assert drive.it.begin(Goal('e2'), 0.0) == [ResetWorld(0, '', 2)]
+    assert drive.it.begin(Goal('e2'), 0.0) == [ResetWorld(0, '', attempt=2)]
 
 
 def test_busy_robot_takes_no_second_episode():
@@ -447,7 +471,15 @@ def test_nothing_is_carried_over_into_the_next_episode():
 
 def chunked(lockstep: bool = True) -> Supervisor:
     """Return a supervisor of a policy with chunks of four, three of them at most."""
-    it = Supervisor(RULES, lockstep, False, False, 10, 0.1, chunk=4)
+    it = Supervisor(
+        RULES,
+        lockstep,
+        reward_enabled=False,
+        recorder_enabled=False,
+        stall_timeout_s=10,
+        period_s=0.1,
+        chunk=4,
+    )
     it.begin(GOAL, 0.0)
     it.on_reset(1, True, 'push the red cube', FIRST, '', 0.0)
     return it

@@ -27,19 +27,19 @@ def one_dimension(robot, **changes):
 
 
 def test_a_speed_becomes_the_way_of_one_control_step(embodiment):
-    hand = Hand(embodiment, '', STALE)
+    hand = Hand(embodiment, '', twist_timeout_s=STALE)
     hand.move(twist(x=0.1, y=-0.2, z=9.0), 'table', 7.0)
     np.testing.assert_allclose(hand.action(7.1), [0.01, -0.02], rtol=1e-6)
 
 
 def test_a_wish_beyond_the_bounds_is_the_bound(embodiment):
-    hand = Hand(embodiment, '', STALE)
+    hand = Hand(embodiment, '', twist_timeout_s=STALE)
     hand.move(twist(x=3.0, y=-3.0), '', 0.0)
     np.testing.assert_allclose(hand.action(0.0), [0.025, -0.025], rtol=1e-6)
 
 
 def test_a_stale_twist_and_none_at_all_mean_to_hold(embodiment):
-    hand = Hand(embodiment, '', STALE)
+    hand = Hand(embodiment, '', twist_timeout_s=STALE)
     assert not hand.action(0.0).any()
     hand.move(twist(x=0.1), '', 10.0)
     assert hand.action(10.0 + STALE).any()
@@ -54,7 +54,7 @@ def test_a_stale_twist_and_none_at_all_mean_to_hold(embodiment):
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_means_to_hold(embodiment, numbers, frame, complaint):
-    hand = Hand(embodiment, '', STALE)
+    hand = Hand(embodiment, '', twist_timeout_s=STALE)
     hand.move(twist(x=0.1), 'table', 1.0)
     with pytest.raises(ValueError, match=complaint):
         hand.move(numbers, frame, 1.1)
@@ -62,33 +62,33 @@ def test_what_cannot_be_meant_is_refused_and_means_to_hold(embodiment, numbers, 
 
 
 def test_a_driver_of_velocities_that_is_told_velocities_gets_the_speed_itself():
-    hand = Hand(make_arm(SERVO, mode='absolute', low=-1.0, high=1.0), '', STALE)
+    hand = Hand(make_arm(SERVO, mode='absolute', low=-1.0, high=1.0), '', twist_timeout_s=STALE)
     hand.move(twist(x=0.2, yaw=0.5, y=9.0), 'base', 0.0)
     np.testing.assert_allclose(hand.action(0.0), [0.2, 0.5], rtol=1e-6)
 
 
 def test_joints_are_driven_by_the_components_that_are_named():
     with pytest.raises(ValueError, match=r'axes: expected one of x, y, z, .* got joint1, joint2'):
-        Hand(make_arm(TRAJECTORY), '', STALE)
-    hand = Hand(make_arm(TRAJECTORY), 'yaw, x', STALE)
+        Hand(make_arm(TRAJECTORY), '', twist_timeout_s=STALE)
+    hand = Hand(make_arm(TRAJECTORY), 'yaw, x', twist_timeout_s=STALE)
     hand.move(twist(x=0.1, yaw=0.5), '', 0.0)
     np.testing.assert_allclose(hand.action(0.0), [0.05, 0.01], rtol=1e-6)
 
 
 def test_too_few_components_are_refused(embodiment):
     with pytest.raises(ValueError, match='for each of delta_x, delta_y, got x'):
-        Hand(embodiment, 'x', STALE)
+        Hand(embodiment, 'x', twist_timeout_s=STALE)
 
 
 @pytest.mark.parametrize('kind', [TRAJECTORY, POSITIONS])
 def test_a_person_who_gives_speeds_cannot_say_positions(kind):
     with pytest.raises(ValueError, match='delta, or a driver of velocities'):
-        Hand(make_arm(kind, mode='absolute'), 'x,y', STALE)
+        Hand(make_arm(kind, mode='absolute'), 'x,y', twist_timeout_s=STALE)
 
 
 def test_a_gripper_begins_open_closes_at_the_speed_given_and_stays():
     arm = make_arm(SERVO, low=0.0, high=0.08, axes=('x', 'gripper'), gripper=GRIPPER)
-    hand = Hand(one_dimension(arm), 'x,z', STALE)
+    hand = Hand(one_dimension(arm), 'x,z', twist_timeout_s=STALE)
     assert hand.action(0.0)[1] == pytest.approx(0.08)
     hand.move(twist(z=-0.3), '', 1.0)
     assert hand.action(1.0)[1] == pytest.approx(0.05)

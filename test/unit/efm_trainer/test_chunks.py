@@ -98,7 +98,9 @@ def test_both_stages_learn_from_chunks(robot, tmp_path):
     policy, reward = (load_checkpoint(tmp_path / k, robot)[0] for k in ('policy', 'reward'))
     before = policy.policy.rows.weight.detach().clone()
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
-    learner = Reinforce(policy, reward, FakeTextEncoder(), robot.steps_to_go, config)
+    learner = Reinforce(
+        policy, reward, encoder=FakeTextEncoder(), scale=robot.steps_to_go, config=config
+    )
     figures = learner.update([make_episode(robot, i, 5 + i) for i in range(3)])
     assert figures['samples'] == 15
     assert np.isfinite(figures['loss'])

@@ -34,7 +34,9 @@ def test_the_compact_model_of_a_seed_stays_the_same(tmp_path):
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
     assert fingerprint(policy) == pytest.approx(STAGE_ONE, rel=1e-4)
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
-    learner = Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
+    learner = Reinforce(
+        policy, reward, encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
+    )
     learner.update([make_episode(EMBODIMENT, i, 5 + i) for i in range(3)])
     assert fingerprint(policy) == pytest.approx(STAGE_TWO, rel=1e-4)
 

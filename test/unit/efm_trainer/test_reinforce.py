@@ -16,7 +16,9 @@ EMBODIMENT = small_embodiment()
 def make_learner(**changes) -> Reinforce:
     policy, reward = (new_model(EMBODIMENT, seed, pretrained='none') for seed in (0, 1))
     config = replace(PRESETS['default'], **{**ONCE, **changes})
-    return Reinforce(policy, reward, FakeTextEncoder(), EMBODIMENT.steps_to_go, config)
+    return Reinforce(
+        policy, reward, encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
+    )
 
 
 def episodes(count=3):
@@ -181,7 +183,13 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
             model.grounding.requires_grad_(False)
             object.__setattr__(model.config, 'pretrained', 'joint')
     shared, asking = (
-        Reinforce(x.policy, x._reward_model, FakeTextEncoder(), EMBODIMENT.steps_to_go, x._config)
+        Reinforce(
+            x.policy,
+            x._reward_model,
+            encoder=FakeTextEncoder(),
+            scale=EMBODIMENT.steps_to_go,
+            config=x._config,
+        )
         for x in learners
     )
     assert shared._same_tower

@@ -28,7 +28,7 @@ class Line(gymnasium.Env):
     action_space = spaces.Box(np.float32([-1, -2]), np.float32([1, 2]))
 
     def __init__(
-        self, render_mode=None, as_dict=False, action_space=None, breaks_at=-1, blind=False
+        self, render_mode=None, as_dict=False, *, action_space=None, breaks_at=-1, blind=False
     ):
         self.render_mode = render_mode
         self._as_dict = as_dict
@@ -78,9 +78,9 @@ def registered():
 
 ROBOT = Embodiment(
     name='dot',
-    cameras=(Camera('eye', 'image', SIZE, SIZE),),
+    cameras=(Camera('eye', 'image', height=SIZE, width=SIZE),),
     observation_size=(SIZE, SIZE),
-    action=ActionSpace(('x', 'y'), 'm', (-1.0, -2.0), (1.0, 2.0)),
+    action=ActionSpace(('x', 'y'), 'm', low=(-1.0, -2.0), high=(1.0, 2.0)),
 )
 
 
@@ -91,7 +91,7 @@ def line(robot=ROBOT, **fields) -> GymnasiumWorld:
 
 def with_action(low, high) -> Embodiment:
     names = tuple('abc'[: len(low)])
-    return replace(ROBOT, action=ActionSpace(names, 'm', tuple(low), tuple(high)))
+    return replace(ROBOT, action=ActionSpace(names, 'm', low=tuple(low), high=tuple(high)))
 
 
 def walk(world, *steps):
@@ -229,7 +229,7 @@ def test_an_environment_without_pixels_is_refused():
 
 
 def test_another_size_of_picture_is_refused_with_both():
-    robot = replace(ROBOT, cameras=(Camera('eye', 'image', 20, 20),))
+    robot = replace(ROBOT, cameras=(Camera('eye', 'image', height=20, width=20),))
     with pytest.raises(ValueError, match=r'\(20, 20, 3\), got \(16, 16, 3\)'):
         line(robot)
 
@@ -342,7 +342,14 @@ class GoRight:
 
 
 def test_a_rollout_runs_in_it():
-    runner = Runner(ROBOT, GoRight(), None, Kind.EVALUATION, 9, lambda episode: None)
+    runner = Runner(
+        ROBOT,
+        GoRight(),
+        reward_model=None,
+        kind=Kind.EVALUATION,
+        max_steps=9,
+        on_episode=lambda episode: None,
+    )
     episodes = runner.run([line(), line()], range(3), 0)
     assert [episode.outcome for episode in episodes] == [Outcome.SUCCESS] * 3
     assert {len(episode) for episode in episodes} <= {3, 4}

@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from efm_core.command import Command, FIRST_FIELDS
 from efm_core.config import expect
+from efm_core.episode_rules import EpisodeRules
 from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import yaml
@@ -173,24 +174,6 @@ class StepsToGoRange:
 
 
 @dataclass(frozen=True)
-class EpisodeRules:
-    """
-    What ends an episode; a step is one decision of the policy, an action or a chunk of them.
-
-    :param max_steps: decisions before timeout [steps]. A demonstrator, who decides every control
-        step, has as much time.
-    :param success_threshold: s, the episode has succeeded when d <= s [steps].
-    :param success_dwell: consecutive observations on which d <= s must hold; of a policy with
-        chunks those that begin one.
-    """
-
-    max_steps: int = 40
-    success_threshold: float = 2.0
-    _: KW_ONLY
-    success_dwell: int = 2
-
-
-@dataclass(frozen=True)
 class Reset:
     """How the scene comes back to a start state: ``service`` calls ``reset_world``."""
 
@@ -221,7 +204,7 @@ class Embodiment:
     control_rate_hz: float = 10.0
     action_lifetime_s: float = 0.3
     steps_to_go: StepsToGoRange = StepsToGoRange()
-    episode: EpisodeRules = EpisodeRules()
+    episode: EpisodeRules = EpisodeRules()  # noqa: RUF009, frozen
     reset: Reset = Reset()
 
     def __post_init__(self):

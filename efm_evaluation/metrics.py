@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, KW_ONLY
 
-from efm_core.embodiment import EpisodeRules
 from efm_core.episode import Episode
+from efm_core.episode_rules import EpisodeRules, first_detection
 import numpy as np
 from scipy.stats import binomtest
 
@@ -94,21 +94,6 @@ def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
     )
 
 
-def first_detection(episode: Episode, rules: EpisodeRules) -> int | None:
-    """Return the first observation at which d <= s has held long enough, or None."""
-    return first_alarm(episode.steps_to_go, rules.success_threshold, rules.success_dwell)
-
-
-def first_alarm(steps_to_go: Iterable[float], threshold: float, dwell: int) -> int | None:
-    """Return where d <= ``threshold`` [steps] has first held ``dwell`` times in a row, or None."""
-    held = 0
-    for index, d in enumerate(steps_to_go):
-        held = held + 1 if d <= threshold else 0
-        if held >= dwell:
-            return index
-    return None
-
-
 def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Detection:
     """
     Return how the detector of whole episodes did: fired or not, against the truth at that moment.
@@ -117,7 +102,7 @@ def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Dete
     that was reached at any time.
     """
     known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
-    fired = [first_detection(e, rules) for e in known]
+    fired = [first_detection(e.steps_to_go, rules) for e in known]
     pairs = zip(known, fired, strict=True)
     true = [reached(e) if at is None else e.true_success_per_step[at] for e, at in pairs]
     return detect([at is not None for at in fired], true)
@@ -126,7 +111,7 @@ def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Dete
 def success_when_ended(episodes: Iterable[Episode], rules: EpisodeRules) -> int:
     """Return how many episodes stand at their goal where the detector ends them, or at the end."""
     known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
-    fired = [first_detection(e, rules) for e in known]
+    fired = [first_detection(e.steps_to_go, rules) for e in known]
     pairs = zip(known, fired, strict=True)
     return sum(bool(e.true_success_per_step[-1 if at is None else at]) for e, at in pairs)
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import platform
 import subprocess
 
-from efm_core.embodiment import Embodiment, EpisodeRules, load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode, Outcome
+from efm_core.episode_rules import EpisodeRules
 from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
     detect_per_episode,

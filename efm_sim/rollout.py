@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode_rules import EndingRules
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.table.config import DemonstratorConfig
@@ -186,9 +187,13 @@ class Runner:
         self._actor = actor
         self._reward_model = reward_model
         self._kind = kind
-        self._max_steps = max_steps or embodiment.episode.max_steps
         self._on_episode = on_episode
-        self._detector_ends = detector_ends_episode
+        detected = Termination.SUCCESS_DETECTED if reward_model else Termination.STOPPED
+        self._rules = EndingRules(
+            max_steps=embodiment.episode.step_limit(max_steps),
+            detector_ends_episode=detector_ends_episode,
+            success_termination=detected,
+        )
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
@@ -241,13 +246,11 @@ class Runner:
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         attempt.detected = attempt.detected or success
-        if success and self._detector_ends:
-            why = Termination.SUCCESS_DETECTED if self._reward_model else Termination.STOPPED
-            return Outcome.SUCCESS, why
-        if len(attempt.actions) >= self._max_steps:
-            outcome = Outcome.SUCCESS if attempt.detected else Outcome.FAILURE
-            return outcome, Termination.TIMEOUT
-        return None
+        return self._rules.ending(
+            success=success,
+            has_succeeded=attempt.detected,
+            is_time_up=self._rules.is_time_up(decisions=len(attempt.actions)),
+        )
 
     def _move(self, attempts: list[RunningEpisode]) -> None:
         """Execute one action in every world, or all rows of a chunk."""

@@ -8,7 +8,8 @@ import functools
 
 from efm_core.config import check, parameter
 from efm_core.episode import Episode
-from efm_evaluation.metrics import detect_per_episode, first_alarm
+from efm_core.episode_rules import first_detection
+from efm_evaluation.metrics import detect_per_episode
 from efm_experiments.config import Setting, text_encoder, TINY
 from efm_experiments.experiment import Experiment
 from efm_experiments.learners.baselines import charged
@@ -183,10 +184,11 @@ def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
 
     As in practice, an attempt ends where its own detector fires, or at the time limit.
     """
+    rules = setting.embodiment.episode
     sums = []
     for episode in episodes:
         d = episode.steps_to_go[: setting.limit + 1]
-        fired = first_alarm(d, setting.threshold, setting.dwell)
+        fired = first_detection(d, rules)
         at = len(d) - 1 if fired is None else fired
         if not episode.true_success_per_step[at]:
             d = d[: at + 1]

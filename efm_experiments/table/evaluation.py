@@ -7,7 +7,7 @@ from dataclasses import dataclass, KW_ONLY
 import json
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_evaluation.metrics import first_detection
+from efm_core.episode_rules import first_detection
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import EVALUATION, SEEDS, Setting, text_encoder, worlds
 from efm_experiments.experiment import digest, SOURCES
@@ -138,7 +138,7 @@ def players(
 def figures(episodes: list[Episode], setting: Setting, word: str) -> dict[str, list[int]]:
     """Return when each episode reached its goal, and when its detector fired; -1 for never."""
     rules = setting.embodiment.episode
-    fired = [first_detection(episode, rules) for episode in episodes]
+    fired = [first_detection(episode.steps_to_go, rules) for episode in episodes]
     return {
         f'reached_{word}': [reached_at(episode) for episode in episodes],
         f'fired_{word}': [NEVER if at is None else at for at in fired],

@@ -4,7 +4,6 @@ from efm_evaluation.metrics import (
     detect,
     detect_per_episode,
     detect_per_frame,
-    first_alarm,
     Proportion,
     reached,
     steps_to_goal,
@@ -88,11 +87,3 @@ def test_an_episode_that_the_detector_ends_too_early_is_no_success_when_ended():
     early = episode([0, 0, 0, 1], [9, 2, 2, 2], fired=True)
     assert success_when_ended([early], EMBODIMENT.episode) == 0
     assert steps_to_goal(early) == 3
-
-
-def test_an_alarm_needs_enough_low_observations_in_a_row():
-    d = [1.0, 3.0, 1.0, 1.0, 1.0]
-    assert first_alarm(d, 2.0, 1) == 0
-    assert first_alarm(d, 2.0, 2) == 3
-    assert first_alarm(d, 2.0, 3) == 4
-    assert first_alarm(d, 0.5, 1) is None

@@ -15,6 +15,7 @@ from pathlib import Path
 import tempfile
 import time
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Episode, Kind, Termination
 from efm_core.observation import observe
@@ -33,7 +34,7 @@ from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_sim.gym.world import GymnasiumWorld, load_world
-from efm_sim.rollout import rollout, Runner, RunningEpisode, ScriptedAction
+from efm_sim.rollout import rollout, Runner, RunningEpisode
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -64,13 +65,13 @@ class DemonstratorProtocol:
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each attempt, as the policy could say it."""
         tokens = [
             self._tokeniser.encode(attempt.policy_episode.act(attempt.world.positions()))
             for attempt in attempts
         ]
-        return [ScriptedAction(token, self._tokeniser.decode(token)) for token in tokens]
+        return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 
 
 def main(words: list[str] | None = None) -> dict:

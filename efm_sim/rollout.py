@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, KW_ONLY
 from typing import Any, Protocol
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import EndingRules
@@ -121,16 +122,6 @@ def demonstrate(
     return runner.run(worlds, seeds, 0)
 
 
-@dataclass(frozen=True)
-class ScriptedAction:
-    """A demonstrator's action; fields as ``PolicyAction``."""
-
-    tokens: np.ndarray
-    values: np.ndarray
-    _: KW_ONLY
-    log_probability: float = 0.0
-
-
 class PolicyActor:
     """Lets a policy act in all worlds at once."""
 
@@ -163,10 +154,10 @@ class ScriptedActor:
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each attempt."""
         values = [attempt.policy_episode.act(attempt.world.positions()) for attempt in attempts]
-        return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
+        return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
 
 
 class Runner:

@@ -105,6 +105,6 @@ def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
 
 def test_a_tower_that_would_not_be_used_is_refused():
     with pytest.raises(
-        ValueError, match='grounding_weights: expected none where encoder is scratch'
+        ValueError, match='grounding_weights: expected none with --pretrained none'
     ):
         replace(CONFIG, grounding_weights='grounding.safetensors')

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-import shutil
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.files import share
+from efm_core.files import share, write_whole
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def open_run(run: str, embodiment: str) -> Path:
     if not copy.is_file():
         source = find_embodiment(embodiment)
         load_embodiment(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+        write_whole(copy, source.read_bytes())
     elif embodiment:
         load_embodiment(embodiment).check_same(load_embodiment(copy).hash, str(copy))
     return copy

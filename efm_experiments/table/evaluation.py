@@ -7,11 +7,11 @@ from dataclasses import dataclass, KW_ONLY
 import json
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.files import write_whole
 from efm_evaluation.metrics import first_detection
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import EVALUATION, SEEDS, Setting, text_encoder, worlds
 from efm_experiments.experiment import digest, SOURCES
-from efm_experiments.store import write_whole
 from efm_experiments.table.sft_cache import origins, StageOne, Team, timed
 from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_policy.policy import Policy

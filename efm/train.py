@@ -8,9 +8,9 @@ from typing import Any
 
 from efm.pretrain import GROUNDING
 from efm_bringup.progress import Display
-from efm_bringup.run import find_embodiment
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.embodiment_files import find_embodiment
 from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
 from efm_trainer.config import SftConfig, STAGE_ONE

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.files import share, write_whole
+from efm_core.embodiment_files import find_embodiment
+from efm_core.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,6 @@ class RunConfig:
     def __post_init__(self):
         """Refuse a value out of range."""
         check(self)
-
-
-def find_embodiment(path: str) -> Path:
-    """Return the embodiment's file: the one named, else the suite's simulated table."""
-    if path:
-        return Path(path).absolute()
-    return share('config/embodiments/table_arm.yaml')
 
 
 def open_run(run: str, embodiment: str) -> Path:
@@ -43,5 +37,7 @@ def open_run(run: str, embodiment: str) -> Path:
         load_embodiment(source)
         write_whole(copy, source.read_bytes())
     elif embodiment:
-        load_embodiment(embodiment).check_same(load_embodiment(copy).hash, str(copy))
+        load_embodiment(find_embodiment(embodiment)).check_same(
+            load_embodiment(copy).hash, str(copy)
+        )
     return copy

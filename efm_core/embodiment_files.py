@@ -6,7 +6,7 @@ from dataclasses import asdict
 import json
 from pathlib import Path
 
-from efm_core.embodiment import Embodiment
+from efm_core.embodiment import Embodiment, SIMULATION
 from efm_core.files import share, write_whole
 import yaml
 
@@ -36,6 +36,18 @@ def find_embodiment(name: str | Path = '') -> Path:
             f'{", ".join(shipped_embodiments())}, got {word!r}'
         )
     return share(f'{FOLDER}/{word}.yaml')
+
+
+def has_simulation(path: str | Path) -> bool:
+    """
+    Return whether an embodiment's file has a section for a Gymnasium environment.
+
+    :raises FileNotFoundError: when there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
+    content = yaml.safe_load(Path(path).read_text())
+    return isinstance(content, dict) and SIMULATION in content
 
 
 def save_embodiment(embodiment: Embodiment, path: str | Path) -> Path:

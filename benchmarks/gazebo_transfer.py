@@ -19,6 +19,7 @@ import time
 from efm.demo import run_stage, Stage, write_json
 from efm_bringup.graph import GraphConfig, release_directory
 from efm_core.embodiment import load_embodiment
+from efm_core.files import whole_directory
 from efm_evaluation.metrics import steps_to_goal, success_rate
 from efm_evaluation.report import read_stage
 
@@ -71,14 +72,10 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
     :raises FileNotFoundError: when there is no release.
     """
     begun = options.to / 'begun.json'
-    unfinished = options.to.with_name(f'.{options.to.name}')
     if not options.to.exists():
-        shutil.rmtree(unfinished, ignore_errors=True)
-        write_json(
-            unfinished / 'begun.json',
-            {'version': copy_run(options.run, unfinished, options.begin)},
-        )
-        unfinished.rename(options.to)
+        with whole_directory(options.to) as unfinished:
+            version = copy_run(options.run, unfinished, options.begin)
+            write_json(unfinished / 'begun.json', {'version': version})
     if not begun.is_file():
         raise FileExistsError(f'to: expected a new folder or a copy begun here, got {options.to}')
     return json.loads(begun.read_text())

@@ -23,11 +23,11 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
 from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import Labelled, learn_to_point
 from efm_model.network import CompactModel, save_grounding
+from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.gym.config import EnvironmentConfig
@@ -239,10 +239,10 @@ def players(
 ) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now; their frozen encoder is one."""
     encoder = text_encoder()
-    sight = FeatureCache(policy)
+    acting, judging = make_runtimes(policy, reward, version=version)
     return (
-        Policy(LiveRuntime(policy, sight, version=version), encoder, embodiment=robot),
-        RewardModel(LiveRuntime(reward, sight), encoder, embodiment=robot),
+        Policy(acting, encoder, embodiment=robot),
+        RewardModel(judging, encoder, embodiment=robot),
     )
 
 

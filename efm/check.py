@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import json
 
 from efm_bringup.robot_check import examine, FAULT, Finding
-from efm_bringup.run import find_embodiment
 from efm_core.config import add_arguments, check, from_arguments, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.embodiment_files import find_embodiment
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table

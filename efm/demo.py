@@ -13,6 +13,7 @@ import time
 
 from efm_bringup.progress import Results
 from efm_core.config import check, parameter
+from efm_core.files import write_whole
 from rich.console import Console
 
 # apart from those of the demonstrations
@@ -160,10 +161,8 @@ def begin(run: Path, config: DemoConfig) -> dict[str, float]:
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f'.{path.name}')
-    unfinished.write_text(json.dumps(value, indent=1))
-    unfinished.replace(path)
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=1))
 
 
 def run_stage(command: list[str]) -> int:

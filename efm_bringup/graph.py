@@ -15,10 +15,10 @@ from typing import Any
 
 from efm_bringup.config import GraphConfig
 from efm_bringup.parameter_file import read_rules, select
-from efm_bringup.run import find_embodiment
 from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import load_simulation, SIMULATION
+from efm_core.embodiment_files import find_embodiment
 from efm_sim.gym.config import EnvironmentConfig
 
 # Executables as setup.py installs them, and the modules behind them.

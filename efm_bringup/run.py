@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-import shutil
 
 from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.files import share
+from efm_core.embodiment_files import find_embodiment
+from efm_core.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,6 @@ class RunConfig:
         check(self)
 
 
-def find_embodiment(path: str) -> Path:
-    """Return the embodiment's file: the one named, else the suite's simulated table."""
-    if path:
-        return Path(path).absolute()
-    return share('config/embodiments/table_arm.yaml')
-
-
 def open_run(run: str, embodiment: str) -> Path:
     """
     Make the run's directory and put the embodiment into it; return the copy.
@@ -42,8 +35,9 @@ def open_run(run: str, embodiment: str) -> Path:
     if not copy.is_file():
         source = find_embodiment(embodiment)
         load_embodiment(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+        write_whole(copy, source.read_bytes())
     elif embodiment:
-        load_embodiment(embodiment).check_same(load_embodiment(copy).hash, str(copy))
+        load_embodiment(find_embodiment(embodiment)).check_same(
+            load_embodiment(copy).hash, str(copy)
+        )
     return copy

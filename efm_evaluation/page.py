@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from efm_core.files import write_whole
+
 STYLE = """
 :root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --good: #0f766e; --pale: #f8fafc; }
 * { box-sizing: border-box; }
@@ -85,8 +87,7 @@ def write_page(path: Path, summary: dict, pictures: dict[str, Path]) -> Path:
         cards=''.join(_cards(summary)),
         sections='\n'.join(sections),
     )
-    path.write_text(page, encoding='utf-8')
-    return path
+    return write_whole(path, page)
 
 
 def percent(value: float | None) -> str:

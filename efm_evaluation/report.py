@@ -18,6 +18,7 @@ import subprocess
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode, Outcome
 from efm_core.episode_rules import EpisodeRules
+from efm_core.files import write_whole
 from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
     detect_per_episode,
@@ -75,7 +76,7 @@ def write_report(run_dir: str | Path, embodiment: Embodiment | None = None) -> P
     embodiment = embodiment or load_embodiment(run / 'embodiment.yaml')
     stages = {name: read_stage(run / 'episodes' / name, embodiment) for name in JUDGED_STAGES}
     summary = summarise(run, stages, embodiment)
-    (run / 'summary.json').write_text(json.dumps(summary, indent=1, allow_nan=False) + '\n')
+    write_whole(run / 'summary.json', json.dumps(summary, indent=1, allow_nan=False) + '\n')
     films = [_film(word, episode) for word, episode in choose_examples(stages).items()]
     pictures = plot_all(run / 'pictures', summary, stages['practice'].episodes, films)
     return write_page(run / 'report.html', summary, pictures)

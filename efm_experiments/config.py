@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 import functools
 
-from efm_bringup.run import find_embodiment
 from efm_core.config import check, parameter
 from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
+from efm_core.embodiment_files import find_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table

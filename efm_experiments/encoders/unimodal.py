@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-import os
 from pathlib import Path
-import tempfile
 
 from efm_core.config import check, parameter
+from efm_core.files import whole_file
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.table.pretraining import (
     Classes,
@@ -118,7 +117,5 @@ def loss(
 
 def write(weights: dict[str, torch.Tensor], path: Path) -> None:
     """Write the weights; whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.')
-    os.close(handle)
-    save_file({key: value.contiguous() for key, value in weights.items()}, name)
-    os.replace(name, path)
+    with whole_file(path) as unfinished:
+        save_file({key: value.contiguous() for key, value in weights.items()}, unfinished)

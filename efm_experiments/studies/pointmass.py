@@ -10,6 +10,7 @@ from dataclasses import dataclass, KW_ONLY, replace
 import itertools
 
 from efm_core.config import check, parameter
+from efm_core.files import whole_file
 from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.caches import cache, name_of
 from efm_experiments.experiment import Experiment, Results, Table
@@ -237,8 +238,8 @@ def run_stage_one(learner: Learner, demonstrations: list[point.Trace], seed: int
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
             learner.imitate(demonstrations)
-            save_file(learner.net.state_dict(), path.with_suffix('.new'))
-            path.with_suffix('.new').rename(path)
+            with whole_file(path) as unfinished:
+                save_file(learner.net.state_dict(), unfinished)
         learner.net.load_state_dict(load_file(path))
     learner.generator.manual_seed(seed + 1)  # the same whether it was imitated now or before
 

@@ -22,7 +22,7 @@ from efm_bringup.graph import (
 )
 from efm_bringup.parameter_file import read_rules
 from efm_bringup.processes import to_command
-from efm_bringup.run import find_embodiment
+from efm_core.embodiment_files import find_embodiment
 from efm_policy.serving.config import ServingConfig
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from efm_supervisor.config import FleetConfig

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from efm_model.network import CompactModel
@@ -9,6 +11,21 @@ from efm_model.protocol import Model
 from efm_model.runtime import InferenceBackend
 import numpy as np
 import torch
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """
+    Let torch compute in one thread.
+
+    In networks as small as the compact model's, several threads mostly wait for each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class FeatureCache:
@@ -74,6 +91,7 @@ class TorchRuntime:
         return ['B', len(vocabulary), max(vocabulary)]
 
     @torch.no_grad()
+    @single_threaded()
     def run(
         self,
         observations: np.ndarray,

@@ -49,8 +49,9 @@ class Policy:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._temperature = temperature
         self._tokeniser = ActionTokeniser(embodiment.action)
         self._noise_shape = tuple(self.runtime.input_shape('gumbel')[1:])
@@ -104,7 +105,7 @@ class Policy:
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
         """Return a new episode for ``act_batch``; raises as ``begin``."""
-        return PolicyEpisode(FrameHistory(self._text_encoder.encode(instruction)), seed)
+        return PolicyEpisode(FrameHistory(self.text_encoder.encode(instruction)), seed)
 
     def act_batch(
         self, episodes: list[PolicyEpisode], observations: list[np.ndarray]

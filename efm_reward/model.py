@@ -61,8 +61,9 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._values = embodiment.steps_to_go.values
         self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
@@ -117,7 +118,7 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; raises as ``begin``."""
-        frames = FrameHistory(self._text_encoder.encode(instruction))
+        frames = FrameHistory(self.text_encoder.encode(instruction))
         return RewardEpisode(frames, SuccessDetector(self._rules))
 
     def predict_batch(

@@ -81,6 +81,13 @@ def predict_steps_to_go(
     return torch.cat([label(reward_model, features, scale) for features in seen]), None
 
 
+def is_enough(episodes: list[Episode], config: PracticeConfig) -> bool:
+    """Return whether the episodes suffice for one update."""
+    if config.update == 'episodes':
+        return len(episodes) >= config.episodes_per_update
+    return sum(map(len, episodes)) >= config.updates * config.batch_size
+
+
 @torch.no_grad()
 def ema_update(follower: Model, leader: Model, share: float) -> None:
     """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""

@@ -28,7 +28,7 @@ from efm_model.text import TextEncoder
 from efm_release.publish import find_release, publish
 from efm_release.release import hash_file, Release
 from efm_trainer.config import PracticeConfig
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import is_enough, Reinforce
 from efm_trainer.state import read_facts, restore, write_state
 from filelock import FileLock, Timeout
 import numpy as np
@@ -102,10 +102,7 @@ class Trainer:
     @property
     def is_ready(self) -> bool:
         """Whether there is enough to learn from."""
-        if self._config.update == 'episodes':
-            return len(self._waiting) >= self._config.episodes_per_update
-        samples = sum(len(episode) for episode in self._waiting)
-        return samples >= self._config.updates * self._config.batch_size
+        return is_enough(self._waiting, self._config)
 
     @property
     def status(self) -> dict[str, int]:
@@ -200,7 +197,7 @@ class Trainer:
             'episodes': len(episodes),
             'episodes_total': self._ledger.episodes,
             'stale_total': self._ledger.stale,
-            **_summary(episodes),
+            **summarise(episodes),
             **figures,
             'seconds': time.perf_counter() - began,
         }
@@ -272,8 +269,8 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _summary(episodes: list[Episode]) -> dict[str, float]:
-    """Return what the robots themselves said of the episodes of one update."""
+def summarise(episodes: list[Episode]) -> dict[str, float]:
+    """Return the figures of one update's episodes that need no simulator truth."""
     detected = [e.termination is Termination.SUCCESS_DETECTED for e in episodes]
     return {
         'detected_successes': int(np.sum(detected)),

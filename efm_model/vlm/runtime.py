@@ -11,7 +11,7 @@ class VlmRuntime:
     """Answers as ``efm_model.runtime.Runtime`` does, from the model as it is now."""
 
     def __init__(self, model: VlmModel, version: int = 1):
-        self._model = model
+        self.model = model
         self.version = version
 
     def input_shape(self, name: str) -> list[int | str]:
@@ -22,7 +22,7 @@ class VlmRuntime:
         """
         if name != 'gumbel':
             raise ValueError(f'input_shape: expected gumbel, got {name!r}')
-        vocabulary = self._model.config.vocabulary
+        vocabulary = self.model.config.vocabulary
         return ['B', len(vocabulary), max(vocabulary)]
 
     def run(self, gumbel: np.ndarray | None = None, **seen: np.ndarray) -> dict[str, np.ndarray]:
@@ -33,12 +33,12 @@ class VlmRuntime:
         :raises ValueError: when what the model says is not finite.
         """
         names = ('observations', 'text', 'text_mask')
-        parts = [torch.from_numpy(seen[n]).split(self._model.max_batch_size) for n in names]
+        parts = [torch.from_numpy(seen[n]).split(self.model.max_batch_size) for n in names]
         noise = (
-            None if gumbel is None else torch.from_numpy(gumbel).split(self._model.max_batch_size)
+            None if gumbel is None else torch.from_numpy(gumbel).split(self.model.max_batch_size)
         )
         found = [
-            self._answer(self._model.features(*part), None if noise is None else noise[i])
+            self._answer(self.model.features(*part), None if noise is None else noise[i])
             for i, part in enumerate(zip(*parts, strict=True))
         ]
         joined = {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
@@ -50,7 +50,7 @@ class VlmRuntime:
     @torch.no_grad()
     def _answer(self, glimpse, noise: torch.Tensor | None) -> dict[str, torch.Tensor]:
         if noise is None:
-            logits = self._model.steps_to_go_logits(glimpse)
+            logits = self.model.steps_to_go_logits(glimpse)
             return {'probabilities': torch.softmax(logits, dim=-1)}
-        tokens, log_probability, _ = self._model.sample(glimpse, noise)
+        tokens, log_probability, _ = self.model.sample(glimpse, noise)
         return {'tokens': tokens, 'log_probability': log_probability}

@@ -13,7 +13,7 @@ from efm_core.embodiment import load_embodiment
 from efm_model.config import LabelledConfig
 from rich.console import Console
 
-GROUNDING = 'grounding.safetensors'  # in a run
+ENCODER_FILE = 'encoder.safetensors'  # in a run
 NATURE = 'Pretrained by `efm pretrain` on labelled pictures of one world.'
 
 
@@ -52,17 +52,17 @@ def pretrain(
     run: Path, embodiment_path: Path, pictures: str, config: LabelledConfig, console: Console
 ) -> Path:
     """
-    Write ``grounding.safetensors`` and its card into ``run``; whole or not at all.
+    Write ``encoder.safetensors`` and its card into ``run``; whole or not at all.
 
     :raises FileExistsError: when the run has an encoder.
     :raises FileNotFoundError, ValueError: as ``load_labelled``.
     """
     from efm_model.labelled import learn_to_point, load_labelled
-    from efm_model.network import save_grounding
+    from efm_model.network import save_encoder
     from efm_model.text import ensure_text_encoder, TextEncoder
     import torch
 
-    path = run / GROUNDING
+    path = run / ENCODER_FILE
     if path.exists():
         raise FileExistsError(
             f'run: expected one without an encoder, got {path}; take a new --run'
@@ -78,7 +78,7 @@ def pretrain(
         )
     card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
     card |= {'errors_percent_of_picture': measured}
-    save_grounding(grounding, path, card)
+    save_encoder(grounding, path, card)
     return path
 
 

@@ -45,7 +45,7 @@ class SftConfig:
         'What the encoder knows beforehand; joint is frozen, so that its features are cached',
         choices=('joint', 'vision', 'none'),
     )
-    grounding_weights: str = parameter(
+    encoder_weights: str = parameter(
         '',
         "File of the initial grounding encoder; empty: the run's own from `efm pretrain`, "
         'else the one that ships',
@@ -62,10 +62,10 @@ class SftConfig:
         :raises ValueError: when one is out of range, or weights are named that are not used.
         """
         check(self)
-        if self.grounding_weights and self.pretrained == 'none':
+        if self.encoder_weights and self.pretrained == 'none':
             raise ValueError(
-                'grounding_weights: expected none with --pretrained none, '
-                f'got {self.grounding_weights}; take --pretrained joint'
+                'encoder_weights: expected none with --pretrained none, '
+                f'got {self.encoder_weights}; take --pretrained joint'
             )
 
 

@@ -1,30 +1,16 @@
-"""The directory of a run, and the contract that all in it was made under."""
+"""The directory of a run, and the embodiment that everything in it belongs to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 import shutil
 
-from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
 from efm_core.files import share
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """Which run, and for which robot."""
-
-    run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
-    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
-
-
 def find_embodiment(path: str) -> Path:
-    """Return the embodiment's file: the one named, else the suite's simulated table."""
+    """Return the embodiment's file; for an empty ``path`` that of the simulated table arm."""
     if path:
         return Path(path).absolute()
     return share('config/embodiments/table_arm.yaml')
@@ -32,11 +18,11 @@ def find_embodiment(path: str) -> Path:
 
 def open_run(run: str, embodiment: str) -> Path:
     """
-    Make the run's directory and put the embodiment into it; return the copy.
+    Create the run's directory with a copy of the embodiment; return the path of the copy.
 
-    A run that has one keeps it, so that only its first command must name it.
+    A run keeps its first embodiment, so that only its first command must name one.
 
-    :raises ValueError: when another embodiment is named than the run was made for.
+    :raises ValueError: when another embodiment is named than the run was created with.
     """
     copy = Path(run).absolute() / 'embodiment.yaml'
     if not copy.is_file():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import find_embodiment
 from efm_core.files import whole_directory
@@ -18,19 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@config
 class ModelChoice:
-    """Which kind of model learns."""
+    """Which kind of model is fine-tuned."""
 
     model: str = parameter(
         'compact',
-        'compact runs on a robot; vlm is a vision-language model in --base',
+        'Model to fine-tune; compact: runs on a robot; vlm: the vision-language model in --base',
         choices=tuple(STAGE_ONE),
     )
-
-    def __post_init__(self):
-        """Refuse an unknown word."""
-        check(self)
 
 
 def train_vlm(

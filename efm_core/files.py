@@ -53,13 +53,29 @@ def whole_directory(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o755)  # mkdtemp lets only the owner in
-        for file in unfinished.rglob('*'):
-            sync_folder(file) if file.is_dir() else _sync_file(file)
-        sync_folder(unfinished)
-        os.rename(unfinished, path)
-        sync_folder(path.parent)
+        move_whole(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def move_whole(source: Path, path: Path) -> None:
+    """
+    Move a finished folder to ``path``, so that after a crash it is whole at one of both places.
+
+    Every file and folder is synchronised to disk before the move, the folders above after it.
+
+    :param path: on the same file system; the folder above it exists.
+    :raises FileExistsError: when something is at ``path`` already.
+    :raises OSError: when the disk is full or a folder cannot be written.
+    """
+    if path.exists():
+        raise FileExistsError(f'{path}: expected a new directory, got one that exists')
+    for inner in source.rglob('*'):
+        sync_folder(inner) if inner.is_dir() else _sync_file(inner)
+    sync_folder(source)
+    os.rename(source, path)
+    for folder in {source.parent, path.parent}:
+        sync_folder(folder)
 
 
 def sync_folder(path: Path) -> None:

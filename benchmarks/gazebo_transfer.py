@@ -103,14 +103,14 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
     practice = f'practice {common} --seed {PRACTICE_SEED}'
     mujoco, before, practised, after = STAGES
     plan = {
-        mujoco: (f'{evaluate} --version {version} --world mujoco', options.evaluations),
-        before: (f'{evaluate} --version {version} --world gazebo', options.evaluations),
+        mujoco: (f'{evaluate} --policy-version {version} --world mujoco', options.evaluations),
+        before: (f'{evaluate} --policy-version {version} --world gazebo', options.evaluations),
         practised: (f'{practice} --world gazebo', options.practice),
         after: (f'{evaluate} --world gazebo', options.evaluations),
     }
     release = Stage(['train', '--run', str(options.to)], product='releases')
     return {'release': release} | {
-        name: Stage(shlex.split(f'{words} --folder {name}'), episodes, folder=name)
+        name: Stage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, folder=name)
         for name, (words, episodes) in plan.items()
     }
 

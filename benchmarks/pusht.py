@@ -26,7 +26,7 @@ from efm_experiments.plots import axes_of, band, COLOURS
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import Labelled, learn_to_point
-from efm_model.network import CompactModel, save_grounding
+from efm_model.network import CompactModel, save_encoder
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
@@ -122,8 +122,8 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     labelled = Labelled(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.pointing)
     grounding, errors = learn_to_point(labelled, text_encoder(), config)
-    path = folder / 'grounding.safetensors'
-    save_grounding(grounding, path, clock.note('pretraining', errors))
+    path = folder / 'encoder.safetensors'
+    save_encoder(grounding, path, clock.note('pretraining', errors))
     return path
 
 
@@ -219,7 +219,7 @@ def learn(
     config = SftConfig(
         iterations=options.iterations,
         validate_every=every,
-        grounding_weights=str(grounding),
+        encoder_weights=str(grounding),
         hidden_size=options.hidden_size,
         seed=seed,
     )

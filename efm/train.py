@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from efm.pretrain import GROUNDING
+from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import find_embodiment
 from efm_core.files import whole_directory
@@ -18,19 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@config
 class ModelChoice:
-    """Which kind of model learns."""
+    """Which kind of model is fine-tuned."""
 
     model: str = parameter(
         'compact',
-        'compact runs on a robot; vlm is a vision-language model in --base',
+        'Model to fine-tune; compact: runs on a robot; vlm: the vision-language model in --base',
         choices=tuple(STAGE_ONE),
     )
-
-    def __post_init__(self):
-        """Refuse an unknown word."""
-        check(self)
 
 
 def train_vlm(
@@ -83,23 +79,23 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
     if not (run / 'sft').is_dir():
-        config = choose_tower(run, embodiment, config, console)
+        config = choose_encoder_weights(run, embodiment, config, console)
         _fine_tune(run, embodiment, encoder, config, console)
     trainer = Trainer(run, embodiment, encoder=encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
     trainer.close()
 
 
-def choose_tower(
+def choose_encoder_weights(
     run: Path, embodiment: Embodiment, config: SftConfig, console: Console
 ) -> SftConfig:
     """Return ``config`` with the run's own encoder if it has one; say what is begun from."""
-    if config.pretrained == 'none' or config.grounding_weights:
+    if config.pretrained == 'none' or config.encoder_weights:
         return config
-    own = run / GROUNDING
+    own = run / ENCODER_FILE
     if own.is_file():
         console.print(f'encoder: {own}', soft_wrap=True)
-        return replace(config, grounding_weights=str(own))
+        return replace(config, encoder_weights=str(own))
     if embodiment.hash != load_embodiment(find_embodiment('')).hash:
         console.print(
             'encoder: the one that ships, which knows the simulated table only; '

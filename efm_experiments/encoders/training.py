@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, KW_ONLY
 import json
 from pathlib import Path
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
 from efm_core.tokeniser import ActionTokeniser
@@ -37,7 +37,7 @@ REWARD = 'reward'
 SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class EndToEndConfig:
     """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
 
@@ -47,10 +47,6 @@ class EndToEndConfig:
     pretrained_rate: float = parameter(1e-4, 'Peak, of what was pretrained', '', 1e-7, 1.0)
     validate_every: int = parameter(200, 'Steps between two validations', '', 1, 10**6)
     vision: VisionConfig = field(default_factory=VisionConfig)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)

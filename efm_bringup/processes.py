@@ -20,7 +20,6 @@ import yaml
 
 STOPPED = re.compile(r'(\S+) stopped \(rc=(-?\d+)\)')
 LAST_LINES = 20
-manager.KILL_WAIT = 4  # [s] after SIGTERM; the promise is that all is over within 5 s
 
 
 def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
@@ -117,6 +116,9 @@ class ProcessConfig:
         'network',
         choices=('LOCALHOST', 'SUBNET'),
     )
+    stop_timeout_s: float = parameter(
+        4.0, 'Time from SIGTERM to SIGKILL for the nodes at the end of a run', 's', 0.1, 600.0
+    )
 
 
 DEFAULT = ProcessConfig()
@@ -153,7 +155,7 @@ def run_processes(
     commands: dict[str, list[str]], log_folder: Path, config: ProcessConfig = DEFAULT
 ) -> int:
     """
-    Run processes until the first of them ends; then end the others, within 5 s.
+    Run processes until the first of them ends; then end the others, within 5 s by default.
 
     :param commands: name to command.
     :return: 0 when the first to end succeeded, 130 after Ctrl-C.
@@ -161,6 +163,7 @@ def run_processes(
     """
     domain, lock = domain_of_its_own() if config.domain_id < 0 else (config.domain_id, None)
     own_environment = environment(domain, config.discovery_range)
+    manager.KILL_WAIT = config.stop_timeout_s
     log = Log(log_folder)
     try:
         crew = Manager(log)

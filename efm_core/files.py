@@ -67,12 +67,26 @@ def whole_directory(path: str | Path) -> Iterator[Path]:
     _refuse_existing(path)
     with _temporary_folder(path) as unfinished:
         yield unfinished
-        for inner in unfinished.rglob('*'):
-            _settle_folder(inner) if inner.is_dir() else _settle_file(inner)
-        _settle_folder(unfinished)
-        _refuse_existing(path)
-        os.rename(unfinished, path)
-        sync_folder(path.parent)
+        move_whole(unfinished, path)
+
+
+def move_whole(source: Path, path: Path) -> None:
+    """
+    Move a finished folder to ``path``, so that after a crash it is whole at one of both places.
+
+    Every file and folder is synchronised to disk before the move, the folders above after it.
+
+    :param path: on the same file system; the folder above it exists.
+    :raises FileExistsError: when something is at ``path`` already.
+    :raises OSError: when the disk is full or a folder cannot be written.
+    """
+    _refuse_existing(path)
+    for inner in source.rglob('*'):
+        _settle_folder(inner) if inner.is_dir() else _settle_file(inner)
+    _settle_folder(source)
+    os.rename(source, path)
+    for folder in {source.parent, path.parent}:
+        sync_folder(folder)
 
 
 def sync_folder(path: str | Path) -> None:

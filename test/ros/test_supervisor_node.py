@@ -17,6 +17,7 @@ from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+from waiting import scaled
 
 PERIOD = 100_000_000  # [ns]
 FIRST = 10 * PERIOD
@@ -135,7 +136,7 @@ def robot(stage, parameters):
 
 @pytest.fixture
 def impatient(stage, parameters):
-    return Robot(stage, stall_timeout_s=0.5, **parameters)
+    return Robot(stage, stall_timeout_s=scaled(0.5), **parameters)
 
 
 def how(result):

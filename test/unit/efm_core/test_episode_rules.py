@@ -121,6 +121,7 @@ class Action:
 
     tokens: np.ndarray
     values: np.ndarray
+    _: KW_ONLY
     log_probability: float = 0.0
 
 

@@ -355,20 +355,18 @@ def _build(cls: type[DataclassType], data: Any, where: str) -> DataclassType:
     """Return a ``cls`` from plain data; lists become tuples, nested mappings dataclasses."""
     if not isinstance(data, dict):
         raise ValueError(f'{where}: expected a mapping for {cls.__name__}, got {data!r}')
-    known = {field.name for field in fields(cls)}
-    for key in set(data) - known:
-        closest = difflib.get_close_matches(key, known, 1)
-        raise ValueError(
-            f'{where}: unknown key {key!r}'
-            + (f', did you mean {closest[0]!r}?' if closest else '')
-        )
+    known = {field.name: default_of(field) for field in fields(cls)}
+    for key in data:
+        if key not in known:
+            closest = difflib.get_close_matches(str(key), known, 1)
+            hint = f', did you mean {closest[0]!r}?' if closest else ''
+            raise ValueError(f'{where}: unknown key {key!r}{hint}')
+    for key, default in known.items():
+        expect(key in data or default is not MISSING, f'{where}: {key}', 'a value', 'none')
     types = get_type_hints(cls)
-    try:
-        return cls(
-            **{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()}
-        )
-    except TypeError as error:
-        raise ValueError(f'{where}: {error}') from error
+    return cls(
+        **{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()}
+    )
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:

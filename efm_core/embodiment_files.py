@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-import json
 from pathlib import Path
 
+from efm_core.config import non_defaults
 from efm_core.embodiment import Embodiment, SIMULATION
 from efm_core.files import share, write_whole
 import yaml
@@ -56,5 +55,4 @@ def save_embodiment(embodiment: Embodiment, path: str | Path) -> Path:
 
     :raises OSError: when the file cannot be written.
     """
-    plain = json.loads(json.dumps(asdict(embodiment)))
-    return write_whole(path, yaml.safe_dump(plain, sort_keys=False))
+    return write_whole(path, yaml.safe_dump(non_defaults(embodiment), sort_keys=False))

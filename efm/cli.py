@@ -16,8 +16,9 @@ from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
 from efm_bringup.processes import ProcessConfig, run_graph
 from efm_bringup.progress import watching
-from efm_bringup.run import open_run, RunConfig
+from efm_bringup.run import open_run
 from efm_core.config import add_arguments, from_arguments
+from efm_core.shared_config import RunConfig
 from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
 from rich.markup import escape
@@ -47,7 +48,9 @@ def make_parser() -> argparse.ArgumentParser:
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
 
-    parser = argparse.ArgumentParser(prog='efm', description='Robots that practise by themselves.')
+    parser = argparse.ArgumentParser(
+        prog='efm', description='Train robots by demonstration and practice.'
+    )
     verbs = parser.add_subparsers(dest='name', required=True, metavar='COMMAND')
     for verb, command, configs, text in (
         (
@@ -60,23 +63,28 @@ def make_parser() -> argparse.ArgumentParser:
             'train',
             train_command,
             (RunConfig, ModelChoice),
-            'stage 1: learn from demonstration bags',
+            'stage 1: fine-tune a model on the recorded demonstrations',
         ),
         (
             PRACTICE,
             graph_command,
             (GraphConfig, ProcessConfig),
-            'stage 2: a fleet practises, the trainer improves the policy',
+            'stage 2: run practice episodes and improve the policy from them',
         ),
-        (EVALUATE, graph_command, (GraphConfig, ProcessConfig), 'run a release without learning'),
+        (
+            EVALUATE,
+            graph_command,
+            (GraphConfig, ProcessConfig),
+            'evaluate a release without learning',
+        ),
         (
             'export',
             export_command,
             (RunConfig,),
-            'export the stage 1 checkpoints to ONNX and prove the export',
+            'export the checkpoints of stage 1 to ONNX and compare both',
         ),
         ('report', report_command, (RunConfig,), 'write report.html and summary.json of a run'),
-        ('demo', demo_command, (DemoConfig,), 'all of it, start to end'),
+        ('demo', demo_command, (DemoConfig,), 'run all stages, from demonstrations to the report'),
     ):
         verb_parser = verbs.add_parser(verb, help=text, description=text)
         for config in configs:

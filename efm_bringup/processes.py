@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
@@ -13,7 +12,7 @@ import tempfile
 from typing import Any, TextIO
 
 from efm_bringup.graph import EXECUTABLES, node_environment, NodeSpec
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from filelock import FileLock, Timeout
 from honcho import manager
 from honcho.manager import Manager
@@ -99,29 +98,27 @@ class Log:
         return f'{name} ended with code {code}; its last lines:\n{lines}'
 
 
-@dataclass(frozen=True)
+@config
 class ProcessConfig:
-    """Where the processes of a run may be heard."""
+    """Where DDS discovers the processes of a run."""
 
     domain_id: int = parameter(
         -1,
-        "ROS_DOMAIN_ID; -1 takes one that no other run here has, with a real robot the shell's",
+        'ROS_DOMAIN_ID; -1: one that no other run on this machine uses; with a real robot the '
+        "shell's",
         '',
         -1,
         232,
     )
     discovery_range: str = parameter(
         'LOCALHOST',
-        'Who may join: this host, or with SUBNET every host on the network',
+        'ROS_AUTOMATIC_DISCOVERY_RANGE; LOCALHOST: this host only; SUBNET: each host on the '
+        'network',
         choices=('LOCALHOST', 'SUBNET'),
     )
     stop_timeout_s: float = parameter(
         4.0, 'Time from SIGTERM to SIGKILL for the nodes at the end of a run', 's', 0.1, 600.0
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 DEFAULT = ProcessConfig()

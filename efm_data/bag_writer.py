@@ -155,7 +155,7 @@ class EpisodeBagWriter:
         bag = self._bag
         stamp = stamp_of(data) if is_stamped(topic) else 0
         if bag is None or (bag.last_stamp is not None and stamp > bag.last_stamp):
-            self._early.add(Received(topic, data, received))
+            self._early.add(Received(topic, data, time=received))
             return
         if 0 < stamp < bag.first_stamp:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from itertools import count
 
 from efm_core.topics import Topic
@@ -18,6 +18,7 @@ class Received:
 
     topic: Topic
     data: bytes
+    _: KW_ONLY
     time: int
 
 

@@ -8,11 +8,11 @@ word pieces.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_file, write_whole
 from efm_model.config import ModelConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, NEVER, sample_around, SOURCE, TARGET
 from safetensors import SafetensorError
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 import torch._dynamo  # before any GL context: Triton's LLVM after Mesa's is a crash
 
-GROUNDING_WEIGHTS = Path(__file__).parent / 'weights' / 'grounding.safetensors'
+ENCODER_WEIGHTS = Path(__file__).parent / 'weights' / 'grounding_encoder.safetensors'
 FEATURES = 50
 SCENE_GRID = 4
 BEGIN, END, UNKNOWN = range(3)  # of the instruction head's vocabulary, before the word pieces
@@ -265,7 +265,7 @@ def new_model(
     seed: int = 0,
     pretrained: str = 'joint',
     pieces: tuple[str, ...] = (),
-    weights: Path = GROUNDING_WEIGHTS,
+    weights: Path = ENCODER_WEIGHTS,
     **changes: Any,
 ) -> CompactModel:
     """
@@ -284,12 +284,12 @@ def new_model(
         torch.manual_seed(seed)
         model = CompactModel(config)
     if pretrained != 'none':
-        load_grounding(model.grounding, weights, only='image.' if pretrained == 'vision' else '')
+        load_encoder(model.grounding, weights, only='image.' if pretrained == 'vision' else '')
     return model.eval()
 
 
-def load_grounding(
-    grounding: GroundingEncoder, weights: Path = GROUNDING_WEIGHTS, only: str = ''
+def load_encoder(
+    grounding: GroundingEncoder, weights: Path = ENCODER_WEIGHTS, only: str = ''
 ) -> None:
     """
     Load pretrained weights whose names begin with ``only`` into ``grounding``.
@@ -317,13 +317,9 @@ def load_grounding(
     grounding.load_state_dict({**own, **used})
 
 
-def save_grounding(grounding: GroundingEncoder, path: Path, card: dict[str, Any]) -> None:
+def save_encoder(grounding: GroundingEncoder, path: Path, card: dict[str, Any]) -> None:
     """Write pretrained weights, whole or not at all, and beside them how they came about."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix('.unfinished')
-    save_file(
-        {name: value.contiguous() for name, value in grounding.state_dict().items()}, unfinished
-    )
-    unfinished.chmod(0o644)  # safetensors keeps others out
-    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
-    os.replace(unfinished, path)
+    weights = {name: value.contiguous() for name, value in grounding.state_dict().items()}
+    with whole_file(path) as unfinished:
+        save_file(weights, unfinished)
+        write_whole(path.with_suffix('.json'), json.dumps(card, indent=1) + '\n')

@@ -6,6 +6,7 @@ from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
+from efm_core.episode_rules import SuccessDetector
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import TextEncoder
 import numpy as np
@@ -30,14 +31,10 @@ class StepsToGoPrediction:
 
 @dataclass
 class RewardEpisode:
-    """
-    What the judge remembers of one episode.
+    """The state of one episode: its newest frames and its success detector."""
 
-    ``dwell`` counts the newest observations on which d <= s.
-    """
-
-    eye: FrameHistory
-    dwell: int = 0
+    frames: FrameHistory
+    detector: SuccessDetector
 
 
 class RewardModel:
@@ -120,7 +117,8 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; raises as ``begin``."""
-        return RewardEpisode(FrameHistory(self._text_encoder.encode(instruction)))
+        frames = FrameHistory(self._text_encoder.encode(instruction))
+        return RewardEpisode(frames, SuccessDetector(self._rules))
 
     def predict_batch(
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
@@ -131,7 +129,7 @@ class RewardModel:
         Raises as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(**model_inputs([episode.eye for episode in episodes], frames))[
+        found = self.runtime.run(**model_inputs([episode.frames for episode in episodes], frames))[
             'probabilities'
         ]
         return [
@@ -141,7 +139,4 @@ class RewardModel:
 
     def _conclude(self, episode: RewardEpisode, probabilities: np.ndarray) -> StepsToGoPrediction:
         d = float(probabilities @ self._values)
-        episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
-        return StepsToGoPrediction(
-            probabilities, d, success=episode.dwell >= self._rules.success_dwell
-        )
+        return StepsToGoPrediction(probabilities, d, success=episode.detector.fires(d))

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, KW_ONLY
 from typing import Any, Protocol
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode_rules import EndingRules
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.table.config import DemonstratorConfig
@@ -120,16 +122,6 @@ def demonstrate(
     return runner.run(worlds, seeds, 0)
 
 
-@dataclass(frozen=True)
-class ScriptedAction:
-    """A demonstrator's action; fields as ``PolicyAction``."""
-
-    tokens: np.ndarray
-    values: np.ndarray
-    _: KW_ONLY
-    log_probability: float = 0.0
-
-
 class PolicyActor:
     """Lets a policy act in all worlds at once."""
 
@@ -162,10 +154,10 @@ class ScriptedActor:
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each attempt."""
         values = [attempt.policy_episode.act(attempt.world.positions()) for attempt in attempts]
-        return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
+        return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
 
 
 class Runner:
@@ -186,9 +178,13 @@ class Runner:
         self._actor = actor
         self._reward_model = reward_model
         self._kind = kind
-        self._max_steps = max_steps or embodiment.episode.max_steps
         self._on_episode = on_episode
-        self._detector_ends = detector_ends_episode
+        detected = Termination.SUCCESS_DETECTED if reward_model else Termination.STOPPED
+        self._rules = EndingRules(
+            max_steps=embodiment.episode.step_limit(max_steps),
+            detector_ends_episode=detector_ends_episode,
+            success_termination=detected,
+        )
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
@@ -241,13 +237,11 @@ class Runner:
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         attempt.detected = attempt.detected or success
-        if success and self._detector_ends:
-            why = Termination.SUCCESS_DETECTED if self._reward_model else Termination.STOPPED
-            return Outcome.SUCCESS, why
-        if len(attempt.actions) >= self._max_steps:
-            outcome = Outcome.SUCCESS if attempt.detected else Outcome.FAILURE
-            return outcome, Termination.TIMEOUT
-        return None
+        return self._rules.ending(
+            success=success,
+            has_succeeded=attempt.detected,
+            is_time_up=self._rules.is_time_up(decisions=len(attempt.actions)),
+        )
 
     def _move(self, attempts: list[RunningEpisode]) -> None:
         """Execute one action in every world, or all rows of a chunk."""

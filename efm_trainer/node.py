@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
+from efm_core.shared_config import EmbodimentConfig, PresetConfig, TextEncoderConfig
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
 from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
@@ -19,22 +19,17 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainerNodeConfig:
-    """What the trainer node needs to know beside the numbers of learning."""
+@config
+class TrainerNodeConfig(PresetConfig, TextEncoderConfig, EmbodimentConfig):
+    """How the trainer node runs; ``PracticeConfig`` has the learning parameters."""
 
-    embodiment: str = parameter('', 'YAML file of the embodiment')
     run: str = parameter('', 'Directory of the run: episodes in, releases out')
-    text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
-    preset: str = parameter('default', 'Numbers of stage 2', choices=tuple(PRESETS))
-    poll_period_s: float = parameter(0.1, 'Time between two looks at the spool', 's', 0.01, 60.0)
-    threads: int = parameter(
-        1, 'Threads for learning; more fight with the robots of a small machine', '', 1, 256
+    poll_period_s: float = parameter(
+        0.1, 'Time between two reads of the inbox of episodes', 's', 0.01, 60.0
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    threads: int = parameter(
+        1, 'Threads for learning; more slow down robots on the same small machine', '', 1, 256
+    )
 
 
 class TrainerNode(ManagedNode):

@@ -24,6 +24,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
+from efm_model.torch_runtime import share_frozen_encoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import all_features, microbatches, Samples, to_samples
@@ -78,14 +79,6 @@ def predict_steps_to_go(
     parts = microbatches(torch.arange(len(samples.frames)), max_batch_size)
     seen = (reward_model.features(*samples.model_inputs(rows)) for rows in parts)
     return torch.cat([label(reward_model, features, scale) for features in seen]), None
-
-
-def share_frozen_encoder(one: Model, other: Model) -> bool:
-    """Return whether both see the same and neither will ever learn to see otherwise."""
-    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
-        return False
-    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
-from efm_model.network import GROUNDING_WEIGHTS, new_model
+from efm_model.network import ENCODER_WEIGHTS, new_model
 from efm_model.protocol import Model
 from efm_model.text import TextEncoder
 from efm_trainer.config import SftConfig
@@ -125,7 +125,7 @@ def _new_compact(
         config.seed,
         config.pretrained,
         tuple(sorted(words)),
-        Path(config.grounding_weights or GROUNDING_WEIGHTS),
+        Path(config.encoder_weights or ENCODER_WEIGHTS),
         hidden_size=config.hidden_size,
     )
 

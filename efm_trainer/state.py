@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from efm_core.files import whole_file
 from efm_trainer.reinforce import Reinforce
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -25,14 +25,10 @@ def write_state(path: Path, learner: Reinforce, facts: dict[str, Any]) -> None:
     :param facts: anything that JSON holds.
     :raises OSError: when it cannot be written; the previous state is then still there.
     """
-    unfinished = path.with_name(f'.{path.name}.unfinished')
     try:
-        save_file(_to_tensors(learner), unfinished, {'facts': json.dumps(facts)})
-        with open(unfinished, 'rb') as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            save_file(_to_tensors(learner), unfinished, {'facts': json.dumps(facts)})
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(
             f'trainer state: expected to write {path}, got: {error}; the state before is intact'
         ) from error

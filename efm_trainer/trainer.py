@@ -19,6 +19,7 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
+from efm_core.files import write_whole
 from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, parity
@@ -292,4 +293,4 @@ def _forget_metrics_after(path: Path, version: int) -> None:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
             continue
-    path.write_text(''.join(kept))
+    write_whole(path, ''.join(kept))

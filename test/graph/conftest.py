@@ -136,9 +136,11 @@ def practised(taught, tmp_path_factory) -> Lab:
     """Return a run after one pass through the whole loop."""
     lab = taught.copy(tmp_path_factory.mktemp('practised') / 'run')
     evaluate = ('evaluate', *SMALL, '--seed', 1000, '--episodes', 4)
-    lab.efm(*evaluate, '--version', 1, '--fleet', 2, '--folder', 'evaluation_before')
+    lab.efm(
+        *evaluate, '--policy-version', 1, '--fleet', 2, '--episodes-subdir', 'evaluation_before'
+    )
     lab.efm('practice', *SMALL, '--seed', 5000, '--episodes', 16, '--fleet', 2)
-    lab.efm(*evaluate, '--version', 1, '--fleet', 1, '--folder', 'again')
+    lab.efm(*evaluate, '--policy-version', 1, '--fleet', 1, '--episodes-subdir', 'again')
     lab.efm('report')
     return lab
 

@@ -10,6 +10,7 @@ import warnings
 
 from arms import make_arm
 from efm_core import ros_topics, topics
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_action, from_ns, stamped
 from efm_interfaces.msg import Permit
@@ -19,7 +20,6 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
-from releases import write_embodiment
 from waiting import Deadline, scaled
 
 with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def context():
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['sigterm', 'ctrl_c'])
 def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kind, number):
     robot = make_arm(kind, state_timeout_s=scaled(1.0))
-    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
     person = Person(context, robot)
     # A watchdog that never comes: only the guard's last command can stop this arm.
     with (
@@ -117,7 +117,7 @@ def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kin
 
 def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_path):
     robot = make_arm(SERVO, state_timeout_s=scaled(1.0))
-    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
     person = Person(context, robot)
     with (
         running('efm_sim.fake_arm.node', path, max_age_s=scaled(2.0, 10.0)),

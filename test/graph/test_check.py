@@ -12,6 +12,7 @@ import warnings
 
 from arms import make_arm
 from efm_core import ros_topics, topics
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_image
 from efm_interfaces.srv import ResetWorld
@@ -23,7 +24,6 @@ from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from releases import write_embodiment
 from waiting import run_to_end, scaled
 
 with warnings.catch_warnings():
@@ -105,7 +105,7 @@ def robot():
 
 @pytest.fixture
 def path(robot, tmp_path):
-    return write_embodiment(robot, tmp_path / 'arm.yaml')
+    return save_embodiment(robot, tmp_path / 'arm.yaml')
 
 
 def test_a_sound_robot_passes_and_is_never_commanded(robot, path):

@@ -11,6 +11,7 @@ import sys
 
 from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EXECUTABLES
+from efm_core.config import flag_of
 import psutil
 import pytest
 from sources import ROOT
@@ -93,7 +94,7 @@ def node(process, module):
 def test_launch_reads_every_file_and_its_arguments(path):
     description = reading.get_launch_description_from_python_launch_file(str(path))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert {field.name for field in dataclasses.fields(GraphConfig)} <= arguments.keys()
+    assert {flag_of(field) for field in dataclasses.fields(GraphConfig)} <= arguments.keys()
     for argument in arguments.values():
         assert argument.description
         assert argument.default_value is not None

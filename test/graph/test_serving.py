@@ -33,7 +33,7 @@ def secrets(tmp_path):
 
 def evaluate(lab, folder, *words):
     """Run episodes; return what happened in each, but for when and to whom."""
-    lab.efm('evaluate', *EPISODES, '--folder', folder, *words)
+    lab.efm('evaluate', *EPISODES, '--episodes-subdir', folder, *words)
     lines = (lab.run / 'results' / f'{folder}.jsonl').read_text().splitlines()
     names = ('index', 'outcome', 'termination', 'steps', 'steps_to_go', 'policy_version')
     found = (json.loads(line) for line in lines)

@@ -9,6 +9,7 @@ import warnings
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import stamped
 from efm_interfaces.msg import EpisodeEvent
@@ -19,7 +20,7 @@ from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from releases import publish_untrained, write_embodiment
+from releases import publish_untrained
 from waiting import Deadline
 
 with warnings.catch_warnings():
@@ -158,7 +159,7 @@ def shelf(tmp_path_factory):
 @pytest.fixture
 def yaml_of(tmp_path):
     """Return a function that writes an embodiment's file and returns its path."""
-    return lambda robot: str(write_embodiment(robot, tmp_path / f'{robot.hash}.yaml'))
+    return lambda robot: str(save_embodiment(robot, tmp_path / f'{robot.hash}.yaml'))
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 from efm.cli import where_to_run
 from efm.train import train
 from efm_bringup.processes import environment, ProcessConfig
-from efm_bringup.run import find_embodiment, open_run
+from efm_bringup.run import open_run
+from efm_core.embodiment_files import find_embodiment
 from efm_trainer.config import SftConfig
 import pytest
 from rich.console import Console

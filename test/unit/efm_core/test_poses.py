@@ -98,5 +98,5 @@ def test_frames_that_nothing_connects_are_named(tree):
 
 def test_a_ring_is_refused(tree):
     tree.put('tool', 'base', IDENTITY, 60)
-    with pytest.raises(LookupError, match='expected a tree, got a ring'):
+    with pytest.raises(LookupError, match='expected a tree, got a cycle through'):
         tree.pose('tool', 'camera')

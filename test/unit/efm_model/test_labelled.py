@@ -84,8 +84,8 @@ def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
     grounding, _ = learn_to_point(
         paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch_size=4)
     )
-    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
-    model = new_model(table_arm(), weights=tmp_path / 'grounding.safetensors')
+    save_file(grounding.state_dict(), tmp_path / 'encoder.safetensors')
+    model = new_model(table_arm(), weights=tmp_path / 'encoder.safetensors')
     assert torch.equal(model.grounding.image.keys.weight, grounding.image.keys.weight)
     assert torch.equal(model.grounding.text.learned, grounding.text.learned)
     assert not model.grounding.image.keys.weight.requires_grad

@@ -3,9 +3,9 @@ import json
 
 from efm_model.network import (
     BEGIN,
+    ENCODER_WEIGHTS,
     END,
     FEATURES,
-    GROUNDING_WEIGHTS,
     log_probability,
     new_model,
     UNKNOWN,
@@ -158,12 +158,12 @@ def test_missing_weights_name_the_command_that_makes_them(tmp_path):
 
 @pytest.mark.parametrize('weights', [{'image.first.weight': torch.zeros(2)}, None])
 def test_a_file_that_is_no_tower_is_refused(tmp_path, weights):
-    path = tmp_path / 'grounding.safetensors'
+    path = tmp_path / 'encoder.safetensors'
     if weights is None:
         path.write_text('something else')
     else:
         save_file(weights, path)
-    with pytest.raises(ValueError, match=r'encoder: expected .* got .*grounding\.safetensors'):
+    with pytest.raises(ValueError, match=r'encoder: expected .* got .*encoder\.safetensors'):
         new_model(table_arm(), weights=path)
 
 
@@ -173,7 +173,7 @@ def test_the_heads_are_as_wide_as_asked():
 
 
 def test_shipped_weights_are_small_and_say_how_they_came_about():
-    assert GROUNDING_WEIGHTS.stat().st_size < 1_000_000
-    card = json.loads(GROUNDING_WEIGHTS.with_suffix('.json').read_text())
+    assert ENCODER_WEIGHTS.stat().st_size < 1_000_000
+    card = json.loads(ENCODER_WEIGHTS.with_suffix('.json').read_text())
     assert 'stand-in for web-scale' in card['nature']
     assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs', 'pushes'}

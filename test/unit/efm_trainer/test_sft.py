@@ -87,13 +87,13 @@ def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
     assert counts(SftConfig(batch_size=batch, instruction_fraction=share)) == expected
 
 
-def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
+def test_training_starts_from_the_given_encoder_weights_with_the_given_hidden_size(tmp_path):
     grounding = new_model(EMBODIMENT, 7, pretrained='none').grounding
-    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
+    save_file(grounding.state_dict(), tmp_path / 'encoder.safetensors')
     config = replace(
         CONFIG,
         pretrained='joint',
-        grounding_weights=str(tmp_path / 'grounding.safetensors'),
+        encoder_weights=str(tmp_path / 'encoder.safetensors'),
         hidden_size=16,
     )
     result = run(tmp_path / 'sft', config)
@@ -103,8 +103,6 @@ def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
         assert model.config.hidden_size == 16
 
 
-def test_a_tower_that_would_not_be_used_is_refused():
-    with pytest.raises(
-        ValueError, match='grounding_weights: expected none where encoder is scratch'
-    ):
-        replace(CONFIG, grounding_weights='grounding.safetensors')
+def test_encoder_weights_that_would_not_be_used_are_refused():
+    with pytest.raises(ValueError, match='encoder_weights: expected none with --pretrained none'):
+        replace(CONFIG, encoder_weights='encoder.safetensors')

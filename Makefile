@@ -16,7 +16,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test lint unit experiments vlm ros graph bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test format lint unit experiments vlm ros graph bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -87,6 +87,10 @@ test: setup  ## lint, unit tests, every experiment in small, the site, tiny VLMs
 	@failed=; for level in lint unit experiments docs vlm ros graph; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level || failed="$$failed $$level"; \
 	done; test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
+
+format: setup  ## let ruff format the code and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 lint unit experiments vlm ros graph: %: setup run-%  ## that part of the tests only
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from efm_core.embodiment import Embodiment
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
 
 
@@ -36,7 +36,7 @@ class RewardEpisode:
     ``dwell`` counts the newest observations on which d <= s.
     """
 
-    eye: FrameHistory
+    history: FrameHistory
     dwell: int = 0
 
 
@@ -55,7 +55,11 @@ class RewardModel:
     """
 
     def __init__(
-        self, runtime: InferenceBackend, text_encoder: TextEncoder, *, embodiment: Embodiment
+        self,
+        runtime: InferenceBackend,
+        text_encoder: InstructionEncoder,
+        *,
+        embodiment: Embodiment,
     ):
         """
         Judge by what ``runtime`` answers.
@@ -74,7 +78,7 @@ class RewardModel:
     def load(
         cls,
         path: str | Path,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         provider: str = 'auto',
     ) -> RewardModel:
@@ -131,9 +135,9 @@ class RewardModel:
         Raises as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(**model_inputs([episode.eye for episode in episodes], frames))[
-            'probabilities'
-        ]
+        found = self.runtime.run(
+            **model_inputs([episode.history for episode in episodes], frames)
+        )['probabilities']
         return [
             self._conclude(episode, probabilities)
             for episode, probabilities in zip(episodes, found, strict=True)

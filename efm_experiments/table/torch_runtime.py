@@ -41,12 +41,14 @@ class FeatureCache:
         new = {n: f for both, pair in pairs for n, f in zip(both, pair, strict=True)}
         new = {name: frame for name, frame in new.items() if name not in self._frames}
         if new:
-            keys, occupancy = self._model.see(torch.from_numpy(np.stack(list(new.values()))))
+            keys, occupancy = self._model.encode_frames(
+                torch.from_numpy(np.stack(list(new.values())))
+            )
             self._frames |= dict(zip(new, zip(keys, occupancy, strict=True), strict=True))
         keys = torch.stack([torch.stack([self._frames[n][0] for n in both]) for both in names])
         occupancy = torch.stack([self._frames[now][1] for _, now in names])
         self._frames = {now: self._frames[now] for _, now in names}
-        return self._model.relate(keys, occupancy, text, mask)
+        return self._model.ground(keys, occupancy, text, mask)
 
 
 class LiveRuntime:

@@ -10,7 +10,7 @@ from models import frames, signed_arm, table_arm
 import numpy as np
 import pytest
 import torch
-from vlms import base_folder, FAMILIES, glimpse, options
+from vlms import base_folder, FAMILIES, options, prompt_inputs
 
 SHORT = 'push it'
 LONG = 'push the red cube to the blue cylinder'
@@ -26,7 +26,9 @@ def noise(count, seed=0, shape=(2, 11)):
 
 
 def shown(model, *sentences, first=0):
-    return glimpse(model, frames(2 * len(sentences), first).reshape(-1, 2, 64, 64, 3), sentences)
+    return prompt_inputs(
+        model, frames(2 * len(sentences), first).reshape(-1, 2, 64, 64, 3), sentences
+    )
 
 
 def test_what_is_sampled_has_the_probability_that_teacher_forcing_gives_it(model):
@@ -111,7 +113,7 @@ def test_each_position_keeps_to_its_own_vocabulary():
 @pytest.mark.parametrize(('family', 'grows'), [('paligemma', True), ('qwen2_5_vl', False)])
 def test_added_tokens_take_spare_rows_first(family, grows):
     model = new_vlm(table_arm(), options(family, token_source='added'))
-    rows = model._whole.get_input_embeddings().weight.shape[0]
+    rows = model._transformer.get_input_embeddings().weight.shape[0]
     assert model.config.tokens.words[:2] == ('<action_0>', '<action_1>')
     before = json.loads((base_folder(family) / 'config.json').read_text())['text_config']
     assert (rows > before['vocab_size']) == grows
@@ -238,5 +240,5 @@ def test_a_folder_without_weights_is_refused(tmp_path):
 
 def test_a_tokenizer_without_room_is_refused_with_the_way_out():
     space = replace(table_arm().action, bins=401)
-    with pytest.raises(ValueError, match=r'ordinary words.*--token-source added'):
+    with pytest.raises(ValueError, match=r'ordinary tokens.*--token-source added'):
         new_vlm(replace(table_arm(), action=space), options('smolvlm'))

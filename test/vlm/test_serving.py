@@ -5,7 +5,7 @@ from __future__ import annotations
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import new_model
 from efm_model.vlm.network import new_vlm
-from efm_policy.serving.loading import load_learned
+from efm_policy.serving.loading import load_vlm_policy
 from models import frames, SENTENCE, table_arm
 import pytest
 from serving import Asker, numbers, serving
@@ -15,9 +15,9 @@ from vlms import options
 def test_robots_act_with_a_vision_language_model(tmp_path):
     model = new_vlm(table_arm(), options('smolvlm'))
     folder = save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1)
-    alone = load_learned(str(folder), table_arm())
+    alone = load_vlm_policy(str(folder), table_arm())
     alone.begin(SENTENCE, 3)
-    with serving(load_learned(str(folder), table_arm())) as (_, where):
+    with serving(load_vlm_policy(str(folder), table_arm())) as (_, where):
         robots = [Asker(where, f'robot_{i}') for i in range(2)]
         for robot in robots:
             assert robot.begin(seed=3).policy_version == 1
@@ -39,4 +39,4 @@ def test_what_is_no_policy_of_a_vision_language_model_is_refused(tmp_path, kind)
     }
     folder = save_checkpoint(tmp_path / kind, make[kind](), table_arm(), kind, 1)
     with pytest.raises(ValueError, match='expected a policy of the family vlm, got a'):
-        load_learned(str(folder), table_arm())
+        load_vlm_policy(str(folder), table_arm())

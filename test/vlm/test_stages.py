@@ -14,7 +14,7 @@ from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
 from efm_trainer.config import SftConfig, VLM_PRACTICE
-from efm_trainer.dataset import to_samples
+from efm_trainer.dataset import to_batch
 from efm_trainer.imitation import make_objectives, OBJECTIVES
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -35,7 +35,7 @@ CONFIG = SftConfig(
 def losses_of(model):
     """Return the three losses on all that stage 1 is shown."""
     episodes = demonstrations(EMBODIMENT, 3)
-    found = make_objectives(model, episodes, EMBODIMENT, model.sentences, CONFIG).all()
+    found = make_objectives(model, episodes, EMBODIMENT, model.text_encoder, CONFIG).evaluate()
     model.eval()
     return {name: found[name] for name in OBJECTIVES}
 
@@ -45,7 +45,12 @@ def stage_one(directory, family, **changes):
     model = new_vlm(EMBODIMENT, options(family, **changes))
     before = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
     result = fine_tune(
-        demonstrations(EMBODIMENT, 3), EMBODIMENT, model.sentences, CONFIG, directory, model=model
+        demonstrations(EMBODIMENT, 3),
+        EMBODIMENT,
+        model.text_encoder,
+        CONFIG,
+        directory,
+        model=model,
     )
     return model, before, result
 
@@ -85,17 +90,21 @@ def learner(family, **changes):
     policy, reward = (new_vlm(EMBODIMENT, options(family, **changes), seed) for seed in (0, 1))
     config = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3, batch_size=64)
     return Reinforce(
-        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=config
+        policy,
+        reward,
+        text_encoder=policy.text_encoder,
+        scale=EMBODIMENT.steps_to_go,
+        config=config,
     )
 
 
 def weighed(learner, episodes):
     """Return the sum of R log p over what was done."""
     batch = learner.prepare(episodes)
-    tokens = batch.samples.tokens[batch.rows]
+    tokens = batch.episodes.tokens[batch.indices]
     with torch.no_grad():
         logits = learner.policy.policy_logits(
-            learner.policy.features(*batch.samples.model_inputs(batch.rows)), tokens
+            learner.policy.features(*batch.episodes.model_inputs(batch.indices)), tokens
         )
     return float((batch.returns * log_probability(logits, tokens)).sum())
 
@@ -107,7 +116,7 @@ def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(
         for value in one._reward_model.state_dict().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     episodes = [make_episode(EMBODIMENT, i, 4) for i in range(2)]
-    grounding = dict(one.policy._whole.get_encoder(modality='image').named_parameters())
+    grounding = dict(one.policy._transformer.get_encoder(modality='image').named_parameters())
     assert any('lora_' in name for name in grounding)
     sight = {name: value.detach().clone() for name, value in grounding.items()}
     reward = {name: value.clone() for name, value in one._reward_model.state_dict().items()}
@@ -156,10 +165,14 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
     one = Reinforce(
-        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=practice
+        policy,
+        reward,
+        text_encoder=policy.text_encoder,
+        scale=EMBODIMENT.steps_to_go,
+        config=practice,
     )
-    actor = Policy(VlmRuntime(policy), policy.sentences, embodiment=EMBODIMENT)
-    reward_model = RewardModel(VlmRuntime(reward), reward.sentences, embodiment=EMBODIMENT)
+    actor = Policy(VlmRuntime(policy), policy.text_encoder, embodiment=EMBODIMENT)
+    reward_model = RewardModel(VlmRuntime(reward), reward.text_encoder, embodiment=EMBODIMENT)
 
     def practise():
         return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
@@ -169,7 +182,7 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     for left, right in zip(episodes, again, strict=True):
         assert np.array_equal(left.tokens, right.tokens)
         assert left.kind is Kind.PRACTICE
-    samples = to_samples(episodes, policy.sentences)
+    samples = to_batch(episodes, policy.text_encoder)
     rows = samples.has_action.nonzero()[:, 0]
     with torch.no_grad():
         logits = policy.policy_logits(
@@ -211,7 +224,7 @@ def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(
     _, card = load_checkpoint(run / 'sft' / 'policy', table_arm())
     assert (card['sft']['learning_rate'], card['sft']['batch']) == (1e-4, 3)
     with pytest.raises(ValueError, match='expected a compact model'):
-        Trainer(run, table_arm(), encoder=None)
+        Trainer(run, table_arm(), text_encoder=None)
 
 
 def test_efm_train_says_what_is_wrong_with_a_base(tmp_path, capsys):

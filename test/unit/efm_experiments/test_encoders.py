@@ -11,7 +11,7 @@ from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
 from efm_model.grounding import EFFECTOR
-from efm_model.network import FEATURES, ENCODER_WEIGHTS
+from efm_model.network import ENCODER_WEIGHTS, FEATURES
 from models import FakeTextEncoder, frames, table_arm
 import pytest
 from safetensors.torch import load_file

@@ -105,12 +105,14 @@ def test_a_frame_is_looked_at_once_though_it_is_also_the_one_before(monkeypatch)
     text = np.ones((1, 3, 384), np.float32)
     mask = np.ones((1, 3), np.float32)
     sight = FeatureCache(model)
-    looked = []
-    see = model.see
+    encoded = []
+    encode = model.encode_frames
     pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
     with torch.no_grad():
         expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]
-    monkeypatch.setattr(model, 'see', lambda new: looked.append(len(new)) or see(new))
+    monkeypatch.setattr(
+        model, 'encode_frames', lambda new: encoded.append(len(new)) or encode(new)
+    )
     for pair, features in zip(pairs, expected, strict=True):
         torch.testing.assert_close(sight.features(pair, text, mask), features)
-    assert looked == [1, 1, 1]
+    assert encoded == [1, 1, 1]

@@ -182,4 +182,4 @@ def test_a_checkpoint_brings_its_chunk_back(tmp_path):
     save_checkpoint(tmp_path / 'policy', model, chunked(), 'policy', 1)
     again, _ = load_checkpoint(tmp_path / 'policy', chunked())
     assert again.config == model.config
-    assert torch.equal(again.policy.rows.weight, model.policy.rows.weight)
+    assert torch.equal(again.policy.chunk_steps.weight, model.policy.chunk_steps.weight)

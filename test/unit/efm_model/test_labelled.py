@@ -7,11 +7,11 @@ from dataclasses import replace
 from efm_core.embodiment import Camera
 from efm_model.config import LabelledConfig
 from efm_model.labelled import (
-    Labelled,
-    learn_to_point,
+    LabelledImages,
     load_labelled,
+    pretrain_on_labels,
     summarise,
-    to_plane,
+    to_image_coordinates,
 )
 from efm_model.network import new_model
 from models import FakeTextEncoder, table_arm
@@ -24,7 +24,7 @@ SENTENCES = ('push red to green', 'push green to red')
 COLOURS = np.array([[250, 250, 250], [200, 30, 30], [30, 200, 30]], np.uint8)
 
 
-def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
+def paint(count: int, seed: int = 0, sentences: int = 2) -> LabelledImages:
     """Return dark pictures with three squares; the sentence says which of two is the source."""
     rng = np.random.default_rng(seed)
     images = np.full((count, 64, 64, 3), 20, np.uint8)
@@ -36,7 +36,7 @@ def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
     sentence = rng.integers(sentences, size=count)
     order = np.where(sentence[:, None] == 0, [0, 1, 2], [0, 2, 1])
     points = np.take_along_axis(corners + 4, order[..., None], axis=1)
-    return Labelled(
+    return LabelledImages(
         images, (points / 32 - 1).astype(np.float32), sentences=SENTENCES, sentence=sentence
     )
 
@@ -59,7 +59,7 @@ def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
     config = LabelledConfig(iterations=200, batch_size=16, validate_every=100)
     heard = []
     lessons = paint(400, sentences=1)
-    grounding, measured = learn_to_point(
+    grounding, measured = pretrain_on_labels(
         lessons, FakeTextEncoder(), config, lambda iteration, found: heard.append(iteration)
     )
     assert heard == [100, 200]
@@ -70,10 +70,10 @@ def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
 def test_the_same_seed_gives_the_same_tower():
     config = LabelledConfig(iterations=3, batch_size=4)
     torch.manual_seed(5)
-    first, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
+    first, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), config)
     after = torch.rand(1)
-    second, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
-    other, _ = learn_to_point(paint(20), FakeTextEncoder(), replace(config, seed=1))
+    second, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), config)
+    other, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), replace(config, seed=1))
     torch.manual_seed(5)
     assert torch.rand(1) == after  # nobody else's numbers are used up
     assert torch.equal(first.image.first.weight, second.image.first.weight)
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_tower():
 
 
 def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
-    grounding, _ = learn_to_point(
+    grounding, _ = pretrain_on_labels(
         paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch_size=4)
     )
     save_file(grounding.state_dict(), tmp_path / 'encoder.safetensors')
@@ -103,22 +103,22 @@ def test_a_file_is_read_as_the_policy_sees_it(tmp_path):
 def test_points_are_those_of_what_the_policy_sees_of_a_picture():
     camera = Camera('top', 'image', height=100, width=200, crop=(50, 20, 80, 60))
     points = np.array([[50, 20], [90, 50], [130, 80]])
-    np.testing.assert_allclose(to_plane(points, camera), [[-1, -1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(to_image_coordinates(points, camera), [[-1, -1], [0, 0], [1, 1]])
     whole = replace(camera, crop=(0, 0, 0, 0))
-    np.testing.assert_allclose(to_plane(np.array([150, 25]), whole), [0.5, -0.5])
+    np.testing.assert_allclose(to_image_coordinates(np.array([150, 25]), whole), [0.5, -0.5])
 
 
 @pytest.mark.parametrize(
     ('changes', 'match'),
     [
         ({'sentence': None}, r'expected the arrays images, points, sentences, sentence, got'),
-        ({'images': paint(19).images}, '20 pictures at least, got 19'),
+        ({'images': paint(19).images}, '20 images at least, got 19'),
         (
             {'points': np.zeros((20, 2, 2))},
             r'\(20, 3, 2\) finite numbers \[px\], got \(20, 2, 2\)',
         ),
         ({'points': np.full((20, 3, 2), np.nan)}, 'finite numbers'),
-        ({'sentence': np.full(20, 2)}, '20 rows of the 2 sentences'),
+        ({'sentence': np.full(20, 2)}, '20 indices of the 2 sentences'),
         ({'images': np.zeros((20, 32, 64, 3), np.uint8)}, '64, 64'),
     ],
 )

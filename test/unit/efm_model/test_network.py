@@ -3,9 +3,9 @@ import json
 
 from efm_model.network import (
     BEGIN,
+    ENCODER_WEIGHTS,
     END,
     FEATURES,
-    ENCODER_WEIGHTS,
     log_probability,
     new_model,
     UNKNOWN,
@@ -109,7 +109,7 @@ def test_steps_to_go_has_one_logit_for_each_bin(model, features):
 
 
 def test_the_instruction_is_predicted_piece_by_piece(model):
-    scenes = model.scenes(torch.from_numpy(frames(4)))
+    scenes = model.scene_features(torch.from_numpy(frames(4)))
     pieces = torch.tensor([model.encode_pieces(['push', 'the', 'red', 'thing'])] * 2)
     assert pieces[0].tolist() == [BEGIN, 5, 7, 6, UNKNOWN, END]
     logits = model.instruction_logits(scenes[:2], scenes[2:], pieces)

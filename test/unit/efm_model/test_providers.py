@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 from efm_model.config import SessionConfig
-from efm_model.providers import candidates, NAMES, profiles, rehearsal, Session
+from efm_model.providers import candidates, example_run, NAMES, OnnxSession, profiles
 from efm_model.runtime import Runtime
 from models import exported, table_arm
 import numpy as np
@@ -60,7 +60,7 @@ class Started:
 
 def example(session, seed=0):
     rng = np.random.default_rng(seed)
-    inputs = {name: value[:1] for name, value in rehearsal(session.inputs).items()}
+    inputs = {name: value[:1] for name, value in example_run(session.inputs).items()}
     return {
         name: rng.integers(0, 256, value.shape, np.uint8)
         if value.dtype == np.uint8
@@ -82,9 +82,9 @@ def test_one_provider_can_be_forced_and_must_be_there():
 
 def test_a_provider_that_does_not_start_is_named_and_the_next_one_runs_the_model():
     engine = Engine(raises=[NAMES['tensorrt']], silent=[NAMES['cuda']])
-    session = Session(exported('policy'), 'policy', engine=engine)
+    session = OnnxSession(exported('policy'), 'policy', engine=engine)
     assert session.provider == 'cpu'
-    first, second = session.refused
+    first, second = session.provider_failures
     assert first == (
         'policy: provider tensorrt did not start: no library for TensorrtExecutionProvider'
     )
@@ -95,14 +95,14 @@ def test_a_provider_that_does_not_start_is_named_and_the_next_one_runs_the_model
 
 
 def test_a_provider_that_fails_in_its_first_run_is_passed_over_too():
-    session = Session(exported('policy'), 'policy', engine=Engine(breaks=[NAMES['tensorrt']]))
+    session = OnnxSession(exported('policy'), 'policy', engine=Engine(breaks=[NAMES['tensorrt']]))
     assert session.provider == 'cuda'
-    assert 'tensorrt did not start: out of memory' in session.refused[0]
+    assert 'tensorrt did not start: out of memory' in session.provider_failures[0]
 
 
 def test_a_forced_provider_that_does_not_start_has_no_successor():
     with pytest.raises(ValueError, match='provider cuda did not start'):
-        Session(
+        OnnxSession(
             exported('policy'),
             'policy',
             config=SessionConfig(provider='cuda'),
@@ -112,7 +112,7 @@ def test_a_forced_provider_that_does_not_start_has_no_successor():
 
 def test_each_provider_leaves_what_it_does_not_know_to_those_after_it():
     engine = Engine(raises=[NAMES['tensorrt']])
-    Session(exported('policy'), 'policy', engine=engine)
+    OnnxSession(exported('policy'), 'policy', engine=engine)
     plain, tensorrt, cuda = engine.asked
     assert plain == [NAMES['cpu']]  # read for its shapes, before TensorRT starts
     assert [name for name, _ in tensorrt] == [NAMES[n] for n in ('tensorrt', 'cuda', 'cpu')]
@@ -144,8 +144,8 @@ def test_tensorrt_is_told_of_every_length_that_a_sentence_can_have():
     ids=str,
 )
 def test_no_option_changes_what_the_model_says(changes):
-    plain = Session(exported('policy'), 'policy')
-    other = Session(exported('policy'), 'policy', config=SessionConfig(**changes))
+    plain = OnnxSession(exported('policy'), 'policy')
+    other = OnnxSession(exported('policy'), 'policy', config=SessionConfig(**changes))
     for seed in range(3):
         expected, found = (s.run(example(plain, seed)) for s in (plain, other))
         assert found.keys() == expected.keys()
@@ -154,7 +154,7 @@ def test_no_option_changes_what_the_model_says(changes):
 
 
 def test_a_bound_answer_is_not_overwritten_by_the_next_one():
-    session = Session(exported('policy'), 'policy', config=SessionConfig(binding=True))
+    session = OnnxSession(exported('policy'), 'policy', config=SessionConfig(binding=True))
     first = session.run(example(session, 0))
     kept = first['logits'].copy()
     session.run(example(session, 1))
@@ -163,4 +163,4 @@ def test_a_bound_answer_is_not_overwritten_by_the_next_one():
 
 def test_a_model_says_where_it_runs():
     runtime = Runtime(exported('reward'), 'reward', embodiment=table_arm(), provider='cpu')
-    assert (runtime.provider, runtime.refused) == ('cpu', [])
+    assert (runtime.provider, runtime.provider_failures) == ('cpu', [])

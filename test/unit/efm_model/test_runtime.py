@@ -31,9 +31,13 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_the_first_frame_is_its_own_predecessor():
-    eye = FrameHistory(np.zeros((3, 384)))
+    history = FrameHistory(np.zeros((3, 384)))
     pictures = np.arange(3)
-    assert [eye.look(picture).tolist() for picture in pictures] == [[0, 0], [0, 1], [1, 2]]
+    assert [history.stack_frames(picture).tolist() for picture in pictures] == [
+        [0, 0],
+        [0, 1],
+        [1, 2],
+    ]
 
 
 def test_padding_is_zero_and_masked():

@@ -1,6 +1,6 @@
 import math
 
-from efm_policy.serving.batcher import Batcher, REMEMBERED
+from efm_policy.serving.batcher import Batcher, HISTORY
 import pytest
 
 FAR = 1e9  # a deadline that nobody comes near [s]
@@ -12,7 +12,7 @@ def names(entries):
 
 def filled(batcher, robots, now=0.0, deadline=FAR):
     for robot in robots:
-        assert batcher.put(robot, f'of {robot}', now, deadline) is None
+        assert batcher.add(robot, f'of {robot}', now, deadline) is None
     return batcher
 
 
@@ -27,10 +27,10 @@ def test_a_robot_that_is_alone_does_not_wait():
 def test_whoever_asks_first_waits_for_those_who_asked_lately_but_not_too_long():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(0.4)
-    batcher.put('a', None, 0.5, FAR)
+    batcher.record_batch(0.4)
+    batcher.add('a', None, 0.5, FAR)
     assert batcher.due(0.5) == pytest.approx(0.6)
-    batcher.put('b', None, 0.55, FAR)
+    batcher.add('b', None, 0.55, FAR)
     assert batcher.due(0.55) == 0.55
 
 
@@ -38,15 +38,15 @@ def test_whoever_asks_first_waits_for_those_who_asked_lately_but_not_too_long():
 def test_nobody_waits_longer_than_for_half_of_what_a_batch_costs(cost, due):
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(cost)
-    batcher.put('a', None, 0.5, FAR)
+    batcher.record_batch(cost)
+    batcher.add('a', None, 0.5, FAR)
     assert batcher.due(0.5) == pytest.approx(due)
 
 
 def test_a_robot_that_went_away_is_not_waited_for():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.put('a', None, 2.0, FAR)
+    batcher.add('a', None, 2.0, FAR)
     assert batcher.due(2.0) == 2.0
 
 
@@ -66,8 +66,8 @@ def test_without_micro_batching_every_request_is_a_batch():
 def test_nobody_waits_for_more_than_half_of_the_time_that_the_model_leaves():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(0.06)
-    batcher.put('a', None, 0.5, 0.6)
+    batcher.record_batch(0.06)
+    batcher.add('a', None, 0.5, 0.6)
     assert batcher.due(0.5) == pytest.approx(0.52)
     batch, late = batcher.take(0.52)
     assert (names(batch), late) == (['a'], [])
@@ -75,7 +75,7 @@ def test_nobody_waits_for_more_than_half_of_the_time_that_the_model_leaves():
 
 def test_what_cannot_be_answered_in_time_is_not_worked_on():
     batcher = Batcher(4, 0.1)
-    batcher.ran(0.05)
+    batcher.record_batch(0.05)
     filled(batcher, 'a', deadline=0.04)
     filled(batcher, 'b', deadline=0.06)
     batch, late = batcher.take(0.0)
@@ -85,25 +85,25 @@ def test_what_cannot_be_answered_in_time_is_not_worked_on():
 
 def test_the_cost_is_that_of_the_cheapest_of_the_last_batches():
     batcher = Batcher(4, 0.1)
-    assert batcher.cost == 0.0
+    assert batcher.batch_duration == 0.0
     for seconds in (0.3, 0.1, 0.2):
-        batcher.ran(seconds)
-    assert batcher.cost == 0.1
-    for _ in range(REMEMBERED):
-        batcher.ran(0.5)
-    assert batcher.cost == 0.5
+        batcher.record_batch(seconds)
+    assert batcher.batch_duration == 0.1
+    for _ in range(HISTORY):
+        batcher.record_batch(0.5)
+    assert batcher.batch_duration == 0.5
 
 
 def test_one_slow_batch_does_not_silence_the_server():
     batcher = Batcher(4, 0.1)
-    batcher.ran(5.0)
+    batcher.record_batch(5.0)
     assert names(filled(batcher, 'a', now=1.0, deadline=1.3).take(1.0)[1]) == ['a']
     assert names(filled(batcher, 'a', now=2.0, deadline=2.3).take(2.0)[0]) == ['a']
 
 
 def test_a_newer_observation_of_a_robot_takes_the_place_of_its_former_one():
     batcher = filled(Batcher(4, 0.1), 'ab')
-    assert batcher.put('a', 'newer', 0.1, FAR) == 'of a'
+    assert batcher.add('a', 'newer', 0.1, FAR) == 'of a'
     batch, _ = batcher.take(0.1)
     assert [(entry.robot, entry.item) for entry in batch] == [('b', 'of b'), ('a', 'newer')]
 

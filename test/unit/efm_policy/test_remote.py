@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 from efm_policy.serving import wire
 from efm_policy.serving.client import Failure, FIRST_RETRY_S, LAST_RETRY_S
-from efm_policy.serving.remote import Remote, Start
+from efm_policy.serving.remote import EpisodeRequest, RemotePolicy
 from models import frames, SENTENCE, table_arm
 import numpy as np
 import pytest
 
 PICTURE = frames(1)[0]
-FIRST, SECOND = (Start(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second'))
+FIRST, SECOND = (
+    EpisodeRequest(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second')
+)
 MS = 1_000_000  # [ns]
 
 
@@ -39,10 +41,11 @@ class Robot:
         self.begun = 0
         self.answers = []
         self.closed = False
-        self.remote = Remote(
-            self, table_arm(), timeout_s=2.0, health=self.diagnostics, post=lambda task: task(),
+        self.remote = RemotePolicy(
+            self, table_arm(), timeout_s=2.0, diagnostics=self.diagnostics,
+            post=lambda task: task(),
             now=lambda: self.now, on_begun=self._on_begun,
-            on_answer=lambda *answer: self.answers.append(answer),
+            on_action=lambda *answer: self.answers.append(answer),
             clock=lambda: self.time,
         )  # fmt: skip
 
@@ -64,7 +67,7 @@ class Robot:
         assert self.remote.begin(start)
 
     def ask(self, stamp=1000 * MS, deadline=1300 * MS, step=0):
-        return self.remote.ask(PICTURE, stamp, step, deadline)
+        return self.remote.request_action(PICTURE, stamp, step, deadline)
 
     def answer(self, **changes):
         """Answer the newest question."""
@@ -91,7 +94,7 @@ def test_an_episode_begins_with_all_that_the_server_needs(robot):
     assert (asked.policy_version, asked.goes_on) == (7, False)
     assert asked.embodiment_hash == table_arm().hash
     robot.begins[0][0](wire.BeginAnswer(policy_version=9))
-    assert (robot.begun, robot.remote.begun, robot.remote.version) == (1, True, 9)
+    assert (robot.begun, robot.remote.has_begun, robot.remote.version) == (1, True, 9)
 
 
 def test_the_server_has_as_long_as_the_deadline_leaves(robot):
@@ -99,7 +102,7 @@ def test_the_server_has_as_long_as_the_deadline_leaves(robot):
     robot.now = 1100 * MS
     assert robot.ask()
     assert robot.acts[0][1].seconds == pytest.approx(0.2)
-    assert robot.remote.busy
+    assert robot.remote.is_busy
 
 
 def test_in_lockstep_the_server_has_as_long_as_the_robot_waits(robot):
@@ -116,8 +119,8 @@ def test_an_observation_that_is_too_old_is_not_asked_about(robot):
     robot.now = 1300 * MS
     assert not robot.ask()
     assert not robot.acts
-    assert not robot.remote.busy
-    assert robot.diagnostics.counts == {'observation too old to ask about': 1}
+    assert not robot.remote.is_busy
+    assert robot.diagnostics.counts == {'observation too old to send': 1}
 
 
 def test_an_answer_in_time_is_an_action(robot):
@@ -129,7 +132,7 @@ def test_an_answer_in_time_is_an_action(robot):
     assert (question.stamp, question.step) == (1000 * MS, 4)
     assert action.tokens.tolist() == [1, 2]
     np.testing.assert_array_equal(action.values, np.float32([0.01, 0]))
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
 def test_an_answer_after_its_deadline_is_thrown_away_and_counted(robot):
@@ -139,7 +142,7 @@ def test_an_answer_after_its_deadline_is_thrown_away_and_counted(robot):
     robot.answer()
     assert robot.answers[0][1] is None
     assert robot.diagnostics.counts == {'late answer': 1}
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
 def test_no_answer_in_time_is_counted_as_late_too(robot):
@@ -182,7 +185,7 @@ def test_an_answer_for_a_former_episode_is_no_action_in_this_one(robot):
     robot.begin_well(SECOND)
     robot.answer()
     assert robot.answers[0][1] is None
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
 def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
@@ -224,11 +227,11 @@ def test_with_a_server_that_forgot_the_episode_it_goes_on_with_the_same_release(
     robot.begin_well(version=9)
     robot.ask()
     robot.fail('FAILED_PRECONDITION', 'episode: expected Begin before Act')
-    assert not robot.remote.begun
+    assert not robot.remote.has_begun
     _, asked = robot.begins[-1]
     assert (asked.episode_id, asked.policy_version, asked.goes_on) == ('first', 9, True)
     robot.begins[-1][0](wire.BeginAnswer(policy_version=9))
-    assert (robot.begun, robot.remote.begun) == (2, True)
+    assert (robot.begun, robot.remote.has_begun) == (2, True)
 
 
 def test_a_server_that_is_gone_is_a_fault_until_it_answers(robot):
@@ -257,9 +260,9 @@ def test_a_begin_that_was_overtaken_by_another_episode_means_nothing(robot):
     robot.remote.begin(FIRST)
     robot.remote.begin(SECOND)
     robot.begins[0][0](wire.BeginAnswer(policy_version=7))
-    assert (robot.begun, robot.remote.begun) == (0, False)
+    assert (robot.begun, robot.remote.has_begun) == (0, False)
     robot.begins[1][0](wire.BeginAnswer(policy_version=7))
-    assert (robot.begun, robot.remote.begun) == (1, True)
+    assert (robot.begun, robot.remote.has_begun) == (1, True)
 
 
 def test_it_says_whether_it_is_connected(robot):
@@ -281,4 +284,4 @@ def test_closing_ends_the_connection(robot):
     robot.begin_well()
     robot.remote.close()
     assert robot.closed
-    assert not robot.remote.begun
+    assert not robot.remote.has_begun

@@ -13,7 +13,7 @@ from efm_data.message_types import known_types
 from efm_model.checkpoint import load_checkpoint
 from efm_reward.reward import rewards
 from efm_trainer.config import PRESETS, SftConfig
-from efm_trainer.dataset import to_samples
+from efm_trainer.dataset import to_batch
 from efm_trainer.imitation import with_chunks
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -45,7 +45,7 @@ def shown(robot, index=0, steps=7, **fields):
 
 def samples_of(*episodes, robot=CHUNKED):
     episodes = [with_chunks(episode, robot) for episode in episodes]
-    return to_samples(episodes, FakeTextEncoder(), ActionTokeniser(robot.action))
+    return to_batch(episodes, FakeTextEncoder(), ActionTokeniser(robot.action))
 
 
 def test_every_control_step_of_a_demonstration_has_the_chunk_that_begins_there():
@@ -77,7 +77,7 @@ def test_the_frame_before_is_a_chunk_earlier_as_it_is_for_the_policy():
 
 
 def test_practice_counts_its_own_decisions():
-    samples = to_samples([make_episode(CHUNKED, steps=4)], FakeTextEncoder())
+    samples = to_batch([make_episode(CHUNKED, steps=4)], FakeTextEncoder())
     assert samples.tokens.shape == (5, 6)
     assert samples.steps_to_go.tolist() == [4, 3, 2, 1, 0]
     assert samples.previous.tolist() == [0, 0, 1, 2, 3]
@@ -86,7 +86,7 @@ def test_practice_counts_its_own_decisions():
 def test_a_demonstration_in_chunks_is_taken_as_it_is_and_one_of_others_is_refused():
     episode = make_episode(CHUNKED, kind=Kind.DEMONSTRATION)
     assert with_chunks(episode, CHUNKED) is episode
-    with pytest.raises(ValueError, match='rows: expected 1 or 1, got 3'):
+    with pytest.raises(ValueError, match='chunk steps: expected 1 or 1, got 3'):
         with_chunks(episode, TABLE)
 
 
@@ -96,15 +96,15 @@ def test_both_stages_learn_from_chunks(robot, tmp_path):
     result = fine_tune(episodes, robot, FakeTextEncoder(), CONFIG, tmp_path)
     assert result.curve[-1]['training/action'] < 0.98 * result.curve[0]['training/action']
     policy, reward = (load_checkpoint(tmp_path / k, robot)[0] for k in ('policy', 'reward'))
-    before = policy.policy.rows.weight.detach().clone()
+    before = policy.policy.chunk_steps.weight.detach().clone()
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
     learner = Reinforce(
-        policy, reward, encoder=FakeTextEncoder(), scale=robot.steps_to_go, config=config
+        policy, reward, text_encoder=FakeTextEncoder(), scale=robot.steps_to_go, config=config
     )
     figures = learner.update([make_episode(robot, i, 5 + i) for i in range(3)])
     assert figures['samples'] == 15
     assert np.isfinite(figures['loss'])
-    assert not torch.equal(policy.policy.rows.weight, before)
+    assert not torch.equal(policy.policy.chunk_steps.weight, before)
 
 
 def test_a_bag_of_chunks_is_read_as_it_was_acted(tmp_path):

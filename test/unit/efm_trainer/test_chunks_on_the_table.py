@@ -48,7 +48,7 @@ def loop(robot, world, tmp_path_factory):
     shown = demonstrate([world], range(8), robot, max_steps=60)
     result = fine_tune(shown, robot, encoder, CONFIG, run / 'sft')
     config = replace(PRESETS['default'], episodes_per_update=EPISODES)
-    trainer = Trainer(run, robot, encoder=encoder, config=config)
+    trainer = Trainer(run, robot, text_encoder=encoder, config=config)
     practised = practise(trainer.release, robot, world, encoder)
     for episode in practised:
         write_bag(episode, run / 'episodes' / 'practice' / episode.episode_id)

@@ -7,7 +7,7 @@ EMBODIMENT = small_embodiment()
 
 def test_the_first_release_is_stage_one_exported_and_proven(tmp_path):
     run = make_run(tmp_path, EMBODIMENT)
-    trainer = Trainer(run, EMBODIMENT, encoder=FakeTextEncoder())
+    trainer = Trainer(run, EMBODIMENT, text_encoder=FakeTextEncoder())
     assert (trainer.version, trainer.release.version) == (1, 1)
     files = load_release(trainer.release.uri, trainer.release.sha256, EMBODIMENT.hash)
     assert files.manifest['parity'][0]['passed']

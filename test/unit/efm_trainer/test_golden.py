@@ -6,7 +6,7 @@ from bags import make_episode
 from efm_model.checkpoint import load_checkpoint
 from efm_trainer.config import PRESETS, SftConfig
 from efm_trainer.reinforce import Reinforce
-from efm_trainer.sft import fine_tune, passes
+from efm_trainer.sft import fine_tune, objective_microbatches
 import pytest
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
@@ -35,20 +35,24 @@ def test_the_compact_model_of_a_seed_stays_the_same(tmp_path):
     assert fingerprint(policy) == pytest.approx(STAGE_ONE, rel=1e-4)
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
     learner = Reinforce(
-        policy, reward, encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
+        policy, reward, text_encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
     )
     learner.update([make_episode(EMBODIMENT, i, 5 + i) for i in range(3)])
     assert fingerprint(policy) == pytest.approx(STAGE_TWO, rel=1e-4)
 
 
 def test_a_model_of_any_number_of_samples_takes_all_objectives_in_one_pass():
-    rows = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
-    assert passes(rows, 0) == [rows]
+    batch = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
+    assert objective_microbatches(batch, 0) == [batch]
 
 
 def test_a_model_of_few_samples_takes_one_objective_at_a_time_and_every_row_once():
-    rows = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
-    found = [(name, part.tolist()) for each in passes(rows, 2) for name, part in each.items()]
+    batch = {'action': torch.arange(5), 'steps_to_go': torch.arange(2)}
+    found = [
+        (name, part.tolist())
+        for each in objective_microbatches(batch, 2)
+        for name, part in each.items()
+    ]
     assert found == [
         ('action', [0, 1]),
         ('action', [2, 3]),

@@ -26,6 +26,6 @@ def test_steps_to_go_is_drawn_from_successes_and_actions_from_all_but_last_obser
     imitation = make_objectives(
         model, demonstrations(EMBODIMENT, 2), EMBODIMENT, FakeTextEncoder(), SftConfig()
     )
-    assert imitation.rows['action'].tolist() == [0, 1, 2, 4, 5, 6, 7]
-    assert imitation.rows['steps_to_go'].tolist() == list(range(9))
-    assert imitation.rows['instruction'].tolist() == [0, 1]
+    assert imitation.indices['action'].tolist() == [0, 1, 2, 4, 5, 6, 7]
+    assert imitation.indices['steps_to_go'].tolist() == list(range(9))
+    assert imitation.indices['instruction'].tolist() == [0, 1]

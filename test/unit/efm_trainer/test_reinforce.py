@@ -3,8 +3,8 @@ from dataclasses import replace
 from bags import make_episode
 from efm_model.network import new_model
 from efm_trainer.config import ONCE, PRESETS
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label, Reinforce
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go, Reinforce
 import numpy as np
 import pytest
 import torch
@@ -17,7 +17,7 @@ def make_learner(**changes) -> Reinforce:
     policy, reward = (new_model(EMBODIMENT, seed, pretrained='none') for seed in (0, 1))
     config = replace(PRESETS['default'], **{**ONCE, **changes})
     return Reinforce(
-        policy, reward, encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
+        policy, reward, text_encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
     )
 
 
@@ -40,8 +40,8 @@ def test_steps_to_go_is_the_mean_of_the_distribution():
     bias = torch.full((61,), -100.0)
     bias[[10, 20]] = 0.0
     model.steps_to_go.bias.data = bias
-    features = all_features(model, to_samples(episodes(1), FakeTextEncoder()))
-    d = label(model, features, EMBODIMENT.steps_to_go)
+    features = compute_all_features(model, to_batch(episodes(1), FakeTextEncoder()))
+    d = expected_steps_to_go(model, features, EMBODIMENT.steps_to_go)
     torch.testing.assert_close(d, torch.full((4,), 15.0))
 
 
@@ -164,7 +164,7 @@ def test_what_acts_follows_what_learns_by_a_share_of_the_way():
 
 def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
     batch = make_learner(baseline='linear').prepare(episodes())
-    d = batch.steps_to_go[batch.rows]
+    d = batch.steps_to_go[batch.indices]
     assert torch.corrcoef(torch.stack([batch.advantages, d]))[0, 1].abs() < 1e-3
     assert not torch.equal(batch.advantages, batch.returns)
     assert torch.equal(
@@ -186,14 +186,14 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
         Reinforce(
             x.policy,
             x._reward_model,
-            encoder=FakeTextEncoder(),
+            text_encoder=FakeTextEncoder(),
             scale=EMBODIMENT.steps_to_go,
             config=x._config,
         )
         for x in learners
     )
-    assert shared._same_tower
-    asking._same_tower = False
+    assert shared._shares_encoder
+    asking._shares_encoder = False
     shared.update(episodes())
     asking.update(episodes())
     for left, right in zip(shared.policy.parameters(), asking.policy.parameters(), strict=True):
@@ -215,11 +215,11 @@ def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
 def test_a_step_along_the_gradient_makes_rewarded_actions_likelier():
     learner = make_learner(learning_rate=1e-2)
     batch = learner.prepare(episodes(1))
-    rows = batch.rows
-    tokens = batch.samples.tokens[rows]
+    rows = batch.indices
+    tokens = batch.episodes.tokens[rows]
 
     def score() -> float:
-        features = learner.policy.features(*batch.samples.model_inputs(rows))
+        features = learner.policy.features(*batch.episodes.model_inputs(rows))
         logits = torch.log_softmax(learner.policy.policy_logits(features, tokens), dim=-1)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
         return float((batch.returns * chosen).sum().detach())

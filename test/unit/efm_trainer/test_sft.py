@@ -5,7 +5,7 @@ from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import new_model
 from efm_trainer.config import SftConfig
-from efm_trainer.sft import counts, fine_tune, split
+from efm_trainer.sft import fine_tune, objective_counts, split_demonstrations
 import pytest
 from safetensors.torch import save_file
 import torch
@@ -63,7 +63,7 @@ def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
     episodes = demonstrations(EMBODIMENT, 8)
     outcomes = [Outcome.FAILURE, Outcome.UNLABELLED] + 6 * [Outcome.SUCCESS]
     episodes = [replace(e, outcome=o) for e, o in zip(episodes, outcomes, strict=True)]
-    learning, held_out = split(episodes, CONFIG)
+    learning, held_out = split_demonstrations(episodes, CONFIG)
     assert {e.index for e in learning} | {e.index for e in held_out} == set(range(1, 8))
     assert len(held_out) == 1
     assert held_out[0].outcome is Outcome.SUCCESS
@@ -71,7 +71,7 @@ def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
 
 def test_too_few_successes_are_refused():
     with pytest.raises(ValueError, match='at least 2 that succeeded, got 1'):
-        split(demonstrations(EMBODIMENT, 1), CONFIG)
+        split_demonstrations(demonstrations(EMBODIMENT, 1), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,8 @@ def test_too_few_successes_are_refused():
     ],
 )
 def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
-    assert counts(SftConfig(batch_size=batch, instruction_fraction=share)) == expected
+    counts = objective_counts(SftConfig(batch_size=batch, instruction_fraction=share))
+    assert tuple(counts.values()) == expected
 
 
 def test_training_starts_from_the_given_encoder_weights_with_the_given_hidden_size(tmp_path):
@@ -104,7 +105,5 @@ def test_training_starts_from_the_given_encoder_weights_with_the_given_hidden_si
 
 
 def test_encoder_weights_that_would_not_be_used_are_refused():
-    with pytest.raises(
-        ValueError, match='encoder_weights: expected none with --pretrained none'
-    ):
+    with pytest.raises(ValueError, match='encoder_weights: expected none with --pretrained none'):
         replace(CONFIG, encoder_weights='encoder.safetensors')

@@ -42,7 +42,7 @@ def quick():
 def undisturbed(quick, tmp_path_factory):
     """Return the state of a trainer that made two updates and was never killed."""
     whole = make_run(tmp_path_factory.mktemp('whole'), EMBODIMENT)
-    trainer = Trainer(whole, EMBODIMENT, encoder=FakeTextEncoder(), config=CONFIG)
+    trainer = Trainer(whole, EMBODIMENT, text_encoder=FakeTextEncoder(), config=CONFIG)
     learn_twice(trainer, whole)
     trainer.close()
     return weights(whole)
@@ -59,7 +59,7 @@ def begin(run, quick):
     made = []
 
     def make(config=CONFIG, directory=run):
-        made.append(Trainer(directory, EMBODIMENT, encoder=FakeTextEncoder(), config=config))
+        made.append(Trainer(directory, EMBODIMENT, text_encoder=FakeTextEncoder(), config=config))
         return made[-1]
 
     yield make
@@ -241,7 +241,7 @@ def test_a_second_trainer_on_the_same_run_is_refused(begin):
 def test_a_run_without_stage_one_is_refused_and_leaves_no_lock(tmp_path):
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match='checkpoint'):
-            Trainer(tmp_path, EMBODIMENT, encoder=FakeTextEncoder())
+            Trainer(tmp_path, EMBODIMENT, text_encoder=FakeTextEncoder())
 
 
 def test_a_state_of_another_stage_one_is_refused(run, begin, tmp_path_factory):

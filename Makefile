@@ -10,13 +10,13 @@ PYTEST := $(BIN)/python -m pytest -q
 INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
 # Message packages that no wheel brings, and the suite's own.
 MESSAGES := requirements/interfaces/tf2_msgs requirements/interfaces/control_msgs efm_interfaces
-REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt vlm.txt test.txt)
+REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt vlm.txt test.txt docs.txt)
 # CMake must find the ROS 2 wheels, and their generators the wheels' libraries.
 WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo test lint unit experiments vlm ros graph bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test lint unit experiments vlm ros graph bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -80,8 +80,11 @@ colcon: setup  ## optional: colcon build and colcon test without a ROS 2 install
 demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 minutes on 2 cores
 	$(BIN)/efm demo
 
-test: setup  ## lint, unit tests, every experiment in small, tiny VLMs, nodes in process, real processes over DDS
-	@failed=; for level in lint unit experiments vlm ros graph; do \
+docs: setup  ## the documentation site in build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+
+test: setup  ## lint, unit tests, every experiment in small, the site, tiny VLMs, nodes in process, real processes over DDS
+	@failed=; for level in lint unit experiments docs vlm ros graph; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level || failed="$$failed $$level"; \
 	done; test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
 

@@ -94,7 +94,7 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
     """Return steps per second, latencies as an observer sees them, and what each node uses."""
     config = GraphConfig(
         run=str(run),
-        fleet=1,
+        num_robots=1,
         episodes=episodes,
         episodes_subdir=folder,
         text_encoder=str(ensure_text_encoder()),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from efm_bringup.progress import Display
-from efm_bringup.run import open_run, RunConfig
-from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_bringup.run import open_run
+from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.shared_config import RunConfig
 from efm_model.config import LabelledConfig
 from rich.console import Console
 
@@ -17,23 +18,19 @@ ENCODER_FILE = 'encoder.safetensors'  # in a run
 NATURE = 'Pretrained by `efm pretrain` on labelled pictures of one world.'
 
 
-@dataclass(frozen=True)
+@config
 class PicturesChoice:
-    """Which pictures are learned from."""
+    """The training data of the encoder."""
 
-    pictures: str = parameter('', 'File of labelled pictures (.npz): docs/gymnasium.md')
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    pictures: str = parameter('', 'File of labelled images (.npz), see docs/gymnasium.md')
 
 
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line its verb."""
-    text = 'before stage 1, for a world of your own: an encoder from labelled pictures'
+    text = 'before stage 1, in a new world: train an encoder on labelled images'
     parser = verbs.add_parser('pretrain', help=text, description=text)
-    for config in (RunConfig, PicturesChoice, LabelledConfig):
-        add_arguments(parser, config)
+    for kind in (RunConfig, PicturesChoice, LabelledConfig):
+        add_arguments(parser, kind)
     parser.set_defaults(command=pretrain_command)
 
 

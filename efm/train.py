@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-import shutil
 from typing import Any
 
 from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
-from efm_bringup.run import find_embodiment
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.embodiment_files import find_embodiment
+from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
 from efm_trainer.config import SftConfig, STAGE_ONE
 from rich.console import Console
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@config
 class ModelChoice:
-    """Which kind of model learns."""
+    """Which kind of model is fine-tuned."""
 
     model: str = parameter(
         'compact',
-        'compact runs on a robot; vlm is a vision-language model in --base',
+        'Model to fine-tune; compact: runs on a robot; vlm: the vision-language model in --base',
         choices=tuple(STAGE_ONE),
     )
-
-    def __post_init__(self):
-        """Refuse an unknown word."""
-        check(self)
 
 
 def train_vlm(
@@ -121,22 +117,22 @@ def _fine_tune(
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
 
-    unfinished = run / '.sft'
     folder = run / 'episodes' / 'demonstration'
-    shutil.rmtree(unfinished, ignore_errors=True)
     with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 
         def count(done: int, total: int) -> None:
             display.update(done, f'{done} read')
 
         episodes = list(read_episodes(folder, embodiment, count))
-    with Display('fine-tuning', config.iterations, unit='steps', console=console) as display:
+    with (
+        whole_directory(run / 'sft') as unfinished,
+        Display('fine-tuning', config.iterations, unit='steps', console=console) as display,
+    ):
 
         def show(iteration: int, total: int, losses: dict) -> None:
             display.update(iteration, _note(losses))
 
         result = fine_tune(episodes, embodiment, encoder, config, unfinished, show, model)
-    unfinished.rename(run / 'sft')
     console.print(
         f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '
         f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}',

@@ -70,8 +70,10 @@ class GuardNode(ManagedNode):
             'false with a real arm',
             config.lockstep,
         )
-        self._guard, self._diagnostics = Guard(robot, config.lockstep), Diagnostics(self)
-        self._commander, self._listener = Commander(robot), StateListener(self, robot)
+        self._guard = Guard(robot, config.lockstep)
+        self._diagnostics = Diagnostics(self)
+        self._commander = Commander(robot)
+        self._listener = StateListener(self, robot)
         self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)

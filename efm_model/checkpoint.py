@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 import json
-import os
 from pathlib import Path
-import shutil
-import tempfile
 from typing import Any
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_model.config import ModelConfig
 from efm_model.network import CompactModel
 from efm_model.protocol import Model
@@ -43,12 +41,7 @@ def save_checkpoint(
     :param notes: further entries of the model card, JSON values such as losses and seeds.
     :raises FileExistsError: when the directory exists; checkpoints are never overwritten.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise FileExistsError(f'checkpoint: expected a new directory, got {directory}')
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{directory.name}-', dir=directory.parent))
-    try:
+    with whole_directory(directory) as unfinished:
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()},
             unfinished / WEIGHTS,
@@ -62,14 +55,7 @@ def save_checkpoint(
             **notes,
         }
         (unfinished / CARD).write_text(json.dumps(card, indent=1))
-        unfinished.chmod(
-            0o755
-        )  # mkdtemp and safetensors keep others out, such as the robot's user
-        (unfinished / WEIGHTS).chmod(0o644)
-        os.rename(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return directory
+    return Path(directory)
 
 
 def load_checkpoint(

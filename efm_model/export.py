@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, KW_ONLY
 import io
 import json
-import os
 from pathlib import Path
 from typing import cast, ClassVar, Protocol
 import warnings
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import write_whole
 from efm_model.protocol import Model, ModelSettings
 from efm_model.runtime import Runtime
 from efm_model.text import STATE_SIZE
@@ -221,11 +221,7 @@ def _export(model: Model, path: Path, embodiment: Embodiment, version: int, kind
         )
     exported = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(exported, _metadata(embodiment, version, kind))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    unfinished.write_bytes(exported.SerializeToString())
-    os.replace(unfinished, path)
-    return path
+    return write_whole(path, exported.SerializeToString())
 
 
 def _metadata(embodiment: Embodiment, version: int, kind: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ of a token, ``P`` word pieces that the instruction head predicts.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_file, write_whole
 from efm_model.config import ModelConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, NEVER, sample_around, SOURCE, TARGET
 from safetensors import SafetensorError
@@ -394,11 +394,7 @@ def save_encoder(grounding: GroundingEncoder, path: Path, card: dict[str, Any]) 
     :param path: a ``.safetensors`` file, written whole or not at all.
     :param card: settings and results of the pretraining, JSON values.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix('.unfinished')
-    save_file(
-        {name: value.contiguous() for name, value in grounding.state_dict().items()}, unfinished
-    )
-    unfinished.chmod(0o644)  # safetensors keeps others out
-    path.with_suffix('.json').write_text(json.dumps(card, indent=1) + '\n')
-    os.replace(unfinished, path)
+    weights = {name: value.contiguous() for name, value in grounding.state_dict().items()}
+    with whole_file(path) as unfinished:
+        save_file(weights, unfinished)
+        write_whole(path.with_suffix('.json'), json.dumps(card, indent=1) + '\n')

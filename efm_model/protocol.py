@@ -11,9 +11,9 @@ How to add a model, step by step:
    the code that builds a new model to ``efm/train.py``. The command is then
    ``efm train --model FAMILY``.
 4. If ``torch.onnx`` can export the model, add the family to ``EXPORTABLE`` in
-   ``efm_model/export.py``. Robots load ONNX files only. A family that cannot be exported runs
-   through an ``efm_model.runtime.InferenceBackend`` of its own, such as
-   ``efm_model.vlm.runtime.VlmRuntime``.
+   ``efm_model/export.py``. Its text encoder must then be ``efm_model.text.TextEncoder``. Robots
+   load ONNX files only. Any other family runs in torch, through
+   ``efm_model.torch_runtime.TorchRuntime``; a policy server does so for many robots.
 
 Letters: ``B`` batch, ``H, W`` height and width of a frame [px], ``L`` length of an encoded
 instruction, ``E`` size of one of its states, ``K`` tokens of an action, ``V`` largest number of

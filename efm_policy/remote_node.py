@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from efm_core.action import PolicyAction
 from efm_core.config import expect
+from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image
 from efm_core.observation import observe
+from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_interfaces.msg import EpisodeEvent
 from efm_policy.config import RemotePolicyConfig
-from efm_policy.node import ActingNode
-from efm_policy.policy import PolicyAction
 from efm_policy.serving.client import Client
 from efm_policy.serving.remote import EpisodeRequest, PendingObservation, RemotePolicy
 from rclpy.clock import Clock, ClockType
@@ -29,6 +30,7 @@ class RemotePolicyNode(ActingNode):
     """
 
     config_type = RemotePolicyConfig
+    source = 'policy'
 
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
@@ -37,7 +39,8 @@ class RemotePolicyNode(ActingNode):
     def build(self) -> None:
         """Connect the topics; get ready to ask the server."""
         config = self.config
-        self.connect()
+        self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
+        self.offer_actions()
         robot = config.robot or self.get_namespace().strip('/').replace('/', '.')
         expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
         self._held: EpisodeEvent | None = None
@@ -124,7 +127,12 @@ class RemotePolicyNode(ActingNode):
     def _on_action(self, pending: PendingObservation, action: PolicyAction | None) -> None:
         event = self.matcher.event
         if action is not None and event and event.episode_id == pending.episode_id:
-            self.publish_action(action, pending.observation, pending.stamp, self._remote.version)
+            self.publish_action(
+                action,
+                pending.observation,
+                pending.stamp,
+                policy_version=self._remote.version,
+            )
             self.diagnostics.count_processed(pending.sent)
         self.try_observation(self.matcher.take())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
+from efm_core.episode_rules import SuccessDetector
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import InstructionEncoder
 import numpy as np
@@ -30,14 +31,10 @@ class StepsToGoPrediction:
 
 @dataclass
 class RewardEpisode:
-    """
-    What the judge remembers of one episode.
-
-    ``dwell`` counts the newest observations on which d <= s.
-    """
+    """The state of one episode: its newest frames and its success detector."""
 
     history: FrameHistory
-    dwell: int = 0
+    detector: SuccessDetector
 
 
 class RewardModel:
@@ -68,8 +65,9 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._values = embodiment.steps_to_go.values
         self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
@@ -124,7 +122,8 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; raises as ``begin``."""
-        return RewardEpisode(FrameHistory(self._text_encoder.encode(instruction)))
+        history = FrameHistory(self.text_encoder.encode(instruction))
+        return RewardEpisode(history, SuccessDetector(self._rules))
 
     def predict_batch(
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
@@ -145,7 +144,4 @@ class RewardModel:
 
     def _conclude(self, episode: RewardEpisode, probabilities: np.ndarray) -> StepsToGoPrediction:
         d = float(probabilities @ self._values)
-        episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
-        return StepsToGoPrediction(
-            probabilities, d, success=episode.dwell >= self._rules.success_dwell
-        )
+        return StepsToGoPrediction(probabilities, d, success=episode.detector.fires(d))

@@ -2,7 +2,7 @@
 What starts, permits and ends an episode: a state machine without ROS.
 
 ``idle -> resetting -> running -> saving -> idle``. Events come in as method calls, time as an
-argument; what is to be done comes out as a list of commands. `_ending` is the one place that says
+argument; what is to be done comes out as a list of commands. `efm_core/episode_rules.py` states
 what ends an episode.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, KW_ONLY, replace
 from enum import Enum
 import math
 
-from efm_core.embodiment import EpisodeRules
 from efm_core.episode import Outcome, Termination
+from efm_core.episode_rules import EndingRules, EpisodeRules
 
 
 class Phase(str, Enum):
@@ -175,7 +175,13 @@ class Supervisor:
             return []
         if not success:
             return self._end(Outcome.UNLABELLED, Termination.FAULT, f'reset failed: {message}')
-        max_steps = self.goal.max_steps or self._rules.max_steps
+        max_steps = self._rules.step_limit(self.goal.max_steps)
+        self._ending_rules = EndingRules(
+            max_steps=max_steps,
+            chunk=self._chunk,
+            period_s=self._period_s,
+            detector_ends_episode=self._detector_ends,
+        )
         self.goal = replace(self.goal, instruction=instruction, max_steps=max_steps)
         self.phase = Phase.RUNNING
         self._moved_at = now
@@ -274,8 +280,13 @@ class Supervisor:
             return self._stalled(now)
         if self.phase != Phase.RUNNING or self._lockstep:
             return []
-        if now - self._started_at >= self.goal.max_steps * self._chunk * self._period_s:
-            return self._end(*self._timeout())
+        over = self._ending_rules.ending(
+            success=False,
+            has_succeeded=self._success_ever,
+            is_time_up=self._ending_rules.is_time_up(seconds=now - self._started_at),
+        )
+        if over:
+            return self._end(*over)
         return [Permit(self.goal.episode_id, self._last_stamp)]
 
     def _clear(self) -> None:
@@ -322,25 +333,20 @@ class Supervisor:
 
     def _ending(self, is_whole: bool) -> tuple[Outcome, Termination] | None:
         """
-        Say whether an observation ends the episode: d <= s (kept up), or too many steps.
+        Return how the episode ends on this observation, or None.
 
-        A failure needs no label: an episode that timed out simply did not reach the goal.
-
-        :param is_whole: action and prediction of this observation have come. Lockstep waits for
-            both, so that the last observation is always recorded; in real time success stops the
-            robot at once.
+        In lockstep an observation counts once its action and its prediction have arrived, so that
+        the last observation of an episode is recorded. In real time success ends the episode at
+        once, and `tick` checks the time limit.
         """
-        if self._success and self._detector_ends and (is_whole or not self._lockstep):
-            return Outcome.SUCCESS, Termination.SUCCESS_DETECTED
+        if self._lockstep and not is_whole:
+            return None
         moved = sum(self._acted[stamp] for stamp in self._executed)  # control steps
-        if is_whole and self._lockstep and moved >= self.goal.max_steps * self._chunk:
-            return self._timeout()
-        return None
-
-    def _timeout(self) -> tuple[Outcome, Termination]:
-        """Say what a time-out means: where the detector may not end an episode, it still votes."""
-        outcome = Outcome.SUCCESS if self._success_ever else Outcome.FAILURE
-        return outcome, Termination.TIMEOUT
+        return self._ending_rules.ending(
+            success=self._success,
+            has_succeeded=self._success_ever,
+            is_time_up=self._lockstep and self._ending_rules.is_time_up(control_steps=moved),
+        )
 
     def _end(self, outcome: Outcome, termination: Termination, detail: str = '') -> list:
         """End at the newest observation that has all that belongs to it; the rest is cut off."""

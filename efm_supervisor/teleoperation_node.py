@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_twist
 from efm_core.observation import observe
-from efm_core.ros_episodic import EpisodicNode
+from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_action, from_ns, from_observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent
 from efm_interfaces.srv import LabelEpisode
@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 LABELS = {'success': 'success', 'discard': 'failure'}
 
 
-class TeleoperationNode(EpisodicNode):
+class TeleoperationNode(ActingNode):
     """
     Answer every observation of an episode with what a person's hand says.
 
@@ -35,6 +35,7 @@ class TeleoperationNode(EpisodicNode):
     """
 
     config_type = TeleoperationConfig
+    source = 'operator'
 
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
@@ -43,8 +44,8 @@ class TeleoperationNode(EpisodicNode):
     def build(self) -> None:
         """Connect the topics; nobody may begin before the supervisor is paused."""
         config = self.config
-        robot = load_embodiment(self.config.embodiment)
-        self.subscribe_episodes(robot, lockstep=False, every=True)
+        robot = load_embodiment(config.embodiment)
+        self.connect(robot, lockstep=False, every=True)
         self._hand = Hand(robot, config.axes, twist_timeout_s=config.twist_timeout_s)
         self._buttons = Buttons(
             start=config.start_button,
@@ -52,9 +53,7 @@ class TeleoperationNode(EpisodicNode):
             discard=config.discard_button,
         )
         self._tokeniser = ActionTokeniser(robot.action.single_step)
-        self._lifetime_ns = int(1e9 * robot.action_lifetime_s)
-        self._actions = self._asked = None
-        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
+        self._asked = None
         self._pause = self.create_client(Trigger, topics.PAUSE)
         self._resume = self.create_client(Trigger, topics.RESUME)
         self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
@@ -64,12 +63,12 @@ class TeleoperationNode(EpisodicNode):
 
     def _on_tick(self) -> None:
         """Offer actions, which the supervisor waits for, once it is paused."""
-        if self._actions is None and self._asked is None and self._pause.service_is_ready():
+        if self._asked is None and self._pause.service_is_ready():
             self._asked = self._pause.call_async(Trigger.Request())
             self._asked.add_done_callback(self._offer)
 
     def _offer(self, future: Any) -> None:
-        self._actions = ros_topics.publisher(self, topics.ACTION)
+        self.offer_actions()
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Let no other episode follow this one before the person says so."""
@@ -95,30 +94,13 @@ class TeleoperationNode(EpisodicNode):
                 self._label.call_async(request)
 
     def on_observation(self, stamp: int, message: Any) -> bool:
-        """Say what the hand wants now, and what was seen."""
-        if self._actions is None:
+        """Publish the action that the twist asks for, and the observation."""
+        if not self.offers_actions:
             return False
-        event = self.matcher.event
-        step = self.matcher.count(stamp)
-        self.publish_reply(
-            self._observations,
-            from_observation(observe(to_image(message), self.embodiment), stamp),
-        )
+        observation = observe(to_image(message), self.embodiment)
         tokens = self._tokeniser.encode(self._hand.action(time.monotonic()))
-        self.publish_reply(
-            self._actions,
-            from_action(
-                tokens,
-                self._tokeniser.decode(tokens),
-                0.0,
-                stamp,
-                deadline=from_ns(stamp + self._lifetime_ns),
-                episode_id=event.episode_id,
-                step=step,
-                source='operator',
-                embodiment_hash=self.embodiment.hash,
-            ),
-        )
+        action = PolicyAction(tokens, self._tokeniser.decode(tokens))
+        self.publish_action(action, observation, stamp)
         return True
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from efm_core import ros_topics, topics
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
+from efm_core.shared_config import EmbodimentConfig, PresetConfig, TextEncoderConfig
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
 from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
@@ -24,24 +24,17 @@ if TYPE_CHECKING:
 COUNTS = ('version', 'updates', 'episodes', 'stale', 'quarantined')  # fields of TrainerStatus
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainerNodeConfig:
-    """Parameters of the trainer node, beside ``PracticeConfig``."""
+@config
+class TrainerNodeConfig(PresetConfig, TextEncoderConfig, EmbodimentConfig):
+    """How the trainer node runs; ``PracticeConfig`` has the learning parameters."""
 
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    run: str = parameter('', 'Directory of the run')
-    text_encoder: str = parameter('', 'Directory of the exported text encoder')
-    preset: str = parameter('default', 'Preset of stage 2', choices=tuple(PRESETS))
+    run: str = parameter('', 'Directory of the run: episodes in, releases out')
     poll_period_s: float = parameter(
-        0.1, 'Period of reading new bags from the inbox', 's', 0.01, 60.0
+        0.1, 'Time between two reads of the inbox of episodes', 's', 0.01, 60.0
     )
     threads: int = parameter(
-        1, 'CPU threads of the training; the robots of a small machine need the others', '', 1, 256
+        1, 'Threads for learning; more slow down robots on the same small machine', '', 1, 256
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 class TrainerNode(ManagedNode):

@@ -28,6 +28,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
 from efm_model.protocol import encodes_frames, Model
 from efm_model.text import InstructionEncoder
+from efm_model.torch_runtime import share_frozen_encoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import compute_all_features, EpisodeBatch, microbatches, to_batch
@@ -96,14 +97,11 @@ def predict_steps_to_go(
     return torch.cat(predictions), None
 
 
-def share_frozen_encoder(one: Model, other: Model) -> bool:
-    """Return whether two models have frozen encoders with equal weights."""
-    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
-        return False
-    if not (encodes_frames(one) and encodes_frames(other)):
-        return False
-    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
+def is_enough(episodes: list[Episode], config: PracticeConfig) -> bool:
+    """Return whether there are enough episodes for one update."""
+    if config.update == 'episodes':
+        return len(episodes) >= config.episodes_per_update
+    return sum(map(len, episodes)) >= config.updates * config.batch_size
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ The file is replaced as a whole, so that a crash leaves the old state or the new
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from efm_core.files import whole_file
 from efm_trainer.reinforce import Reinforce
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -32,14 +32,10 @@ def write_state(path: Path, learner: Reinforce, metadata: dict[str, Any]) -> Non
     :param metadata: JSON values to write beside them.
     :raises OSError: when the file cannot be written; the previous state then remains.
     """
-    unfinished = path.with_name(f'.{path.name}.unfinished')
     try:
-        save_file(_to_tensors(learner), unfinished, {METADATA: json.dumps(metadata)})
-        with open(unfinished, 'rb') as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            save_file(_to_tensors(learner), unfinished, {METADATA: json.dumps(metadata)})
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(
             f'trainer state: expected to write {path}, got: {error}; the state before is intact'
         ) from error

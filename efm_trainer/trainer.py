@@ -19,6 +19,7 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
+from efm_core.files import write_whole
 from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, EXPORTABLE, parity
@@ -27,7 +28,7 @@ from efm_model.text import InstructionEncoder
 from efm_release.publish import find_release, publish
 from efm_release.release import ACTIVE, hash_file, Release
 from efm_trainer.config import PracticeConfig
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import is_enough, Reinforce
 from efm_trainer.state import read_metadata, restore, write_state
 from filelock import FileLock, Timeout
 import numpy as np
@@ -112,10 +113,7 @@ class Trainer:
     @property
     def is_ready(self) -> bool:
         """Whether there are enough episodes for an update."""
-        if self._config.update == 'episodes':
-            return len(self._episodes) >= self._config.episodes_per_update
-        samples = sum(len(episode) for episode in self._episodes)
-        return samples >= self._config.updates * self._config.batch_size
+        return is_enough(self._episodes, self._config)
 
     @property
     def status(self) -> dict[str, int]:
@@ -213,7 +211,7 @@ class Trainer:
             'episodes': len(episodes),
             'episodes_total': self._log.episodes,
             'stale_total': self._log.stale,
-            **_summary(episodes),
+            **summarise(episodes),
             **statistics,
             'seconds': time.perf_counter() - began,
         }
@@ -286,7 +284,7 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _summary(episodes: list[Episode]) -> dict[str, float]:
+def summarise(episodes: list[Episode]) -> dict[str, float]:
     """Return statistics of the episodes of one update, as the robots recorded them."""
     detected = [e.termination is Termination.SUCCESS_DETECTED for e in episodes]
     return {
@@ -307,4 +305,4 @@ def _drop_metrics_after(path: Path, version: int) -> None:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
             continue
-    path.write_text(''.join(kept))
+    write_whole(path, ''.join(kept))

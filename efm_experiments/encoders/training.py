@@ -11,13 +11,11 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, KW_ONLY
 import json
-import os
 from pathlib import Path
-import shutil
-import tempfile
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import table_robot, text_encoder
@@ -39,7 +37,7 @@ REWARD = 'reward'
 SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class EndToEndConfig:
     """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
 
@@ -49,10 +47,6 @@ class EndToEndConfig:
     pretrained_rate: float = parameter(1e-4, 'Peak, of what was pretrained', '', 1e-7, 1.0)
     validate_every: int = parameter(200, 'Steps between two validations', '', 1, 10**6)
     vision: VisionConfig = field(default_factory=VisionConfig)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -113,8 +107,7 @@ def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
 def make(stage: StageOneEndToEnd, folder: Path) -> None:
     """Collect, learn, and put the result into ``folder``; whole or not at all."""
     seconds = {}
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
-    try:
+    with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             found = demonstrations(stage.demonstrations, stage.seed, stage.body, table_robot())
         made = new_end_to_end(stage.encoder, stage.robot, stage.seed, stage.training.vision)
@@ -129,9 +122,6 @@ def make(stage: StageOneEndToEnd, folder: Path) -> None:
             save_file(weights, unfinished / f'{kind}.safetensors')
         columns = {name: [line[name] for line in curve] for name in curve[0]}
         (unfinished / 'notes.json').write_text(json.dumps({'curve': columns, 'seconds': seconds}))
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @dataclass(frozen=True)

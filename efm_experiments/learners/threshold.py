@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY
 
-from efm_evaluation.metrics import first_alarm
+from efm_core.episode_rules import EpisodeRules, first_detection
 from efm_experiments.learners.failure_aware import at_rest, Lessons
 from efm_trainer.dataset import EpisodeBatch
 from efm_trainer.reinforce import expected_steps_to_go
@@ -68,7 +68,8 @@ def alarms(
     episodes: Sequence[np.ndarray], other: np.ndarray, threshold: float, dwell: int, wait: int
 ) -> dict[str, float]:
     """Return the shares of held-out demonstrations seen at the goal, and of false alarms."""
-    first = [first_alarm(d, threshold, dwell) for d in episodes]
+    rules = EpisodeRules(success_threshold=threshold, success_dwell=dwell)
+    first = [first_detection(d, rules) for d in episodes]
     ends = [len(d) - 1 - wait for d in episodes]
     early = np.mean([at is not None and at < end for at, end in zip(first, ends, strict=True)])
     seen = np.mean([at is not None and at >= end for at, end in zip(first, ends, strict=True)])

@@ -126,7 +126,7 @@ def average(numbers: np.ndarray) -> float | None:
 
 
 def expected_error(said: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
-    """Return the expected calibration error: |said - true| over bins of what was said."""
+    """Return the expected calibration error: ``|said - true|`` over bins of what was said."""
     where = np.minimum((said * bins).astype(int), bins - 1)
     gaps = [
         (where == k).mean() * abs(said[where == k].mean() - true[where == k].mean())

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.episode import Episode
-from efm_evaluation.metrics import detect_per_episode, first_alarm
+from efm_core.episode_rules import first_detection
+from efm_evaluation.metrics import detect_per_episode
 from efm_experiments.config import Setting, text_encoder, TINY
 from efm_experiments.experiment import Experiment
 from efm_experiments.learners.baselines import charged
@@ -83,7 +84,7 @@ fail end by a false detection, so a cost of time-outs cannot make failure a loss
 {COMMON}"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class Arm:
     """One way to judge oneself."""
 
@@ -96,10 +97,6 @@ class Arm:
     refresh_iterations: int = parameter(500, 'Optimiser steps of a refresh', '', 1, 10**6)
     most: float = parameter(0.02, 'False alarms allowed where s is chosen', '', 0.0, 1.0)
     fresh: int = parameter(HELD_OUT, 'Demonstrations on which s is chosen', '', 2, 10**4)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -183,10 +180,11 @@ def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
 
     As in practice, an attempt ends where its own detector fires, or at the time limit.
     """
+    rules = setting.embodiment.episode
     sums = []
     for episode in episodes:
         d = episode.steps_to_go[: setting.limit + 1]
-        fired = first_alarm(d, setting.threshold, setting.dwell)
+        fired = first_detection(d, rules)
         at = len(d) - 1 if fired is None else fired
         if not episode.true_success_per_step[at]:
             d = d[: at + 1]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
-from efm_policy.policy import PolicyAction
 from efm_policy.serving import wire
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.credentials import channel_credentials, HEADER, read_token
@@ -135,7 +135,7 @@ def to_action(answer: Message, embodiment: Embodiment) -> PolicyAction:
         raise ValueError(
             f'action: expected integer tokens and finite values, got {tokens} {values}'
         )
-    return PolicyAction(tokens, answer.log_probability, values=values)
+    return PolicyAction(tokens, values, log_probability=answer.log_probability)
 
 
 def _outcome(call: Any) -> Message | Failure:

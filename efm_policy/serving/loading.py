@@ -104,8 +104,8 @@ def load_vlm_policy(
         embodiment or base model.
     """
     from efm_model.checkpoint import load_checkpoint
+    from efm_model.torch_runtime import TorchRuntime
     from efm_model.vlm.network import VlmModel
-    from efm_model.vlm.runtime import VlmRuntime
 
     model, card = load_checkpoint(directory, embodiment, base)
     if card['kind'] != 'policy' or not isinstance(model, VlmModel):
@@ -114,7 +114,7 @@ def load_vlm_policy(
             f'family {model.family}; a compact model is served as a release'
         )
     policy = Policy(
-        VlmRuntime(model, card['version']),
+        TorchRuntime(model, version=card['version']),
         model.text_encoder,
         embodiment=embodiment,
         temperature=temperature,

@@ -14,8 +14,8 @@ from functools import partial
 import time
 from typing import Any, Protocol
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
-from efm_policy.policy import PolicyAction
 from efm_policy.serving.client import (
     Failure,
     FIRST_RETRY_S,

@@ -8,8 +8,8 @@ from efm_core.episode import Kind, Outcome
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import log_probability
+from efm_model.torch_runtime import TorchRuntime
 from efm_model.vlm.network import new_vlm
-from efm_model.vlm.runtime import VlmRuntime
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
@@ -171,8 +171,8 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
         scale=EMBODIMENT.steps_to_go,
         config=practice,
     )
-    actor = Policy(VlmRuntime(policy), policy.text_encoder, embodiment=EMBODIMENT)
-    reward_model = RewardModel(VlmRuntime(reward), reward.text_encoder, embodiment=EMBODIMENT)
+    actor = Policy(TorchRuntime(policy), policy.text_encoder, embodiment=EMBODIMENT)
+    reward_model = RewardModel(TorchRuntime(reward), reward.text_encoder, embodiment=EMBODIMENT)
 
     def practise():
         return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
@@ -215,14 +215,14 @@ def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(
     run = tmp_path / 'run'
     base = str(base_folder('smolvlm'))
     write_demonstrations(run)
-    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--batch', '3', '--rank', '2']
+    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--batch-size', '3', '--rank', '2']
     with pytest.raises(SystemExit) as done:
         main(['train', '--run', str(run), *words])
     said = capsys.readouterr()
     assert done.value.code == 0, said.err
     assert 'checkpoints' in said.out
     _, card = load_checkpoint(run / 'sft' / 'policy', table_arm())
-    assert (card['sft']['learning_rate'], card['sft']['batch']) == (1e-4, 3)
+    assert (card['sft']['learning_rate'], card['sft']['batch_size']) == (1e-4, 3)
     with pytest.raises(ValueError, match='expected a compact model'):
         Trainer(run, table_arm(), text_encoder=None)
 

@@ -30,7 +30,9 @@ def test_every_model_is_measured_against_the_tables(benchmark, tmp_path):
 def test_own_weights_are_more_than_shared_ones(benchmark, tmp_path, monkeypatch):
     robots = {'table_arm': table_arm()}
     robots['aloha'] = table_arm(
-        action=table_arm().action.__class__(('x', 'y'), 'm', (-1.0, -1.0), (1.0, 1.0), chunk=3)
+        action=table_arm().action.__class__(
+            ('x', 'y'), 'm', low=(-1.0, -1.0), high=(1.0, 1.0), chunk=3
+        )
     )
     monkeypatch.setattr(benchmark, 'load_embodiment', lambda path: robots[path.stem])
     models = {name: model for name, (model, _) in benchmark.export_all(tmp_path).items()}

@@ -20,7 +20,7 @@ def benchmark():
 def test_robots_are_measured_as_they_ask(benchmark, period_s, monkeypatch):
     monkeypatch.setattr(benchmark, 'INSTRUCTION', 'push it')
     with serving() as (server, where):
-        crew = benchmark.Crew(where, '', table_arm(), 2)
+        crew = benchmark.Crew(where, '', embodiment=table_arm(), robots=2)
         found = crew.measure(0.35, period_s, 20.0)
         crew.close()
     assert (found['late'], found['failed']) == (0, 0)

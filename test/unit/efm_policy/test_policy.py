@@ -1,12 +1,12 @@
 import dataclasses
 import math
-import subprocess
 import sys
 
 from efm_policy.policy import gumbel, Policy
 from models import exported, FakeTextEncoder, frames, ROOT, SENTENCE, table_arm
 import numpy as np
 import pytest
+from waiting import run_to_end
 
 
 @pytest.fixture
@@ -124,6 +124,5 @@ def test_policy_and_judge_run_without_torch():
         )
     )
     path = f'{ROOT}:{ROOT / "test"}'
-    subprocess.run(
-        [sys.executable, '-c', code], check=True, cwd=ROOT, env={'PYTHONPATH': path}, timeout=60
-    )
+    done = run_to_end([sys.executable, '-c', code], 60, cwd=ROOT, env={'PYTHONPATH': path})
+    assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 import threading
-import time
 
 from efm_policy.policy import Policy
 from efm_policy.serving import wire
@@ -14,6 +13,7 @@ from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
 from serving import Asker, numbers, policy, serving, write_certificate, write_tokens
+from waiting import scaled, wait_for
 
 PICTURES = frames(6)
 
@@ -60,14 +60,6 @@ def door():
 @pytest.fixture
 def robot(door, asker):
     return asker(door[1])
-
-
-def wait_for(fact):
-    """Look until ``fact()`` holds; fail when it does not come to hold."""
-    end = time.monotonic() + 20
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def alone(seed=3, pictures=PICTURES):
@@ -122,7 +114,7 @@ def test_those_who_ask_while_the_model_is_busy_are_answered_together(asker):
         assert slow.busy.wait(20)
         for robot in robots[1:]:
             robot.send(PICTURES[0])
-        wait_for(lambda: len(server._worker._batcher._waiting) == 3)
+        wait_for(lambda: len(server._worker._batcher._waiting) == 3, 'three requests')
         slow.go.set()
         assert [robot.hear().batch for robot in robots] == [1, 3, 3, 3]
         assert slow.batches == [1, 3]
@@ -323,7 +315,7 @@ def test_a_server_that_was_started_again_goes_on_with_the_episode(asker):
         robot.act(PICTURES[0], 0)
     assert robot.act(PICTURES[1], 1).code == 'UNAVAILABLE'
     with serving(port=int(where.rpartition(':')[2])):
-        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION')
+        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION', 'a new episode')
         assert robot.begin(policy_version=7, goes_on=True).policy_version == 7
         assert robot.act(PICTURES[1], 1).policy_version == 7
 
@@ -342,5 +334,5 @@ def test_what_is_no_message_is_refused(door):
     with grpc.insecure_channel(door[1]) as channel:
         call = channel.unary_unary(f'/{wire.SERVICE}/Act')
         with pytest.raises(grpc.RpcError) as caught:
-            call(b'\xff\xff\xff\xff not a message', timeout=20)
+            call(b'\xff\xff\xff\xff not a message', timeout=scaled(20))
     assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)

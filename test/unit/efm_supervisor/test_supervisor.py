@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from efm_core.embodiment import EpisodeRules
 from efm_core.episode import Outcome, Termination
+from efm_core.episode_rules import EpisodeRules
 from efm_supervisor.supervisor import (
     End,
     Ending,

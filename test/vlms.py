@@ -169,7 +169,7 @@ MAKERS = {
 
 @functools.cache
 def base_folder(family: str) -> Path:
-    """Return a folder with a tiny model of ``family``, as the hub has them; made once a run."""
+    """Return a folder with a tiny model of ``family``, made once in a test run."""
     folder = Path(tempfile.mkdtemp()) / family
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -185,6 +185,6 @@ def options(family: str, **changes) -> VlmConfig:
 
 
 def prompt_inputs(model: VlmModel, pairs: np.ndarray, sentences: tuple[str, ...]) -> PromptInputs:
-    """Return what ``model`` is shown: ``pairs`` of frames, ``(B, 2, H, W, 3)``, and sentences."""
+    """Return the prompt inputs of ``pairs`` of frames, ``(B, 2, H, W, 3)``, and sentences."""
     text, mask = pad([model.text_encoder.encode(sentence) for sentence in sentences])
     return model.features(*map(torch.from_numpy, (pairs, text, mask)))

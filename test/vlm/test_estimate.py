@@ -81,7 +81,7 @@ def qwen():
     ('backbone', 'config', 'public'),
     [(PALIGEMMA, paligemma, 2.92e9), (SMOLVLM, smolvlm, 2.25e9), (QWEN, qwen, 3.75e9)],
 )
-def test_the_weights_are_those_of_the_real_class(backbone, config, public):
+def test_the_number_of_weights_is_that_of_the_transformers_class(backbone, config, public):
     with torch.device('meta'):
         model = transformers.AutoModelForImageTextToText.from_config(config())
     real = sum(parameter.numel() for parameter in model.parameters())
@@ -103,7 +103,7 @@ def test_weights_alone_are_two_bytes_each_and_practice_has_them_twice():
         assert weights < found.acting_gb < found.training_gb
 
 
-def test_more_prompts_at_once_cost_memory_and_a_better_card_saves_time():
+def test_larger_batches_need_more_memory_and_a_faster_gpu_needs_less_time():
     small, large = (estimate(PALIGEMMA, GPUS[0], max_batch_size=n) for n in (1, 9))
     assert large.training_gb - small.training_gb == pytest.approx(
         8 * activation_bytes(PALIGEMMA) / 1e9
@@ -119,5 +119,5 @@ def test_arithmetic_is_at_least_two_operations_a_weight_and_token():
     assert least < prompt_flops(PALIGEMMA) < 1.1 * least
 
 
-def test_the_table_has_a_row_for_each_model_on_each_card():
+def test_the_table_has_a_row_for_each_model_and_gpu():
     assert len(table().splitlines()) == 2 + len(BACKBONES) * len(GPUS)

@@ -33,7 +33,7 @@ CONFIG = SftConfig(
 
 
 def losses_of(model):
-    """Return the three losses on all that stage 1 is shown."""
+    """Return the three losses on the demonstrations of stage 1."""
     episodes = demonstrations(EMBODIMENT, 3)
     found = make_objectives(model, episodes, EMBODIMENT, model.text_encoder, CONFIG).evaluate()
     model.eval()
@@ -56,7 +56,7 @@ def stage_one(directory, family, **changes):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_stage_one_learns_all_three_objectives_and_leaves_the_base_alone(family, tmp_path):
+def test_stage_1_improves_all_objectives_and_leaves_the_base_model_unchanged(family, tmp_path):
     fresh = losses_of(new_vlm(EMBODIMENT, options(family)))
     model, before, _ = stage_one(tmp_path, family)
     learned = losses_of(model)
@@ -70,7 +70,7 @@ def test_stage_one_learns_all_three_objectives_and_leaves_the_base_alone(family,
         assert loaded.config == model.config
 
 
-def test_everything_may_learn(tmp_path):
+def test_full_fine_tuning_changes_all_parts_of_the_model(tmp_path):
     model, before, _ = stage_one(tmp_path, 'paligemma', tuning='full', recompute=True)
     assert not before
     fresh = new_vlm(EMBODIMENT, options('paligemma', tuning='full'))
@@ -99,7 +99,7 @@ def learner(family, **changes):
 
 
 def weighed(learner, episodes):
-    """Return the sum of R log p over what was done."""
+    """Return the sum of R log p of the executed actions."""
     batch = learner.prepare(episodes)
     tokens = batch.episodes.tokens[batch.indices]
     with torch.no_grad():
@@ -110,9 +110,11 @@ def weighed(learner, episodes):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(family):
+def test_stage_2_makes_rewarded_actions_more_probable_and_changes_no_frozen_part(family):
     one = learner(family)
-    with torch.no_grad():  # adapters begin at zero, and the reward model would see nothing
+    with (
+        torch.no_grad()
+    ):  # adapters start at zero, so that the reward model would ignore its input
         for value in one._reward_model.state_dict().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     episodes = [make_episode(EMBODIMENT, i, 4) for i in range(2)]
@@ -128,7 +130,7 @@ def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(
     assert all(torch.equal(reward[n], v) for n, v in one._reward_model.state_dict().items())
 
 
-def test_small_passes_give_the_gradient_of_one_large_pass():
+def test_microbatches_give_the_gradient_of_one_batch():
     found = []
     for max_batch_size in (3, 64):
         one = learner('smolvlm', max_batch_size=max_batch_size)
@@ -142,7 +144,7 @@ def test_small_passes_give_the_gradient_of_one_large_pass():
 
 
 class Line:
-    """A world of one number, shown as brightness; going right is going to the goal."""
+    """A world with one position, rendered as brightness; the goal is on the right."""
 
     instruction = 'push the red cube to the blue cylinder'
 
@@ -160,7 +162,7 @@ class Line:
         return self._place > 0.9
 
 
-def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
+def test_practice_in_one_process_is_reproducible(tmp_path):
     stage_one(tmp_path, 'qwen2_5_vl')
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
@@ -211,11 +213,12 @@ def write_demonstrations(run):
         write_bag(episode, folder / f'{index:06d}')
 
 
-def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(tmp_path, capsys):
+def test_efm_train_writes_checkpoints_of_a_vlm_and_no_release(tmp_path, capsys):
     run = tmp_path / 'run'
     base = str(base_folder('smolvlm'))
     write_demonstrations(run)
-    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--batch-size', '3', '--rank', '2']
+    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--rank', '2']
+    words += ['--batch-size', '3']
     with pytest.raises(SystemExit) as done:
         main(['train', '--run', str(run), *words])
     said = capsys.readouterr()
@@ -227,7 +230,7 @@ def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(
         Trainer(run, table_arm(), text_encoder=None)
 
 
-def test_efm_train_says_what_is_wrong_with_a_base(tmp_path, capsys):
+def test_efm_train_reports_a_missing_base_model(tmp_path, capsys):
     words = ['train', '--run', str(tmp_path), '--model', 'vlm', '--base', 'nowhere']
     with pytest.raises(SystemExit) as done:
         main(words)

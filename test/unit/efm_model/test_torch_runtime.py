@@ -9,7 +9,7 @@ import pytest
 import torch
 
 
-def test_torch_models_give_what_exported_ones_give(tmp_path):
+def test_torch_models_give_the_outputs_of_exported_ones(tmp_path):
     model = new_model(table_arm(), seed=3)
     robot = table_arm()
     encoder = FakeTextEncoder()
@@ -62,12 +62,12 @@ def test_models_with_the_same_frozen_encoder_share_it():
 
 
 @pytest.mark.parametrize('pretrained', ['vision', 'none'])
-def test_an_encoder_that_may_learn_is_never_shared(pretrained):
+def test_a_trainable_encoder_is_never_shared(pretrained):
     model = new_model(table_arm(), 0, pretrained)
     assert not share_frozen_encoder(model, model)
 
 
-def test_each_model_reads_with_its_own_encoder_where_they_differ():
+def test_models_with_different_encoders_use_their_own():
     policy, reward_model = (new_model(table_arm(), seed, 'none') for seed in (0, 1))
     act, predict = make_runtimes(policy, reward_model, version=4)
     assert (act.version, predict.version) == (4, 1)

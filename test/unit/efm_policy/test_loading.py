@@ -1,4 +1,4 @@
-"""Where a server's policy comes from."""
+"""Loading the policy of a server."""
 
 from efm_policy.serving import loading
 from efm_policy.serving.loading import ReleaseFolder, Releases

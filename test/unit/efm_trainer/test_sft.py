@@ -22,7 +22,7 @@ def run(directory, config=CONFIG, **options):
     return fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), config, directory, **options)
 
 
-def test_losses_fall_and_both_checkpoints_load(tmp_path):
+def test_losses_decrease_and_both_checkpoints_load(tmp_path):
     seen = []
     result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
     assert result.curve[-1]['training/action'] < result.curve[0]['training/action']
@@ -34,7 +34,7 @@ def test_losses_fall_and_both_checkpoints_load(tmp_path):
     assert json.loads((tmp_path / 'sft' / 'curve.json').read_text()) == result.curve
 
 
-def test_the_policy_is_the_last_step_and_the_reward_the_best_detector(tmp_path):
+def test_the_policy_is_of_the_last_iteration_and_the_reward_model_of_the_best_detector(tmp_path):
     result = run(tmp_path)
     best = max(row['validation/detector_f1'] for row in result.curve)
     chosen = [row for row in result.curve if row['iteration'] == result.reward_iteration]
@@ -42,7 +42,7 @@ def test_the_policy_is_the_last_step_and_the_reward_the_best_detector(tmp_path):
     assert chosen[0]['validation/detector_f1'] == best
 
 
-def test_either_may_be_the_step_of_the_best_loss_instead(tmp_path):
+def test_both_may_be_of_the_iteration_with_the_best_loss(tmp_path):
     config = replace(CONFIG, policy_checkpoint='loss', reward_checkpoint='loss', learning_rate=0.3)
     result = run(tmp_path, config)
     for name, iteration in (
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
         assert torch.equal(left, right)
 
 
-def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
+def test_failed_demonstrations_are_not_used_and_held_out_ones_succeeded():
     episodes = demonstrations(EMBODIMENT, 8)
     outcomes = [Outcome.FAILURE, Outcome.UNLABELLED] + 6 * [Outcome.SUCCESS]
     episodes = [replace(e, outcome=o) for e, o in zip(episodes, outcomes, strict=True)]
@@ -83,7 +83,7 @@ def test_too_few_successes_are_refused():
         (9, 0.0, (4, 4, 1)),
     ],
 )
-def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
+def test_each_objective_has_its_fraction_of_a_batch(batch, share, expected):
     counts = objective_counts(SftConfig(batch_size=batch, instruction_fraction=share))
     assert tuple(counts.values()) == expected
 

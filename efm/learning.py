@@ -64,7 +64,7 @@ def fine_tune(
         found = _load_pair(folder, embodiment, encoder)
     if run:
         keep_embodiment(Path(run), embodiment)
-        Trainer(run, embodiment, encoder=encoder).close()  # publishes release 1
+        Trainer(run, embodiment, text_encoder=encoder).close()  # publishes release 1
     return found
 
 
@@ -119,7 +119,7 @@ def practise(
     learner = Reinforce(
         deepcopy(network),
         reward_network,
-        encoder=policy.text_encoder,
+        text_encoder=policy.text_encoder,
         scale=robot.steps_to_go,
         config=config,
     )
@@ -183,7 +183,7 @@ def _load_pair(
     policy, reward_model = (
         load_checkpoint(folder / kind, embodiment)[0] for kind in ('policy', 'reward')
     )
-    own = getattr(policy, 'sentences', None)  # of a vision-language model
+    own = getattr(policy, 'text_encoder', None)  # of a vision-language model
     encoder = own or encoder or TextEncoder(ensure_text_encoder())
     return _make_pair(policy, reward_model, encoder=encoder, embodiment=embodiment, version=1)
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 
 MANIFEST = 'manifest.json'
 FILES = ('policy.onnx', 'reward.onnx')
+ACTIVE = 'active'  # stage of the releases that robots run
 
 
 @dataclass(frozen=True)

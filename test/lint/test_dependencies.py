@@ -43,6 +43,7 @@ ROOMS = {
         'efm_release/release.py',
         'efm_sim',
         'efm_sim/gym',
+        'efm_sim/table',
     ),
     'efm_experiments': ('efm_*',),
     'efm': ('efm_*',),

@@ -23,11 +23,11 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
 from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
-from efm_model.labelled import Labelled, learn_to_point
-from efm_model.network import CompactModel, save_grounding
+from efm_model.labelled import LabelledImages, pretrain_on_labels
+from efm_model.network import CompactModel, save_encoder
+from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.gym.config import EnvironmentConfig
@@ -119,11 +119,11 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
-    labelled = Labelled(seen, points, sentences=(simulation.instruction,), sentence=sentence)
+    labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.pointing)
-    grounding, errors = learn_to_point(labelled, text_encoder(), config)
-    path = folder / 'grounding.safetensors'
-    save_grounding(grounding, path, clock.note('pretraining', errors))
+    grounding, errors = pretrain_on_labels(labelled, text_encoder(), config)
+    path = folder / 'encoder.safetensors'
+    save_encoder(grounding, path, clock.note('pretraining', errors))
     return path
 
 
@@ -219,7 +219,7 @@ def learn(
     config = SftConfig(
         iterations=options.iterations,
         validate_every=every,
-        grounding_weights=str(grounding),
+        encoder_weights=str(grounding),
         hidden_size=options.hidden_size,
         seed=seed,
     )
@@ -239,10 +239,10 @@ def players(
 ) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now; their frozen encoder is one."""
     encoder = text_encoder()
-    sight = FeatureCache(policy)
+    acting, judging = make_runtimes(policy, reward, version=version)
     return (
-        Policy(LiveRuntime(policy, sight, version=version), encoder, embodiment=robot),
-        RewardModel(LiveRuntime(reward, sight), encoder, embodiment=robot),
+        Policy(acting, encoder, embodiment=robot),
+        RewardModel(judging, encoder, embodiment=robot),
     )
 
 
@@ -270,7 +270,7 @@ def practise(
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(
-        policy, reward, encoder=text_encoder(), scale=robot.steps_to_go, config=config
+        policy, reward, text_encoder=text_encoder(), scale=robot.steps_to_go, config=config
     )
     log = []
     waiting = scenes(PRACTICE, seed, options.practice)

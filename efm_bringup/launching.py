@@ -9,6 +9,7 @@ from efm_bringup.config import GraphConfig
 from efm_bringup.graph import (
     make_graph,
     make_node,
+    MODES,
     node_environment,
     NodeSpec,
     PRACTICE,
@@ -16,25 +17,19 @@ from efm_bringup.graph import (
     results_path,
 )
 from efm_bringup.run import open_run
-from efm_core.config import check, parameter
+from efm_core.config import config, flag_of, parameter
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 
-@dataclasses.dataclass(frozen=True)
+@config
 class NodeConfig:
-    """What else one node of the graph needs to know that is started by itself."""
+    """Further arguments of one node of the graph that is started alone."""
 
-    robot: str = parameter('robot_0', 'Whose node it is')
-    mode: str = parameter(
-        PRACTICE, 'What the run is for', choices=('record', 'practice', 'evaluate')
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    robot: str = parameter('robot_0', 'Robot that the node belongs to')
+    mode: str = parameter(PRACTICE, 'Purpose of the run', choices=MODES)
 
 
 def describe_graph(mode: str) -> LaunchDescription:
@@ -55,7 +50,7 @@ def describe_node(name: str) -> LaunchDescription:
 def _describe(make: Any, *config_types: type) -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument(
-            field.name,
+            flag_of(field),
             default_value=str(field.default),
             description=meaning(field),
         )
@@ -79,7 +74,7 @@ def meaning(field: dataclasses.Field) -> str:
 
 
 def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
-    names = (field.name for field in dataclasses.fields(config_type))
+    names = map(flag_of, dataclasses.fields(config_type))
     return {name: LaunchConfiguration(name).perform(context) for name in names}
 
 
@@ -97,8 +92,10 @@ def to_config(config_type: type, words: dict[str, str]) -> Any:
 
     :raises ValueError: when a word is no number, or no truth, where one is expected.
     """
-    fields = {field.name: field for field in dataclasses.fields(config_type)}
-    return config_type(**{name: _to_value(fields[name], word) for name, word in words.items()})
+    fields = {flag_of(field): field for field in dataclasses.fields(config_type)}
+    return config_type(
+        **{fields[name].name: _to_value(fields[name], word) for name, word in words.items()}
+    )
 
 
 def _to_value(field: dataclasses.Field, word: str) -> Any:
@@ -107,14 +104,14 @@ def _to_value(field: dataclasses.Field, word: str) -> Any:
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}
         if word.lower() not in truths:
-            raise ValueError(f'{field.name}: expected true or false, got {word!r}')
+            raise ValueError(f'{flag_of(field)}: expected true or false, got {word!r}')
         return truths[word.lower()]
     if kind is str:
         return word.lower() if word.lower() in choices else word
     try:
         return kind(word)
     except ValueError:
-        raise ValueError(f'{field.name}: expected a number, got {word!r}') from None
+        raise ValueError(f'{flag_of(field)}: expected a number, got {word!r}') from None
 
 
 def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:

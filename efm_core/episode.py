@@ -1,4 +1,4 @@
-"""The terms of the domain: outcome, termination, kind, and an episode from goal to record."""
+"""The terms of an episode: outcome, termination, kind, goal, ending and the episode itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Outcome(str, Enum):
 
 
 class Termination(str, Enum):
-    """Why the episode ended, independent of whether the task was done."""
+    """Why the episode ended; the outcome is separate."""
 
     SUCCESS_DETECTED = 'success_detected'
     TIMEOUT = 'timeout'
@@ -82,26 +82,36 @@ class EpisodeEnding:
 @dataclass(frozen=True)
 class Episode:
     """
-    One recorded episode, from reset to end: ``T`` actions between ``T + 1`` observations.
+    One run of the task, from reset to end: ``T`` actions between ``T + 1`` observations.
 
     An action of a policy with chunks is a chunk. Letters: ``T`` actions, ``H`` chunk steps,
     ``K`` action tokens, ``A`` action size.
 
+    :param episode_id: identifier of the episode.
+    :param index: number of the episode in its run.
+    :param kind: purpose of the episode.
+    :param instruction: sentence of the task.
+    :param seed: seed of the scene.
     :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one follows the last action.
     :param stamps: ``(T + 1,)`` int64, stamp of each observation [ns].
     :param tokens: ``(T, K)`` int64 action tokens.
     :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment; chunks
         ``(T, H, A)``.
-    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the deployed policy;
-        0 for a demonstrator.
-    :param steps_to_go: ``(T + 1,)`` float32, d(o, g) predicted on the robot [steps]; NaN without a
-        reward model.
+    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the deployed policy; 0 for a
+        demonstrator.
+    :param steps_to_go: ``(T + 1,)`` float32, prediction d(o, g) of the reward model [steps];
+        NaN without a prediction.
+    :param outcome: whether the task was done.
+    :param termination: why the episode ended.
+    :param policy_version: release of the policy; 0 for a demonstrator.
+    :param reward_version: release of the reward model; 0 without one.
+    :param embodiment_hash: hash of the robot's embodiment.
     :param true_success: simulator truth at the last observation, for reports only; None if
         unknown.
-    :param true_success_per_step: ``(T + 1,)`` bool simulator truth, for reports only; None
-        if unknown.
-    :param stride: observations from one decision to the next: 1, or H where every control step
-        was observed and has the chunk that begins there.
+    :param true_success_per_step: ``(T + 1,)`` bool, simulator truth, for reports only; None if
+        unknown.
+    :param stride: observations from one decision to the next: 1, or H if each control step was
+        observed and has the chunk that begins there.
     """
 
     episode_id: str
@@ -131,7 +141,7 @@ class Episode:
 
     def __post_init__(self) -> None:
         """
-        Check that the lengths of the arrays agree.
+        Check the lengths of the arrays.
 
         :raises ValueError: when there are not ``T + 1`` observations for ``T`` actions.
         """

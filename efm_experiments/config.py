@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import functools
 
-from efm_bringup.run import find_embodiment
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
+from efm_core.embodiment_files import find_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
@@ -40,7 +40,7 @@ SEEDS = 1_000_000  # scenes that belong to one seed in each of the following
 DEMONSTRATION, PRACTICE, EVALUATION, CHECK = (k * 1_000_000_000 for k in range(1, 5))
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class Setting:
     """One run of both stages."""
 
@@ -78,10 +78,6 @@ class Setting:
     dwell: int = parameter(2, 'Observations in a row with d <= s', '', 1, 100)
     steps_to_go_bins: int = parameter(61, 'From 0 to 60 steps', '', 2, 1000)
     action_bins: int = parameter(11, 'Levels of each action dimension', '', 3, 255)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
     @property
     def embodiment(self) -> Embodiment:

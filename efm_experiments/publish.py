@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from efm_core.files import write_whole
 from efm_evaluation.plots import STYLE
 from efm_experiments.catalogue import CATALOGUE, load
 from efm_experiments.experiment import Experiment, Record, Results, Table
-from efm_experiments.store import write_whole
 from efm_experiments.studies import sample_efficiency
 from matplotlib import rc_context
 

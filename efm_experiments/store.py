@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 import json
-import os
 from pathlib import Path
 import re
-import tempfile
 
+from efm_core.files import write_whole
 from efm_experiments.experiment import Record
 
 
@@ -35,13 +34,3 @@ class Store:
         """Write a record."""
         text = json.dumps(asdict(record), indent=1, allow_nan=False)
         write_whole(self.path(record.cell, record.seed), text)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that nobody ever finds half of it."""
-    plain = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as file:
-        file.write(plain)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

@@ -9,6 +9,7 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_positions, to_stamp
 from efm_core.observation import observe
+from efm_core.observation_matcher import EARLY_PICTURES
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_params import declare
@@ -53,8 +54,10 @@ class DemonstratorNode(ActingNode):
         return True
 
     def _on_state(self, state: WorldState) -> None:
-        """Keep the truth of the newest moments until the picture of the same stamp has come."""
-        self._states = {**dict(list(self._states.items())[-4:]), to_stamp(state): state}
+        """Keep the newest states, until the pictures with their stamps can be answered."""
+        self._states[to_stamp(state)] = state
+        if len(self._states) > EARLY_PICTURES:
+            del self._states[next(iter(self._states))]
         self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 
     def on_observation(self, stamp: int, message: Any) -> bool:

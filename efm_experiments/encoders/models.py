@@ -11,7 +11,7 @@ from efm_experiments.encoders.imagenet import ImageNetTower
 from efm_experiments.encoders.unimodal import IMAGE, pretrained_vision, TOOL, VisionConfig
 from efm_model.config import ModelConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, sample_around, TextAdapter
-from efm_model.network import CompactModel, geometry, load_grounding
+from efm_model.network import CompactModel, geometry, load_encoder
 import torch
 from torch import nn
 
@@ -77,7 +77,7 @@ def new_end_to_end(
     """
     model = blank(encoder, embodiment, seed)
     if encoder == 'tuned':
-        load_grounding(model.grounding)
+        load_encoder(model.grounding)
         return model, list(model.grounding.parameters())
     if encoder == 'unimodal':
         weights = pretrained_vision(vision)

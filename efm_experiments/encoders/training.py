@@ -11,13 +11,11 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, KW_ONLY
 import json
-import os
 from pathlib import Path
-import shutil
-import tempfile
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import table_robot, text_encoder
@@ -27,9 +25,9 @@ from efm_experiments.experiment import digest
 from efm_experiments.table.demonstrations import demonstrations
 from efm_experiments.table.sft_cache import timed
 from efm_trainer.config import SftConfig
-from efm_trainer.dataset import CHUNK, Samples, to_bins, to_samples
+from efm_trainer.dataset import EpisodeBatch, FEATURE_BATCH, to_batch, to_bins
 from efm_trainer.losses import action_loss, steps_to_go_loss
-from efm_trainer.sft import split
+from efm_trainer.sft import split_demonstrations
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 import torch
@@ -39,7 +37,7 @@ REWARD = 'reward'
 SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class EndToEndConfig:
     """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
 
@@ -49,10 +47,6 @@ class EndToEndConfig:
     pretrained_rate: float = parameter(1e-4, 'Peak, of what was pretrained', '', 1e-7, 1.0)
     validate_every: int = parameter(200, 'Steps between two validations', '', 1, 10**6)
     vision: VisionConfig = field(default_factory=VisionConfig)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -113,14 +107,13 @@ def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
 def make(stage: StageOneEndToEnd, folder: Path) -> None:
     """Collect, learn, and put the result into ``folder``; whole or not at all."""
     seconds = {}
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
-    try:
+    with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             found = demonstrations(stage.demonstrations, stage.seed, stage.body, table_robot())
         made = new_end_to_end(stage.encoder, stage.robot, stage.seed, stage.training.vision)
         learning, held_out = (
             Lessons.of(episodes, stage.robot)
-            for episodes in split(found, SftConfig(seed=stage.seed))
+            for episodes in split_demonstrations(found, SftConfig(seed=stage.seed))
         )
         with timed(seconds, 'fine_tuning'):
             chosen, curve = learn(*made, learning, held_out, stage)
@@ -129,9 +122,6 @@ def make(stage: StageOneEndToEnd, folder: Path) -> None:
             save_file(weights, unfinished / f'{kind}.safetensors')
         columns = {name: [line[name] for line in curve] for name in curve[0]}
         (unfinished / 'notes.json').write_text(json.dumps({'curve': columns, 'seconds': seconds}))
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -143,7 +133,7 @@ class Lessons:
     :param values: of the bins [steps], ``(bins,)``; ``threshold`` is s [steps].
     """
 
-    samples: Samples
+    samples: EpisodeBatch
     bins: torch.Tensor
     _: KW_ONLY
     values: torch.Tensor
@@ -152,7 +142,7 @@ class Lessons:
     @classmethod
     def of(cls, episodes: list, robot: Embodiment) -> Lessons:
         """Return the lessons of ``episodes``."""
-        samples = to_samples(episodes, text_encoder(), ActionTokeniser(robot.action))
+        samples = to_batch(episodes, text_encoder(), ActionTokeniser(robot.action))
         values = torch.from_numpy(robot.steps_to_go.values)
         bins = to_bins(samples.steps_to_go, robot.steps_to_go)
         return cls(samples, bins, values=values, threshold=robot.episode.success_threshold)
@@ -175,7 +165,7 @@ class Lessons:
     def examine(self, model: EndToEnd) -> dict[str, float]:
         """Return the losses and the detector's F1 on everything, in inference mode."""
         model.eval()
-        parts = torch.arange(len(self.bins)).split(CHUNK)
+        parts = torch.arange(len(self.bins)).split(FEATURE_BATCH)
         found = [self.losses(model, rows) for rows in parts]
         model.train()
         shares = torch.tensor([len(rows) / len(self.bins) for rows in parts])

@@ -8,12 +8,10 @@ it knows was never joined with text.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-import os
 from pathlib import Path
-import tempfile
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
+from efm_core.files import whole_file
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.table.pretraining import (
     Classes,
@@ -38,7 +36,7 @@ TOOL = 'tool'
 USUAL = PretrainingConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class VisionConfig:
     """How the image encoder learns without sentences."""
 
@@ -46,10 +44,6 @@ class VisionConfig:
     iterations: int = parameter(USUAL.iterations, 'Gradient steps', '', 2, 10**6)
     batch_size: int = parameter(USUAL.batch_size, 'Scenes in one step', '', 1, 4096)
     seed: int = parameter(0, 'Of scenes and weights', '', 0, 2**31 - 1)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
@@ -118,7 +112,5 @@ def loss(
 
 def write(weights: dict[str, torch.Tensor], path: Path) -> None:
     """Write the weights; whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.')
-    os.close(handle)
-    save_file({key: value.contiguous() for key, value in weights.items()}, name)
-    os.replace(name, path)
+    with whole_file(path) as unfinished:
+        save_file({key: value.contiguous() for key, value in weights.items()}, unfinished)

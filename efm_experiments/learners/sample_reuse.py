@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, fields, KW_ONLY
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.episode import Episode
 from efm_experiments.learners.base import Descent, ordered
 from efm_model.network import FEATURES, log_probability
@@ -22,7 +22,7 @@ LESSONS = 40  # steps of the critic per update
 CRITIC_RATE = 3e-3
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class Reuse:
     """How often a sample may teach, and how far."""
 
@@ -34,10 +34,6 @@ class Reuse:
     cap: float = parameter(1.0, 'Largest importance weight (truncated)', '', 0.0, 1e3)
     clip_range: float = parameter(0.2, 'How far a weight may go from 1 (clipped)', '', 0.0, 1.0)
     baseline: str = parameter('none', 'Taken from the returns', choices=('none', 'critic'))
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,10 @@ class Reusing(Descent):
     def keep(self, episodes: list[Episode]) -> Kept:
         """Return what learning needs of ``episodes``."""
         batch = self.prepare(episodes)
-        rows = batch.rows
+        rows = batch.indices
         return Kept(
             batch.features[rows],
-            batch.samples.tokens[rows],
+            batch.episodes.tokens[rows],
             returns=batch.returns,
             steps_to_go=batch.steps_to_go[rows],
             before=torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)])),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 import sys
 
-from efm_core.config import parameter
+from efm_core.config import config, parameter
 from efm_evaluation.intervals import over_seeds
 from efm_experiments.config import Setting, TINY
 from efm_experiments.encoders.imagenet import is_installed, MISSING
@@ -80,7 +80,7 @@ MEANING = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class AblationCell(Setting):
     """One run of both stages, each model with the encoder of its own."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.episode import Episode
 from efm_core.episode_rules import first_detection
 from efm_evaluation.metrics import detect_per_episode
@@ -40,8 +40,8 @@ from efm_experiments.table.practice import mean, practise, unchanged
 from efm_experiments.table.report import COMMON
 from efm_experiments.table.sft_cache import make_team, Team
 from efm_reward.reward import returns, rewards
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
 import torch
 from torch import nn
@@ -84,7 +84,7 @@ fail end by a false detection, so a cost of time-outs cannot make failure a loss
 {COMMON}"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class Arm:
     """One way to judge oneself."""
 
@@ -97,10 +97,6 @@ class Arm:
     refresh_iterations: int = parameter(500, 'Optimiser steps of a refresh', '', 1, 10**6)
     most: float = parameter(0.02, 'False alarms allowed where s is chosen', '', 0.0, 1.0)
     fresh: int = parameter(HELD_OUT, 'Demonstrations on which s is chosen', '', 2, 10**4)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,7 @@ def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
 
 def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
     """Return what the reward model's encoder sees in every observation, ``(N, F)``."""
-    return all_features(team.reward, to_samples(episodes, text_encoder()))
+    return compute_all_features(team.reward, to_batch(episodes, text_encoder()))
 
 
 @functools.lru_cache(maxsize=2)
@@ -209,12 +205,12 @@ def gather(setting: Setting, fresh: int, seed: int) -> Material:
     found = []
     for count, scenes in ((setting.demonstrations, seed), (fresh, seed + ANOTHER)):
         made = demonstrations(count, scenes, setting.body, robot)
-        samples = to_samples(made, text_encoder())
+        samples = to_batch(made, text_encoder())
         wrong = mismatched(model, samples, robot.steps_to_go, seed)
-        found.append((samples, all_features(model, samples), wrong))
+        found.append((samples, compute_all_features(model, samples), wrong))
     (samples, features, wrong), (other, fresh_features, fresh_wrong) = found
     made = demonstrations(fresh, seed + ANOTHER, setting.body, robot, hold=HOLD)
-    staying = all_features(model, to_samples(made, text_encoder()))
+    staying = compute_all_features(model, to_batch(made, text_encoder()))
     lengths = tuple(len(episode) + 1 for episode in made)
     return Material(
         demonstrated(features, samples, robot.steps_to_go),
@@ -243,7 +239,7 @@ def make_stay(arm: Arm, team: Team, count: int, seed: int) -> nn.Module:
     count = count or setting.demonstrations
     robot = setting.embodiment
     made = demonstrations(count, seed, setting.body, robot, hold=HOLD)
-    features = all_features(team.reward, to_samples(made, text_encoder()))
+    features = compute_all_features(team.reward, to_batch(made, text_encoder()))
     lessons = stayed(features, made, robot.steps_to_go)
     return make_staying(team.reward, lessons, arm.staying_iterations, seed)
 
@@ -284,7 +280,7 @@ def compare(
     chosen: dict,
 ) -> dict[str, object]:
     """Return recall and false success for every s and dwell and for the chosen ones; returns."""
-    d = label(team.reward, features, setting.embodiment.steps_to_go).numpy()
+    d = expected_steps_to_go(team.reward, features, setting.embodiment.steps_to_go).numpy()
     ends = np.cumsum([len(episode) + 1 for episode in episodes])[:-1]
     judged = [
         replace(episode, steps_to_go=part)

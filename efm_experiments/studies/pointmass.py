@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY, replace
 import itertools
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
+from efm_core.files import whole_file
 from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.caches import cache, name_of
 from efm_experiments.experiment import Experiment, Results, Table
@@ -45,7 +46,7 @@ actions`). The suite's robots act by discrete tokens and have no such floor.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class PointmassConfig:
     """Numbers of the notebook."""
 
@@ -69,10 +70,6 @@ class PointmassConfig:
     gradient_clip: float = parameter(1e9, 'Largest norm of the gradient in stage 2', '', 0.0, 1e9)
     practice_narrowest: float = parameter(1e-2, 'narrowest in stage 2', '', 0.0, 1.0)
     evaluations: int = parameter(1000, 'Episodes of an evaluation', '', 1, 10**6)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 class Towers(nn.Module):
@@ -237,8 +234,8 @@ def run_stage_one(learner: Learner, demonstrations: list[point.Trace], seed: int
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
             learner.imitate(demonstrations)
-            save_file(learner.net.state_dict(), path.with_suffix('.new'))
-            path.with_suffix('.new').rename(path)
+            with whole_file(path) as unfinished:
+                save_file(learner.net.state_dict(), unfinished)
         learner.net.load_state_dict(load_file(path))
     learner.generator.manual_seed(seed + 1)  # the same whether it was imitated now or before
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-import tempfile
 from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.files import whole_file
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION, SEEDS, worlds
@@ -100,16 +99,15 @@ def ignore(episode: Episode) -> None:
 
 def save(path: Path, episodes: list[Episode]) -> None:
     """Write episodes; whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as file:
+    with whole_file(path) as unfinished:
         np.savez_compressed(
-            file,
+            unfinished,
             lengths=[len(episode) for episode in episodes],
             seeds=[episode.seed for episode in episodes],
             instructions=np.array([episode.instruction for episode in episodes]),
             observations=np.concatenate([episode.observations for episode in episodes]),
             **{k: np.concatenate([getattr(e, k) for e in episodes]) for k in ARRAYS},
         )
-    os.replace(file.name, path)
 
 
 def load(path: Path, embodiment: Embodiment) -> list[Episode]:

@@ -8,16 +8,15 @@ import json
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import first_detection
+from efm_core.files import write_whole
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import EVALUATION, SEEDS, Setting, text_encoder, worlds
 from efm_experiments.experiment import digest, SOURCES
-from efm_experiments.store import write_whole
 from efm_experiments.table.sft_cache import origins, StageOne, Team, timed
-from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
+from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
-from efm_trainer.reinforce import share_frozen_encoder
 from filelock import FileLock
 import numpy as np
 
@@ -120,18 +119,12 @@ def players(
     setting: Setting, team: Team, version: int = 1, temperature: float = 1.0
 ) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now."""
-    sight = FeatureCache(team.reward)
-    own = sight if share_frozen_encoder(team.policy, team.reward) else FeatureCache(team.policy)
+    acting, judging = make_runtimes(team.policy, team.reward, version=version)
     robot = setting.embodiment
     encoder = text_encoder()
     return (
-        Policy(
-            LiveRuntime(team.policy, own, version=version),
-            encoder,
-            embodiment=robot,
-            temperature=temperature,
-        ),
-        RewardModel(LiveRuntime(team.reward, sight), encoder, embodiment=robot),
+        Policy(acting, encoder, embodiment=robot, temperature=temperature),
+        RewardModel(judging, encoder, embodiment=robot),
     )
 
 

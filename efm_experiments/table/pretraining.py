@@ -24,7 +24,7 @@ from efm_core.config import add_arguments, from_arguments
 from efm_model.config import PretrainingConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, SOURCE, TARGET
 from efm_model.localisation import cell_weights, localisation_loss
-from efm_model.network import GROUNDING_WEIGHTS, save_grounding
+from efm_model.network import ENCODER_WEIGHTS, save_encoder
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.arrangement import place_position
@@ -349,7 +349,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_arguments(parser, PretrainingConfig)
     parser.add_argument(
-        '--output', type=Path, default=GROUNDING_WEIGHTS, help='the .safetensors file to write'
+        '--output', type=Path, default=ENCODER_WEIGHTS, help='the .safetensors file to write'
     )
     parsed = parser.parse_args(arguments)
     config = from_arguments(PretrainingConfig, parsed)
@@ -369,7 +369,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     grounding = pretrain(scenes, sentences, config, _print_every(100, began))
     measured = measure(grounding, config, encoder)
-    save_grounding(
+    save_encoder(
         grounding,
         parsed.output,
         {

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, KW_ONLY, replace
 import json
-import os
 from pathlib import Path
-import shutil
-import tempfile
 import time
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import Setting, table_robot, text_encoder
 from efm_experiments.experiment import digest
@@ -93,16 +91,12 @@ def checkpoint(stage: StageOne) -> tuple[CompactModel, CompactModel, dict[str, f
 def train(stage: StageOne, folder: Path) -> None:
     """Collect, fine-tune and put the result into ``folder``; whole or not at all."""
     seconds = {}
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.'))
-    try:
+    with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             made = demonstrations(stage.demonstrations, stage.scenes, stage.body, stage.robot)
         with timed(seconds, 'fine_tuning'):
             fine_tune(made, stage.robot, text_encoder(), stage.fine_tuning, unfinished)
         (unfinished / 'seconds.json').write_text(json.dumps(seconds))
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

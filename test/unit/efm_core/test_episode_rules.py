@@ -8,7 +8,7 @@ import math
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import EndingRules, EpisodeRules, first_detection, SuccessDetector
-from efm_evaluation.metrics import detect_per_episode, success_when_ended
+from efm_evaluation.metrics import detect_per_episode, self_stopped
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
 from efm_supervisor.commands import AnnounceEnd
@@ -123,6 +123,7 @@ class Action:
 
     tokens: np.ndarray
     values: np.ndarray
+    _: KW_ONLY
     log_probability: float = 0.0
 
 
@@ -247,7 +248,7 @@ def test_the_evaluation_finds_the_detection_of_the_table_in_a_recorded_episode(c
     truth = np.arange(len(episode) + 1) == case.last
     at_the_end = replace(episode, true_success_per_step=truth)
     ends_there = case.detected in (None, case.last)
-    assert success_when_ended([at_the_end], rules_of(case)) == ends_there
+    assert self_stopped([at_the_end], rules_of(case)).successes == ends_there
 
 
 def test_simulator_truth_in_place_of_the_detector_ends_an_episode_as_a_label():

@@ -12,7 +12,13 @@ from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_displacement, to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
+from efm_core.ros_messages import (
+    from_camera_info,
+    from_image,
+    from_joints,
+    from_ns,
+    from_world,
+)
 from efm_core.ros_params import declare
 from efm_interfaces.srv import ResetWorld
 from efm_sim import worlds
@@ -160,24 +166,15 @@ class WorldNode(ManagedNode):
             from_joints(self._table.joint_names, self._table.joint_positions, stamp)
         )
         if self._infos.get_subscription_count():
-            self._infos.publish(self._camera_info(stamp))
-
-    def _camera_info(self, stamp: int) -> CameraInfo:
-        matrix = self._table.camera_matrix()
-        projection = np.hstack([matrix, np.zeros((3, 1))])
-        return stamped(
-            CameraInfo(
-                height=self._camera.height,
-                width=self._camera.width,
-                distortion_model='plumb_bob',
-                d=[0.0] * 5,
-                k=matrix.ravel(),
-                r=np.eye(3).ravel(),
-                p=projection.ravel(),
-            ),
-            stamp,
-            self._camera.name,
-        )
+            self._infos.publish(
+                from_camera_info(
+                    self._table.camera_matrix(),
+                    height=self._camera.height,
+                    width=self._camera.width,
+                    stamp=stamp,
+                    frame=self._camera.name,
+                )
+            )
 
 
 def main(args: list[str] | None = None) -> None:

@@ -22,13 +22,13 @@ def count(node) -> dict[str, int]:
 @pytest.fixture(params=[GuardNode, SupervisorNode, RecorderNode])
 def node(request, stage, tmp_path):
     """Return a node that is not configured yet."""
-    parameters = {'episodes_dir': str(tmp_path / 'spool')}
+    parameters = {'episodes_dir': str(tmp_path / 'episodes')}
     if request.param is not RecorderNode:
         parameters = {'embodiment': str(save_embodiment(table_arm(), tmp_path / 'robot.yaml'))}
     return stage.make(request.param, **parameters)
 
 
-def test_cleanup_leaves_what_was_there_before_configure(node):
+def test_cleanup_leaves_the_entities_from_before_configure(node):
     before = count(node)
     assert node.trigger_configure() == SUCCESS
     assert count(node) != before
@@ -44,7 +44,7 @@ def test_a_node_can_be_configured_twice(node):
     assert count(node) == once
 
 
-def test_a_configure_that_fails_leaves_nothing_behind(stage):
+def test_a_configure_that_fails_leaves_no_entities(stage):
     node = stage.make(GuardNode, embodiment='/nowhere.yaml')
     before = count(node)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE

@@ -1,4 +1,4 @@
-"""What goes into a message comes out of it."""
+"""Conversions to messages and back lose nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAMP = 1_700_000_000_123_456_789  # [ns], more than a float64 can tell apart
 
 
 def over_the_wire(message):
-    """Return the message as somebody else receives it."""
+    """Return the message as a subscriber receives it."""
     return deserialize_message(serialize_message(message), type(message))
 
 
@@ -29,11 +29,11 @@ def test_a_time_keeps_its_nanoseconds(nanoseconds):
 
 
 def test_an_image_keeps_every_pixel():
-    picture = frames(1)[0]
-    message = over_the_wire(ros_messages.from_image(picture, STAMP, 'table'))
+    image = frames(1)[0]
+    message = over_the_wire(ros_messages.from_image(image, STAMP, 'table'))
     assert messages.to_stamp(message) == STAMP
     assert message.header.frame_id == 'table'
-    np.testing.assert_array_equal(messages.to_image(message), picture)
+    np.testing.assert_array_equal(messages.to_image(message), image)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def test_an_image_keeps_every_pixel():
     [('bgr8', (2, 1, 0)), ('rgba8', (0, 1, 2, 0)), ('bgra8', (2, 1, 0, 1))],
 )
 def test_other_orders_of_colour_come_out_as_rgb(encoding, order):
-    picture = frames(1)[0]
-    message = ros_messages.from_image(np.ascontiguousarray(picture[..., order]), STAMP)
+    image = frames(1)[0]
+    message = ros_messages.from_image(np.ascontiguousarray(image[..., order]), STAMP)
     message.encoding = encoding
     message.step = 64 * len(order)
-    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
+    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), image)
 
 
-def test_padding_at_the_end_of_rows_is_no_part_of_the_picture():
-    picture = frames(1)[0]
-    padded = np.pad(picture.reshape(64, 192), ((0, 0), (0, 5)), constant_values=255)
-    message = ros_messages.from_image(picture, STAMP)
+def test_padding_at_the_end_of_rows_is_no_part_of_the_image():
+    image = frames(1)[0]
+    padded = np.pad(image.reshape(64, 192), ((0, 0), (0, 5)), constant_values=255)
+    message = ros_messages.from_image(image, STAMP)
     message.step = 197
     message.data = padded.tobytes()
-    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), picture)
+    np.testing.assert_array_equal(messages.to_image(over_the_wire(message)), image)
 
 
 def test_an_observation_is_compressed_without_loss():
@@ -64,7 +64,7 @@ def test_an_observation_is_compressed_without_loss():
     np.testing.assert_array_equal(messages.to_image(message), noise)
 
 
-def test_an_action_keeps_tokens_values_and_words():
+def test_an_action_keeps_tokens_values_and_fields():
     tokens = np.array([3, 10])
     values = np.array([0.0125, -0.025], np.float32)
     message = over_the_wire(
@@ -81,7 +81,7 @@ def test_an_action_keeps_tokens_values_and_words():
     assert messages.to_values(message).dtype == np.float32
 
 
-def test_a_judgement_keeps_the_whole_distribution():
+def test_a_prediction_keeps_the_whole_distribution():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(61)).astype(np.float32)
     message = over_the_wire(
         ros_messages.from_steps_to_go(probabilities, 12.25, True, STAMP, reward_version=1)
@@ -91,7 +91,7 @@ def test_a_judgement_keeps_the_whole_distribution():
     assert messages.to_stamp(message) == STAMP
 
 
-def test_a_displacement_is_the_velocity_that_makes_it():
+def test_a_displacement_becomes_a_velocity_and_back():
     values = np.array([0.02, -0.01], np.float32)
     message = over_the_wire(ros_messages.from_displacement(values, 10.0, STAMP, 'table'))
     assert message.twist.linear.x == pytest.approx(0.2)  # 0.02 m in each of 10 periods a second

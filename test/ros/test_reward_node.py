@@ -18,9 +18,9 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
-PICTURES = frames(4)
+IMAGES = frames(4)
 RULES = table_arm().episode
-# The release knows nothing: for the one robot everything is a success, for the other nothing.
+# The weights are random: for one robot every observation is a success, for the other none.
 EASY = replace(table_arm(), episode=replace(RULES, success_threshold=61.0, success_dwell=2))
 
 
@@ -37,12 +37,12 @@ class Scene:
         self.predictions = stage.listen(topics.STEPS_TO_GO)
 
     def run_episode(self, episode_id, first=0, **fields):
-        """Return the prediction of every picture; the episode begins with step ``first``."""
+        """Return the prediction of every image; the episode begins with step ``first``."""
         del self.predictions[:]
         fields = {'embodiment_hash': self.robot.hash, **fields}
         self.events.publish(self.make_event(episode_id, T0 + first * PERIOD, **fields))
-        for step, picture in enumerate(PICTURES):
-            self.camera.publish(from_image(picture, T0 + (first + step) * PERIOD))
+        for step, image in enumerate(IMAGES):
+            self.camera.publish(from_image(image, T0 + (first + step) * PERIOD))
             self.stage.hear(self.predictions, step + 1)
         self.events.publish(self.make_event(episode_id, event=EpisodeEvent.END))
         return list(self.predictions)
@@ -60,54 +60,54 @@ def scene_for(stage, make_event, shelf, yaml_of):
     )
 
 
-def test_the_node_says_what_the_judge_itself_says(scene_for, shelf):
+def test_the_node_publishes_the_predictions_of_the_reward_model(scene_for, shelf):
     scene = scene_for(table_arm())
     alone = RewardModel.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
     alone.begin(SENTENCE)
-    for step, said in enumerate(scene.run_episode('first')):
-        expected = alone.predict(PICTURES[step])
-        np.testing.assert_array_equal(to_probabilities(said), expected.probabilities)
-        assert said.steps_to_go == np.float32(expected.steps_to_go)
-        assert (said.episode_id, said.step, said.reward_version) == ('first', step, 7)
-        assert said.embodiment_hash == table_arm().hash
-        assert to_stamp(said) == T0 + step * PERIOD
-        assert not said.success
+    for step, message in enumerate(scene.run_episode('first')):
+        expected = alone.predict(IMAGES[step])
+        np.testing.assert_array_equal(to_probabilities(message), expected.probabilities)
+        assert message.steps_to_go == np.float32(expected.steps_to_go)
+        assert (message.episode_id, message.step, message.reward_version) == ('first', step, 7)
+        assert message.embodiment_hash == table_arm().hash
+        assert to_stamp(message) == T0 + step * PERIOD
+        assert not message.success
 
 
 def test_steps_to_go_is_the_mean_of_the_distribution(scene_for):
-    for said in scene_for(table_arm()).run_episode('first'):
-        assert said.steps_to_go == pytest.approx(
-            sum(bin_ * p for bin_, p in enumerate(said.probabilities)), rel=1e-5
+    for message in scene_for(table_arm()).run_episode('first'):
+        assert message.steps_to_go == pytest.approx(
+            sum(bin_ * p for bin_, p in enumerate(message.probabilities)), rel=1e-5
         )
 
 
-def test_success_must_be_seen_twice_in_every_episode(scene_for):
+def test_success_needs_two_observations_in_every_episode(scene_for):
     scene = scene_for(EASY)
-    seen = [said.success for said in scene.run_episode('first')]
+    seen = [message.success for message in scene.run_episode('first')]
     assert seen == [False, True, True, True]
-    again = [said.success for said in scene.run_episode('second', first=10)]
+    again = [message.success for message in scene.run_episode('second', first=10)]
     assert again == [False, True, True, True]
 
 
-def test_a_bad_picture_is_not_judged(scene_for):
+def test_a_bad_image_gets_no_prediction(scene_for):
     scene = scene_for(table_arm())
     scene.run_episode('first')
     del scene.predictions[:]
     scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
-    scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
+    scene.camera.publish(from_image(IMAGES[0], T0 + 10 * PERIOD))
     scene.stage.hear(scene.predictions)
     scene.camera.publish(from_image(np.zeros((8, 8, 3), np.uint8), T0 + 11 * PERIOD))
-    scene.camera.publish(from_image(PICTURES[0], T0 + 12 * PERIOD))
+    scene.camera.publish(from_image(IMAGES[0], T0 + 12 * PERIOD))
     assert to_stamp(scene.stage.hear(scene.predictions, 2)[1]) == T0 + 12 * PERIOD
 
 
-def test_a_deactivated_judge_is_silent(scene_for):
+def test_a_deactivated_node_publishes_nothing(scene_for):
     scene = scene_for(table_arm())
     scene.run_episode('first')
     assert scene.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     del scene.predictions[:]
     scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
-    scene.camera.publish(from_image(PICTURES[0], T0 + 10 * PERIOD))
+    scene.camera.publish(from_image(IMAGES[0], T0 + 10 * PERIOD))
     assert scene.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert [s.episode_id for s in scene.run_episode('third', first=20)] == ['third'] * 4
 
@@ -117,12 +117,12 @@ def test_without_its_release_the_node_is_not_configured(stage, yaml_of, tmp_path
         RewardNode, embodiment=yaml_of(table_arm()), release=str(tmp_path), text_encoder='none'
     )
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    said = capfd.readouterr().err
-    assert 'not configured: release: expected' in said
-    assert 'Traceback' not in said
+    output = capfd.readouterr().err
+    assert 'not configured: release: expected' in output
+    assert 'Traceback' not in output
 
 
-def test_a_provider_that_is_asked_for_and_not_there_is_refused(stage, shelf, yaml_of, capfd):
+def test_a_provider_that_is_not_available_is_refused(stage, shelf, yaml_of, capfd):
     robot = table_arm()
     node = stage.make(
         RewardNode,

@@ -46,7 +46,7 @@ def announce(to, release, **fields):
     to.speak(topics.POLICY_RELEASE).publish(PolicyRelease(**{**known, **fields}))
 
 
-def test_the_server_acts_with_the_given_release(make, robot, shelf):
+def test_the_server_answers_with_the_given_release(make, robot, shelf):
     client = robot(make(release=shelf(7).uri))
     assert client.begin().policy_version == 7
     assert client.act(frames(1)[0]).policy_version == 7
@@ -73,7 +73,7 @@ def test_without_a_release_the_server_waits_for_one(make, robot, shelf, stage):
 
 
 @pytest.mark.parametrize('wrong', ['sha256', 'embodiment'])
-def test_a_bad_release_is_refused_and_the_old_one_stays(make, robot, shelf, stage, wrong):
+def test_a_bad_release_is_refused_and_the_deployed_one_stays(make, robot, shelf, stage, wrong):
     node = make(release=shelf(7).uri)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
     if wrong == 'sha256':
@@ -81,10 +81,10 @@ def test_a_bad_release_is_refused_and_the_old_one_stays(make, robot, shelf, stag
     else:
         announce(stage, shelf(8, replace(table_arm(), name='another')))
 
-    def said():
+    def faults():
         return [status.message for message in diagnostics for status in message.status]
 
-    stage.spin_until(lambda: any('release 8 refused' in word for word in said()), 'a fault')
+    stage.spin_until(lambda: any('release 8 refused' in fault for fault in faults()), 'a fault')
     assert robot(node).begin().policy_version == 7
 
 
@@ -106,8 +106,8 @@ def test_the_diagnostics_count_the_answers(make, robot, shelf, stage):
     client.act(frames(1)[0])
 
     def values():
-        said = [status for message in diagnostics for status in message.status]
-        return {value.key: value.value for value in said[-1].values} if said else {}
+        found = [status for message in diagnostics for status in message.status]
+        return {value.key: value.value for value in found[-1].values} if found else {}
 
     stage.spin_until(lambda: values().get('count: answered') == '1', 'a count')
     assert (values()['robots'], values()['policy_version']) == ('1', '7')

@@ -1,4 +1,4 @@
-"""Episodes from reset to end, with everybody else played by the test."""
+"""Episodes from reset to end; the test plays all other nodes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from waiting import scaled
 PERIOD = 100_000_000  # [ns]
 FIRST = 10 * PERIOD
 GOAL = 'push the red cube to the centre'
-ALL_SPEAK = ('action', 'steps_to_go')
+ALL_ANSWERS = ('action', 'steps_to_go')
 
 
 class Robot:
     """
-    World, policy, reward model, guard and recorder in one; each can be told to fail.
+    World, policy, reward model, guard and recorder in one; each can be made to fail.
 
-    :ivar success_at: the step on which the judge sees success.
-    :ivar silent_at: the step on which only those in ``still_speak`` go on.
+    :ivar success_at: the step on which the success detector fires.
+    :ivar silent_at: the step from which on only the topics in ``still_answer`` are published.
     """
 
     def __init__(self, stage, **parameters):
@@ -39,7 +39,7 @@ class Robot:
         self.event = None
         self.success_at = 3
         self.silent_at = 1000
-        self.still_speak = ()
+        self.still_answer = ()
         self.reset_error = ''
         self.recording_error = ''
         self.records = True
@@ -75,7 +75,7 @@ class Robot:
         self.silent_at = step
         self.step = 0
         handle = self.ask()
-        self.stage.spin_until(lambda: self.step == step, 'the last picture')
+        self.stage.spin_until(lambda: self.step == step, 'the last image')
         return handle
 
     def _on_reset(self, request, response):
@@ -96,7 +96,7 @@ class Robot:
                 Recording(
                     episode_id=event.episode_id,
                     success=not self.recording_error,
-                    uri='' if self.recording_error else 'spool/first',
+                    uri='' if self.recording_error else 'episodes/first',
                     detail=self.recording_error,
                 )
             )
@@ -107,15 +107,15 @@ class Robot:
             self._answer()
 
     def _answer(self):
-        """Say what there is to say of the observation of this step."""
-        speak = self.still_speak if self.step >= self.silent_at else ALL_SPEAK
+        """Publish action and prediction for the observation of this step."""
+        answers = self.still_answer if self.step >= self.silent_at else ALL_ANSWERS
         stamp = FIRST + self.step * PERIOD
         about = {'episode_id': self.event.episode_id}
-        if 'action' in speak:
+        if 'action' in answers:
             self.actions.publish(
                 from_action(np.ones(2), np.zeros(2), -1.0, stamp, policy_version=4, **about)
             )
-        if 'steps_to_go' in speak:
+        if 'steps_to_go' in answers:
             success = self.step >= self.success_at
             self.predictions.publish(
                 from_steps_to_go(
@@ -150,7 +150,7 @@ def test_an_episode_runs_from_reset_to_success(robot, embodiment):
     assert (outcome.episode_id, outcome.index, outcome.instruction) == ('first', 7, GOAL)
     assert (outcome.steps, outcome.policy_version, outcome.reward_version) == (3, 4, 2)
     assert outcome.steps_to_go == 6.0
-    assert result.recording == 'spool/first'
+    assert result.recording == 'episodes/first'
     assert [r.seed for r in robot.resets] == [3]
     assert [to_stamp(p) for p in robot.permits] == [FIRST, FIRST + PERIOD, FIRST + 2 * PERIOD]
     start, end = robot.stage.hear(robot.events, 2)
@@ -168,7 +168,7 @@ def test_an_episode_that_takes_too_long_is_a_failure(robot):
     assert to_stamp(robot.events[-1]) == FIRST + 2 * PERIOD
 
 
-def test_without_a_number_the_embodiment_says_how_many_steps(robot, embodiment):
+def test_without_a_limit_the_embodiment_gives_the_number_of_steps(robot, embodiment):
     robot.success_at = 1000
     result = robot.run()
     assert result.outcome.steps == embodiment.episode.max_steps
@@ -193,12 +193,12 @@ def test_a_world_that_does_not_answer_is_a_fault(impatient):
 
 
 @pytest.mark.parametrize(
-    ('still_speak', 'missing'),
+    ('still_answer', 'missing'),
     [((), 'an image'), (('action',), 'steps_to_go'), (('steps_to_go',), 'action')],
 )
-def test_whoever_falls_silent_is_named(impatient, still_speak, missing):
+def test_a_silent_component_is_named(impatient, still_answer, missing):
     impatient.silent_at = 2
-    impatient.still_speak = still_speak
+    impatient.still_answer = still_answer
     result = impatient.run()
     assert how(result) == ('unlabelled', 'fault')
     limit_s = impatient.node.config.stall_timeout_s
@@ -207,7 +207,7 @@ def test_whoever_falls_silent_is_named(impatient, still_speak, missing):
     assert how(impatient.run('second')) == ('success', 'success_detected')
 
 
-def test_a_persons_word_ends_the_episode(robot):
+def test_a_label_ends_the_episode(robot):
     handle = robot.run_until_silent()
     answer = robot.stage.call(
         LabelEpisode, topics.LABEL_EPISODE, episode_id='first', outcome='success'
@@ -223,7 +223,7 @@ def test_a_persons_word_ends_the_episode(robot):
         ({'outcome': 'splendid'}, 'splendid'),
     ],
 )
-def test_a_word_that_makes_no_sense_changes_nothing(robot, fields, complaint):
+def test_a_label_that_is_refused_changes_nothing(robot, fields, complaint):
     handle = robot.run_until_silent()
     answer = robot.stage.call(LabelEpisode, topics.LABEL_EPISODE, **fields)
     assert not answer.success
@@ -317,18 +317,18 @@ def test_a_recorder_that_does_not_answer_is_a_fault(impatient):
     assert 'the recorder did not answer' in result.outcome.detail
 
 
-def test_episodes_are_not_offered_before_everybody_is_there(stage, parameters):
+def test_episodes_are_not_offered_before_all_peers_are_there(stage, parameters):
     node = stage.start(SupervisorNode, **parameters)
     client = ActionClient(stage.peer, RunEpisode, topics.RUN_EPISODE)
     assert node._missing_peers() == [
         'action', 'command', 'steps_to_go', 'recording', 'a robot', 'reset_world'
     ]  # fmt: skip
-    signs_of_life = stage.listen(topics.DIAGNOSTICS)
-    stage.spin_until(lambda: signs_of_life, 'a sign of life')
+    reports = stage.listen(topics.DIAGNOSTICS)
+    stage.spin_until(lambda: reports, 'a report')
     assert not client.server_is_ready()
 
 
-def test_in_real_time_leave_to_move_is_renewed_until_time_is_up(stage, parameters):
+def test_in_real_time_the_permit_is_renewed_until_the_time_limit(stage, parameters):
     robot = Robot(stage, **{**parameters, 'lockstep': False}, permit_duration_s=0.4)
     began = robot.node.get_clock().now().nanoseconds
     result = robot.run(max_steps=5)

@@ -1,4 +1,4 @@
-"""A person teaches the table, in real time and over DDS: from twist to bag."""
+"""Teleoperation of the table in real time, from twist to bag."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DISCARD = 1
 class Desk:
     """A whole robot that is taught, a fleet that asks for episodes, and a person."""
 
-    def __init__(self, stage, robot, *, path, spool):
+    def __init__(self, stage, robot, *, path, episodes_dir):
         self.stage = stage
         self.robot = robot
         common = {'embodiment': path, 'lockstep': False}
@@ -51,7 +51,7 @@ class Desk:
         stage.start(
             RecorderNode,
             reward_enabled=False,
-            episodes_dir=str(spool),
+            episodes_dir=str(episodes_dir),
             completion_timeout_s=scaled(5.0, 60.0),
             **common,
         )
@@ -101,15 +101,15 @@ def desk(stage, embodiment, yaml_of, tmp_path):
     # All nodes share this thread: on a busy machine everything takes its time.
     robot = replace(embodiment, control_rate_hz=2.0, action_lifetime_s=5.0)
     robot = replace(robot, episode=replace(robot.episode, max_steps=600))
-    return Desk(stage, robot, path=yaml_of(robot), spool=tmp_path / 'spool')
+    return Desk(stage, robot, path=yaml_of(robot), episodes_dir=tmp_path / 'episodes_dir')
 
 
-def test_what_a_person_did_is_a_demonstration_that_can_be_learned_from(desk):
+def test_a_teleoperated_episode_is_a_demonstration(desk):
     assert not desk.ask('too early').accepted
     handle = desk.begin('first')
-    hand = desk.stage.peer.create_timer(0.05, lambda: desk.push(0.02, -0.01))
+    twists = desk.stage.peer.create_timer(0.05, lambda: desk.push(0.02, -0.01))
     desk.stage.spin_until(lambda: (7, 4) in desk.tokens() and len(desk.states) > 5, 'motion', 60)
-    hand.cancel()
+    twists.cancel()
     begun = len(desk.actions)
     desk.stage.spin_until(
         lambda: [tuple(m.tokens) for m in desk.actions[begun:]].count((5, 5)) > 1, 'rest', 60
@@ -148,7 +148,7 @@ def test_an_episode_that_is_discarded_is_a_failure_and_the_next_one_waits(desk):
     assert desk.result(second).outcome.outcome == 'success'
 
 
-def test_a_person_without_buttons_has_the_services(desk):
+def test_the_services_replace_the_buttons(desk):
     assert not desk.ask('too early').accepted
     assert desk.stage.call(Trigger, topics.RESUME).success
     handle = desk.ask('first')
@@ -158,7 +158,7 @@ def test_a_person_without_buttons_has_the_services(desk):
     assert desk.result(handle).outcome.outcome == 'success'
 
 
-def test_an_inactive_node_says_nothing_and_hears_no_button(desk):
+def test_an_inactive_node_publishes_nothing_and_ignores_buttons(desk):
     handle = desk.begin('first')
     desk.stage.spin_until(lambda: desk.actions, 'actions')
     assert desk.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS

@@ -16,12 +16,12 @@ from models import FakeTextEncoder
 import pytest
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, ReliabilityPolicy
 
-KEEPS = DurabilityPolicy.TRANSIENT_LOCAL
+TRANSIENT_LOCAL = DurabilityPolicy.TRANSIENT_LOCAL
 
 
 @pytest.mark.parametrize('lockstep', [True, False])
 @pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
-def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lockstep):
+def test_publisher_and_subscription_of_a_topic_have_one_profile(stage, topic, lockstep):
     publisher = ros_topics.publisher(stage.peer, topic, lockstep)
     subscription = ros_topics.subscription(stage.peer, topic, print, lockstep)
     compatible, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
@@ -29,40 +29,40 @@ def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lock
     given = publisher.qos_profile
     wanted = subscription.qos_profile
     assert (given.depth, given.reliability) == (wanted.depth, wanted.reliability)
-    assert (wanted.durability == KEEPS) == (topic.qos == topics.LATCHED)
-    kept = topic.qos in (topics.DURABLE, topics.LATCHED) or lockstep
-    assert (given.durability == KEEPS) == kept
+    assert (wanted.durability == TRANSIENT_LOCAL) == (topic.qos == topics.LATCHED)
+    is_kept = topic.qos in (topics.DURABLE, topics.LATCHED) or lockstep
+    assert (given.durability == TRANSIENT_LOCAL) == is_kept
     assert publisher.msg_type is subscription.msg_type
 
 
 @pytest.mark.parametrize('quality', [ros_topics.offered, ros_topics.requested])
-def test_pictures_may_be_lost_in_real_time_only(quality):
+def test_images_may_be_lost_in_real_time_only(quality):
     assert quality(topics.IMAGE, lockstep=True).reliability == ReliabilityPolicy.RELIABLE
     best_effort = quality(topics.IMAGE, lockstep=False)
     assert (best_effort.reliability, best_effort.depth) == (ReliabilityPolicy.BEST_EFFORT, 1)
 
 
-def assert_the_past_is_for_the_recorder(topic, nodes, name):
-    """Fail where somebody who acts on a topic asks for what was said before."""
-    past = {
+def assert_only_the_recorder_requests_history(topic, nodes, name):
+    """Fail if a node other than the recorder requests the history of a topic."""
+    history = {
         type(node)
         for node in nodes
         for s in node.subscriptions
-        if s.topic_name == name and s.qos_profile.durability == KEEPS
+        if s.topic_name == name and s.qos_profile.durability == TRANSIENT_LOCAL
     }
-    kept = all(
-        p.qos_profile.durability == KEEPS
+    is_kept = all(
+        p.qos_profile.durability == TRANSIENT_LOCAL
         for node in nodes
         for p in node.publishers
         if p.topic_name == name
     )
-    assert kept or not past, topic.name
-    assert topic.qos == topics.LATCHED or past <= {RecorderNode}, topic.name
-    assert topic.qos != topics.DURABLE or past == {RecorderNode}, topic.name
+    assert is_kept or not history, topic.name
+    assert topic.qos == topics.LATCHED or history <= {RecorderNode}, topic.name
+    assert topic.qos != topics.DURABLE or history == {RecorderNode}, topic.name
 
 
 @pytest.mark.parametrize('kind', ['image', 'image/compressed'])
-def test_a_camera_is_heard_as_what_it_sends(stage, embodiment, kind):
+def test_a_camera_subscription_has_the_type_of_the_camera(stage, embodiment, kind):
     camera = dataclasses.replace(embodiment.cameras[0], topic=kind)
     subscription = ros_topics.camera_subscription(stage.peer, camera, print)
     expected = 'CompressedImage' if 'compressed' in kind else 'Image'
@@ -94,19 +94,19 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
         wanted = [s.qos_profile for n in nodes for s in n.subscriptions if s.topic_name == name]
         ends = {(q.reliability, q.depth) for q in (*given, *wanted)}
         assert len(ends) <= 1, topic.name
-        assert_the_past_is_for_the_recorder(topic, nodes, name)
+        assert_only_the_recorder_requests_history(topic, nodes, name)
         assert given or wanted or topic is topics.TRAINER_STATUS, topic.name
 
 
-def test_a_recorder_may_be_told_that_a_sender_keeps_nothing(stage, tmp_path):
+def test_a_recorder_may_be_configured_without_history(stage, tmp_path):
     recorder = stage.start(
         RecorderNode, episodes_dir=str(tmp_path), lockstep=True, receive_history=False
     )
-    past = {
+    history = {
         s.topic_name
         for s in recorder.subscriptions
-        if s.topic_name.startswith(stage.namespace) and s.qos_profile.durability == KEEPS
+        if s.topic_name.startswith(stage.namespace) and s.qos_profile.durability == TRANSIENT_LOCAL
     }
     latched = {row for row in topics.TABLE if row.qos == topics.LATCHED}
-    heard = latched - {topics.POLICY_RELEASE, topics.TRAINER_STATUS}
-    assert past == {stage.peer.resolve_topic_name(row.name) for row in heard}
+    subscribed = latched - {topics.POLICY_RELEASE, topics.TRAINER_STATUS}
+    assert history == {stage.peer.resolve_topic_name(row.name) for row in subscribed}

@@ -1,4 +1,4 @@
-"""Messages to arrays, with anything that has a message's fields."""
+"""Messages to arrays, from any object with the fields of the message."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ import pytest
 RED = [200, 0, 0]
 GREEN = [0, 210, 0]
 BLUE = [0, 0, 220]
-PICTURE = np.array([[RED, GREEN, BLUE], [BLUE, RED, GREEN]], np.uint8)
+IMAGE = np.array([[RED, GREEN, BLUE], [BLUE, RED, GREEN]], np.uint8)
 
 
-def image(pixels: np.ndarray, encoding: str, padding: int = 0, **changes):
-    """Return what looks like a ``sensor_msgs/Image``."""
+def image_message(pixels: np.ndarray, encoding: str, padding: int = 0, **changes):
+    """Return an object with the fields of a ``sensor_msgs/Image``."""
     height, width = pixels.shape[:2]
     rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, padding)))
     fields = {
@@ -40,38 +40,38 @@ def image(pixels: np.ndarray, encoding: str, padding: int = 0, **changes):
 
 
 def with_alpha(pixels: np.ndarray) -> np.ndarray:
-    """Return the picture with a fourth channel."""
+    """Return the image with a fourth channel."""
     return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 9, np.uint8)], axis=-1)
 
 
 @pytest.mark.parametrize(
     ('pixels', 'encoding'),
     [
-        (PICTURE, 'rgb8'),
-        (PICTURE[..., ::-1], 'bgr8'),
-        (with_alpha(PICTURE), 'rgba8'),
-        (with_alpha(PICTURE[..., ::-1]), 'bgra8'),
+        (IMAGE, 'rgb8'),
+        (IMAGE[..., ::-1], 'bgr8'),
+        (with_alpha(IMAGE), 'rgba8'),
+        (with_alpha(IMAGE[..., ::-1]), 'bgra8'),
     ],
 )
 @pytest.mark.parametrize('padding', [0, 5])
-def test_every_colour_encoding_gives_the_same_picture(pixels, encoding, padding):
-    decoded = to_image(image(pixels, encoding, padding))
-    np.testing.assert_array_equal(decoded, PICTURE)
+def test_every_colour_encoding_gives_the_same_image(pixels, encoding, padding):
+    decoded = to_image(image_message(pixels, encoding, padding))
+    np.testing.assert_array_equal(decoded, IMAGE)
     assert decoded.dtype == np.uint8
     assert decoded.flags.c_contiguous
 
 
 @pytest.mark.parametrize('encoding', ['mono8', '16UC1', 'bayer_rggb8', ''])
-def test_encoding_without_colour_is_refused_with_those_that_have_it(encoding):
+def test_encoding_without_colour_is_refused_and_the_error_lists_the_others(encoding):
     with pytest.raises(ValueError, match=rf"expected encoding rgb8, .*got '{encoding}'"):
-        to_image(image(PICTURE, encoding))
+        to_image(image_message(IMAGE, encoding))
 
 
 @pytest.mark.parametrize(
     'changes',
     [
-        {'data': PICTURE.tobytes()[:-1]},
-        {'data': PICTURE.tobytes() + b'x'},
+        {'data': IMAGE.tobytes()[:-1]},
+        {'data': IMAGE.tobytes() + b'x'},
         {'data': b''},
         {'step': 8, 'data': bytes(16)},
         {'height': 3},
@@ -80,16 +80,16 @@ def test_encoding_without_colour_is_refused_with_those_that_have_it(encoding):
 )
 def test_data_of_the_wrong_length_is_refused(changes):
     with pytest.raises(ValueError, match=r'image: expected .* bytes'):
-        to_image(image(PICTURE, 'rgb8', **changes))
+        to_image(image_message(IMAGE, 'rgb8', **changes))
 
 
-def test_picture_of_no_size_is_refused_where_it_is_used_not_here():
-    assert to_image(image(PICTURE, 'rgb8', height=0, data=b'')).shape == (0, 3, 3)
+def test_image_of_no_size_is_accepted():
+    assert to_image(image_message(IMAGE, 'rgb8', height=0, data=b'')).shape == (0, 3, 3)
 
 
-def test_lossless_compressed_picture_comes_back_the_same():
-    message = SimpleNamespace(format='rgb8; png compressed', data=encode_png(PICTURE))
-    np.testing.assert_array_equal(to_image(message), PICTURE)
+def test_lossless_compressed_image_comes_back_the_same():
+    message = SimpleNamespace(format='rgb8; png compressed', data=encode_png(IMAGE))
+    np.testing.assert_array_equal(to_image(message), IMAGE)
 
 
 def test_jpeg_comes_back_with_its_colours_in_order():
@@ -99,8 +99,8 @@ def test_jpeg_comes_back_with_its_colours_in_order():
     np.testing.assert_allclose(decoded[8, 8], RED, atol=4)
 
 
-@pytest.mark.parametrize('data', [b'no picture', b'', encode_png(PICTURE)[:20]])
-def test_compressed_data_that_is_no_picture_is_refused(data):
+@pytest.mark.parametrize('data', [b'no image', b'', encode_png(IMAGE)[:20]])
+def test_compressed_data_that_is_no_image_is_refused(data):
     with pytest.raises(ValueError, match=f'expected PNG or JPEG data, got {len(data)} bytes'):
         to_image(SimpleNamespace(format='png', data=data))
 

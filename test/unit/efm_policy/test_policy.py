@@ -14,9 +14,9 @@ def policy():
     return Policy.load(exported('policy'), FakeTextEncoder(), table_arm())
 
 
-def episode(policy, seed, pictures):
+def episode(policy, seed, images):
     policy.begin(SENTENCE, seed)
-    return [policy.act(picture).tokens.tolist() for picture in pictures]
+    return [policy.act(image).tokens.tolist() for image in images]
 
 
 def test_an_action_obeys_its_spec_and_has_a_probability(policy):
@@ -28,24 +28,24 @@ def test_an_action_obeys_its_spec_and_has_a_probability(policy):
 
 
 def test_an_episode_can_be_repeated_after_other_episodes(policy):
-    pictures = frames(20)
-    first = episode(policy, 5, pictures)
-    episode(policy, 6, pictures[::-1])
-    assert episode(policy, 5, pictures) == first
+    images = frames(20)
+    first = episode(policy, 5, images)
+    episode(policy, 6, images[::-1])
+    assert episode(policy, 5, images) == first
 
 
 def test_another_seed_gives_other_actions(policy):
-    pictures = frames(20)
-    assert episode(policy, 5, pictures) != episode(policy, 6, pictures)
+    images = frames(20)
+    assert episode(policy, 5, images) != episode(policy, 6, images)
 
 
 def test_a_batch_of_episodes_gives_the_actions_of_single_episodes(policy):
-    pictures = frames(6)
+    images = frames(6)
     episodes = [policy.start(SENTENCE, 1), policy.start('push it', 2)]
-    together = [policy.act_batch(episodes, [picture, picture]) for picture in pictures]
-    assert [actions[0].tokens.tolist() for actions in together] == episode(policy, 1, pictures)
+    together = [policy.act_batch(episodes, [image, image]) for image in images]
+    assert [actions[0].tokens.tolist() for actions in together] == episode(policy, 1, images)
     policy.begin('push it', 2)
-    alone = [policy.act(picture) for picture in pictures]
+    alone = [policy.act(image) for image in images]
     for actions, other in zip(together, alone, strict=True):
         assert actions[1].tokens.tolist() == other.tokens.tolist()
         assert actions[1].log_probability == pytest.approx(other.log_probability, abs=1e-4)
@@ -53,8 +53,8 @@ def test_a_batch_of_episodes_gives_the_actions_of_single_episodes(policy):
 
 def test_at_temperature_zero_the_seed_does_not_matter():
     policy = Policy.load(exported('policy'), FakeTextEncoder(), table_arm(), temperature=0.0)
-    pictures = frames(10)
-    assert episode(policy, 1, pictures) == episode(policy, 2, pictures)
+    images = frames(10)
+    assert episode(policy, 1, images) == episode(policy, 2, images)
 
 
 def test_noise_has_the_mean_and_spread_of_a_gumbel_distribution():

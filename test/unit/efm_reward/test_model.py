@@ -14,7 +14,7 @@ def reward_model():
 
 
 class FakeRuntime:
-    """Says that steps-to-go are surely as many as it is told."""
+    """An inference backend that predicts the given steps-to-go with certainty."""
 
     version = 1
 
@@ -29,7 +29,7 @@ class FakeRuntime:
         return {'probabilities': probabilities}
 
 
-def verdicts(reward_model, steps):
+def predictions(reward_model, steps):
     reward_model.runtime = FakeRuntime(steps)
     reward_model.begin(SENTENCE)
     return [reward_model.predict(frames(1)[0]) for _ in steps]
@@ -47,35 +47,36 @@ def test_steps_to_go_is_the_mean_of_a_distribution(reward_model):
 
 def test_success_needs_two_observations_in_a_row_at_or_below_the_threshold(reward_model):
     reward_model._rules = EpisodeRules(success_threshold=2.0, success_dwell=2)
-    found = verdicts(reward_model, [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
-    assert [one.success for one in found] == [False, False, False, False, True, True, False]
-    assert [one.steps_to_go for one in found] == pytest.approx([9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
+    predicted = predictions(reward_model, [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0])
+    assert [one.success for one in predicted] == [False, False, False, False, True, True, False]
+    assert [one.steps_to_go for one in predicted] == pytest.approx(
+        [9.0, 2.0, 2.5, 1.0, 2.0, 1.0, 7.0]
+    )
 
 
 def test_a_new_episode_forgets_the_success_of_the_last(reward_model):
-    assert verdicts(reward_model, [1.0, 1.0])[-1].success
-    assert not verdicts(reward_model, [1.0])[-1].success
+    assert predictions(reward_model, [1.0, 1.0])[-1].success
+    assert not predictions(reward_model, [1.0])[-1].success
 
 
 def test_dwell_and_threshold_come_from_the_embodiment(reward_model):
     reward_model._rules = EpisodeRules(success_threshold=5.0, success_dwell=1)
-    assert [one.success for one in verdicts(reward_model, [6.0, 5.0])] == [False, True]
+    assert [one.success for one in predictions(reward_model, [6.0, 5.0])] == [False, True]
 
 
-def test_bins_stand_for_the_steps_that_the_embodiment_says(reward_model):
+def test_bins_stand_for_the_steps_of_the_embodiment(reward_model):
     reward_model._values = StepsToGoRange(max_steps=120, bins=61).values
-    assert verdicts(reward_model, [3.0])[0].steps_to_go == pytest.approx(6.0)
+    assert predictions(reward_model, [3.0])[0].steps_to_go == pytest.approx(6.0)
 
 
-def test_many_episodes_at_once_are_judged_as_each_alone(reward_model):
-    pictures = frames(3)
+def test_a_batch_of_episodes_gives_the_predictions_of_single_episodes(reward_model):
+    images = frames(3)
     episodes = [reward_model.start(SENTENCE), reward_model.start('push it')]
     together = [
-        reward_model.predict_batch(episodes, [picture, picture])[1].steps_to_go
-        for picture in pictures
+        reward_model.predict_batch(episodes, [image, image])[1].steps_to_go for image in images
     ]
     reward_model.begin('push it')
-    assert [reward_model.predict(picture).steps_to_go for picture in pictures] == pytest.approx(
+    assert [reward_model.predict(image).steps_to_go for image in images] == pytest.approx(
         together, abs=1e-3
     )
 
@@ -102,7 +103,7 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
         reward_model.predict(frames(1)[0])
 
 
-def test_judging_before_an_episode_has_begun_is_refused(reward_model):
+def test_predicting_before_an_episode_has_begun_is_refused(reward_model):
     with pytest.raises(RuntimeError, match=r'expected begin\(\) before predict'):
         reward_model.predict(frames(1)[0])
 

@@ -17,7 +17,7 @@ def test_an_episode_without_actions_has_no_rewards():
 
 
 @pytest.mark.parametrize('d', [[], [1.0, float('nan')], [[1.0, 2.0]]])
-def test_steps_to_go_that_make_no_sense_are_refused(d):
+def test_empty_or_infinite_steps_to_go_are_refused(d):
     with pytest.raises(ValueError, match='steps_to_go: expected'):
         rewards(np.array(d))
 

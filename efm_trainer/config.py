@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from efm_core.config import config, copy_field, parameter
 from efm_model.config import LabelledConfig, ModelConfig
 
@@ -142,7 +144,7 @@ STAGE_ONE = {
     ),
 }
 # As in the paper: each sample is used once, without a baseline; the trained policy is deployed.
-ONCE = {'update_epochs': 1, 'baseline': 'none', 'ema_rate': 1.0}
+ONCE: dict[str, Any] = {'update_epochs': 1, 'baseline': 'none', 'ema_rate': 1.0}
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(

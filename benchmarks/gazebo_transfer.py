@@ -17,11 +17,11 @@ import sys
 import time
 
 from efm.demo import run_stage, Stage, write_json
-from efm_bringup.graph import GraphConfig, release_directory
 from efm_core.embodiment import load_embodiment
 from efm_core.files import whole_directory
 from efm_evaluation.metrics import steps_to_goal, success_rate
 from efm_evaluation.report import read_stage
+from efm_release.release import find_release_directory
 
 # apart from those of training
 EVALUATION_SEED = 20_000_000
@@ -84,7 +84,7 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
 def copy_run(run: Path, to: Path, start: str) -> int:
     """Copy what acts and learns, without the bags; return the version that acts."""
     number = 1 if start == 'stage_one' else 0
-    release = release_directory(GraphConfig(run=str(run), policy_version=number))
+    release = find_release_directory(run, number)
     to.mkdir(parents=True)
     for part in PARTS[start]:
         source = run / part

@@ -163,9 +163,9 @@ def inputs(episode, encoder: TextEncoder, robot) -> list[dict[str, np.ndarray]]:
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
     silence = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
-    eye = FrameHistory(encoder.encode(episode.instruction))
+    history = FrameHistory(encoder.encode(episode.instruction))
     return [
-        {**model_inputs([eye], picture[None]), 'gumbel': silence}
+        {**model_inputs([history], picture[None]), 'gumbel': silence}
         for picture in episode.observations
     ]
 

@@ -25,7 +25,7 @@ from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
-from efm_model.labelled import Labelled, learn_to_point
+from efm_model.labelled import LabelledImages, pretrain_on_labels
 from efm_model.network import CompactModel, save_encoder
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
@@ -119,9 +119,9 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
-    labelled = Labelled(seen, points, sentences=(simulation.instruction,), sentence=sentence)
+    labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.pointing)
-    grounding, errors = learn_to_point(labelled, text_encoder(), config)
+    grounding, errors = pretrain_on_labels(labelled, text_encoder(), config)
     path = folder / 'encoder.safetensors'
     save_encoder(grounding, path, clock.note('pretraining', errors))
     return path
@@ -270,7 +270,7 @@ def practise(
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(
-        policy, reward, encoder=text_encoder(), scale=robot.steps_to_go, config=config
+        policy, reward, text_encoder=text_encoder(), scale=robot.steps_to_go, config=config
     )
     log = []
     waiting = scenes(PRACTICE, seed, options.practice)

@@ -54,7 +54,7 @@ def pretrain(
     :raises FileExistsError: when the run has an encoder.
     :raises FileNotFoundError, ValueError: as ``load_labelled``.
     """
-    from efm_model.labelled import learn_to_point, load_labelled
+    from efm_model.labelled import load_labelled, pretrain_on_labels
     from efm_model.network import save_encoder
     from efm_model.text import ensure_text_encoder, TextEncoder
     import torch
@@ -67,7 +67,7 @@ def pretrain(
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     labelled = load_labelled(pictures, load_embodiment(embodiment_path))
     with Display('pointing', config.iterations, unit='steps', console=console) as display:
-        grounding, measured = learn_to_point(
+        grounding, measured = pretrain_on_labels(
             labelled,
             TextEncoder(ensure_text_encoder()),
             config,

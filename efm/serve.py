@@ -72,10 +72,10 @@ def find_policy(
     :raises FileNotFoundError: when there is none.
     :raises ValueError: when it is for another robot, or not what was published.
     """
-    from efm_policy.serving.loading import Folder, load_learned, Releases
+    from efm_policy.serving.loading import load_vlm_policy, ReleaseFolder, Releases
 
     if choice.checkpoint:
-        learned = load_learned(choice.checkpoint, embodiment, choice.base, choice.temperature)
+        learned = load_vlm_policy(choice.checkpoint, embodiment, choice.base, choice.temperature)
         return learned, lambda: None
     load = Releases(
         embodiment, choice.text_encoder, temperature=choice.temperature, provider=choice.provider
@@ -83,7 +83,7 @@ def find_policy(
     folder = run.absolute() / 'releases'
     if choice.version:
         return load(str(folder / f'{choice.version:06d}')), lambda: None
-    shelf = Folder(folder, load)
+    shelf = ReleaseFolder(folder, load)
     policy = shelf.newer()
     if policy is None:
         raise FileNotFoundError(

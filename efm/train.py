@@ -52,7 +52,7 @@ def train_vlm(
 
     embodiment = load_embodiment(embodiment_path)
     model = new_vlm(embodiment, options, config.seed)
-    _fine_tune(run, embodiment, model.sentences, config, console, model)
+    _fine_tune(run, embodiment, model.text_encoder, config, console, model)
     console.print(f'checkpoints: {run / "sft"}; how to practise: docs/vlm.md', soft_wrap=True)
 
 
@@ -81,7 +81,7 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     if not (run / 'sft').is_dir():
         config = choose_encoder_weights(run, embodiment, config, console)
         _fine_tune(run, embodiment, encoder, config, console)
-    trainer = Trainer(run, embodiment, encoder=encoder)
+    trainer = Trainer(run, embodiment, text_encoder=encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
     trainer.close()
 

@@ -19,6 +19,7 @@ from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import load_simulation, SIMULATION
 from efm_core.embodiment_files import find_embodiment
+from efm_release.release import find_release_directory
 from efm_sim.gym.config import EnvironmentConfig
 
 # Executables as setup.py installs them, and the modules behind them.
@@ -76,22 +77,9 @@ def results_path(config: GraphConfig, mode: str) -> Path:
     return Path(config.run) / 'results' / f'{config.episodes_subdir or KINDS[mode]}.jsonl'
 
 
-def release_directory(config: GraphConfig) -> Path:
-    """
-    Return the release that robots start with: the one named, else the newest.
-
-    :raises FileNotFoundError: when there is none.
-    """
-    folder = Path(config.run).absolute() / 'releases'
-    found = sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
-    if config.policy_version:
-        found = [path for path in found if int(path.name) == config.policy_version]
-    if not found:
-        raise FileNotFoundError(
-            f'release: expected version {config.policy_version or "1 or newer"} in {folder}, '
-            'got none; make one with `efm train`'
-        )
-    return found[-1]
+def bags_path(config: GraphConfig, mode: str) -> Path:
+    """Return the folder that gets one bag per episode."""
+    return Path(config.run) / 'episodes' / (config.episodes_subdir or KINDS[mode])
 
 
 def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
@@ -230,7 +218,7 @@ def _world(mode: str, config: GraphConfig) -> dict[str, Any]:
 def _learned(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
         **_paced(mode, config),
-        'release': str(release_directory(config)),
+        'release': str(find_release_directory(config.run, config.policy_version)),
         'text_encoder': config.text_encoder,
     }
 

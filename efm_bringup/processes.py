@@ -182,7 +182,7 @@ def run_processes(
     return 0
 
 
-def run_graph(
+def run_nodes(
     nodes: list[NodeSpec],
     log_folder: Path,
     log_level: str = 'info',

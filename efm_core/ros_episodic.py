@@ -58,7 +58,7 @@ class EpisodicNode(ManagedNode):
     def report_backend(self, runtime: Any) -> None:
         """Say where a model runs, and why not where that was tried before."""
         self.diagnostics.values['provider'] = runtime.provider
-        for reason in runtime.refused:
+        for reason in runtime.provider_failures:
             self.get_logger().warning(reason)
 
     def hold(self) -> None:

@@ -79,6 +79,8 @@ def read_episodes(
     """
     Return all episodes of all bags in ``folder``, sorted by index.
 
+    :param folder: such as ``runs/lab/episodes/demonstration``; each bag is a folder in it.
+    :param embodiment: of the robot that recorded the bags.
     :param progress: called after each bag with the number of bags read and of all bags.
     :raises FileNotFoundError: when there is no such folder.
     :raises ValueError: at the first bag that cannot be used.

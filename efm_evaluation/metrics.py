@@ -72,10 +72,11 @@ def evaluate(episodes: Iterable[Episode], embodiment: Embodiment) -> Evaluation:
     """
     Return both measures of success.
 
-    An episode that the detector has stopped may miss its goal by little. So compare policies by
-    episodes that run to their time limit, such as those of ``efm evaluate``.
+    An episode that the detector stops cannot reach its goal afterwards. To compare the reached
+    success of policies, let episodes run to their time limit, as ``efm evaluate`` does.
 
-    :param embodiment: its episode rules define the success detector.
+    :param episodes: with simulator truth at each observation.
+    :param embodiment: of the robot; its episode rules define the success detector.
     """
     episodes = list(episodes)
     steps = [steps_to_goal(episode) for episode in episodes]

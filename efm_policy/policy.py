@@ -9,7 +9,7 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
 
 
@@ -17,7 +17,7 @@ import numpy as np
 class PolicyEpisode:
     """What the policy remembers of one episode; ``step`` counts its decisions so far."""
 
-    eye: FrameHistory
+    history: FrameHistory
     seed: int
     _: KW_ONLY
     step: int = 0
@@ -35,7 +35,7 @@ class Policy:
     def __init__(
         self,
         runtime: InferenceBackend,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         *,
         embodiment: Embodiment,
         temperature: float = 1.0,
@@ -49,18 +49,19 @@ class Policy:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._temperature = temperature
         self._tokeniser = ActionTokeniser(embodiment.action)
-        self._noise_shape = tuple(self.runtime.input_shape('gumbel')[1:])
+        self._noise_shape = tuple(map(int, self.runtime.input_shape('gumbel')[1:]))
         self._episode: PolicyEpisode | None = None
 
     @classmethod
     def load(
         cls,
         path: str | Path,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
         provider: str = 'auto',
@@ -104,7 +105,7 @@ class Policy:
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
         """Return a new episode for ``act_batch``; raises as ``begin``."""
-        return PolicyEpisode(FrameHistory(self._text_encoder.encode(instruction)), seed)
+        return PolicyEpisode(FrameHistory(self.text_encoder.encode(instruction)), seed)
 
     def act_batch(
         self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
@@ -115,7 +116,7 @@ class Policy:
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
         )
         found = self.runtime.run(
-            **model_inputs([episode.eye for episode in episodes], frames),
+            **model_inputs([episode.history for episode in episodes], frames),
             gumbel=noise * np.float32(self._temperature),
         )
         for episode in episodes:

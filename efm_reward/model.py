@@ -8,7 +8,7 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode_rules import SuccessDetector
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
 
 
@@ -33,7 +33,7 @@ class StepsToGoPrediction:
 class RewardEpisode:
     """The state of one episode: its newest frames and its success detector."""
 
-    frames: FrameHistory
+    history: FrameHistory
     detector: SuccessDetector
 
 
@@ -52,7 +52,11 @@ class RewardModel:
     """
 
     def __init__(
-        self, runtime: InferenceBackend, text_encoder: TextEncoder, *, embodiment: Embodiment
+        self,
+        runtime: InferenceBackend,
+        text_encoder: InstructionEncoder,
+        *,
+        embodiment: Embodiment,
     ):
         """
         Judge by what ``runtime`` answers.
@@ -61,8 +65,9 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._values = embodiment.steps_to_go.values
         self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
@@ -71,7 +76,7 @@ class RewardModel:
     def load(
         cls,
         path: str | Path,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         provider: str = 'auto',
     ) -> RewardModel:
@@ -117,8 +122,8 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; raises as ``begin``."""
-        frames = FrameHistory(self._text_encoder.encode(instruction))
-        return RewardEpisode(frames, SuccessDetector(self._rules))
+        history = FrameHistory(self.text_encoder.encode(instruction))
+        return RewardEpisode(history, SuccessDetector(self._rules))
 
     def predict_batch(
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
@@ -129,9 +134,9 @@ class RewardModel:
         Raises as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(**model_inputs([episode.frames for episode in episodes], frames))[
-            'probabilities'
-        ]
+        found = self.runtime.run(
+            **model_inputs([episode.history for episode in episodes], frames)
+        )['probabilities']
         return [
             self._conclude(episode, probabilities)
             for episode, probabilities in zip(episodes, found, strict=True)

@@ -18,7 +18,7 @@ from efm_core.episode_rules import EndingRules
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.table.config import DemonstratorConfig
-from efm_sim.table.demonstrator import Demonstrator
+from efm_sim.table.demonstrator import DemonstratorProtocol, load_demonstrator
 import numpy as np
 
 OnEpisode = Callable[[Episode], None]
@@ -102,14 +102,18 @@ def demonstrate(
     config: DemonstratorConfig | None = None,
     max_steps: int = 60,
     on_episode: OnEpisode = lambda episode: None,
+    demonstrator: str = '',
 ) -> list[Episode]:
     """
-    Let the scripted demonstrator try the scene of every seed once; arguments as ``rollout``.
+    Run one episode of the scripted demonstrator for each seed; arguments as ``rollout``.
 
-    It decides at every control step, of which there are ``max_steps``.
+    :param max_steps: the demonstrator decides at each control step; 0 for the embodiment's.
+    :param demonstrator: ``module:class``; empty for the table's.
     """
     actor = ScriptedActor(
-        config or DemonstratorConfig(), ActionTokeniser(embodiment.action.single_step)
+        config or DemonstratorConfig(),
+        ActionTokeniser(embodiment.action.single_step),
+        demonstrator=demonstrator,
     )
     runner = Runner(
         embodiment,
@@ -144,13 +148,16 @@ class ScriptedActor:
 
     version = 0
 
-    def __init__(self, config: DemonstratorConfig, tokeniser: ActionTokeniser):
+    def __init__(
+        self, config: DemonstratorConfig, tokeniser: ActionTokeniser, *, demonstrator: str = ''
+    ):
         self._config = config
         self._tokeniser = tokeniser
+        self._name = demonstrator
 
-    def start(self, attempt: RunningEpisode) -> Demonstrator:
+    def start(self, attempt: RunningEpisode) -> DemonstratorProtocol:
         """Return a demonstrator that begins a new episode."""
-        demonstrator = Demonstrator(self._config)
+        demonstrator = load_demonstrator(self._name, self._config)
         demonstrator.begin(attempt.seed)
         return demonstrator
 

@@ -87,7 +87,7 @@ def serving(acts: Any = None, **changes: Any) -> Iterator[tuple[PolicyServer, st
         server.stop()
 
 
-class Asker:
+class BlockingClient:
     """A robot that blocks until each answer arrives."""
 
     def __init__(

@@ -25,9 +25,9 @@ from efm_experiments.experiment import digest
 from efm_experiments.table.demonstrations import demonstrations
 from efm_experiments.table.sft_cache import timed
 from efm_trainer.config import SftConfig
-from efm_trainer.dataset import CHUNK, Samples, to_bins, to_samples
+from efm_trainer.dataset import EpisodeBatch, FEATURE_BATCH, to_batch, to_bins
 from efm_trainer.losses import action_loss, steps_to_go_loss
-from efm_trainer.sft import split
+from efm_trainer.sft import split_demonstrations
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 import torch
@@ -113,7 +113,7 @@ def make(stage: StageOneEndToEnd, folder: Path) -> None:
         made = new_end_to_end(stage.encoder, stage.robot, stage.seed, stage.training.vision)
         learning, held_out = (
             Lessons.of(episodes, stage.robot)
-            for episodes in split(found, SftConfig(seed=stage.seed))
+            for episodes in split_demonstrations(found, SftConfig(seed=stage.seed))
         )
         with timed(seconds, 'fine_tuning'):
             chosen, curve = learn(*made, learning, held_out, stage)
@@ -133,7 +133,7 @@ class Lessons:
     :param values: of the bins [steps], ``(bins,)``; ``threshold`` is s [steps].
     """
 
-    samples: Samples
+    samples: EpisodeBatch
     bins: torch.Tensor
     _: KW_ONLY
     values: torch.Tensor
@@ -142,7 +142,7 @@ class Lessons:
     @classmethod
     def of(cls, episodes: list, robot: Embodiment) -> Lessons:
         """Return the lessons of ``episodes``."""
-        samples = to_samples(episodes, text_encoder(), ActionTokeniser(robot.action))
+        samples = to_batch(episodes, text_encoder(), ActionTokeniser(robot.action))
         values = torch.from_numpy(robot.steps_to_go.values)
         bins = to_bins(samples.steps_to_go, robot.steps_to_go)
         return cls(samples, bins, values=values, threshold=robot.episode.success_threshold)
@@ -165,7 +165,7 @@ class Lessons:
     def examine(self, model: EndToEnd) -> dict[str, float]:
         """Return the losses and the detector's F1 on everything, in inference mode."""
         model.eval()
-        parts = torch.arange(len(self.bins)).split(CHUNK)
+        parts = torch.arange(len(self.bins)).split(FEATURE_BATCH)
         found = [self.losses(model, rows) for rows in parts]
         model.train()
         shares = torch.tensor([len(rows) / len(self.bins) for rows in parts])

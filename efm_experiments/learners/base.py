@@ -14,7 +14,7 @@ class Descent(Reinforce):
 
     def __init__(self, *arguments, **words):
         super().__init__(*arguments, **words)
-        if not self._same_tower:
+        if not self._shares_encoder:
             raise ValueError('learner: expected one encoder for policy and reward model, got two')
 
     def _descend(

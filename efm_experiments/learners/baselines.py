@@ -16,7 +16,7 @@ from efm_experiments.learners.sample_reuse import REUSES, Reusing
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns, rewards
 from efm_trainer.losses import clipped
-from efm_trainer.reinforce import Batch, Reinforce
+from efm_trainer.reinforce import Reinforce, UpdateBatch
 import numpy as np
 import torch
 from torch import nn
@@ -37,13 +37,13 @@ class Pessimist(nn.Module):
         self.grounding = members[0].grounding
         self.eval()
 
-    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the encoder sees that all share; it is frozen."""
-        return self.members[0].see(frames)
+        return self.members[0].encode_frames(frames)
 
-    def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        return self.members[0].relate(*inputs)
+        return self.members[0].ground(*inputs)
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of the member with the largest mean, ``(B, bins)``."""
@@ -56,7 +56,7 @@ class Pessimist(nn.Module):
 class SparseTruth(Reinforce):
     """REINFORCE on the simulator's own word, once, at the end: the usual way, not self-made."""
 
-    def prepare(self, episodes: list[Episode]) -> Batch:
+    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
         """Return the episodes, rewarded at their last action only."""
         batch = super().prepare(episodes)
         found = [
@@ -116,7 +116,7 @@ class FilteredCloning(SparseDetector):
 class Clipped(Descent):
     """Several passes over each batch, with PPO's clip on how far the policy may go."""
 
-    def prepare(self, episodes: list[Episode]) -> Batch:
+    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
         """Return the episodes with standardised advantages where returns were."""
         batch = super().prepare(episodes)
         self._before = torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)]))
@@ -124,7 +124,7 @@ class Clipped(Descent):
         spread = advantages.std(correction=0) + 1e-6
         return replace(batch, returns=(advantages - advantages.mean()) / spread)
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return how much better each action was than expected, ``(M,)``."""
         raise NotImplementedError
 
@@ -133,13 +133,13 @@ class Clipped(Descent):
         usable = [episode for episode in episodes if len(episode)]
         batch = self.prepare(usable)
         for _ in range(PASSES):
-            order = torch.randperm(len(batch.rows), generator=self.generator)
+            order = torch.randperm(len(batch.indices), generator=self.generator)
             steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
-        return {**steps[-1], 'samples': len(batch.rows)}
+        return {**steps[-1], 'samples': len(batch.indices)}
 
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
-        rows = batch.rows[chosen]
-        tokens = batch.samples.tokens[rows]
+    def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
+        rows = batch.indices[chosen]
+        tokens = batch.episodes.tokens[rows]
         advantages = batch.returns[chosen]
         logits = self.policy.policy_logits(batch.features[rows], tokens)
         ratio = (log_probability(logits, tokens) - self._before[chosen]).exp()
@@ -150,7 +150,7 @@ class Clipped(Descent):
 class Grpo(Clipped):
     """Group-relative: whether the detector ended this attempt, against others at this scene."""
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return, for every action, its episode's success against its group's mean."""
         said = np.array([e.termination is Termination.SUCCESS_DETECTED for e in episodes], float)
         groups = np.array([hash(episode.observations[0].tobytes()) for episode in episodes])
@@ -172,7 +172,7 @@ class Ppo(Clipped):
             )
         self._teacher = torch.optim.AdamW(self.critic.parameters(), lr=3e-3)
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return generalised advantages, and teach the critic the returns."""
         with torch.no_grad():
             values = self.critic(batch.features)[:, 0]
@@ -183,10 +183,10 @@ class Ppo(Clipped):
         self.teach(batch)
         return found
 
-    def teach(self, batch: Batch) -> None:
+    def teach(self, batch: UpdateBatch) -> None:
         """Fit the critic to the returns of this batch."""
         for _ in range(10 * PASSES):
-            values = self.critic(batch.features[batch.rows])[:, 0]
+            values = self.critic(batch.features[batch.indices])[:, 0]
             loss = nn.functional.mse_loss(values, batch.returns)
             self._teacher.zero_grad()
             loss.backward()
@@ -226,7 +226,7 @@ def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> R
     """
     name = setting.learner
     others = {
-        'encoder': text_encoder(),
+        'text_encoder': text_encoder(),
         'scale': setting.embodiment.steps_to_go,
         'config': setting.practice_config,
     }

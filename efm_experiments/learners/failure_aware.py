@@ -15,7 +15,13 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
 from efm_experiments.config import text_encoder
 from efm_model.network import CompactModel, FEATURES
-from efm_trainer.dataset import all_features, compute_features, Samples, to_bins, to_samples
+from efm_trainer.dataset import (
+    compute_all_features,
+    compute_features,
+    EpisodeBatch,
+    to_batch,
+    to_bins,
+)
 from efm_trainer.losses import smooth_targets
 import torch
 from torch import nn
@@ -62,13 +68,13 @@ class Cautious(nn.Module):
             self.out.bias.copy_(nn.functional.pad(plain.steps_to_go.bias, (0, 1), value=-4.0))
         self.eval()
 
-    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the frozen encoder sees."""
-        return self.plain.see(frames)
+        return self.plain.encode_frames(frames)
 
-    def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        return self.plain.relate(*inputs)
+        return self.plain.ground(*inputs)
 
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of every bin and of 'not from here', ``(N, C + 1)``."""
@@ -142,7 +148,7 @@ def rewound(features: torch.Tensor) -> torch.Tensor:
     return back
 
 
-def demonstrated(features: torch.Tensor, samples: Samples, scale: StepsToGoRange) -> Lessons:
+def demonstrated(features: torch.Tensor, samples: EpisodeBatch, scale: StepsToGoRange) -> Lessons:
     """
     Return demonstrations forwards, backwards and at rest.
 
@@ -158,7 +164,9 @@ def demonstrated(features: torch.Tensor, samples: Samples, scale: StepsToGoRange
     )
 
 
-def mismatched(model: nn.Module, samples: Samples, scale: StepsToGoRange, seed: int) -> Lessons:
+def mismatched(
+    model: nn.Module, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
+) -> Lessons:
     """
     Return the ends of demonstrations under the instruction of another one: 'not from here'.
 
@@ -187,9 +195,9 @@ def attempted(
     'Not from here' wherever it ran out of time, unless it seemed to be there (d <= s) for a
     moment; steps-to-go where it was detected, but for the last few steps.
     """
-    samples = to_samples(episodes, text_encoder())
+    samples = to_batch(episodes, text_encoder())
     late = torch.tensor([e.termination is Termination.TIMEOUT for e in episodes])[samples.episode]
     d = torch.cat([torch.from_numpy(e.steps_to_go) for e in episodes])
     bins = torch.where(late, scale.bins, to_bins(samples.steps_to_go, scale))
     known = torch.where(late, d > threshold, samples.steps_to_go >= UNSURE)
-    return Lessons(all_features(model, samples)[known], bins[known])
+    return Lessons(compute_all_features(model, samples)[known], bins[known])

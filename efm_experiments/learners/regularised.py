@@ -9,7 +9,7 @@ from efm_experiments.learners.base import Descent
 from efm_experiments.learners.sample_reuse import Reuse, Reusing
 from efm_model.network import CompactModel
 from efm_trainer.losses import reinforce_loss
-from efm_trainer.reinforce import Batch, ema_update
+from efm_trainer.reinforce import ema_update, UpdateBatch
 import torch
 
 SHARE = 0.1  # of the way to what learned that a follower goes at each update
@@ -23,11 +23,11 @@ class Anchored(Descent):
         self._weight = weight
         self._anchor = deepcopy(self.policy).eval().requires_grad_(False)
 
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+    def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
-        rows = batch.rows[chosen]
+        rows = batch.indices[chosen]
         features = batch.features[rows]
-        tokens = batch.samples.tokens[rows]
+        tokens = batch.episodes.tokens[rows]
         logits = self.policy.policy_logits(features, tokens)
         anchor = self._anchor.policy_logits(features, tokens)
         away = torch.log_softmax(logits, dim=-1) - torch.log_softmax(anchor, dim=-1)

@@ -92,10 +92,10 @@ class Reusing(Descent):
     def keep(self, episodes: list[Episode]) -> Kept:
         """Return what learning needs of ``episodes``."""
         batch = self.prepare(episodes)
-        rows = batch.rows
+        rows = batch.indices
         return Kept(
             batch.features[rows],
-            batch.samples.tokens[rows],
+            batch.episodes.tokens[rows],
             returns=batch.returns,
             steps_to_go=batch.steps_to_go[rows],
             before=torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)])),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, KW_ONLY
 
 from efm_core.episode_rules import EpisodeRules, first_detection
 from efm_experiments.learners.failure_aware import at_rest, Lessons
-from efm_trainer.dataset import Samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import EpisodeBatch
+from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class HeldOut:
     wait: int = WAIT
 
 
-def held_out(features: torch.Tensor, samples: Samples) -> HeldOut:
+def held_out(features: torch.Tensor, samples: EpisodeBatch) -> HeldOut:
     """Return fresh demonstrations, ``features`` ``(N, F)``, with the wait at their ends."""
     parts = []
     for first, last in zip(samples.first, samples.last, strict=True):
@@ -50,9 +50,9 @@ def choose(reward: nn.Module, fresh: HeldOut, wrong: Lessons, scale, most: float
     A demonstration ends when its goal is reached: before its last observation, and under another
     instruction, every alarm is false. Their rate is not to be above ``most``.
     """
-    d = label(reward, fresh.features, scale).numpy()
+    d = expected_steps_to_go(reward, fresh.features, scale).numpy()
     episodes = np.split(d, np.cumsum(fresh.lengths)[:-1])
-    other = label(reward, wrong.features, scale).numpy()
+    other = expected_steps_to_go(reward, wrong.features, scale).numpy()
     found = [
         {'threshold': s, 'dwell': n, **alarms(episodes, other, s, n, fresh.wait)}
         for n in DWELLS

@@ -15,7 +15,7 @@ from efm_experiments.table.evaluation import examine, figures, steps_left
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import COMMON, success_table
 from efm_experiments.table.sft_cache import make_team, Team
-from efm_trainer.dataset import all_features, to_samples
+from efm_trainer.dataset import compute_all_features, to_batch
 from matplotlib.figure import Figure
 import numpy as np
 import torch
@@ -95,8 +95,8 @@ def choose_threshold(setting: Setting, team: Team, seed: int) -> float:
 @torch.no_grad()
 def logits(team: Team, episodes: list[Episode]) -> torch.Tensor:
     """Return the steps-to-go logits of every observation, ``(N, bins)``."""
-    samples = to_samples(episodes, text_encoder())
-    return team.reward.steps_to_go_logits(all_features(team.reward, samples))
+    samples = to_batch(episodes, text_encoder())
+    return team.reward.steps_to_go_logits(compute_all_features(team.reward, samples))
 
 
 def calibration(
@@ -126,7 +126,7 @@ def average(numbers: np.ndarray) -> float | None:
 
 
 def expected_error(said: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
-    """Return the expected calibration error: |said - true| over bins of what was said."""
+    """Return the expected calibration error: ``|said - true|`` over bins of what was said."""
     where = np.minimum((said * bins).astype(int), bins - 1)
     gaps = [
         (where == k).mean() * abs(said[where == k].mean() - true[where == k].mean())

@@ -40,8 +40,8 @@ from efm_experiments.table.practice import mean, practise, unchanged
 from efm_experiments.table.report import COMMON
 from efm_experiments.table.sft_cache import make_team, Team
 from efm_reward.reward import returns, rewards
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
 import torch
 from torch import nn
@@ -194,7 +194,7 @@ def earned(episodes: list[Episode], setting: Setting) -> list[float | None]:
 
 def features_of(team: Team, episodes: list[Episode]) -> torch.Tensor:
     """Return what the reward model's encoder sees in every observation, ``(N, F)``."""
-    return all_features(team.reward, to_samples(episodes, text_encoder()))
+    return compute_all_features(team.reward, to_batch(episodes, text_encoder()))
 
 
 @functools.lru_cache(maxsize=2)
@@ -205,12 +205,12 @@ def gather(setting: Setting, fresh: int, seed: int) -> Material:
     found = []
     for count, scenes in ((setting.demonstrations, seed), (fresh, seed + ANOTHER)):
         made = demonstrations(count, scenes, setting.body, robot)
-        samples = to_samples(made, text_encoder())
+        samples = to_batch(made, text_encoder())
         wrong = mismatched(model, samples, robot.steps_to_go, seed)
-        found.append((samples, all_features(model, samples), wrong))
+        found.append((samples, compute_all_features(model, samples), wrong))
     (samples, features, wrong), (other, fresh_features, fresh_wrong) = found
     made = demonstrations(fresh, seed + ANOTHER, setting.body, robot, hold=HOLD)
-    staying = all_features(model, to_samples(made, text_encoder()))
+    staying = compute_all_features(model, to_batch(made, text_encoder()))
     lengths = tuple(len(episode) + 1 for episode in made)
     return Material(
         demonstrated(features, samples, robot.steps_to_go),
@@ -239,7 +239,7 @@ def make_stay(arm: Arm, team: Team, count: int, seed: int) -> nn.Module:
     count = count or setting.demonstrations
     robot = setting.embodiment
     made = demonstrations(count, seed, setting.body, robot, hold=HOLD)
-    features = all_features(team.reward, to_samples(made, text_encoder()))
+    features = compute_all_features(team.reward, to_batch(made, text_encoder()))
     lessons = stayed(features, made, robot.steps_to_go)
     return make_staying(team.reward, lessons, arm.staying_iterations, seed)
 
@@ -280,7 +280,7 @@ def compare(
     chosen: dict,
 ) -> dict[str, object]:
     """Return recall and false success for every s and dwell and for the chosen ones; returns."""
-    d = label(team.reward, features, setting.embodiment.steps_to_go).numpy()
+    d = expected_steps_to_go(team.reward, features, setting.embodiment.steps_to_go).numpy()
     ends = np.cumsum([len(episode) + 1 for episode in episodes])[:-1]
     judged = [
         replace(episode, steps_to_go=part)

@@ -35,7 +35,7 @@ def untaught(new_lab):
     open_run(str(lab.run), str(PUSHT))
     make_run(lab.run, load_embodiment(PUSHT))
     encoder = TextEncoder(ensure_text_encoder())
-    Trainer(lab.run, load_embodiment(PUSHT), encoder=encoder, config=PracticeConfig()).close()
+    Trainer(lab.run, load_embodiment(PUSHT), text_encoder=encoder, config=PracticeConfig()).close()
     return lab
 
 

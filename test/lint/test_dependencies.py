@@ -37,7 +37,14 @@ ROOMS = {
     'efm_sim/gym': ('efm_core',),
     'efm_sim/fake_arm': ('efm_core',),
     'efm_sim': ('efm_core', 'efm_sim/table', 'efm_sim/gazebo', 'efm_sim/gym', 'efm_sim/fake_arm'),
-    'efm_bringup': ('efm_core', 'efm_guard', 'efm_sim', 'efm_sim/gym'),
+    'efm_bringup': (
+        'efm_core',
+        'efm_guard',
+        'efm_release/release.py',
+        'efm_sim',
+        'efm_sim/gym',
+        'efm_sim/table',
+    ),
     'efm_experiments': ('efm_*',),
     'efm': ('efm_*',),
 }

@@ -201,7 +201,8 @@ def test_whoever_falls_silent_is_named(impatient, still_speak, missing):
     impatient.still_speak = still_speak
     result = impatient.run()
     assert how(result) == ('unlabelled', 'fault')
-    assert result.outcome.detail == f'nothing for 0.5 s; waiting for {missing}'
+    limit_s = impatient.node.config.stall_timeout_s
+    assert result.outcome.detail == f'nothing for {limit_s} s; waiting for {missing}'
     impatient.silent_at = 1000
     assert how(impatient.run('second')) == ('success', 'success_detected')
 

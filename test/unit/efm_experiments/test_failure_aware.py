@@ -23,8 +23,8 @@ from efm_experiments.learners.threshold import choose, held_out, HeldOut, WAIT
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import failed_returns
 from efm_model.network import new_model
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def episode(index, length, detected, true):
 
 
 def samples_of(*episodes):
-    return to_samples(episodes, FakeTextEncoder())
+    return to_batch(episodes, FakeTextEncoder())
 
 
 def seen(model, before, now):
@@ -80,14 +80,14 @@ def seen(model, before, now):
 
 def test_rewound_features_are_those_of_the_film_played_backwards(model):
     one = episode(0, 3, True, True)
-    forwards = all_features(model, samples_of(one))
+    forwards = compute_all_features(model, samples_of(one))
     backwards = [seen(model, one.observations[t + 1], one.observations[t]) for t in range(3)]
     torch.testing.assert_close(rewound(forwards), torch.cat(backwards), atol=1e-5, rtol=1e-4)
 
 
 def test_features_at_rest_are_those_of_a_still_picture(model):
     one = episode(0, 2, True, True)
-    forwards = all_features(model, samples_of(one))
+    forwards = compute_all_features(model, samples_of(one))
     still = [seen(model, frame, frame) for frame in one.observations]
     torch.testing.assert_close(at_rest(forwards), torch.cat(still), atol=1e-5, rtol=1e-4)
 
@@ -95,7 +95,7 @@ def test_features_at_rest_are_those_of_a_still_picture(model):
 def test_demonstrations_teach_the_same_distance_forwards_backwards_and_at_rest(model):
     episodes = [replace(episode(k, 2, True, True), index=k) for k in range(2)]
     samples = samples_of(*episodes)
-    found = demonstrated(all_features(model, samples), samples, SCALE)
+    found = demonstrated(compute_all_features(model, samples), samples, SCALE)
     assert found.bins.tolist() == [2, 1, 0, 2, 1, 0] * 2 + [2, 1, 2, 1]
     assert len(found.features) == len(found.bins)
 
@@ -111,7 +111,7 @@ def test_mismatched_ends_are_never_near_under_another_sentence_only(model):
     swapped = samples_of(
         replace(long, instruction=sentences[1]), replace(short, instruction=sentences[0])
     )
-    expected = all_features(model, swapped)[4:]
+    expected = compute_all_features(model, swapped)[4:]
     torch.testing.assert_close(found.features, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -131,8 +131,8 @@ def test_time_outs_teach_never_and_detected_successes_all_but_their_end(model):
 
 def test_a_new_cautious_model_says_almost_what_the_plain_one_says(model):
     features = torch.randn(20, 50)
-    plain = label(model, features, SCALE)
-    wary = label(Cautious(model), features, SCALE)
+    plain = expected_steps_to_go(model, features, SCALE)
+    wary = expected_steps_to_go(Cautious(model), features, SCALE)
     torch.testing.assert_close(plain, wary, atol=2.0, rtol=0.0)
 
 
@@ -142,7 +142,7 @@ def test_never_is_worth_the_largest_number_of_steps(model):
         wary.out.bias[NEVER] = 1e3
     features = torch.randn(5, 50)
     assert wary.steps_to_go_logits(features).shape == (5, SCALE.bins)
-    torch.testing.assert_close(label(wary, features, SCALE), torch.full((5,), 60.0))
+    torch.testing.assert_close(expected_steps_to_go(wary, features, SCALE), torch.full((5,), 60.0))
 
 
 def test_the_loss_is_least_at_the_true_bin_and_at_never():
@@ -168,14 +168,14 @@ def test_a_cautious_model_learns_when_to_say_never_and_leaves_the_plain_one_alon
         (Lessons(never, torch.full((8,), NEVER)), 0.5),
     ]
     teach(wary, lessons, 60, seed=0)
-    assert float(label(wary, near, SCALE).max()) < 2
-    assert float(label(wary, never, SCALE).min()) > 58
+    assert float(expected_steps_to_go(wary, near, SCALE).max()) < 2
+    assert float(expected_steps_to_go(wary, never, SCALE).min()) > 58
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_held_out_demonstrations_stay_at_their_goals(model):
     samples = samples_of(episode(0, 2, True, True), episode(1, 3, True, True))
-    fresh = held_out(all_features(model, samples), samples)
+    fresh = held_out(compute_all_features(model, samples), samples)
     assert fresh.lengths == (3 + WAIT, 4 + WAIT)
     assert len(fresh.features) == sum(fresh.lengths)
 

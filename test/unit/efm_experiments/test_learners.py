@@ -134,8 +134,8 @@ def test_an_anchor_holds_the_policy_back(models):
         policy = new_model(table_arm(), seed=1)
         held = learner('anchored', (policy, models[1]), anchor=anchor, learning_rate=1e-3)
         batch = held.prepare(episodes)
-        features = batch.features[batch.rows]
-        tokens = batch.samples.tokens[batch.rows]
+        features = batch.features[batch.indices]
+        tokens = batch.episodes.tokens[batch.indices]
         found = []
         for _ in range(2):
             with torch.no_grad():

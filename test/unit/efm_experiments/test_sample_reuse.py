@@ -39,7 +39,7 @@ def arguments(models, **changes):
     return {
         'policy': deepcopy(policy),
         'reward_model': reward,
-        'encoder': FakeTextEncoder(),
+        'text_encoder': FakeTextEncoder(),
         'scale': setting.embodiment.steps_to_go,
         'config': setting.practice_config,
     }

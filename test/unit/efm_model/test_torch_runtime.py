@@ -9,7 +9,7 @@ import pytest
 import torch
 
 
-def test_torch_models_give_what_exported_ones_give(tmp_path):
+def test_torch_models_give_the_outputs_of_exported_ones(tmp_path):
     model = new_model(table_arm(), seed=3)
     robot = table_arm()
     encoder = FakeTextEncoder()
@@ -43,11 +43,11 @@ def test_the_image_encoder_runs_once_on_a_frame_that_is_also_the_previous_one(mo
     mask = np.ones((1, 3), np.float32)
     cache = FeatureCache(model)
     counts = []
-    see = model.see
+    encode = model.encode_frames
     pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
     with torch.no_grad():
         expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]
-    monkeypatch.setattr(model, 'see', lambda new: counts.append(len(new)) or see(new))
+    monkeypatch.setattr(model, 'encode_frames', lambda new: counts.append(len(new)) or encode(new))
     for pair, features in zip(pairs, expected, strict=True):
         torch.testing.assert_close(cache.features(pair, text, mask), features)
     assert counts == [1, 1, 1]
@@ -62,12 +62,12 @@ def test_models_with_the_same_frozen_encoder_share_it():
 
 
 @pytest.mark.parametrize('pretrained', ['vision', 'none'])
-def test_an_encoder_that_may_learn_is_never_shared(pretrained):
+def test_a_trainable_encoder_is_never_shared(pretrained):
     model = new_model(table_arm(), 0, pretrained)
     assert not share_frozen_encoder(model, model)
 
 
-def test_each_model_reads_with_its_own_encoder_where_they_differ():
+def test_models_with_different_encoders_use_their_own():
     policy, reward_model = (new_model(table_arm(), seed, 'none') for seed in (0, 1))
     act, predict = make_runtimes(policy, reward_model, version=4)
     assert (act.version, predict.version) == (4, 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-import re
 import sys
+from xml.etree import ElementTree
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 project = 'efm'
 author = 'The efm authors'
 project_copyright = '2026, The efm authors'
-release = re.search('<version>(.+)</version>', (ROOT / 'package.xml').read_text())[1]
+release = ElementTree.parse(ROOT / 'package.xml').findtext('version')
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'site_extension']
 source_suffix = {'.md': 'markdown'}

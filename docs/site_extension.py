@@ -59,7 +59,7 @@ def add_parameters(
         lines += ['', *_parameters(obj), '']
 
 
-def _parameters(config_type: type) -> Iterator[str]:
+def _parameters(config_type: Any) -> Iterator[str]:
     for field in dataclasses.fields(config_type):
         if 'description' in field.metadata:
             yield f':param {field.name}: ' + re.sub(r'([*`|_\\])', r'\\\1', describe(field))

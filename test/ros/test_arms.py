@@ -41,8 +41,8 @@ class Scene:
         self.executed = stage.listen(topics.EXECUTED)
         self.diagnostics = stage.listen(topics.DIAGNOSTICS)
         self.begin = self.arm.joints.copy(), self.arm.pose
-        stage.spin_until(lambda: self.guard._listener.state.stamp, 'the state of the arm')
-        self.lease()
+        stage.spin_until(lambda: self.guard._robot.listener.state.stamp, 'the state of the arm')
+        self.allow()
 
     @property
     def arm(self):
@@ -52,10 +52,10 @@ class Scene:
     def now(self):
         return self.guard.get_clock().now().nanoseconds
 
-    def lease(self):
-        permit = Permit(episode_id='first', valid_until=from_ns(self.now + 60 * 10**9))
+    def allow(self):
+        permit = Permit(episode_id='first', valid_until=from_ns(self.now + 600 * 10**9))
         self.permits.publish(stamped(permit, 1))
-        self.stage.spin_until(lambda: self.guard._guard._lease.episode_id, 'a lease')
+        self.stage.spin_until(lambda: self.guard._guard._permit.episode_id, 'a permit')
 
     def want(self, values=MOVE):
         stamp = self.now
@@ -90,7 +90,8 @@ class Scene:
         """Wait until the last state that the guard has received is too old to act on."""
         limit_ns = 1.05e9 * self.robot.command.state_timeout_s
         self.stage.spin_until(
-            lambda: self.now - self.guard._listener.state.stamp > limit_ns, 'the state to grow old'
+            lambda: self.now - self.guard._robot.listener.state.stamp > limit_ns,
+            'the state to grow old',
         )
 
     def wait_for_rest(self):
@@ -186,7 +187,7 @@ def test_an_arm_of_which_nothing_was_ever_heard_is_not_commanded(stage, yaml_of)
     scene = Scene(stage, make_arm(POSITIONS), yaml_of=yaml_of)
     scene.driver.trigger_deactivate()
     scene.let_the_state_expire()
-    scene.guard._listener._positions = None
+    scene.guard._robot.listener._positions = None
     scene.want()
     scene.wait_for_refusal(scene.guard, 'state: expected a measured one')
     assert not scene.commands
@@ -250,7 +251,7 @@ def test_a_gripper_closes_opens_and_keeps_what_it_holds_at_a_stop(stage, yaml_of
         stage, replace(robot, action_lifetime_s=60.0), yaml_of=yaml_of, gripper_speed=0.01
     )
     gripper = scene.driver._gripper
-    stage.spin_until(scene.guard._driver._gripper._client.server_is_ready, 'the gripper')
+    stage.spin_until(scene.guard._robot.driver._gripper._client.server_is_ready, 'the gripper')
     scene.act((0.0, 0.02))
     stage.spin_until(lambda: abs(gripper.at - 0.02) < 1e-6 and not gripper._handle, 'the gripper')
     scene.act((0.0, 0.08))
@@ -279,7 +280,7 @@ def test_a_pose_may_come_from_a_topic_instead_of_tf(stage, yaml_of):
     wrong = replace(robot, command=replace(robot.command, frame='world'))
     here = np.array([0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 1.0])
     poses.publish(from_pose(here, 5, wrong))
-    stage.spin_until(lambda: 'world' in guard._listener.state.problem, 'a refusal')
+    stage.spin_until(lambda: 'world' in guard._robot.listener.state.problem, 'a refusal')
     poses.publish(from_pose(here, 6, robot))
-    stage.spin_until(lambda: guard._listener.state.stamp == 6, 'the pose')
-    np.testing.assert_allclose(guard._listener.state.pose, here)
+    stage.spin_until(lambda: guard._robot.listener.state.stamp == 6, 'the pose')
+    np.testing.assert_allclose(guard._robot.listener.state.pose, here)

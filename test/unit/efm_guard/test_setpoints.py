@@ -193,7 +193,7 @@ def test_a_target_may_not_run_away_from_an_arm_that_is_stuck(kind):
     commander = Commander(make_arm(kind))
     for _ in range(10):
         commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
-    with pytest.raises(ValueError, match=r'lead of the command: expected 0\.5 at most'):
+    with pytest.raises(ValueError, match=r'following error: expected 0\.5 at most'):
         commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
     assert commander.target[0] - HERE[0] == pytest.approx(0.5)
     commander.driver_command(np.array([-0.05, 0], np.float32), STATE, NOW)

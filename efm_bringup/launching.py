@@ -34,7 +34,9 @@ class NodeConfig:
 
 def describe_graph(mode: str) -> LaunchDescription:
     """Return the launch description of ``record``, ``practice`` or ``evaluate``."""
-    return _describe(lambda context: make_graph(mode, _claimed(context, mode)), GraphConfig)
+    return _describe(
+        lambda context: make_graph(mode, _to_graph_config(context, mode)), GraphConfig
+    )
 
 
 def describe_node(name: str) -> LaunchDescription:
@@ -42,7 +44,7 @@ def describe_node(name: str) -> LaunchDescription:
 
     def make(context: LaunchContext) -> list[NodeSpec]:
         which = to_config(NodeConfig, _words(context, NodeConfig))
-        return [make_node(name, which.mode, _claimed(context, which.mode), which.robot)]
+        return [make_node(name, which.mode, _to_graph_config(context, which.mode), which.robot)]
 
     return _describe(make, NodeConfig, GraphConfig)
 
@@ -66,7 +68,7 @@ def _describe(make: Any, *config_types: type) -> LaunchDescription:
 
 
 def meaning(field: dataclasses.Field) -> str:
-    """Return what an argument means and what it may be; launch itself says the default."""
+    """Return the help text of an argument and its allowed values; launch adds the default."""
     allowed = field.metadata
     choices = ', '.join(allowed['choices'])
     numbers = '' if allowed['low'] is None else f'{allowed["low"]} to {allowed["high"]}'
@@ -78,7 +80,7 @@ def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
     return {name: LaunchConfiguration(name).perform(context) for name in names}
 
 
-def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
+def _to_graph_config(context: LaunchContext, mode: str) -> GraphConfig:
     """Return the graph's config, of a run that is on disk."""
     config = to_config(GraphConfig, _words(context, GraphConfig))
     config = dataclasses.replace(config, embodiment=str(open_run(config.run, config.embodiment)))
@@ -88,9 +90,10 @@ def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
 
 def to_config(config_type: type, words: dict[str, str]) -> Any:
     """
-    Return the config that launch arguments, which are words, describe.
+    Return the configuration that launch arguments describe.
 
-    :raises ValueError: when a word is no number, or no truth, where one is expected.
+    :param words: the arguments by name, all of them text.
+    :raises ValueError: when a text is not the expected number or truth value.
     """
     fields = {flag_of(field): field for field in dataclasses.fields(config_type)}
     return config_type(
@@ -99,7 +102,7 @@ def to_config(config_type: type, words: dict[str, str]) -> Any:
 
 
 def _to_value(field: dataclasses.Field, word: str) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     choices = field.metadata.get('choices', ())
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}

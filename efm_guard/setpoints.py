@@ -77,7 +77,8 @@ def setpoint(
     ]
     driven = _indices(command)
     if command.interface_type in ('twist', 'velocities'):
-        wanted: np.ndarray = np.zeros(6 if command.interface_type == 'twist' else len(command.joints))
+        size = 6 if command.interface_type == 'twist' else len(command.joints)
+        wanted: np.ndarray = np.zeros(size)
         wanted[driven] = np.array(arm) * rate
         return wanted
     start = _known(measured(state, command)) if target is None else target

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-from ament_prefix import make_prefix, prefix_environment
+from colcon_prefix import make_prefix, prefix_environment
 from efm_bringup.config import GraphConfig
 from efm_core.config import flag_of
 import psutil

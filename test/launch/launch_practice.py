@@ -12,7 +12,7 @@ from pathlib import Path
 import tempfile
 import unittest
 
-from ament_prefix import make_prefix, prefix_environment
+from colcon_prefix import make_prefix, prefix_environment
 from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Termination

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ament_prefix import make_prefix, prefix_environment
+from colcon_prefix import make_prefix, prefix_environment
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_twist

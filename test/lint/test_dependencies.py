@@ -17,7 +17,7 @@ ROS = re.compile(
 )
 MAY_IMPORT_ROS = re.compile(
     r'efm_\w+/(\w+/)?(node|\w+_node)\.py|efm_(core|guard|supervisor)/ros_\w+\.py'
-    r'|efm_bringup/launching\.py|(launch|benchmarks|test/ros|test/graph)/.*'
+    r'|efm_bringup/launching\.py|(launch|benchmarks|test/ros|test/graph|test/launch)/.*'
 )
 # Each room, and the rooms that it may import; the longest matching path is a file's room.
 ROOMS = {

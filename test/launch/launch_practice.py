@@ -1,8 +1,8 @@
 """
 `practice.launch.py`: a robot practises, the trainer learns, and all nodes end when asked to.
 
-A test of `launch_testing`; its own command runs it: ``launch_test test/launch/launch_practice.py``,
-with the folder ``test`` in ``PYTHONPATH``. `test_launch_practice.py` does that.
+A test of `launch_testing`. Its own command runs it, with the folder ``test`` in ``PYTHONPATH``:
+``launch_test test/launch/launch_practice.py``. `test_launch_practice.py` does that.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 from builtin_interfaces.msg import Duration, Time
 from efm_core.observation import encode_png
 from efm_interfaces.msg import Action, EpisodeEvent, EpisodeOutcome, StepsToGo, WorldState
-from geometry_msgs.msg import Point, TwistStamped
+from geometry_msgs.msg import Point, TransformStamped, TwistStamped
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
 
 def from_ns(nanoseconds: int) -> Time:
@@ -118,6 +118,40 @@ def from_world(
         ),
         stamp,
     )
+
+
+def from_camera_info(
+    matrix: np.ndarray, *, height: int, width: int, stamp: int, frame: str
+) -> CameraInfo:
+    """
+    Return the ``CameraInfo`` of a pinhole camera without distortion.
+
+    :param matrix: ``(3, 3)`` camera matrix [px].
+    """
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    message = CameraInfo(
+        height=height,
+        width=width,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
+    )
+    return stamped(message, stamp, frame)
+
+
+def from_transform(pose: np.ndarray, stamp: int, *, frame: str, child: str) -> TransformStamped:
+    """
+    Return the pose of the frame ``child`` in ``frame``.
+
+    :param pose: ``(7,)``: x, y, z [m], quaternion x, y, z, w.
+    """
+    message = stamped(TransformStamped(child_frame_id=child), stamp, frame)
+    place = message.transform.translation
+    turn = message.transform.rotation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = pose.tolist()
+    return message
 
 
 def from_outcome(event: EpisodeEvent, stamp: int, **fields: Any) -> EpisodeOutcome:

@@ -16,7 +16,8 @@ from efm_experiments.table.sft_cache import origins, StageOne, Team, timed
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
-from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
+from efm_sim.rollout import PolicyActor, Runner, RunningEpisode
+from efm_sim.world import World
 from filelock import FileLock
 import numpy as np
 

@@ -1,14 +1,13 @@
-"""Finished cells on disk: one JSON file each, whole or not there at all."""
+"""Finished cells on disk, one JSON file each."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 import json
-import os
 from pathlib import Path
 import re
-import tempfile
 
+from efm_core.files import write_whole
 from efm_experiments.experiment import Record
 
 
@@ -23,7 +22,7 @@ class Store:
         return self._cells / f'{re.sub(r"[^A-Za-z0-9._-]+", "_", cell)}-{seed}.json'
 
     def find(self, cell: str, seed: int, digest: str, sources: str) -> Record | None:
-        """Return a finished record; None if there is none, or one of another config or model."""
+        """Return a finished record, or None if it is missing or stale."""
         path = self.path(cell, seed)
         if not path.is_file():
             return None
@@ -32,16 +31,10 @@ class Store:
         return record if same else None
 
     def save(self, record: Record) -> None:
-        """Write a record."""
+        """
+        Write a record.
+
+        :raises ValueError: when a value is not finite, which JSON cannot represent.
+        """
         text = json.dumps(asdict(record), indent=1, allow_nan=False)
         write_whole(self.path(record.cell, record.seed), text)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that nobody ever finds half of it."""
-    plain = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as file:
-        file.write(plain)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

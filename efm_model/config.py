@@ -90,46 +90,6 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingConfig:
-    """How the encoder learns where the things are that sentences name."""
-
-    scenes: int = parameter(30000, 'Random scenes rendered for training', low=10, high=1000000)
-    arm_share: float = parameter(
-        0.7,
-        'Share of the scenes with the arm in view; the others have the tool alone',
-        low=0.0,
-        high=1.0,
-    )
-    pushes: float = parameter(
-        0.5, 'Share of the scenes that look like a push that is nearly over', low=0.0, high=1.0
-    )
-    sentences: int = parameter(110, 'Sentences for each task', low=1, high=1000)
-    plain: float = parameter(
-        0.35, 'Probability that a colour or shape is called by its plain name', low=0.0, high=1.0
-    )
-    iterations: int = parameter(12000, 'Gradient steps', low=1, high=1000000)
-    batch_size: int = parameter(
-        64, 'Scenes in one step, each with two sentences', low=1, high=4096
-    )
-    learning_rate: float = parameter(
-        3e-3, 'Highest learning rate of the one-cycle schedule', low=1e-6, high=0.1
-    )
-    weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', low=0.0, high=1.0)
-    test_scenes: int = parameter(
-        1000, 'Fresh scenes for the measurement of each split', low=1, high=100000
-    )
-    seed: int = parameter(0, 'Seed of scenes, sentences and weights', low=0, high=2**31)
-
-    def __post_init__(self):
-        """
-        Check the values.
-
-        :raises ValueError: when a number is out of range.
-        """
-        check(self)
-
-
-@dataclass(frozen=True, kw_only=True)
 class LabelledConfig:
     """How an encoder learns from labelled pictures."""
 

@@ -30,7 +30,8 @@ generates the page from the files in `docs/results`; no number is typed by hand.
   decides.
 - **Self-stopped** success: the goal has been reached by the time the success detector fires. If
   the detector does not fire within the time limit, the goal must be reached within the limit.
-  This is the success of a robot that stops itself.
+  This is the success of a robot that stops itself. A detector that never fires makes both
+  figures equal; *detector fired* is the share of episodes in which it fired.
 - Both need the simulator's state. Learning never uses it, except where a cell says so.
 - The reward model predicts d, the steps that remain to the goal. The detector fires when d <= s
   on `dwell` consecutive observations. Unless a cell says otherwise, s = 2 steps and `dwell` = 2.

@@ -36,8 +36,8 @@ from matplotlib.figure import Figure
 import numpy as np
 
 ABOUT = f"""
-This experiment varies the pretraining of the reward model's encoder, as the paper does in Fig.
-4. The reward model cells practise with the same policy, `joint`. The policy cells vary the
+This experiment varies the pretraining of the reward model's encoder, as figure 4 of the paper
+does. The reward model cells practise with the same policy, `joint`. The policy cells vary the
 policy's encoder and do not practise. All cells use the same frozen sentence encoder
 (all-MiniLM-L6-v2), so that text is pretrained in every cell.
 
@@ -61,11 +61,12 @@ cells share the text adapter and the heads, and only the encoder differs.
 encoder has the usual stage 1 with cheap and many steps, so that the fair comparison is with
 `tuned`.
 
-**Result.** The order of the cells is the paper's. With joint pretraining, frozen or fine-tuned,
-practice reaches the highest success. With separately pretrained halves it is lower; the fair
-difference is `tuned` minus `unimodal`. With ImageNet pretraining or none, practice lowers the
-success of a good policy in the mean over seeds. No policy without joint pretraining learns the
-task from these demonstrations.
+**Result.** By reached success the order of the cells is the paper's. With joint pretraining,
+frozen or fine-tuned, practice reaches the highest success. With separately pretrained halves it
+is lower; the fair difference is `tuned` minus `unimodal`. With ImageNet pretraining or none,
+practice lowers the success of a good policy in the mean over seeds. No policy without joint
+pretraining learns the task from these demonstrations. By self-stopped success after practice the
+`unimodal` reward model is above the joint one, because its detector hardly ever fires.
 {COMMON}"""
 FROZEN = 'joint'
 TRAINED = ('tuned', 'unimodal', 'imagenet', 'scratch')

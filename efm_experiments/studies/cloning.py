@@ -28,8 +28,7 @@ practice.
 The demonstrations have a time limit of 60 steps, and each succeeded within it. Success grows
 with the time limit, so that the table shows other limits too. The row `demonstrator` shows the
 scripted demonstrator at the same scenes, failures included. Converged means here: as good as the
-demonstrator by reached success. Data, steps and batch were chosen by four cloning runs on seed
-0.
+demonstrator by reached success. Four cloning runs on seed 0 chose data, steps and batch.
 
 By self-stopped success more demonstrations help, because they improve the reward model.
 {COMMON}"""

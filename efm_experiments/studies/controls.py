@@ -27,13 +27,13 @@ practise at the same scenes. They differ in the reward and in the learner:
 - `REINFORCE, true success`: the simulator's success as the reward of the last action.
 - `REINFORCE, detected success`: the success detector's decision as the reward of the last
   action.
-- `cloning of detected successes`: behaviour cloning of the practice episodes that the detector
-  ended, without demonstrations.
-- `GRPO, detected success`: group-relative advantages over 8 episodes at each scene.
+- `cloning of detected successes (untuned)`: behaviour cloning of the practice episodes that the
+  detector ended, without demonstrations.
+- `GRPO, detected success (untuned)`: group-relative advantages over 8 episodes at each scene.
 - `PPO, steps-to-go`: the paper's reward with a learned critic.
 
 GRPO and PPO have a clipped objective and four epochs. A sparse success counts 10 steps. No cell
-was tuned beyond its learning rate. GRPO has two groups of 8 episodes in an update, and in most
+was tuned beyond its learning rate. GRPO has two groups of 8 episodes in an update, and in many
 groups all episodes succeed, so that it learns from few of them.
 {COMMON}"""
 REINFORCE = 'REINFORCE, steps-to-go'

@@ -71,8 +71,8 @@ def tradeoff_table(results: Results, phase: str) -> ResultTable:
         rows.append([kind, *(rate_over_seeds(found).text(100) for found in at)])
     header = ('reward model', *(f'recall, dwell {dwell} [%]' for dwell in DWELLS))
     caption = (
-        f'Highest recall at most {100 * MAX_FALSE:.0f} % false success, with the best s for these '
-        f'episodes (policy {phase} practice)'
+        f'Highest recall with at most {100 * MAX_FALSE:.0f} % false success, for the best s '
+        f'on these episodes (policy {phase} practice)'
     )
     return ResultTable(caption, header, rows=rows)
 

@@ -91,12 +91,14 @@ those of the policy of stage 1, and those of the policy that has practised with 
 the first table, self-stopped success `before` practice is that of the baseline. `After` practice
 it is that of the cell's own reward model with its chosen s and dwell.
 
-Tried on one unreported seed: the probability of zero steps-to-go instead of d (slightly better
-with little data), the baseline with the best loss (worse) or with fewer training steps (better),
-and noise on the features of `{GOAL_DWELL}` (better with 400 demonstrations, worse with 1,600).
+Tried on one unreported seed:
 
-**Result.** Goal dwell with more demonstrations gives the best detector. It misses the aim of 90
-% recall at 2 % false success. The failure bin and the retraining lose more successes than
+- The probability of zero steps-to-go instead of d: slightly better with little data.
+- The baseline with the best loss: worse. The baseline with fewer training steps: better.
+- Noise on the features of `{GOAL_DWELL}`: better with 400 demonstrations, worse with 1,600.
+
+**Result.** Goal dwell with more demonstrations gives the best detector. It misses the aim, a
+recall of 90 % at 2 % false success. The failure bin and the retraining lose more successes than
 failures, and practice with them gets worse: the encoder is frozen, and a bin cannot correct a
 wrong block. Retraining raises d wherever the robot gets stuck, until nothing is detected and
 every episode is labelled as failure. In two of five seeds the choice of s is too small: the ends

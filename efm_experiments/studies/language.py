@@ -228,7 +228,7 @@ def replacement_table(results: Results, cell: str) -> ResultTable:
         for name, condition in present(results)
         if condition.normaliser
     ]
-    header = ('condition', 'sentences unchanged [%]', 'sentences with all names plain, right [%]')
+    header = ('condition', 'unchanged [%]', 'all names plain and right [%]')
     return ResultTable('Replacement of unknown names, over sentences', header, rows=rows)
 
 

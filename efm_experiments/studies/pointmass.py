@@ -31,9 +31,9 @@ learns from 10,000 demonstrations that visit five random waypoints before the go
 of each demonstration is a detour. Stage 1 clones them and learns the steps-to-go. Stage 2
 practises with the decrease of its own steps-to-go as the only reward.
 
-World, controller, networks, bins, batch sizes and learning rates are those of the notebook, as
-are the true end of practice episodes and the weight of a sample (its return over the largest
-distance of 140). Deviations from the notebook:
+World, controller, networks, bins, batch sizes and learning rates are those of the notebook. So
+are the end of practice episodes at the true goal, and the weight of a sample: its return over
+the largest distance, 140. Deviations from the notebook:
 
 - The notebook evaluates the log-probability of steps-to-go at the number of steps instead of the
   index of its bin. Here it is the bin.

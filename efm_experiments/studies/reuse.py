@@ -28,6 +28,8 @@ from numpy.typing import ArrayLike
 REFERENCE = 'one epoch'
 TUNING_SEEDS = (100, 101)
 STORED = REPLAY_CONFIGS['replay'].memory
+MAX_WEIGHT = REPLAY_CONFIGS['replay'].max_weight
+CLIP_RANGE = REPLAY_CONFIGS['clipped_critic'].clip_range
 ABOUT = f"""
 The paper uses each sample once. With 8 episodes in an update this is one optimiser step on about
 225 samples. All cells have the paper's reward and returns. The update of `{REFERENCE}` is not
@@ -35,18 +37,16 @@ the paper's: gradient norm at most 1, no weight decay, learning rate 1e-3.
 
 - `one epoch, small batches`: more optimiser steps without reuse, because a saving may come from
   steps as well as from samples.
-- `replay of older episodes`: one epoch over the episodes of the last {STORED} updates, with
-  importance weights p / p(deployed policy), truncated at
-  {REPLAY_CONFIGS['replay'].max_weight:g}.
-- `four epochs, clipped`: four epochs over each batch with PPO's clip range of
-  {REPLAY_CONFIGS['clipped_critic'].clip_range:g}.
+- `replay of older episodes`: one epoch over the episodes of the last {STORED} updates.
+  Importance weights p / p(deployed policy) are truncated at {MAX_WEIGHT:g}.
+- `four epochs, clipped`: four epochs over each batch, with PPO's clip range {CLIP_RANGE:g}.
 - `four epochs, linear baseline`: the same minus a line through returns over d(o). The line
   removes the noise of d(o), with which every return begins.
 - `four epochs, critic`: the same with a small critic of the observation as the baseline.
 
 The question is whether a cell reaches with half of the episodes what one epoch reaches at the
-end. Epochs, memory and linear baseline were chosen by six runs on seed {TUNING_SEEDS[0]}, some
-repeated on seed {TUNING_SEEDS[1]}, with a time limit of 40 steps. Neither seed is reported here.
+end. Six runs on seed {TUNING_SEEDS[0]} chose epochs, memory and linear baseline; some were
+repeated on seed {TUNING_SEEDS[1]}. Their time limit was 40 steps. Neither seed is reported here.
 Clip range and largest weight are usual values. The critic was not tried before.
 {COMMON}"""
 RESAMPLES = 2000

@@ -156,8 +156,8 @@ def headline(results: Results) -> ResultTable:
     header = (
         'demonstrations',
         'cloned [%]',
-        'with about a tenth more episodes of practice [%] (episodes)',
-        f'with {practised} episodes of practice [%]',
+        'after about 10 % practice [%] (episodes)',
+        f'after {practised} practice episodes [%]',
         'mean steps, before → after',
     )
     return ResultTable(f'Reached success within {LIMIT} steps', header, rows=rows)

@@ -12,10 +12,20 @@ from efm_experiments.table.report import COMMON, difference, LIMIT, plot_bars, s
 from matplotlib.figure import Figure
 
 ABOUT = f"""
-The cell `reference` has the values that all experiments share: gamma 0.9, return scale c 0.1, s
-2 on two observations, 8 episodes in an update, 61 bins of steps-to-go, 11 levels of each action
-dimension, temperature 1, learning rate 1e-3, one epoch. Every other cell changes one of them.
-Cells with equal bins share their stage 1.
+The cell `reference` has the values that all experiments share. Every other cell changes one of
+them. Cells with equal bins share their stage 1.
+
+| value | reference |
+| --- | --- |
+| gamma | 0.9 |
+| return scale c | 0.1 |
+| s, dwell | 2 steps, 2 observations |
+| episodes in an update | 8 |
+| bins of steps-to-go | 61 |
+| levels of each action dimension | 11 |
+| temperature | 1 |
+| learning rate | 1e-3 |
+| epochs | 1 |
 
 The cell `paper batch, c and rate` has the paper's batch (16 x 64 samples), c 0.05 and learning
 rate 3e-4. It is not the preset `paper`, which also has weight decay and no bound on the gradient

@@ -29,6 +29,13 @@ def success_rates(results: Results, cell: str, phase: str, limit: int = LIMIT) -
     return [success_rate(reached, limit) for reached in results.values(cell, f'reached_{phase}')]
 
 
+def detection_rates(results: Results, cell: str, phase: str) -> list[float]:
+    """Return the share of episodes in which the detector fired, for every seed that stores it."""
+    name = f'fired_{phase}'
+    stored = [record.values[name] for record in results.of(cell) if name in record.values]
+    return [success_rate(fired, LIMIT) for fired in stored]
+
+
 def self_stopped_rates(results: Results, cell: str, phase: str, limit: int = LIMIT) -> list[float]:
     """Return the self-stopped success of every seed; empty if no detections are stored."""
     return [
@@ -44,7 +51,7 @@ def has_practised(results: Results, cell: str) -> bool:
 
 
 def success_table(results: Results, caption: str) -> ResultTable:
-    """Return reached and self-stopped success and mean steps, before and after practice."""
+    """Return success, detections and mean steps, before and after practice."""
     rows = []
     for cell in results.cells:
         phases = ('before', 'after') if has_practised(results, cell) else ('before',)
@@ -54,19 +61,23 @@ def success_table(results: Results, caption: str) -> ResultTable:
         'practice',
         *(f'reached within {limit} steps [%]' for limit in LIMITS),
         f'self-stopped within {LIMIT} steps [%]',
+        'detector fired [%]',
         'steps',
     )
     return ResultTable(caption, header, rows=rows)
 
 
 def success_cells(results: Results, cell: str, phase: str) -> list[str]:
-    """Return reached success at all limits, self-stopped success, and mean steps, as text."""
+    """Return reached and self-stopped success, detections and mean steps, as text."""
     reached = [
         rate_over_seeds(success_rates(results, cell, phase, limit)).text(100) for limit in LIMITS
     ]
-    stopped = rate_over_seeds(self_stopped_rates(results, cell, phase)).text(100)
+    stopped, fired = (
+        rate_over_seeds(rates(results, cell, phase)).text(100)
+        for rates in (self_stopped_rates, detection_rates)
+    )
     steps = [mean_steps(at, LIMITS[-1]) for at in results.values(cell, f'reached_{phase}')]
-    return [*reached, stopped, over_seeds(steps).text()]
+    return [*reached, stopped, fired, over_seeds(steps).text()]
 
 
 def gain(results: Results, cell: str) -> Estimate:

@@ -7,16 +7,18 @@ STAMPS := $(VENV)/stamps
 PREFIX := $(CURDIR)/$(VENV)
 PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
+# The levels whose coverage `make test` measures: they run in one process, and not in real time.
+MEASURED := unit experiments vlm
 INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
 # Message packages that no wheel brings, and the suite's own.
 MESSAGES := requirements/interfaces/tf2_msgs requirements/interfaces/control_msgs efm_interfaces
-REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt vlm.txt test.txt)
+REQUIREMENTS := $(addprefix requirements/,ros.txt robot.txt sim.txt trainer.txt vlm.txt test.txt docs.txt)
 # CMake must find the ROS 2 wheels, and their generators the wheels' libraries.
 WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo test lint unit experiments vlm ros graph bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm ros graph bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -80,15 +82,27 @@ colcon: setup  ## optional: colcon build and colcon test without a ROS 2 install
 demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 minutes on 2 cores
 	$(BIN)/efm demo
 
-test: setup  ## lint, unit tests, every experiment in small, tiny VLMs, nodes in process, real processes over DDS
-	@failed=; for level in lint unit experiments vlm ros graph; do \
-		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level || failed="$$failed $$level"; \
-	done; test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
+docs: setup  ## the documentation site in build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+
+test: setup  ## lint, unit tests, every experiment in small, the site, tiny VLMs, nodes in process, real processes over DDS
+	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm ros graph; do \
+		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level COVER='$(MEASURED)' || failed="$$failed $$level"; \
+	done; $(MAKE) --no-print-directory print-coverage; \
+	test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
+
+print-coverage:
+	@echo; echo '=== coverage of $(MEASURED)'; $(BIN)/python tools/print_coverage.py
+
+format: setup  ## let ruff format the code and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 lint unit experiments vlm ros graph: %: setup run-%  ## that part of the tests only
 
 run-%:
-	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; $(PYTEST) test/$*
+	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; \
+	$(BIN)/python $(if $(filter $*,$(COVER)),-m coverage run) -m pytest -q test/$*
 
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py

@@ -47,6 +47,7 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['efm', 'efm_*'], exclude=['efm_interfaces*']),
     package_data={
+        'efm': ['py.typed'],
         'efm_model': ['weights/*'],
         'efm_policy.serving': ['serving.proto', 'serving.desc'],
     },

@@ -74,9 +74,9 @@ def own_stdout() -> Any:
 def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict]:
     """Run the exported policy on inputs made beforehand."""
     from efm_model.config import SessionConfig
-    from efm_model.providers import Session
+    from efm_model.providers import OnnxSession
 
-    session = Session(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
+    session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
     return functools.partial(session.run, inputs), {'provider': session.provider}
 
@@ -86,18 +86,18 @@ def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
     from efm_core.embodiment import load_embodiment
     from efm_core.observation import observe
     from efm_model.config import SessionConfig
-    from efm_model.providers import Session
+    from efm_model.providers import OnnxSession
     from efm_model.runtime import FrameHistory, model_inputs
 
     robot = load_embodiment(folder / 'embodiment.yaml')
-    session = Session(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
+    session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
-    eye = FrameHistory(inputs['text'][0])
+    history = FrameHistory(inputs['text'][0])
     picture = inputs['observations'][0, 1]
 
     def call():
         session.run(
-            {**model_inputs([eye], observe(picture, robot)[None]), 'gumbel': inputs['gumbel']}
+            {**model_inputs([history], observe(picture, robot)[None]), 'gumbel': inputs['gumbel']}
         )
 
     return call, {}

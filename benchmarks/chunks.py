@@ -20,7 +20,7 @@ from efm_core.embodiment import load_embodiment
 from efm_model.config import ModelConfig, SessionConfig
 from efm_model.export import example_inputs, export_policy
 from efm_model.network import CompactModel
-from efm_model.providers import Session
+from efm_model.providers import OnnxSession
 import numpy as np
 
 EMBODIMENTS = Path(__file__).resolve().parents[1] / 'config' / 'embodiments'
@@ -82,7 +82,7 @@ def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
 
 def make_run(model: CompactModel, path: Path):
     """Return a function that makes one forward pass."""
-    session = Session(path, 'policy', config=SessionConfig(provider='cpu'))
+    session = OnnxSession(path, 'policy', config=SessionConfig(provider='cpu'))
     inputs = example_inputs(model, 'policy', 1)
     return lambda: session.run(inputs)
 

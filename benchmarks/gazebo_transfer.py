@@ -17,10 +17,11 @@ import sys
 import time
 
 from efm.demo import run_stage, Stage, write_json
-from efm_bringup.graph import GraphConfig, release_directory
 from efm_core.embodiment import load_embodiment
+from efm_core.files import whole_directory
 from efm_evaluation.metrics import steps_to_goal, success_rate
 from efm_evaluation.report import read_stage
+from efm_release.release import find_release_directory
 
 # apart from those of training
 EVALUATION_SEED = 20_000_000
@@ -71,14 +72,10 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
     :raises FileNotFoundError: when there is no release.
     """
     begun = options.to / 'begun.json'
-    unfinished = options.to.with_name(f'.{options.to.name}')
     if not options.to.exists():
-        shutil.rmtree(unfinished, ignore_errors=True)
-        write_json(
-            unfinished / 'begun.json',
-            {'version': copy_run(options.run, unfinished, options.begin)},
-        )
-        unfinished.rename(options.to)
+        with whole_directory(options.to) as unfinished:
+            version = copy_run(options.run, unfinished, options.begin)
+            write_json(unfinished / 'begun.json', {'version': version})
     if not begun.is_file():
         raise FileExistsError(f'to: expected a new folder or a copy begun here, got {options.to}')
     return json.loads(begun.read_text())
@@ -87,7 +84,7 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
 def copy_run(run: Path, to: Path, start: str) -> int:
     """Copy what acts and learns, without the bags; return the version that acts."""
     number = 1 if start == 'stage_one' else 0
-    release = release_directory(GraphConfig(run=str(run), policy_version=number))
+    release = find_release_directory(run, number)
     to.mkdir(parents=True)
     for part in PARTS[start]:
         source = run / part
@@ -106,14 +103,14 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
     practice = f'practice {common} --seed {PRACTICE_SEED}'
     mujoco, before, practised, after = STAGES
     plan = {
-        mujoco: (f'{evaluate} --version {version} --world mujoco', options.evaluations),
-        before: (f'{evaluate} --version {version} --world gazebo', options.evaluations),
+        mujoco: (f'{evaluate} --policy-version {version} --world mujoco', options.evaluations),
+        before: (f'{evaluate} --policy-version {version} --world gazebo', options.evaluations),
         practised: (f'{practice} --world gazebo', options.practice),
         after: (f'{evaluate} --world gazebo', options.evaluations),
     }
     release = Stage(['train', '--run', str(options.to)], product='releases')
     return {'release': release} | {
-        name: Stage(shlex.split(f'{words} --folder {name}'), episodes, folder=name)
+        name: Stage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, folder=name)
         for name, (words, episodes) in plan.items()
     }
 

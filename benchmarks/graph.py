@@ -19,7 +19,7 @@ from efm_bringup.processes import run_processes, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_core.observation import encode_png
-from efm_model.providers import Session
+from efm_model.providers import OnnxSession
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_release.release import load_release
@@ -94,7 +94,7 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
     """Return steps per second, latencies as an observer sees them, and what each node uses."""
     config = GraphConfig(
         run=str(run),
-        fleet=1,
+        num_robots=1,
         episodes=episodes,
         episodes_subdir=folder,
         text_encoder=str(ensure_text_encoder()),
@@ -179,7 +179,7 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
 
 def measure_session(path: Path, text: np.ndarray, picture: np.ndarray) -> dict:
     """Return the latency of bare onnxruntime on the policy's file, inputs made beforehand."""
-    session = Session(path, 'policy')
+    session = OnnxSession(path, 'policy')
     inputs = {
         'observations': np.stack([picture, picture])[None],
         'text': text[None],

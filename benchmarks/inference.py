@@ -110,7 +110,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
     """Put policy, release and inputs into ``folder``; return real observations for parity."""
-    import efm_experiments.table.torch_runtime  # noqa: F401, torch before any GL context
+    import efm_model.torch_runtime  # noqa: F401, torch before any GL context
     from efm_sim.rollout import demonstrate
     from efm_sim.table.config import TableConfig
     from efm_sim.table.world import Table
@@ -163,9 +163,9 @@ def inputs(episode, encoder: TextEncoder, robot) -> list[dict[str, np.ndarray]]:
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
     silence = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
-    eye = FrameHistory(encoder.encode(episode.instruction))
+    history = FrameHistory(encoder.encode(episode.instruction))
     return [
-        {**model_inputs([eye], picture[None]), 'gumbel': silence}
+        {**model_inputs([history], picture[None]), 'gumbel': silence}
         for picture in episode.observations
     ]
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from efm_model.config import SessionConfig
-from efm_model.providers import Session
+from efm_model.providers import OnnxSession
 from figures import divergence, percentiles, ratio, same_tokens
 import numpy as np
 import onnx
@@ -74,7 +74,9 @@ def make_files(
     return files
 
 
-def parity(exact: Session, other: Session, observations: list[Observation]) -> dict[str, float]:
+def parity(
+    exact: OnnxSession, other: OnnxSession, observations: list[Observation]
+) -> dict[str, float]:
     """Return how alike two files act at temperature 0, on real observations."""
     pairs = [(exact.run(o), other.run(o)) for o in observations]
     tokens, logits = (
@@ -90,7 +92,7 @@ def parity(exact: Session, other: Session, observations: list[Observation]) -> d
 
 
 def compare(
-    sessions: dict[str, Session], observation: Observation, rounds: int, seconds: float
+    sessions: dict[str, OnnxSession], observation: Observation, rounds: int, seconds: float
 ) -> dict[str, list[list[float]]]:
     """Return the latencies [s] of each round of each session; a round is one turn of all."""
     found: dict[str, list[list[float]]] = {name: [] for name in sessions}
@@ -117,7 +119,7 @@ def measure_precisions(
 ) -> dict[str, dict[str, Any]]:
     """Return speed and parity of each precision, both against float32 in the same run."""
     files = make_files(policy, calibration, folder, whole)
-    sessions = {name: Session(path, name) for name, path in files.items()}
+    sessions = {name: OnnxSession(path, name) for name, path in files.items()}
     latencies = compare(sessions, observations[0], rounds, seconds)
     return {
         name: {
@@ -146,7 +148,7 @@ def measure_options(
         'two threads, parallel': {'threads': 2, 'execution': 'parallel'},
     }
     sessions = {
-        name: Session(policy, name, config=SessionConfig(**change))
+        name: OnnxSession(policy, name, config=SessionConfig(**change))
         for name, change in changes.items()
     }
     latencies = compare(sessions, observation, rounds, seconds)

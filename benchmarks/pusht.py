@@ -15,6 +15,7 @@ from pathlib import Path
 import tempfile
 import time
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Episode, Kind, Termination
 from efm_core.observation import observe
@@ -22,18 +23,18 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
 from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.torch_runtime import FeatureCache, LiveRuntime
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
-from efm_model.labelled import Labelled, learn_to_point
-from efm_model.network import CompactModel, save_grounding
+from efm_model.labelled import LabelledImages, pretrain_on_labels
+from efm_model.network import CompactModel, save_encoder
+from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_sim.gym.world import GymnasiumWorld, load_world
-from efm_sim.rollout import rollout, Runner, RunningEpisode, ScriptedAction
+from efm_sim.rollout import rollout, Runner, RunningEpisode
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -64,13 +65,13 @@ class DemonstratorProtocol:
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each attempt, as the policy could say it."""
         tokens = [
             self._tokeniser.encode(attempt.policy_episode.act(attempt.world.positions()))
             for attempt in attempts
         ]
-        return [ScriptedAction(token, self._tokeniser.decode(token)) for token in tokens]
+        return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 
 
 def main(words: list[str] | None = None) -> dict:
@@ -118,11 +119,11 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
-    labelled = Labelled(seen, points, sentences=(simulation.instruction,), sentence=sentence)
+    labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.pointing)
-    grounding, errors = learn_to_point(labelled, text_encoder(), config)
-    path = folder / 'grounding.safetensors'
-    save_grounding(grounding, path, clock.note('pretraining', errors))
+    grounding, errors = pretrain_on_labels(labelled, text_encoder(), config)
+    path = folder / 'encoder.safetensors'
+    save_encoder(grounding, path, clock.note('pretraining', errors))
     return path
 
 
@@ -218,7 +219,7 @@ def learn(
     config = SftConfig(
         iterations=options.iterations,
         validate_every=every,
-        grounding_weights=str(grounding),
+        encoder_weights=str(grounding),
         hidden_size=options.hidden_size,
         seed=seed,
     )
@@ -238,10 +239,10 @@ def players(
 ) -> tuple[Policy, RewardModel]:
     """Return policy and judge around the models as they are now; their frozen encoder is one."""
     encoder = text_encoder()
-    sight = FeatureCache(policy)
+    acting, judging = make_runtimes(policy, reward, version=version)
     return (
-        Policy(LiveRuntime(policy, sight, version=version), encoder, embodiment=robot),
-        RewardModel(LiveRuntime(reward, sight), encoder, embodiment=robot),
+        Policy(acting, encoder, embodiment=robot),
+        RewardModel(judging, encoder, embodiment=robot),
     )
 
 
@@ -269,7 +270,7 @@ def practise(
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(
-        policy, reward, encoder=text_encoder(), scale=robot.steps_to_go, config=config
+        policy, reward, text_encoder=text_encoder(), scale=robot.steps_to_go, config=config
     )
     log = []
     waiting = scenes(PRACTICE, seed, options.practice)

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 import json
 
+from efm_bringup.processes import ProcessConfig
 from efm_bringup.robot_check import examine, FAULT, Finding
-from efm_bringup.run import find_embodiment
-from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_core.config import add_arguments, config, copy_field, from_arguments, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.embodiment_files import find_embodiment
+from efm_core.shared_config import RunConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class CheckConfig:
-    """What is checked, and how long it is looked at."""
+    """Which robot is checked, and for how long."""
 
-    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
-    namespace: str = parameter('robot_0', 'Namespace of the robot; / for none')
-    seconds: float = parameter(5.0, 'How long the robot is looked at', 's', 0.5, 600.0)
+    embodiment: str = copy_field(RunConfig, 'embodiment')
+    namespace: str = parameter('robot_0', 'Namespace of the robot; /: none')
+    seconds: float = parameter(5.0, 'Duration of the check', 's', 0.5, 600.0)
     max_skew_s: float = parameter(
-        0.1, 'Largest difference between stamps and the clock here', 's', 0.001, 60.0
+        0.1, "Largest difference between stamps and this machine's clock", 's', 0.001, 60.0
     )
-    discovery_range: str = parameter(
-        'LOCALHOST',
-        'Where the robot is: this host, or with SUBNET any host on the network',
-        choices=('LOCALHOST', 'SUBNET'),
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    discovery_range: str = copy_field(ProcessConfig, 'discovery_range')
 
 
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line its verb."""
-    text = 'examine a running robot against its embodiment, without ever moving it'
+    text = 'compare a running robot with its embodiment, without moving it'
     parser = verbs.add_parser('check', help=text, description=text)
     add_arguments(parser, CheckConfig)
     parser.add_argument('--json', action='store_true', help='print the findings as JSON')

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
-import os
 from pathlib import Path
 import sys
 
 from efm.check import add_verb as add_check_verb
 from efm.demo import DemoConfig, run_demo
+from efm.graphs import run_mode
 from efm.pretrain import add_verb as add_pretrain_verb
 from efm.serve import add_verb as add_serve_verb
 from efm_bringup.config import GraphConfig
-from efm_bringup.graph import EVALUATE, make_graph, PRACTICE, RECORD, results_path
-from efm_bringup.processes import ProcessConfig, run_graph
-from efm_bringup.progress import watching
-from efm_bringup.run import open_run, RunConfig
+from efm_bringup.graph import EVALUATE, PRACTICE, RECORD
+from efm_bringup.processes import ProcessConfig
+from efm_bringup.run import open_run
 from efm_core.config import add_arguments, from_arguments
+from efm_core.shared_config import RunConfig
 from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
 from rich.markup import escape
-
-TITLES = {RECORD: 'demonstrations', PRACTICE: 'practice', EVALUATE: 'evaluation'}
 
 
 def main(words: list[str] | None = None) -> None:
@@ -47,7 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
 
-    parser = argparse.ArgumentParser(prog='efm', description='Robots that practise by themselves.')
+    parser = argparse.ArgumentParser(
+        prog='efm', description='Train robots by demonstration and practice.'
+    )
     verbs = parser.add_subparsers(dest='name', required=True, metavar='COMMAND')
     for verb, command, configs, text in (
         (
@@ -60,23 +59,28 @@ def make_parser() -> argparse.ArgumentParser:
             'train',
             train_command,
             (RunConfig, ModelChoice),
-            'stage 1: learn from demonstration bags',
+            'stage 1: fine-tune a model on the recorded demonstrations',
         ),
         (
             PRACTICE,
             graph_command,
             (GraphConfig, ProcessConfig),
-            'stage 2: a fleet practises, the trainer improves the policy',
+            'stage 2: run practice episodes and improve the policy from them',
         ),
-        (EVALUATE, graph_command, (GraphConfig, ProcessConfig), 'run a release without learning'),
+        (
+            EVALUATE,
+            graph_command,
+            (GraphConfig, ProcessConfig),
+            'evaluate a release without learning',
+        ),
         (
             'export',
             export_command,
             (RunConfig,),
-            'export the stage 1 checkpoints to ONNX and prove the export',
+            'export the checkpoints of stage 1 to ONNX and compare both',
         ),
         ('report', report_command, (RunConfig,), 'write report.html and summary.json of a run'),
-        ('demo', demo_command, (DemoConfig,), 'all of it, start to end'),
+        ('demo', demo_command, (DemoConfig,), 'run all stages, from demonstrations to the report'),
     ):
         verb_parser = verbs.add_parser(verb, help=text, description=text)
         for config in configs:
@@ -92,28 +96,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def graph_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Run a node graph until its fleet is done."""
-    config = from_arguments(GraphConfig, arguments)
-    mode = arguments.name
-    config = replace(config, embodiment=str(open_run(config.run, config.embodiment)))
-    if mode != RECORD and not config.text_encoder:
-        from efm_model.text import ensure_text_encoder
-
-        config = replace(config, text_encoder=str(ensure_text_encoder()))
-    nodes = make_graph(mode, config)
-    path = results_path(config, mode)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logs = Path(config.run) / 'logs' / (config.episodes_subdir or mode)
-    with watching(TITLES[mode], path, config.episodes, mode == RECORD, console):
-        processes = where_to_run(from_arguments(ProcessConfig, arguments), config.world)
-        return run_graph(nodes, logs, config.log_level, processes)
-
-
-def where_to_run(config: ProcessConfig, world: str) -> ProcessConfig:
-    """Return ``config``, in the robot's own ROS domain where a real robot runs already."""
-    if world == 'real' and config.domain_id < 0:
-        return replace(config, domain_id=int(os.environ.get('ROS_DOMAIN_ID', 0)))
-    return config
+    """Run the node graph of a mode until its fleet is done."""
+    return run_mode(
+        arguments.name,
+        from_arguments(GraphConfig, arguments),
+        from_arguments(ProcessConfig, arguments),
+        console,
+    )
 
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 
+from efm_bringup.config import GraphConfig
 from efm_bringup.progress import Results
-from efm_core.config import check, parameter
+from efm_core.config import config, copy_field, parameter
+from efm_core.files import write_whole
 from rich.console import Console
 
 # apart from those of the demonstrations
@@ -22,26 +24,24 @@ STOP_WAIT_S = 8.0  # for a stage that was asked to stop
 DEMONSTRATION = 'demonstration'
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class DemoConfig:
-    """How large the demonstration of the whole loop is."""
+    """Size of the demonstration of the whole loop."""
 
-    run: str = parameter('runs/demo', 'Directory of the run; an unfinished one is gone on with')
-    fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
-    demonstrations: int = parameter(400, 'Successful demonstrations', 'episodes', 2, 100000)
-    demonstration_steps: int = parameter(
-        60, 'Actions before a demonstration is given up', 'steps', 1, 10000
+    run: str = parameter('runs/demo', 'Directory of the run; an unfinished run is continued')
+    num_robots: int = copy_field(GraphConfig, 'num_robots')
+    demonstrations: int = parameter(
+        400, 'Number of successful demonstrations', 'episodes', 2, 100000
     )
-    iterations: int = parameter(12000, 'Steps of fine-tuning', '', 1, 10000000)
-    practice: int = parameter(240, 'Practice episodes', 'episodes', 1, 1000000)
-    evaluations: int = parameter(300, 'Episodes of each evaluation', 'episodes', 1, 100000)
-    body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))
-    preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
-    seed: int = parameter(0, 'Of everything', '', 0, 1000000)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    demonstration_steps: int = parameter(60, 'Time limit of a demonstration', 'steps', 1, 10000)
+    iterations: int = parameter(12000, 'Optimiser steps of stage 1', '', 1, 10000000)
+    practice: int = parameter(240, 'Number of practice episodes', 'episodes', 1, 1000000)
+    evaluations: int = parameter(
+        300, 'Number of episodes in each evaluation', 'episodes', 1, 100000
+    )
+    body: str = copy_field(GraphConfig, 'body')
+    preset: str = copy_field(GraphConfig, 'preset')
+    seed: int = parameter(0, 'Seed of all stages', '', 0, 1000000)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Stage:
 def plan_stages(config: DemoConfig) -> dict[str, Stage]:
     """Return every stage, in order."""
     run = f'--run {shlex.quote(config.run)}'
-    world = f'{run} --fleet {config.fleet} --body {config.body}'
+    world = f'{run} --fleet {config.num_robots} --body {config.body}'
     evaluate = f'evaluate {world} --seed {EVALUATION_SEED + config.seed}'
     record = f'record {world} --seed {100_000 * config.seed}'
     practice = f'practice {world} --seed {PRACTICE_SEED + 100_000 * config.seed}'
@@ -93,7 +93,7 @@ def plan_stages(config: DemoConfig) -> dict[str, Stage]:
             product='releases',
         ),
         'evaluate_before': Stage(
-            shlex.split(f'{evaluate} --version 1 --folder {before}'),
+            shlex.split(f'{evaluate} --policy-version 1 --episodes-subdir {before}'),
             config.evaluations,
             folder=before,
         ),
@@ -101,7 +101,7 @@ def plan_stages(config: DemoConfig) -> dict[str, Stage]:
             shlex.split(f'{practice} --preset {config.preset}'), config.practice, folder='practice'
         ),
         'evaluate_after': Stage(
-            shlex.split(f'{evaluate} --folder {after}'), config.evaluations, folder=after
+            shlex.split(f'{evaluate} --episodes-subdir {after}'), config.evaluations, folder=after
         ),
         'report': Stage(shlex.split(f'report {run}')),
     }
@@ -160,10 +160,8 @@ def begin(run: Path, config: DemoConfig) -> dict[str, float]:
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f'.{path.name}')
-    unfinished.write_text(json.dumps(value, indent=1))
-    unfinished.replace(path)
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=1))
 
 
 def run_stage(command: list[str]) -> int:

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from efm_bringup.progress import Display
-from efm_bringup.run import open_run, RunConfig
-from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_bringup.run import open_run
+from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.shared_config import RunConfig
 from efm_model.config import LabelledConfig
 from rich.console import Console
 
-GROUNDING = 'grounding.safetensors'  # in a run
+ENCODER_FILE = 'encoder.safetensors'  # in a run
 NATURE = 'Pretrained by `efm pretrain` on labelled pictures of one world.'
 
 
-@dataclass(frozen=True)
+@config
 class PicturesChoice:
-    """Which pictures are learned from."""
+    """The training data of the encoder."""
 
-    pictures: str = parameter('', 'File of labelled pictures (.npz): docs/gymnasium.md')
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    pictures: str = parameter('', 'File of labelled images (.npz), see docs/gymnasium.md')
 
 
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line its verb."""
-    text = 'before stage 1, for a world of your own: an encoder from labelled pictures'
+    text = 'before stage 1, in a new world: train an encoder on labelled images'
     parser = verbs.add_parser('pretrain', help=text, description=text)
-    for config in (RunConfig, PicturesChoice, LabelledConfig):
-        add_arguments(parser, config)
+    for kind in (RunConfig, PicturesChoice, LabelledConfig):
+        add_arguments(parser, kind)
     parser.set_defaults(command=pretrain_command)
 
 
@@ -52,17 +49,17 @@ def pretrain(
     run: Path, embodiment_path: Path, pictures: str, config: LabelledConfig, console: Console
 ) -> Path:
     """
-    Write ``grounding.safetensors`` and its card into ``run``; whole or not at all.
+    Write ``encoder.safetensors`` and its card into ``run``; whole or not at all.
 
     :raises FileExistsError: when the run has an encoder.
     :raises FileNotFoundError, ValueError: as ``load_labelled``.
     """
-    from efm_model.labelled import learn_to_point, load_labelled
-    from efm_model.network import save_grounding
+    from efm_model.labelled import load_labelled, pretrain_on_labels
+    from efm_model.network import save_encoder
     from efm_model.text import ensure_text_encoder, TextEncoder
     import torch
 
-    path = run / GROUNDING
+    path = run / ENCODER_FILE
     if path.exists():
         raise FileExistsError(
             f'run: expected one without an encoder, got {path}; take a new --run'
@@ -70,7 +67,7 @@ def pretrain(
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     labelled = load_labelled(pictures, load_embodiment(embodiment_path))
     with Display('pointing', config.iterations, unit='steps', console=console) as display:
-        grounding, measured = learn_to_point(
+        grounding, measured = pretrain_on_labels(
             labelled,
             TextEncoder(ensure_text_encoder()),
             config,
@@ -78,7 +75,7 @@ def pretrain(
         )
     card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
     card |= {'errors_percent_of_picture': measured}
-    save_grounding(grounding, path, card)
+    save_encoder(grounding, path, card)
     return path
 
 

@@ -4,49 +4,42 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 import signal
 import threading
 
-from efm_bringup.run import open_run, RunConfig
-from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_bringup.run import open_run
+from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
-from efm_model.config import PROVIDER_TEXT, PROVIDERS
+from efm_core.shared_config import RunConfig
+from efm_policy.config import SamplingConfig
 from efm_policy.serving.config import ServingConfig
 from rich.console import Console
 
 LOOK_S = 1.0  # between two looks for a newer release
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServeConfig:
-    """Which policy acts."""
+@config
+class ServeConfig(SamplingConfig):
+    """Which policy the server deploys."""
 
     version: int = parameter(
-        0, 'Release that acts; 0 for the newest, and newer ones as they come', '', 0, 2**31 - 1
+        0, 'Release to deploy; 0: the newest, also when a newer one appears', '', 0, 2**31 - 1
     )
     checkpoint: str = parameter(
-        '', "Directory of a vision-language model's policy, instead of a release"
+        '', 'Directory of the policy of a vision-language model, to deploy instead of a release'
     )
-    base: str = parameter('', 'Its base folder; empty for where it was when it learned')
-    text_encoder: str = parameter(
-        '', 'Directory of the exported sentence encoder; empty finds or makes it'
+    base: str = parameter(
+        '', 'Base folder of that model; empty: the folder that it was fine-tuned from'
     )
-    temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
-    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 def add_verb(verbs: argparse._SubParsersAction) -> None:
     """Give the command line its verb."""
-    text = 'answer robots over gRPC: one policy for all of them'
+    text = 'serve one policy to many robots over gRPC'
     parser = verbs.add_parser('serve', help=text, description=text)
-    for config in (RunConfig, ServeConfig, ServingConfig):
-        add_arguments(parser, config)
+    for kind in (RunConfig, ServeConfig, ServingConfig):
+        add_arguments(parser, kind)
     parser.set_defaults(command=serve_command)
 
 
@@ -54,7 +47,7 @@ def serve_command(arguments: argparse.Namespace, console: Console) -> int:
     """Serve until somebody stops it; 0 when that was asked for."""
     from efm_policy.serving.server import PolicyServer
 
-    run, choice = (from_arguments(config, arguments) for config in (RunConfig, ServeConfig))
+    run, choice = (from_arguments(kind, arguments) for kind in (RunConfig, ServeConfig))
     embodiment = load_embodiment(open_run(run.run, run.embodiment))
     policy, newer = find_policy(Path(run.run), choice, embodiment)
     server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy=policy)
@@ -79,10 +72,10 @@ def find_policy(
     :raises FileNotFoundError: when there is none.
     :raises ValueError: when it is for another robot, or not what was published.
     """
-    from efm_policy.serving.loading import Folder, load_learned, Releases
+    from efm_policy.serving.loading import load_vlm_policy, ReleaseFolder, Releases
 
     if choice.checkpoint:
-        learned = load_learned(choice.checkpoint, embodiment, choice.base, choice.temperature)
+        learned = load_vlm_policy(choice.checkpoint, embodiment, choice.base, choice.temperature)
         return learned, lambda: None
     load = Releases(
         embodiment, choice.text_encoder, temperature=choice.temperature, provider=choice.provider
@@ -90,7 +83,7 @@ def find_policy(
     folder = run.absolute() / 'releases'
     if choice.version:
         return load(str(folder / f'{choice.version:06d}')), lambda: None
-    shelf = Folder(folder, load)
+    shelf = ReleaseFolder(folder, load)
     policy = shelf.newer()
     if policy is None:
         raise FileNotFoundError(

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-import shutil
 from typing import Any
 
-from efm.pretrain import GROUNDING
+from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
-from efm_bringup.run import find_embodiment
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.embodiment_files import find_embodiment
+from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
 from efm_trainer.config import SftConfig, STAGE_ONE
 from rich.console import Console
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@config
 class ModelChoice:
-    """Which kind of model learns."""
+    """Which kind of model is fine-tuned."""
 
     model: str = parameter(
         'compact',
-        'compact runs on a robot; vlm is a vision-language model in --base',
+        'Model to fine-tune; compact: runs on a robot; vlm: the vision-language model in --base',
         choices=tuple(STAGE_ONE),
     )
-
-    def __post_init__(self):
-        """Refuse an unknown word."""
-        check(self)
 
 
 def train_vlm(
@@ -56,7 +52,7 @@ def train_vlm(
 
     embodiment = load_embodiment(embodiment_path)
     model = new_vlm(embodiment, options, config.seed)
-    _fine_tune(run, embodiment, model.sentences, config, console, model)
+    _fine_tune(run, embodiment, model.text_encoder, config, console, model)
     console.print(f'checkpoints: {run / "sft"}; how to practise: docs/vlm.md', soft_wrap=True)
 
 
@@ -83,23 +79,23 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
     embodiment = load_embodiment(embodiment_path)
     encoder = TextEncoder(ensure_text_encoder())
     if not (run / 'sft').is_dir():
-        config = choose_tower(run, embodiment, config, console)
+        config = choose_encoder_weights(run, embodiment, config, console)
         _fine_tune(run, embodiment, encoder, config, console)
-    trainer = Trainer(run, embodiment, encoder=encoder)
+    trainer = Trainer(run, embodiment, text_encoder=encoder)
     console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
     trainer.close()
 
 
-def choose_tower(
+def choose_encoder_weights(
     run: Path, embodiment: Embodiment, config: SftConfig, console: Console
 ) -> SftConfig:
     """Return ``config`` with the run's own encoder if it has one; say what is begun from."""
-    if config.pretrained == 'none' or config.grounding_weights:
+    if config.pretrained == 'none' or config.encoder_weights:
         return config
-    own = run / GROUNDING
+    own = run / ENCODER_FILE
     if own.is_file():
         console.print(f'encoder: {own}', soft_wrap=True)
-        return replace(config, grounding_weights=str(own))
+        return replace(config, encoder_weights=str(own))
     if embodiment.hash != load_embodiment(find_embodiment('')).hash:
         console.print(
             'encoder: the one that ships, which knows the simulated table only; '
@@ -121,22 +117,22 @@ def _fine_tune(
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
 
-    unfinished = run / '.sft'
     folder = run / 'episodes' / 'demonstration'
-    shutil.rmtree(unfinished, ignore_errors=True)
     with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 
         def count(done: int, total: int) -> None:
             display.update(done, f'{done} read')
 
         episodes = list(read_episodes(folder, embodiment, count))
-    with Display('fine-tuning', config.iterations, unit='steps', console=console) as display:
+    with (
+        whole_directory(run / 'sft') as unfinished,
+        Display('fine-tuning', config.iterations, unit='steps', console=console) as display,
+    ):
 
         def show(iteration: int, total: int, losses: dict) -> None:
             display.update(iteration, _note(losses))
 
         result = fine_tune(episodes, embodiment, encoder, config, unfinished, show, model)
-    unfinished.rename(run / 'sft')
     console.print(
         f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '
         f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}',

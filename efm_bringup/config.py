@@ -1,109 +1,107 @@
-"""What a run of the node graph needs to know: options of `efm`, arguments of ``ros2 launch``."""
+"""Options of a run of the node graph, for `efm` and for ``ros2 launch``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import re
 
-from efm_core.config import check, expect, parameter
+from efm_core.config import config, copy_field, expect, parameter
+from efm_core.shared_config import (
+    EpisodesConfig,
+    PolicyServerConfig,
+    PresetConfig,
+    RunConfig,
+    TextEncoderConfig,
+)
+from efm_sim.table.config import TableConfig
 
 NAMESPACE = re.compile(r'/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?/?')
+SCRIPTED = 'scripted'
+TELEOPERATION = 'teleoperation'
+OTHER = 'other'
 
 
-@dataclass(frozen=True, kw_only=True)
-class GraphConfig:
-    """What a run of the graph needs to know; the same words for `efm` and for launch."""
+@config
+class GraphConfig(RunConfig):
+    """Options of a run of the node graph: the same names for `efm` and for launch."""
 
-    run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
-    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
     world: str = parameter(
         'mujoco',
-        "Who plays the world; gym: what the embodiment's file names; real: the robot runs already",
+        'World; gym: named by the embodiment; real: a running robot',
         choices=('mujoco', 'gazebo', 'gym', 'real'),
     )
-    fleet: int = parameter(2, 'Robots', 'robots', 1, 8)
-    source: str = parameter(
-        'demonstrator',
-        'Who demonstrates: the scripted teacher, a person, or a node of yours (other)',
-        choices=('demonstrator', 'teleoperation', 'other'),
+    num_robots: int = parameter(2, 'Number of robots', 'robots', 1, 8, flag='fleet')
+    demonstrator: str = parameter(
+        SCRIPTED,
+        'Source of demonstrations; other: your own node',
+        choices=(SCRIPTED, TELEOPERATION, OTHER),
     )
     lockstep: bool = parameter(
         True,
-        'The world waits for the command of each observation, as fast as the machine allows; '
-        'never with a real robot or a person at the controls',
+        'The simulated world waits for each command; ignored with a real robot or an operator',
     )
-    body: str = parameter('arm', 'What carries the tool in simulation', choices=('arm', 'tool'))
-    task: str = parameter(
-        'both', 'Tasks in simulation', choices=('both', 'block_to_block', 'block_to_place')
-    )
-    episodes: int = parameter(8, 'Episodes to run', 'episodes', 1, 1000000)
-    seed: int = parameter(0, 'Seed of the first episode', '', 0, 2**40)
-    max_steps: int = parameter(
-        0,
-        "Decisions (actions, or chunks) before timeout; 0 for the embodiment's",
-        'steps',
-        0,
-        100000,
-    )
+    body: str = copy_field(TableConfig, 'body')
+    task: str = copy_field(TableConfig, 'task')
+    episodes: int = copy_field(EpisodesConfig, 'episodes')
+    seed: int = copy_field(EpisodesConfig, 'seed')
+    max_steps: int = copy_field(EpisodesConfig, 'max_steps')
     episodes_subdir: str = parameter(
-        '', 'Folder of the bags in the run; empty for the kind of episode'
+        '', 'Folder of the bags inside the run; empty: named for the kind of episode'
     )
-    policy_version: int = parameter(0, 'Release that acts; 0 for the newest', '', 0, 2**31 - 1)
-    preset: str = parameter('default', 'Numbers of stage 2', choices=('default', 'paper'))
-    text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
+    policy_version: int = copy_field(EpisodesConfig, 'policy_version')
+    preset: str = copy_field(PresetConfig, 'preset')
+    text_encoder: str = copy_field(TextEncoderConfig, 'text_encoder')
     server: str = parameter(
-        '', 'host:port of the policy server that acts; empty acts on the robots themselves'
+        '', 'host:port of the policy server; empty: each robot runs its own policy'
     )
-    server_ca: str = parameter(
-        '', "PEM file that the server's certificate is checked against; empty only on its own host"
-    )
+    server_ca: str = copy_field(PolicyServerConfig, 'server_ca')
     auth_tokens: str = parameter(
-        '', "Folder with a file for each robot, named for it, that holds the robot's token"
+        '', 'Folder with one token file for each robot, named for the robot'
     )
-    namespace: str = parameter('', 'Namespace of the whole fleet; robots are in it as robot_0 ...')
+    namespace: str = parameter(
+        '', 'Namespace of the whole fleet; it contains robot_0, robot_1, ...'
+    )
     use_sim_time: str = parameter(
         'auto',
-        "Nodes follow the world's clock; auto: when it simulates",
+        'Nodes use simulated time; auto: in simulated worlds',
         choices=('auto', 'true', 'false'),
     )
-    params_file: str = parameter('', 'YAML file of parameters, on top of what the graph gives')
-    autostart: bool = parameter(
-        True, 'Lifecycle nodes configure and activate by themselves; else somebody else does it'
+    params_file: str = parameter(
+        '', 'YAML file of ROS parameters; they override those of the graph'
     )
+    autostart: bool = parameter(True, 'Lifecycle nodes configure and activate themselves')
     use_composition: bool = parameter(
-        False, 'Not possible, and refused: Python nodes are a process each'
+        False, 'Refused when true: each Python node needs its own process'
     )
-    use_respawn: bool = parameter(False, 'A node that died is started again, but for the fleet')
+    use_respawn: bool = parameter(False, 'Restart a node that died, except the fleet node')
     log_level: str = parameter(
         'info',
-        'Least severe message that is logged',
+        'Lowest severity that is logged',
         choices=('debug', 'info', 'warn', 'error', 'fatal'),
     )
 
-    def __post_init__(self):
+    def validate(self) -> None:
         """
-        Refuse a value out of range.
+        Check the namespace, and that no composition is requested.
 
-        :raises ValueError: naming the field, what was expected and what came.
+        :raises ValueError: with the option, what was expected and what was given.
         """
-        check(self)
         expect(
             NAMESPACE.fullmatch(self.namespace) is not None,
             'namespace',
-            'words of letters, digits and _, divided by /',
+            'words of letters, digits and _, separated by /',
             repr(self.namespace),
         )
         expect(
             not self.use_composition,
             'use_composition',
-            "false: a component container cannot load Python nodes, and a guard in the policy's "
-            'process would die with it',
+            'false, because a component container cannot load Python nodes, and a guard in the '
+            "policy's process would end with it",
             self.use_composition,
         )
 
     @property
     def simulated_time(self) -> bool:
-        """Whether nodes follow a simulated clock."""
+        """Whether nodes use simulated time."""
         return self.use_sim_time == 'true' or (
             self.use_sim_time == 'auto' and self.world != 'real'
         )

@@ -13,12 +13,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from efm_bringup.config import GraphConfig
+from efm_bringup.config import GraphConfig, OTHER, SCRIPTED, TELEOPERATION
 from efm_bringup.parameter_file import read_rules, select
-from efm_bringup.run import find_embodiment
 from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import load_simulation, SIMULATION
+from efm_core.embodiment_files import find_embodiment
+from efm_release.release import find_release_directory
 from efm_sim.gym.config import EnvironmentConfig
 
 # Executables as setup.py installs them, and the modules behind them.
@@ -76,39 +77,26 @@ def results_path(config: GraphConfig, mode: str) -> Path:
     return Path(config.run) / 'results' / f'{config.episodes_subdir or KINDS[mode]}.jsonl'
 
 
-def release_directory(config: GraphConfig) -> Path:
-    """
-    Return the release that robots start with: the one named, else the newest.
-
-    :raises FileNotFoundError: when there is none.
-    """
-    folder = Path(config.run).absolute() / 'releases'
-    found = sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
-    if config.policy_version:
-        found = [path for path in found if int(path.name) == config.policy_version]
-    if not found:
-        raise FileNotFoundError(
-            f'release: expected version {config.policy_version or "1 or newer"} in {folder}, '
-            'got none; make one with `efm train`'
-        )
-    return found[-1]
+def bags_path(config: GraphConfig, mode: str) -> Path:
+    """Return the folder that gets one bag per episode."""
+    return Path(config.run) / 'episodes' / (config.episodes_subdir or KINDS[mode])
 
 
 def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     """
     Return every node of a run.
 
-    :param mode: ``record`` (somebody demonstrates), ``practice`` or ``evaluate``.
-    :raises FileNotFoundError: when robots would have no release to act with.
-    :raises ValueError: when nobody could demonstrate in this world, the trainer would look for the
-        bags elsewhere, or the file of parameters is none.
+    :param mode: ``record``, ``practice`` or ``evaluate``.
+    :raises FileNotFoundError: when the robots need a release and there is none.
+    :raises ValueError: when the world has no scripted demonstrator, the trainer would not find the
+        bags, or the file of parameters is not valid.
     """
     if mode == PRACTICE and config.episodes_subdir not in ('', KINDS[PRACTICE]):
         raise ValueError(
             f'episodes_subdir: expected none, since the trainer reads {KINDS[mode]}, '
             f'got {config.episodes_subdir}'
         )
-    robots = [f'robot_{index}' for index in range(config.fleet)]
+    robots = [f'robot_{index}' for index in range(config.num_robots)]
     of_a_robot = nodes_of_a_robot(mode, config)
     return [
         *(make_node(name, mode, config, robot) for robot in robots for name in of_a_robot),
@@ -120,7 +108,7 @@ def nodes_of_a_robot(mode: str, config: GraphConfig) -> list[str]:
     """
     Return the names of the nodes that every robot has.
 
-    :raises ValueError: when there is nobody who could demonstrate in this world.
+    :raises ValueError: when a real robot would have a scripted demonstrator.
     """
     world = [] if config.world == 'real' else ['world']
     return [*world, *_actors(mode, config), 'guard', 'supervisor', 'recorder']
@@ -132,15 +120,17 @@ def nodes_of_a_fleet(mode: str) -> list[str]:
 
 
 def _actors(mode: str, config: GraphConfig) -> list[str]:
-    """Return who acts and who judges: somebody who demonstrates, or the learned pair."""
+    """Return the nodes that act: the demonstrator's, or the policy and the reward model."""
     if mode != RECORD:
         return ['policy', 'reward']
-    if config.source == 'demonstrator' and config.world == 'real':
+    if config.demonstrator == SCRIPTED and config.world == 'real':
         raise ValueError(
-            'source: expected teleoperation or other, where the world is not simulated, '
-            'which a demonstrator would need; got demonstrator'
+            f'demonstrator: expected {TELEOPERATION} or {OTHER} for a real robot, because the '
+            f'scripted demonstrator needs a simulated world, got {SCRIPTED}'
         )
-    return [] if config.source == 'other' else [config.source]
+    return {SCRIPTED: ['demonstrator'], TELEOPERATION: ['teleoperation'], OTHER: []}[
+        config.demonstrator
+    ]
 
 
 def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0') -> NodeSpec:
@@ -187,9 +177,9 @@ def _remappings(top: str, config: GraphConfig) -> tuple[tuple[str, str], ...]:
 
 
 def _waits(mode: str, config: GraphConfig) -> bool:
-    """Return whether the world waits for commands; a robot or a person never makes it wait."""
-    by_person = mode == RECORD and config.source == 'teleoperation'
-    return config.lockstep and config.world != 'real' and not by_person
+    """Return whether the world runs in lockstep; a robot or an operator needs real time."""
+    by_operator = mode == RECORD and config.demonstrator == TELEOPERATION
+    return config.lockstep and config.world != 'real' and not by_operator
 
 
 def _embodied(mode: str, config: GraphConfig) -> dict[str, Any]:
@@ -201,21 +191,21 @@ def _paced(mode: str, config: GraphConfig) -> dict[str, Any]:
 
 
 def _demonstrator(mode: str, config: GraphConfig) -> dict[str, Any]:
-    """Return the demonstrator's: an environment's own is named in its section of the file."""
+    """Return the demonstrator's parameters; an environment names its own in its section."""
     paced = _paced(mode, config)
     if config.world != 'gym':
         return paced
     own = load_simulation(paced['embodiment'], EnvironmentConfig).demonstrator
     if not own:
         raise ValueError(
-            'source: expected teleoperation or other, or a `demonstrator` in the section '
-            f'{SIMULATION} of {paced["embodiment"]}, got none'
+            f'demonstrator: expected {TELEOPERATION} or {OTHER}, or a `demonstrator` in the '
+            f'section {SIMULATION} of {paced["embodiment"]}, got none'
         )
     return {**paced, 'demonstrator': own}
 
 
 def _driver(mode: str, config: GraphConfig) -> dict[str, Any]:
-    """Return a driver's: it moves by the clock on the wall, whatever world others are in."""
+    """Return a driver's parameters; it runs in real time with any world."""
     return {**_embodied(mode, config), 'use_sim_time': config.use_sim_time == 'true'}
 
 
@@ -228,7 +218,7 @@ def _world(mode: str, config: GraphConfig) -> dict[str, Any]:
 def _learned(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
         **_paced(mode, config),
-        'release': str(release_directory(config)),
+        'release': str(find_release_directory(config.run, config.policy_version)),
         'text_encoder': config.text_encoder,
     }
 
@@ -264,7 +254,7 @@ def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
         'episodes_subdir': config.episodes_subdir,
         'reward_enabled': mode != RECORD,
         'require_world_state': config.world != 'real',
-        'receive_history': mode != RECORD or config.source != 'other',
+        'receive_history': mode != RECORD or config.demonstrator != OTHER,
     }
 
 
@@ -279,8 +269,8 @@ def _trainer(mode: str, config: GraphConfig) -> dict[str, Any]:
 
 def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
     top = config.namespace.strip('/')
-    robots = (f'{top}/robot_{index}'.strip('/') for index in range(config.fleet))
-    by_hand = not config.autostart or (mode == RECORD and config.source != 'demonstrator')
+    robots = (f'{top}/robot_{index}'.strip('/') for index in range(config.num_robots))
+    by_hand = not config.autostart or (mode == RECORD and config.demonstrator != SCRIPTED)
     return {
         'robots': ','.join(robots),
         'kind': KINDS[mode],

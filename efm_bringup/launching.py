@@ -9,6 +9,7 @@ from efm_bringup.config import GraphConfig
 from efm_bringup.graph import (
     make_graph,
     make_node,
+    MODES,
     node_environment,
     NodeSpec,
     PRACTICE,
@@ -16,30 +17,26 @@ from efm_bringup.graph import (
     results_path,
 )
 from efm_bringup.run import open_run
-from efm_core.config import check, parameter
+from efm_core.config import config, flag_of, parameter
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 
-@dataclasses.dataclass(frozen=True)
+@config
 class NodeConfig:
-    """What else one node of the graph needs to know that is started by itself."""
+    """Further arguments of one node of the graph that is started alone."""
 
-    robot: str = parameter('robot_0', 'Whose node it is')
-    mode: str = parameter(
-        PRACTICE, 'What the run is for', choices=('record', 'practice', 'evaluate')
-    )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    robot: str = parameter('robot_0', 'Robot that the node belongs to')
+    mode: str = parameter(PRACTICE, 'Purpose of the run', choices=MODES)
 
 
 def describe_graph(mode: str) -> LaunchDescription:
     """Return the launch description of ``record``, ``practice`` or ``evaluate``."""
-    return _describe(lambda context: make_graph(mode, _claimed(context, mode)), GraphConfig)
+    return _describe(
+        lambda context: make_graph(mode, _to_graph_config(context, mode)), GraphConfig
+    )
 
 
 def describe_node(name: str) -> LaunchDescription:
@@ -47,7 +44,7 @@ def describe_node(name: str) -> LaunchDescription:
 
     def make(context: LaunchContext) -> list[NodeSpec]:
         which = to_config(NodeConfig, _words(context, NodeConfig))
-        return [make_node(name, which.mode, _claimed(context, which.mode), which.robot)]
+        return [make_node(name, which.mode, _to_graph_config(context, which.mode), which.robot)]
 
     return _describe(make, NodeConfig, GraphConfig)
 
@@ -55,7 +52,7 @@ def describe_node(name: str) -> LaunchDescription:
 def _describe(make: Any, *config_types: type) -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument(
-            field.name,
+            flag_of(field),
             default_value=str(field.default),
             description=meaning(field),
         )
@@ -71,7 +68,7 @@ def _describe(make: Any, *config_types: type) -> LaunchDescription:
 
 
 def meaning(field: dataclasses.Field) -> str:
-    """Return what an argument means and what it may be; launch itself says the default."""
+    """Return the help text of an argument and its allowed values; launch adds the default."""
     allowed = field.metadata
     choices = ', '.join(allowed['choices'])
     numbers = '' if allowed['low'] is None else f'{allowed["low"]} to {allowed["high"]}'
@@ -79,11 +76,11 @@ def meaning(field: dataclasses.Field) -> str:
 
 
 def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
-    names = (field.name for field in dataclasses.fields(config_type))
+    names = map(flag_of, dataclasses.fields(config_type))
     return {name: LaunchConfiguration(name).perform(context) for name in names}
 
 
-def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
+def _to_graph_config(context: LaunchContext, mode: str) -> GraphConfig:
     """Return the graph's config, of a run that is on disk."""
     config = to_config(GraphConfig, _words(context, GraphConfig))
     config = dataclasses.replace(config, embodiment=str(open_run(config.run, config.embodiment)))
@@ -93,28 +90,31 @@ def _claimed(context: LaunchContext, mode: str) -> GraphConfig:
 
 def to_config(config_type: type, words: dict[str, str]) -> Any:
     """
-    Return the config that launch arguments, which are words, describe.
+    Return the configuration that launch arguments describe.
 
-    :raises ValueError: when a word is no number, or no truth, where one is expected.
+    :param words: the arguments by name, all of them text.
+    :raises ValueError: when a text is not the expected number or truth value.
     """
-    fields = {field.name: field for field in dataclasses.fields(config_type)}
-    return config_type(**{name: _to_value(fields[name], word) for name, word in words.items()})
+    fields = {flag_of(field): field for field in dataclasses.fields(config_type)}
+    return config_type(
+        **{fields[name].name: _to_value(fields[name], word) for name, word in words.items()}
+    )
 
 
 def _to_value(field: dataclasses.Field, word: str) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     choices = field.metadata.get('choices', ())
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}
         if word.lower() not in truths:
-            raise ValueError(f'{field.name}: expected true or false, got {word!r}')
+            raise ValueError(f'{flag_of(field)}: expected true or false, got {word!r}')
         return truths[word.lower()]
     if kind is str:
         return word.lower() if word.lower() in choices else word
     try:
         return kind(word)
     except ValueError:
-        raise ValueError(f'{field.name}: expected a number, got {word!r}') from None
+        raise ValueError(f'{flag_of(field)}: expected a number, got {word!r}') from None
 
 
 def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
@@ -13,7 +12,7 @@ import tempfile
 from typing import Any, TextIO
 
 from efm_bringup.graph import EXECUTABLES, node_environment, NodeSpec
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from filelock import FileLock, Timeout
 from honcho import manager
 from honcho.manager import Manager
@@ -21,7 +20,6 @@ import yaml
 
 STOPPED = re.compile(r'(\S+) stopped \(rc=(-?\d+)\)')
 LAST_LINES = 20
-manager.KILL_WAIT = 4  # [s] after SIGTERM; the promise is that all is over within 5 s
 
 
 def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
@@ -100,26 +98,27 @@ class Log:
         return f'{name} ended with code {code}; its last lines:\n{lines}'
 
 
-@dataclass(frozen=True)
+@config
 class ProcessConfig:
-    """Where the processes of a run may be heard."""
+    """Where DDS discovers the processes of a run."""
 
     domain_id: int = parameter(
         -1,
-        "ROS_DOMAIN_ID; -1 takes one that no other run here has, with a real robot the shell's",
+        'ROS_DOMAIN_ID; -1: one that no other run on this machine uses; with a real robot the '
+        "shell's",
         '',
         -1,
         232,
     )
     discovery_range: str = parameter(
         'LOCALHOST',
-        'Who may join: this host, or with SUBNET every host on the network',
+        'ROS_AUTOMATIC_DISCOVERY_RANGE; LOCALHOST: this host only; SUBNET: each host on the '
+        'network',
         choices=('LOCALHOST', 'SUBNET'),
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    stop_timeout_s: float = parameter(
+        4.0, 'Time from SIGTERM to SIGKILL for the nodes at the end of a run', 's', 0.1, 600.0
+    )
 
 
 DEFAULT = ProcessConfig()
@@ -156,7 +155,7 @@ def run_processes(
     commands: dict[str, list[str]], log_folder: Path, config: ProcessConfig = DEFAULT
 ) -> int:
     """
-    Run processes until the first of them ends; then end the others, within 5 s.
+    Run processes until the first of them ends; then end the others, within 5 s by default.
 
     :param commands: name to command.
     :return: 0 when the first to end succeeded, 130 after Ctrl-C.
@@ -164,6 +163,7 @@ def run_processes(
     """
     domain, lock = domain_of_its_own() if config.domain_id < 0 else (config.domain_id, None)
     own_environment = environment(domain, config.discovery_range)
+    manager.KILL_WAIT = config.stop_timeout_s
     log = Log(log_folder)
     try:
         crew = Manager(log)
@@ -182,7 +182,7 @@ def run_processes(
     return 0
 
 
-def run_graph(
+def run_nodes(
     nodes: list[NodeSpec],
     log_folder: Path,
     log_level: str = 'info',

@@ -1,49 +1,29 @@
-"""The directory of a run, and the contract that all in it was made under."""
+"""The directory of a run, and the embodiment that everything in it belongs to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-import shutil
 
-from efm_core.config import check, parameter
 from efm_core.embodiment import load_embodiment
-from efm_core.files import share
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Which run, and for which robot."""
-
-    run: str = parameter('runs/run', 'Directory of the run: bags, checkpoints, releases, report')
-    embodiment: str = parameter('', "YAML file of the embodiment; empty for the suite's table_arm")
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
-
-
-def find_embodiment(path: str) -> Path:
-    """Return the embodiment's file: the one named, else the suite's simulated table."""
-    if path:
-        return Path(path).absolute()
-    return share('config/embodiments/table_arm.yaml')
+from efm_core.embodiment_files import find_embodiment
+from efm_core.files import write_whole
 
 
 def open_run(run: str, embodiment: str) -> Path:
     """
-    Make the run's directory and put the embodiment into it; return the copy.
+    Create the run's directory with a copy of the embodiment; return the path of the copy.
 
-    A run that has one keeps it, so that only its first command must name it.
+    A run keeps its first embodiment, so that only its first command must name one.
 
-    :raises ValueError: when another embodiment is named than the run was made for.
+    :raises ValueError: when another embodiment is named than the run was created with.
     """
     copy = Path(run).absolute() / 'embodiment.yaml'
     if not copy.is_file():
         source = find_embodiment(embodiment)
         load_embodiment(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+        write_whole(copy, source.read_bytes())
     elif embodiment:
-        load_embodiment(embodiment).check_same(load_embodiment(copy).hash, str(copy))
+        load_embodiment(find_embodiment(embodiment)).check_same(
+            load_embodiment(copy).hash, str(copy)
+        )
     return copy

@@ -1,13 +1,13 @@
-"""What goes to a robot's driver: its kind, what an action drives, what is allowed."""
+"""The command block of an embodiment: kind of driver, meaning of an action, limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, KW_ONLY
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, KW_ONLY
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from efm_core.config import expect
+from efm_core.config import expect, non_defaults
 
 TWIST = 'geometry_msgs/msg/TwistStamped'
 POSE = 'geometry_msgs/msg/PoseStamped'
@@ -19,55 +19,82 @@ ANGULAR = ('roll', 'pitch', 'yaw')
 GRIPPER = 'gripper'
 DISPLACEMENT = 'displacement'
 SERVO = 'moveit_servo'
-FIRST_FIELDS = ('type', 'frame')  # of the first contract; later ones count in its hash when set
 
 
 class Controller(NamedTuple):
     """
     One kind of driver.
 
-    :param type: of its messages.
+    :param type: type of its messages.
     :param interface_type: ``twist``, ``velocities``, ``positions`` or ``pose``.
+    :param fields: fields of the command block that it uses, besides those of every driver.
     """
 
     type: str
     interface_type: str
+    fields: tuple[str, ...] = ()
 
 
+COMMON_FIELDS = ('type', 'frame', 'controller', 'topic')  # each driver uses these
+ARM_FIELDS = ('axes', 'mode', 'joints', 'state_timeout_s', 'limits.on_violation', 'gripper')
+JOINT_FIELDS = (*ARM_FIELDS, 'limits.position_min', 'limits.position_max', 'limits.max_velocity')
+TOOL_FIELDS = (
+    *ARM_FIELDS,
+    'tool_frame',
+    'pose_topic',
+    'limits.workspace_min',
+    'limits.workspace_max',
+    'limits.max_linear_velocity',
+    'limits.max_angular_velocity',
+)
+FOLLOWING_ERROR = 'limits.max_following_error'
 CONTROLLERS = {
     DISPLACEMENT: Controller(TWIST, 'twist'),
-    SERVO: Controller(TWIST, 'twist'),
-    'joint_trajectory_controller': Controller(TRAJECTORY, 'positions'),
-    'forward_position_controller': Controller(ARRAY, 'positions'),
-    'forward_velocity_controller': Controller(ARRAY, 'velocities'),
-    'cartesian_pose_controller': Controller(POSE, 'pose'),
+    SERVO: Controller(TWIST, 'twist', (*TOOL_FIELDS, 'scale')),
+    'joint_trajectory_controller': Controller(
+        TRAJECTORY, 'positions', (*JOINT_FIELDS, FOLLOWING_ERROR, 'horizon_s')
+    ),
+    'forward_position_controller': Controller(
+        ARRAY, 'positions', (*JOINT_FIELDS, FOLLOWING_ERROR)
+    ),
+    'forward_velocity_controller': Controller(ARRAY, 'velocities', JOINT_FIELDS),
+    'cartesian_pose_controller': Controller(POSE, 'pose', (*TOOL_FIELDS, FOLLOWING_ERROR)),
 }
 
 
-def _check_range(name: str, low: tuple, high: tuple) -> None:
+def _check_range(name: str, low: Sequence[float], high: Sequence[float]) -> None:
     fits = len(low) == len(high) and all(
         -math.inf < a < b < math.inf for a, b in zip(low, high, strict=True)
     )
-    expect(fits, name, 'as many low as high, and low < high', f'{low} and {high}')
+    expect(
+        fits,
+        name,
+        'as many minima as maxima, finite, each minimum below its maximum',
+        f'{low} and {high}',
+    )
 
 
-def _choose(name: str, value: str, words: Iterable[str]) -> None:
-    expect(value in words, name, f'one of {", ".join(words)}', repr(value))
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    expect(value in choices, name, f'one of {", ".join(choices)}', repr(value))
 
 
 @dataclass(frozen=True)
 class Limits:
     """
-    What no command may exceed; empty or zero for no limit.
+    Limits of all commands; empty or zero: no limit.
 
-    :param position_min: smallest position per joint [rad or m].
-    :param max_velocity: largest speed per joint [rad/s or m/s].
+    :param position_min: smallest position of each joint [rad or m].
+    :param position_max: largest position of each joint [rad or m].
+    :param max_velocity: largest speed of each joint [rad/s or m/s].
     :param workspace_min: smallest x, y, z of the tool in the command's frame [m].
-    :param max_linear_velocity: largest speed of the tool [m/s].
-    :param max_angular_velocity: largest turning speed of the tool [rad/s].
-    :param lead: farthest that a commanded position may be from the measured one [rad or m].
-    :param beyond: what happens to a command past a position or the box: ``refuse``, or ``clamp``
-        to it. A command that is too fast or leads too far is always refused.
+    :param workspace_max: largest x, y, z of the tool in the command's frame [m].
+    :param max_linear_velocity: largest linear speed of the tool [m/s].
+    :param max_angular_velocity: largest angular speed of the tool [rad/s].
+    :param max_following_error: largest distance between a commanded position and the measured
+        one [rad or m].
+    :param on_violation: treatment of a command outside the positions or the workspace:
+        ``refuse`` it, or ``clamp`` it to the limit. A command that exceeds a speed or the
+        following error is always refused.
     """
 
     position_min: tuple[float, ...] = ()
@@ -81,44 +108,44 @@ class Limits:
     max_following_error: float = 0.0
     on_violation: str = 'refuse'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse limits that leave nothing, or are none.
+        Check the ranges.
 
-        :raises ValueError: naming the field.
+        :raises ValueError: with the field, what was expected and what was given.
         """
-        for name in ('position', 'workspace'):
-            _check_range(name, getattr(self, f'{name}_min'), getattr(self, f'{name}_max'))
+        for name, low, high in (
+            ('position', self.position_min, self.position_max),
+            ('workspace', self.workspace_min, self.workspace_max),
+        ):
+            _check_range(f'limits.{name}_min, limits.{name}_max', low, high)
         expect(
             len(self.workspace_min) in (0, 3),
             'limits.workspace_min',
-            'x, y, z',
+            'x, y, z [m]',
             self.workspace_min,
         )
-        speeds = (
-            *self.max_velocity,
-            self.max_linear_velocity,
-            self.max_angular_velocity,
-            self.max_following_error,
-        )
-        expect(
-            all(0 <= speed < math.inf for speed in speeds) and all(self.max_velocity),
-            'limits',
-            'speeds and lead above zero',
-            speeds,
-        )
-        _choose('limits.on_violation', self.on_violation, ('refuse', 'clamp'))
+        for speed in self.max_velocity:
+            expect(0 < speed < math.inf, 'limits.max_velocity', 'finite speeds above 0', speed)
+        for name in ('max_linear_velocity', 'max_angular_velocity', 'max_following_error'):
+            value = getattr(self, name)
+            expect(0 <= value < math.inf, f'limits.{name}', '0 (no limit) or more, finite', value)
+        _check_choice('limits.on_violation', self.on_violation, ('refuse', 'clamp'))
 
 
 @dataclass(frozen=True)
 class Gripper:
     """
-    A gripper behind an action; without a name of the action, none.
+    A gripper that is driven by a ROS action.
 
-    :param joint: its joint, for ParallelGripperCommand.
-    :param low: smallest position, as the driver counts it [rad or m]; the action's value is one.
-    :param max_effort: [N or Nm]; zero leaves it to the driver.
-    :param tolerance: a goal nearer than this to the last one is not sent [rad or m].
+    :param action: name of the ROS action; empty: no gripper.
+    :param type: type of the ROS action.
+    :param joint: joint of the gripper; required for ParallelGripperCommand.
+    :param low: smallest position, in the driver's unit [rad or m]; the policy's action has the
+        same unit.
+    :param high: largest position [rad or m].
+    :param max_effort: largest effort [N or Nm]; 0: the driver's default.
+    :param tolerance: smallest change of the goal that is sent [rad or m].
     """
 
     action: str = ''
@@ -130,39 +157,43 @@ class Gripper:
     max_effort: float = 0.0
     tolerance: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse a gripper that cannot move.
+        Check the range, and that the gripper has its action and its joint.
 
-        :raises ValueError: naming the field.
+        :raises ValueError: with the field, what was expected and what was given.
         """
-        _choose('gripper.type', self.type, GRIPPERS)
-        if self.action:
-            _check_range('gripper', (self.low,), (self.high,))
-            named = self.joint or self.type == GRIPPERS[0]
-            expect(bool(named), 'gripper.joint', f"a joint's name for {self.type}", repr(''))
+        _check_choice('gripper.type', self.type, GRIPPERS)
+        if not self.action:
+            unused = ', '.join(non_defaults(self))
+            expect(not unused, 'gripper.action', f'a name, because it has {unused}', repr(''))
+            return
+        _check_range('gripper.low, gripper.high', (self.low,), (self.high,))
+        has_joint = bool(self.joint) or self.type == GRIPPERS[0]
+        expect(has_joint, 'gripper.joint', f'the name of a joint for {self.type}', repr(''))
 
 
 @dataclass(frozen=True)
 class Command:
     """
-    What goes to the robot's driver, and how an action becomes it.
+    The messages that the robot's driver takes, and how an action becomes one.
 
-    :param type: of the message.
-    :param frame: in which poses, twists and the workspace box are given.
-    :param controller: the kind of driver; `displacement` is the simulated table's.
-    :param topic: the driver's; empty for ``command``.
-    :param axes: what each dimension of the action drives: a joint, x, y, z, roll, pitch, yaw
-        (turns about the frame's axes) or ``gripper``.
-    :param mode: ``delta``, a displacement per control step, or ``absolute``, the value itself: a
-        position, or for drivers of velocity a velocity.
+    :param type: type of the message.
+    :param frame: frame of poses, twists and the workspace.
+    :param controller: kind of driver; ``displacement``: the simulated table.
+    :param topic: topic of the driver; empty: ``command``.
+    :param axes: for each dimension of the action a joint, x, y, z, roll, pitch, yaw (rotations
+        about the axes of ``frame``) or ``gripper``.
+    :param mode: ``delta``: a displacement per control step; ``absolute``: a position, or a
+        velocity for drivers of velocities.
     :param joints: all joints of the driver, in its order.
-    :param tool_frame: whose pose in ``frame`` is measured.
-    :param pose_topic: a PoseStamped topic with that pose; empty for tf.
-    :param scale: MoveIt Servo's ``scale.linear`` and ``scale.rotational`` where it takes
-        unitless commands; empty where it takes m/s and rad/s.
-    :param horizon_s: a trajectory's time to its point [s]; zero for one control period.
-    :param state_timeout_s: measured state older than this is not acted on [s].
+    :param tool_frame: frame of the tool, whose pose in ``frame`` is measured.
+    :param pose_topic: PoseStamped topic with the pose of the tool; empty: tf.
+    :param scale: MoveIt Servo's ``scale.linear`` and ``scale.rotational`` for unitless commands;
+        empty: commands in m/s and rad/s.
+    :param horizon_s: time from a trajectory's start to its point [s]; 0: one control period.
+    :param state_timeout_s: largest age of the measured state [s]; the guard rejects an action
+        when the state is older.
     """
 
     type: str = TWIST
@@ -181,71 +212,63 @@ class Command:
     limits: Limits = Limits()
     gripper: Gripper = Gripper()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse what no driver could follow safely.
+        Check that the driver can follow each command safely.
 
-        :raises ValueError: naming the field, what was expected and what came.
+        :raises ValueError: with the field, what was expected and what was given.
         """
-        _choose('command.controller', self.controller, CONTROLLERS)
-        _choose('command.mode', self.mode, ('delta', 'absolute'))
+        _check_choice('command.controller', self.controller, CONTROLLERS)
+        _check_choice('command.mode', self.mode, ('delta', 'absolute'))
         expected = CONTROLLERS[self.controller].type
         expect(self.type == expected, f'command.type of {self.controller}', expected, self.type)
-        expect(self.state_timeout_s > 0, 'command.state_timeout_s', 'more', self.state_timeout_s)
-        expect(self.horizon_s >= 0, 'command.horizon_s', 'zero or more', self.horizon_s)
-        if self.is_planar_displacement:
-            more = self.later_fields().keys() - {'topic'}
-            expect(not more, f'command of {DISPLACEMENT}', 'type, frame and topic', sorted(more))
-        else:
+        expect(
+            self.state_timeout_s > 0, 'command.state_timeout_s', 'above 0', self.state_timeout_s
+        )
+        expect(self.horizon_s >= 0, 'command.horizon_s', '0 or more', self.horizon_s)
+        self._check_unused()
+        if not self.is_planar_displacement:
             self._check_axes()
             self._check_joints() if self.drives_joints else self._check_tool()
 
     @property
     def is_planar_displacement(self) -> bool:
-        """Whether this is the planar displacement of the simulated table."""
+        """Whether the driver is that of the simulated table, which takes planar displacements."""
         return self.controller == DISPLACEMENT
 
     @property
     def interface_type(self) -> str:
-        """What the driver takes: ``twist``, ``velocities``, ``positions`` or ``pose``."""
+        """The input of the driver: ``twist``, ``velocities``, ``positions`` or ``pose``."""
         return CONTROLLERS[self.controller].interface_type
 
     @property
     def drives_joints(self) -> bool:
-        """Whether the driver takes one number per joint."""
+        """Whether the driver takes one value per joint."""
         return self.interface_type in ('positions', 'velocities')
 
     @property
     def needs_pose(self) -> bool:
-        """Whether a command depends on where the tool is."""
+        """Whether the guard needs the pose of the tool."""
         return self.interface_type == 'pose' or (
             self.interface_type == 'twist' and bool(self.limits.workspace_min)
         )
 
     @property
     def arm_axes(self) -> tuple[str, ...]:
-        """The axes without the gripper's action; a joint may be called gripper as well."""
+        """The axes without the gripper's action; a joint may also have the name gripper."""
         return tuple(axis for axis in self.axes if not self.is_gripper(axis))
 
     def is_gripper(self, axis: str) -> bool:
         """Return whether an axis drives the gripper's action."""
         return axis == GRIPPER and bool(self.gripper.action)
 
-    def later_fields(self) -> dict[str, Any]:
-        """Return the fields beyond the first contract's that differ from their defaults."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        defaults = {field.name: field.default for field in fields(self)}
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in FIRST_FIELDS and value != defaults[name]
-        }
-
-    def check_action(self, names: tuple[str, ...], low: Iterable, high: Iterable) -> None:
+    def check_action(
+        self, names: Sequence[str], low: Sequence[float], high: Sequence[float]
+    ) -> None:
         """
-        Refuse an action space that does not fit.
+        Check that an action space fits the axes.
 
-        :raises ValueError: when the lengths differ, or the gripper's range is left.
+        :raises ValueError: when the lengths differ, or the gripper's values exceed its range.
         """
         if self.is_planar_displacement:
             return
@@ -253,25 +276,40 @@ class Command:
         for axis, smallest, largest in zip(self.axes, low, high, strict=True):
             if self.is_gripper(axis):
                 inside = self.gripper.low <= smallest and largest <= self.gripper.high
-                allowed = f'a range in {self.gripper.low} to {self.gripper.high}'
+                allowed = f'values in {self.gripper.low} to {self.gripper.high}'
                 expect(inside, 'action of the gripper', allowed, (smallest, largest))
+
+    def _check_unused(self) -> None:
+        """Refuse fields that this kind of driver ignores, such as limits that nothing enforces."""
+        given = non_defaults(self)
+        limits = given.pop('limits', {})
+        given.update({f'limits.{name}': value for name, value in limits.items()})
+        used = (*COMMON_FIELDS, *CONTROLLERS[self.controller].fields)
+        unused = [name for name in given if name not in used]
+        names = ', '.join(f'command.{name}' for name in unused)
+        expect(
+            not unused,
+            names,
+            f'no value, because the driver {self.controller} does not use it',
+            ', '.join(str(given[name]) for name in unused),
+        )
 
     def _check_axes(self) -> None:
         known = self.joints if self.drives_joints else LINEAR + ANGULAR
         allowed = {*known, *((GRIPPER,) if self.gripper.action else ())}
-        expect(bool(self.arm_axes), 'command.axes', 'what the action drives', self.axes)
+        expect(bool(self.arm_axes), 'command.axes', 'one axis for each action', self.axes)
         expect(
             set(self.axes) <= allowed and len(set(self.axes)) == len(self.axes),
             'command.axes',
-            f'each once, of {", ".join(sorted(allowed))}',
+            f'each axis once, out of {", ".join(sorted(allowed))}',
             self.axes,
         )
         driven = GRIPPER in self.axes or not self.gripper.action
-        expect(driven, 'command.axes', f'{GRIPPER}, which is configured', self.axes)
+        expect(driven, 'command.axes', f'{GRIPPER} among them, as configured', self.axes)
 
     def _check_joints(self) -> None:
         unique = bool(self.joints) and len(set(self.joints)) == len(self.joints)
-        expect(unique, 'command.joints', "the driver's joints, each once", self.joints)
+        expect(unique, 'command.joints', 'each joint of the driver once', self.joints)
         for name in ('position_min', 'position_max', 'max_velocity'):
             values = getattr(self.limits, name)
             wanted = f'one for each of {len(self.joints)} joints'
@@ -281,31 +319,27 @@ class Command:
         limits = self.limits
         turns = set(self.axes) & set(ANGULAR)
         if set(self.axes) & set(LINEAR):
-            expect(
-                limits.max_linear_velocity > 0, 'limits.max_linear_velocity', 'more than zero', 0
-            )
+            expect(limits.max_linear_velocity > 0, 'limits.max_linear_velocity', 'above 0', 0)
         if turns:
-            expect(
-                limits.max_angular_velocity > 0, 'limits.max_angular_velocity', 'more than zero', 0
-            )
+            expect(limits.max_angular_velocity > 0, 'limits.max_angular_velocity', 'above 0', 0)
         if self.interface_type == 'pose':
             expect(
                 bool(limits.workspace_min),
                 'limits.workspace_min',
-                'x, y, z for poses',
+                'x, y, z [m] for a driver of poses',
                 limits.workspace_min,
             )
             relative = self.mode == 'delta' or not turns
-            expect(relative, 'command.mode', 'delta where the tool turns', self.mode)
+            expect(relative, 'command.mode', 'delta for a tool that turns', self.mode)
         if self.needs_pose:
             other = self.tool_frame not in ('', self.frame)
-            expect(other, 'command.tool_frame', 'a frame to be kept in the box', self.tool_frame)
+            expect(other, 'command.tool_frame', f'a frame besides {self.frame}', self.tool_frame)
         self._check_scale()
 
     def _check_scale(self) -> None:
         if self.scale:
-            servo = self.controller == SERVO and len(self.scale) == 2 and min(self.scale) > 0
-            expect(servo, 'command.scale', f'linear and rotational of {SERVO}', self.scale)
+            is_scale = len(self.scale) == 2 and min(self.scale) > 0
+            expect(is_scale, 'command.scale', 'two values above 0', self.scale)
             speeds = (self.limits.max_linear_velocity, self.limits.max_angular_velocity)
             slow = all(v <= s for v, s in zip(speeds, self.scale, strict=True))
-            expect(slow, 'limits', f'speeds within command.scale {self.scale}', speeds)
+            expect(slow, 'limits', f'speeds up to command.scale {self.scale}', speeds)

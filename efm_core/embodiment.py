@@ -1,45 +1,61 @@
 """
-The contract between a robot and everything that was learned for it.
+The embodiment: the contract between a robot and everything that was learned for it.
 
-One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass,
-whose canonical JSON is hashed; the hash stands in every bag, checkpoint, ONNX file and message.
+One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass.
+The hash of its canonical JSON is in each bag, checkpoint, ONNX file and message. The canonical
+JSON holds only the fields that differ from their defaults, so that a new optional field changes
+the hash of no existing robot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass, KW_ONLY, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, KW_ONLY, MISSING, replace
 import difflib
+from functools import cached_property
 import hashlib
 import json
 import math
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, TYPE_CHECKING, TypeVar
 
-from efm_core.command import Command, FIRST_FIELDS
-from efm_core.config import expect
+from efm_core.command import Command
+from efm_core.config import default_of, expect, non_defaults
+from efm_core.episode_rules import EpisodeRules
 from efm_core.specs import ArraySpec, image_spec
 import numpy as np
 import yaml
 
-# What YAML may say for a plain field: the Python types, and the word for people.
-PLAIN = {
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+DataclassType = TypeVar('DataclassType', bound='DataclassInstance')
+# Types that YAML has for a plain field, and their name in error messages.
+PLAIN: dict[type, tuple[tuple[type, ...], str]] = {
     float: ((int, float), 'a number'),
-    int: (int, 'a whole number'),
-    str: (str, 'text'),
-    dict: (dict, 'a mapping'),
+    int: ((int,), 'a whole number'),
+    str: ((str,), 'text'),
+    dict: ((dict,), 'a mapping'),
 }
 LONGEST_CHUNK = 100  # control steps
-SIMULATION = 'gymnasium'  # section of the file that is no part of the contract: who plays it
+SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
+# Keys of earlier versions that no code reads.
+NOT_YET = {
+    'proprioception': 'joint positions as an input of the policy come with a later release',
+    'reset': 'the supervisor calls the service reset_world; others come with a later release',
+}
 
 
 @dataclass(frozen=True)
 class Camera:
     """
-    One camera and what the policy sees of it.
+    One camera, and the part of its image that the policy sees.
 
-    :param crop: left, top, width, height [px]; zero width keeps the whole picture.
+    :param topic: topic of its images; compressed if the name ends in ``compressed``.
+    :param height: height of its images [px].
+    :param width: width of its images [px].
+    :param crop: left, top, width, height [px]; width 0: the whole image.
     """
 
     name: str
@@ -49,11 +65,11 @@ class Camera:
     width: int
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse a picture of no size, or a crop that is not inside it.
+        Check the size of the image, and that the crop is inside it.
 
-        :raises ValueError: naming the camera.
+        :raises ValueError: with the camera's name.
         """
         left, top, width, height = self.crop
         size = (self.height, self.width)
@@ -69,16 +85,19 @@ class Camera:
 @dataclass(frozen=True)
 class ActionSpace:
     """
-    What an action is and how it becomes tokens.
+    The dimensions of an action, and how an action becomes tokens.
 
     :param names: one word per dimension.
-    :param low: smallest value per dimension, in ``unit``.
-    :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as the
+    :param unit: unit of all dimensions.
+    :param low: smallest value of each dimension, in ``unit``.
+    :param high: largest value of each dimension, in ``unit``.
+    :param tokeniser: ``uniform`` (one token per dimension) or ``sign_magnitude`` (two, as in the
         paper's LanguageTable).
-    :param bins: levels, one number for all dimensions or a list with one for each. Odd where
-        an action is a displacement, so that zero is one of them.
-    :param chunk: H, control steps that the policy decides at once: its action is H rows, one
-        executed each control period. What the learner counts in steps is then counted in chunks.
+    :param bins: levels per dimension: one number for all, or a list. The number is odd for
+        displacements, so that zero is one of the levels.
+    :param chunk: H, the control steps of one action. The policy decides H chunk steps at once;
+        the guard executes one in each control period. Steps-to-go and time limits then count
+        chunks.
     """
 
     names: tuple[str, ...]
@@ -90,11 +109,11 @@ class ActionSpace:
     bins: int | tuple[int, ...] = 11
     chunk: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse an action space that makes no sense.
+        Check lengths, ranges, levels and the tokeniser.
 
-        :raises ValueError: when lengths disagree, a range is empty or the tokeniser is unknown.
+        :raises ValueError: with the field, what was expected and what was given.
         """
         if not len(self.names) == len(self.low) == len(self.high):
             raise ValueError(
@@ -118,9 +137,9 @@ class ActionSpace:
 
     def check_zero_is_a_level(self) -> None:
         """
-        Refuse levels of which none is in the middle.
+        Check that each dimension has an odd number of levels, so that zero is one of them.
 
-        :raises ValueError: naming the number of levels.
+        :raises ValueError: with the number of levels.
         """
         for bins in self.levels:
             odd = bins >= 3 and bins % 2 == 1
@@ -137,12 +156,12 @@ class ActionSpace:
 
     @property
     def single_step(self) -> ActionSpace:
-        """The same for one control step."""
+        """The same action space with a chunk of one control step."""
         return replace(self, chunk=1)
 
     @property
     def spec(self) -> ArraySpec:
-        """The array spec of one row, ``(A,)`` float32."""
+        """The array spec of one control step, ``(A,)`` float32."""
         return ArraySpec(
             'action',
             (len(self.names),),
@@ -158,9 +177,10 @@ class StepsToGoRange:
     """
     The categorical distribution over steps-to-go: ``bins`` bins, evenly over 0 to ``max_steps``.
 
-    A step is one decision of the policy: an action, or a chunk of ``action.chunk`` of them.
+    A step is one decision of the policy: an action, or a chunk.
 
-    :param max_steps: value of the last bin, which also takes all that is larger [steps].
+    :param max_steps: value of the last bin, which also holds all larger values [steps].
+    :param bins: number of bins.
     """
 
     max_steps: int = 60
@@ -168,46 +188,21 @@ class StepsToGoRange:
 
     @property
     def values(self) -> np.ndarray:
-        """The number of steps that each bin stands for, ``(bins,)`` float32 [steps]."""
+        """The value of each bin, ``(bins,)`` float32 [steps]."""
         return np.linspace(0, self.max_steps, self.bins, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class EpisodeRules:
-    """
-    What ends an episode; a step is one decision of the policy, an action or a chunk of them.
-
-    :param max_steps: decisions before timeout [steps]. A demonstrator, who decides every control
-        step, has as much time.
-    :param success_threshold: s, the episode has succeeded when d <= s [steps].
-    :param success_dwell: consecutive observations on which d <= s must hold; of a policy with
-        chunks those that begin one.
-    """
-
-    max_steps: int = 40
-    success_threshold: float = 2.0
-    _: KW_ONLY
-    success_dwell: int = 2
-
-
-@dataclass(frozen=True)
-class Reset:
-    """How the scene comes back to a start state: ``service`` calls ``reset_world``."""
-
-    strategy: str = 'service'
-    timeout_s: float = 20.0
 
 
 @dataclass(frozen=True)
 class Embodiment:
     """
-    The whole contract of one robot.
+    The contract of one robot.
 
+    :param cameras: exactly one camera.
     :param observation_size: height and width of the policy's input [px].
-    :param proprioception: joint names that the policy sees, in order; empty for none.
-    :param control_rate_hz: actions a second of robot time; of chunks, rows.
-    :param action_lifetime_s: an action older than this is stale and is not executed; a row of a
-        chunk from the time that it is due.
+    :param instruction_language: language of the instructions, a code such as ``en``.
+    :param control_rate_hz: actions, or chunk steps, per second of robot time [Hz].
+    :param action_lifetime_s: the guard rejects an older action as stale [s]; the age of a chunk
+        step counts from the time at which it is due.
     """
 
     name: str
@@ -216,98 +211,106 @@ class Embodiment:
     observation_size: tuple[int, int]
     action: ActionSpace
     instruction_language: str = 'en'
-    proprioception: tuple[str, ...] = ()
     command: Command = Command()  # noqa: RUF009, frozen
     control_rate_hz: float = 10.0
     action_lifetime_s: float = 0.3
     steps_to_go: StepsToGoRange = StepsToGoRange()
-    episode: EpisodeRules = EpisodeRules()
-    reset: Reset = Reset()
+    episode: EpisodeRules = EpisodeRules()  # noqa: RUF009, frozen
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse a robot that cannot see, act or end an episode.
+        Check that the robot can observe, act and end an episode.
 
-        :raises ValueError: naming the field, what was expected and what came.
+        :raises ValueError: with the field, what was expected and what was given.
         """
-        expect(bool(self.cameras), 'cameras', 'at least one', self.cameras)
+        names = ', '.join(camera.name for camera in self.cameras) or 'none'
+        expect(
+            len(self.cameras) == 1,
+            'cameras',
+            'one camera; several cameras come with a later release',
+            names,
+        )
         for name, value in (
             ('observation_size', min(self.observation_size)),
             ('control_rate_hz', self.control_rate_hz),
             ('action_lifetime_s', self.action_lifetime_s),
             ('steps_to_go.max_steps', self.steps_to_go.max_steps),
-            ('steps_to_go.bins', self.steps_to_go.bins - 1),
+            ('steps_to_go.bins - 1', self.steps_to_go.bins - 1),
             ('episode.max_steps', self.episode.max_steps),
             ('episode.success_threshold', self.episode.success_threshold),
             ('episode.success_dwell', self.episode.success_dwell),
-            ('reset.timeout_s', self.reset.timeout_s),
         ):
-            expect(0 < value < math.inf, name, 'more than that', value)
+            expect(0 < value < math.inf, name, 'a finite number above 0', value)
         if self.command.mode == 'delta':
             self.action.check_zero_is_a_level()
         if self.action.chunk > 1:
             lasts = self.action_lifetime_s
             period_s = 1 / self.control_rate_hz
             wanted = (
-                f'a control period of {period_s} s at least, or a chunk stops between its rows'
+                f'at least a control period of {period_s} s, or a chunk stops between its steps'
             )
             expect(lasts >= period_s, 'action_lifetime_s', wanted, lasts)
         self.command.check_action(self.action.names, self.action.low, self.action.high)
 
-    @property
+    @cached_property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON, first 16 hexadecimal digits."""
-        contract = asdict(self)
-        if self.action.chunk == 1:  # of a later contract: counts when set
-            del contract['action']['chunk']
-        kept = {*FIRST_FIELDS, *self.command.later_fields()}
-        contract['command'] = {k: v for k, v in contract['command'].items() if k in kept}
-        canonical = json.dumps(contract, sort_keys=True, separators=(',', ':'))
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        canonical = json.dumps(non_defaults(self), sort_keys=True, separators=(',', ':'))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def observation_spec(self) -> ArraySpec:
-        """Spec of the policy's own input, ``(H, W, 3)`` uint8 RGB."""
+        """The array spec of the policy's input, ``(H, W, 3)`` uint8 RGB."""
         return image_spec('observation', *self.observation_size)
 
     @property
     def period_ns(self) -> int:
-        """One control period [ns]."""
+        """Length of one control period [ns]."""
         return round(1e9 / self.control_rate_hz)
 
     @property
     def decision_ns(self) -> int:
-        """Time between two decisions of a policy with chunks [ns]; 0 if every picture is one."""
+        """Time between two decisions of a policy with chunks [ns]; 0 without chunks."""
         return self.action.chunk * self.period_ns if self.action.chunk > 1 else 0
 
-    def check_same(self, other_hash: str, where: str, other: dict | None = None) -> None:
+    def check_same(
+        self, other_hash: str, where: str, other: Mapping[str, Any] | None = None
+    ) -> None:
         """
-        Refuse anything made for another embodiment.
+        Refuse data of another embodiment.
 
-        :param other: that embodiment as a card has it, to say where the two differ.
-        :raises ValueError: with both hashes, and where the other one came from.
+        :param where: name of the data, for the error message.
+        :param other: the other embodiment as plain data, to list the differences.
+        :raises ValueError: with both hashes and the differences.
         """
         if other_hash != self.hash:
-            mine = json.loads(json.dumps(asdict(self)))
-            said = '; '.join(_differences(mine, other or {}))
+            differences = '; '.join(_differences(self, other)) if other else ''
             raise ValueError(
                 f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
-                'it was made for another robot or an older contract'
-                + (f' ({said})' if said else '')
+                'it belongs to another robot or an older contract'
+                + (f' ({differences})' if differences else '')
             )
 
 
-def _differences(mine: dict, other: dict, where: str = '') -> Iterator[str]:
-    """Yield what differs between two embodiments in plain data, of what both have."""
-    if where == 'action.':
-        other = {'chunk': 1, **other}
-    for name in sorted(mine.keys() & other.keys()):
-        here = mine[name]
-        there = other[name]
-        if isinstance(here, dict) and isinstance(there, dict):
-            yield from _differences(here, there, f'{where}{name}.')
-        elif here != there:
-            yield f'{where}{name}: {here} here, {there} there'
+def _differences(
+    mine: DataclassInstance, other: Mapping[str, Any], where: str = ''
+) -> Iterator[str]:
+    """Yield each difference from plain data; a field that it lacks has its default."""
+    for field in sorted(fields(mine), key=lambda field: field.name):
+        here = getattr(mine, field.name)
+        there = other.get(field.name, default_of(field))
+        name = f'{where}{field.name}'
+        if is_dataclass(there) and not isinstance(there, type):
+            there = asdict(there)
+        if isinstance(there, Mapping):
+            yield from _differences(here, there, f'{name}.')
+        elif there is not MISSING and _plain(here) != _plain(there):
+            yield f'{name}: {_plain(here)} here, {_plain(there)} there'
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON has it."""
+    return json.loads(json.dumps(value, default=asdict))
 
 
 def load_embodiment(path: str | Path) -> Embodiment:
@@ -315,19 +318,24 @@ def load_embodiment(path: str | Path) -> Embodiment:
     Read an embodiment from a YAML file.
 
     :raises FileNotFoundError: when there is no such file.
-    :raises ValueError: on an unknown or missing key, with the closest known one.
+    :raises ValueError: on an unknown key, with the closest known one; on a missing key, a wrong
+        type or a value that no robot has.
     """
     data = _read(path)
+    name = Path(path).name
     if isinstance(data, dict):
         data.pop(SIMULATION, None)
-    return _build(Embodiment, data, Path(path).name)
+        for key in sorted(data.keys() & NOT_YET.keys()):
+            expect(False, f'{name}: {key}', f'no such key; {NOT_YET[key]}', repr(data[key]))
+    return _build(Embodiment, data, name)
 
 
-def load_simulation(path: str | Path, cls: type) -> Any:
+def load_simulation(path: str | Path, cls: type[DataclassType]) -> DataclassType:
     """
-    Read who plays an embodiment, a section of its file, as the dataclass ``cls``.
+    Read the section of an embodiment's file that describes its simulation, as a ``cls``.
 
-    :raises ValueError: when there is no such section; else as ``load_embodiment``.
+    :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: when there is no such section; otherwise as ``load_embodiment``.
     """
     data = _read(path)
     name = Path(path).name
@@ -343,43 +351,41 @@ def _read(path: str | Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
-def _build(cls: type, data: Any, where: str) -> Any:
+def _build(cls: type[DataclassType], data: Any, where: str) -> DataclassType:
     """Return a ``cls`` from plain data; lists become tuples, nested mappings dataclasses."""
     if not isinstance(data, dict):
         raise ValueError(f'{where}: expected a mapping for {cls.__name__}, got {data!r}')
-    known = {field.name for field in fields(cls)}
-    for key in set(data) - known:
-        closest = difflib.get_close_matches(key, known, 1)
-        raise ValueError(
-            f'{where}: unknown key {key!r}'
-            + (f', did you mean {closest[0]!r}?' if closest else '')
-        )
+    known = {field.name: default_of(field) for field in fields(cls)}
+    for key in data:
+        if key not in known:
+            closest = difflib.get_close_matches(str(key), known, 1)
+            hint = f', did you mean {closest[0]!r}?' if closest else ''
+            raise ValueError(f'{where}: unknown key {key!r}{hint}')
+    for key, default in known.items():
+        expect(key in data or default is not MISSING, f'{where}: {key}', 'a value', 'none')
     types = get_type_hints(cls)
-    try:
-        return cls(
-            **{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()}
-        )
-    except TypeError as error:
-        raise ValueError(f'{where}: {error}') from error
+    return cls(
+        **{key: _convert(types[key], value, f'{where}: {key}') for key, value in data.items()}
+    )
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
     """Return ``value`` as ``kind``: a dataclass, a tuple (of dataclasses) or a plain value."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _build(kind, value, where)
     if get_origin(kind) is tuple:
         return _convert_list(get_args(kind), value, where)
     if isinstance(kind, UnionType):
         plain, listed = get_args(kind)
         return _convert(listed if isinstance(value, list) else plain, value, where)
-    types, words = PLAIN[kind]
+    types, description = PLAIN[get_origin(kind) or kind]
     fits = isinstance(value, types) and not isinstance(value, bool)
-    expect(fits, where, words, repr(value))
+    expect(fits, where, description, repr(value))
     return kind(value)
 
 
-def _convert_list(kinds: tuple, value: Any, where: str) -> tuple:
-    """Return a YAML list as a tuple of its kind; ``...`` in ``kinds`` stands for any length."""
+def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    """Return a YAML list as a tuple; ``...`` in ``kinds`` stands for any length."""
     expect(isinstance(value, list), where, 'a list', repr(value))
     expect(kinds[-1] is ... or len(value) == len(kinds), where, f'{len(kinds)} values', value)
     return tuple(_convert(kinds[0], item, where) for item in value)

@@ -1,15 +1,16 @@
-"""The words of the domain: outcome, termination, kind, episode."""
+"""The terms of an episode: outcome, termination, kind, goal, ending and the episode itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, KW_ONLY
 from enum import Enum
+import math
 
 import numpy as np
 
 
 class Outcome(str, Enum):
-    """Whether the robot did the task."""
+    """Whether the task was done."""
 
     SUCCESS = 'success'
     FAILURE = 'failure'
@@ -17,7 +18,7 @@ class Outcome(str, Enum):
 
 
 class Termination(str, Enum):
-    """Why the episode ended, apart from whether the task was done."""
+    """Why the episode ended; the outcome is separate."""
 
     SUCCESS_DETECTED = 'success_detected'
     TIMEOUT = 'timeout'
@@ -27,7 +28,7 @@ class Termination(str, Enum):
 
 
 class Kind(str, Enum):
-    """What an episode is for; the trainer learns from the first two only."""
+    """The purpose of an episode; the trainer learns from the first two only."""
 
     DEMONSTRATION = 'demonstration'
     PRACTICE = 'practice'
@@ -35,28 +36,82 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True)
+class EpisodeGoal:
+    """
+    One requested episode; fields as in ``RunEpisode.action``.
+
+    :param index: position of the episode in its run.
+    :param kind: a value of ``Kind``.
+    :param instruction: the goal g; '' lets the world choose.
+    :param max_steps: time limit [decisions]; 0 for the embodiment's.
+    :param policy_version: release that must act; 0 for the newest.
+    """
+
+    episode_id: str
+    index: int = 0
+    _: KW_ONLY
+    kind: str = Kind.PRACTICE.value
+    instruction: str = ''
+    seed: int = 0
+    max_steps: int = 0
+    policy_version: int = 0
+
+
+@dataclass(frozen=True)
+class EpisodeEnding:
+    """
+    The end of one episode; fields as in ``EpisodeOutcome.msg``.
+
+    :param stamp: of the last observation [ns]; 0 without any observation.
+    :param steps: executed decisions: actions, or chunks.
+    :param detail: reason of a fault, in words.
+    :param steps_to_go: d at the last observation [steps]; NaN without a reward model.
+    """
+
+    outcome: Outcome
+    termination: Termination
+    _: KW_ONLY
+    stamp: int = 0
+    steps: int = 0
+    detail: str = ''
+    steps_to_go: float = math.nan
+    policy_version: int = 0
+    reward_version: int = 0
+
+
+@dataclass(frozen=True)
 class Episode:
     """
-    One attempt, from reset to end: ``T`` actions between ``T + 1`` observations.
+    One run of the task, from reset to end: ``T`` actions between ``T + 1`` observations.
 
-    An action of a policy with chunks is a chunk. Letters: ``T`` actions, ``H`` rows of a chunk,
+    An action of a policy with chunks is a chunk. Letters: ``T`` actions, ``H`` chunk steps,
     ``K`` action tokens, ``A`` action size.
 
+    :param episode_id: identifier of the episode.
+    :param index: number of the episode in its run.
+    :param kind: purpose of the episode.
+    :param instruction: sentence of the task.
+    :param seed: seed of the scene.
     :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one follows the last action.
     :param stamps: ``(T + 1,)`` int64, stamp of each observation [ns].
     :param tokens: ``(T, K)`` int64 action tokens.
     :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment; chunks
         ``(T, H, A)``.
-    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the policy that acted;
-        0 for a demonstrator.
-    :param steps_to_go: ``(T + 1,)`` float32, the robot's own d(o, g) [steps]; NaN where
-        nobody judged.
+    :param log_probs: ``(T,)`` float32, log p(tokens | o, g) of the deployed policy; 0 for a
+        demonstrator.
+    :param steps_to_go: ``(T + 1,)`` float32, prediction d(o, g) of the reward model [steps];
+        NaN without a prediction.
+    :param outcome: whether the task was done.
+    :param termination: why the episode ended.
+    :param policy_version: release of the policy; 0 for a demonstrator.
+    :param reward_version: release of the reward model; 0 without one.
+    :param embodiment_hash: hash of the robot's embodiment.
     :param true_success: simulator truth at the last observation, for reports only; None if
         unknown.
-    :param true_success_per_step: ``(T + 1,)`` bool simulator truth, for reports only; None
-        if unknown.
-    :param stride: observations from one decision to the next: 1, or H where every control step
-        was observed and has the chunk that begins there.
+    :param true_success_per_step: ``(T + 1,)`` bool, simulator truth, for reports only; None if
+        unknown.
+    :param stride: observations from one decision to the next: 1, or H if each control step was
+        observed and has the chunk that begins there.
     """
 
     episode_id: str
@@ -84,9 +139,9 @@ class Episode:
         """Return the number of actions."""
         return len(self.tokens)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Refuse an episode whose arrays disagree.
+        Check the lengths of the arrays.
 
         :raises ValueError: when there are not ``T + 1`` observations for ``T`` actions.
         """

@@ -10,28 +10,45 @@ import shutil
 import tempfile
 
 PACKAGE = 'efm'
+# Temporary folders and some writers (safetensors) let only the owner in; a robot may run as
+# another user than the trainer.
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:
     """
     Write a file whole or not at all; return its path.
 
-    The data goes to a temporary file in the same folder. File and folder are synchronised to disk,
-    so that after a crash the path holds either the old content or the new one.
+    Arguments and errors as ``whole_file``.
 
     :param data: text is encoded as UTF-8.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+    return Path(path)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """
+    Give a temporary path; the file that the body writes there becomes ``path``.
+
+    The temporary file has the same name in a hidden folder beside ``path``. File and folder are
+    synchronised to disk, so that after a crash ``path`` holds either the old content or the new
+    one. When the body raises, ``path`` stays as it was.
+
+    :param path: its folder is made if it does not exist.
+    :raises FileNotFoundError: when the body writes no file.
     :raises OSError: when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    with open(unfinished, 'wb') as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    sync_folder(path.parent)
-    return path
+    with _temporary_folder(path) as folder:
+        unfinished = folder / path.name
+        yield unfinished
+        _settle_file(unfinished)
+        os.replace(unfinished, path)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -39,31 +56,45 @@ def whole_directory(path: str | Path) -> Iterator[Path]:
     """
     Give a temporary folder that becomes ``path`` when the body ends without an error.
 
-    On an error the temporary folder is removed and nothing appears at ``path``. Every file and the
-    folder above are synchronised to disk before the folder appears.
+    When the body raises, the temporary folder is removed and nothing appears at ``path``. Every
+    file and folder is synchronised to disk before the folder appears.
 
-    :raises FileExistsError: when there is something at ``path`` already.
+    :param path: the folder above it is made if it does not exist.
+    :raises FileExistsError: when something is at ``path``, at the start or when the body ends.
     :raises OSError: when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(f'directory: expected a new one, got {path}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
-    try:
+    _refuse_existing(path)
+    with _temporary_folder(path) as unfinished:
         yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp lets only the owner in
-        for file in unfinished.rglob('*'):
-            sync_folder(file) if file.is_dir() else _sync_file(file)
-        sync_folder(unfinished)
-        os.rename(unfinished, path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        move_whole(unfinished, path)
 
 
-def sync_folder(path: Path) -> None:
-    """Write a folder's entries to disk, so that a rename in it survives a loss of power."""
+def move_whole(source: Path, path: Path) -> None:
+    """
+    Move a finished folder to ``path``, so that after a crash it is whole at one of both places.
+
+    Every file and folder is synchronised to disk before the move, the folders above after it.
+
+    :param path: on the same file system; the folder above it exists.
+    :raises FileExistsError: when something is at ``path`` already.
+    :raises OSError: when the disk is full or a folder cannot be written.
+    """
+    _refuse_existing(path)
+    for inner in source.rglob('*'):
+        _settle_folder(inner) if inner.is_dir() else _settle_file(inner)
+    _settle_folder(source)
+    os.rename(source, path)
+    for folder in {source.parent, path.parent}:
+        sync_folder(folder)
+
+
+def sync_folder(path: str | Path) -> None:
+    """
+    Write a folder's entries to disk, so that a rename in it survives a loss of power.
+
+    :raises OSError: when the folder cannot be opened.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -90,6 +121,30 @@ def share(name: str) -> Path:
     return found
 
 
-def _sync_file(path: Path) -> None:
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside ``path``, of this call alone; remove it at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f'{path}: expected a new directory, got one that exists')
+
+
+def _settle_file(path: Path) -> None:
+    """Let every user read a file and write it to disk."""
+    path.chmod(FILE_MODE)
     with open(path, 'rb') as file:
         os.fsync(file.fileno())
+
+
+def _settle_folder(path: Path) -> None:
+    """Let every user read a folder and write its entries to disk."""
+    path.chmod(FOLDER_MODE)
+    sync_folder(path)

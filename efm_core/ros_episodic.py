@@ -58,7 +58,7 @@ class EpisodicNode(ManagedNode):
     def report_backend(self, runtime: Any) -> None:
         """Say where a model runs, and why not where that was tried before."""
         self.diagnostics.values['provider'] = runtime.provider
-        for reason in runtime.refused:
+        for reason in runtime.provider_failures:
             self.get_logger().warning(reason)
 
     def hold(self) -> None:
@@ -81,12 +81,15 @@ class EpisodicNode(ManagedNode):
             self.get_logger().error(str(error))
             return
         self.diagnostics.fault = ''
-        self.try_observation(self.matcher.start(event, to_stamp(event)))
+        self._said_stamp = 0
+        for stamp, message in self.matcher.start(event, to_stamp(event)):
+            self._on_picture(stamp, message)
 
     def _on_image(self, message: Any) -> None:
-        stamp = to_stamp(message)
-        if not self.is_active:
-            return
+        if self.is_active:
+            self._on_picture(to_stamp(message), message)
+
+    def _on_picture(self, stamp: int, message: Any) -> None:
         if self.matcher.admit(stamp, message):
             self.try_observation((stamp, message))
         elif self.matcher.event is not None and stamp == self._said_stamp:

@@ -1,20 +1,18 @@
-"""Config dataclasses as ROS parameters."""
+"""Configurations as ROS parameters."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
-from efm_core.config import describe
+from efm_core.config import ConfigType, describe
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
-ConfigType = TypeVar('ConfigType')
 
-
-def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
-    """Return description, unit and range of one field as a read-only ``ParameterDescriptor``."""
+def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
+    """Return a read-only ``ParameterDescriptor`` with a field's description, unit and range."""
     unit = field.metadata.get('unit')
     result = ParameterDescriptor(
         name=field.name,
@@ -23,11 +21,13 @@ def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
     )
     low = field.metadata.get('low')
     high = field.metadata.get('high')
-    if low is not None and isinstance(field.default, float):
+    if low is None or high is None:
+        return result
+    if isinstance(field.default, float):
         result.floating_point_range = [
             FloatingPointRange(from_value=float(low), to_value=float(high))
         ]
-    elif low is not None:
+    else:
         result.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     return result
 
@@ -36,11 +36,11 @@ def declare(
     node: Node, config_type: type[ConfigType], defaults: ConfigType | None = None
 ) -> ConfigType:
     """
-    Declare every field of ``config_type`` on ``node``; return the filled config.
+    Declare each field of a configuration as a parameter of ``node``; return the configuration.
 
-    :param defaults: values that stand in for the dataclass's own defaults, such as a preset's.
-    :raises ValueError: when a value is out of range or of another type than its default, and
-        from the dataclass's ``__post_init__`` when values disagree.
+    :param defaults: defaults of the parameters, such as a preset; None: those of the fields.
+    :raises ValueError: when a value is out of range, is of another type than its default, or
+        contradicts another value.
     """
     values: dict[str, Any] = {
         field.name: _declare(node, field, getattr(defaults, field.name, field.default))
@@ -49,8 +49,8 @@ def declare(
     return config_type(**values)
 
 
-def _declare(node: Node, field: dataclasses.Field, default: Any) -> Any:
-    """Return the value of one parameter; a node configured again has declared it already."""
+def _declare(node: Node, field: dataclasses.Field[Any], default: Any) -> Any:
+    """Return the value of one parameter, which an earlier configuration may have declared."""
     if node.has_parameter(field.name):
         return node.get_parameter(field.name).value
     try:

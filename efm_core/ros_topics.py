@@ -74,10 +74,14 @@ def subscription(
     )
 
 
+def camera_topic(camera: Camera) -> Topic:
+    """Return the topic of a camera; ``.../compressed`` is a CompressedImage."""
+    kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
+    return Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
+
+
 def camera_subscription(
     node: Node, camera: Camera, callback: Callable[[Any], None], lockstep: bool = False
 ) -> Subscription:
-    """Return a subscription to a camera; ``.../compressed`` is a CompressedImage."""
-    kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-    topic = Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
-    return subscription(node, topic, callback, lockstep)
+    """Return a subscription to a camera."""
+    return subscription(node, camera_topic(camera), callback, lockstep)

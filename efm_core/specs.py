@@ -1,4 +1,4 @@
-"""What an array must look like, checked at the doors where data enters."""
+"""Specifications of arrays, checked where data enters."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ import numpy as np
 @dataclass(frozen=True)
 class ArraySpec:
     """
-    What one array must look like; ``None`` in ``shape`` means any length.
+    Shape, type, unit and range of one array.
 
-    :param unit: unit of every element, for people and for error messages.
-    :param low: smallest value allowed; with ``high``, also refuses NaN.
+    :param name: name of the array, for error messages.
+    :param shape: length of each axis; None: any length.
+    :param dtype: numpy type of the elements.
+    :param unit: unit of the elements, for error messages.
+    :param low: smallest allowed value.
+    :param high: largest allowed value.
     """
 
     name: str
     shape: tuple[int | None, ...]
     _: KW_ONLY
-    dtype: type
+    dtype: type[np.generic]
     unit: str
     low: float = -math.inf
     high: float = math.inf
 
     def check(self, value: np.ndarray) -> np.ndarray:
         """
-        Return ``value`` unchanged if it obeys the spec.
+        Return ``value`` unchanged if it fits the specification; NaN never does.
 
-        :raises ValueError: naming the array, what was expected and what came.
+        :raises ValueError: with the array's name, what was expected and what was given.
         """
         if value.dtype != self.dtype:
             raise ValueError(
@@ -53,5 +57,5 @@ class ArraySpec:
 
 
 def image_spec(name: str, height: int, width: int) -> ArraySpec:
-    """Return the spec of one camera picture, ``(height, width, 3)`` uint8 RGB."""
+    """Return the specification of an image, ``(height, width, 3)`` uint8 RGB; sizes in pixels."""
     return ArraySpec(name, (height, width, 3), dtype=np.uint8, unit='RGB')

@@ -1,4 +1,4 @@
-"""Actions as tokens and back, in numpy only: the same code serves the robot and the trainer."""
+"""Actions as tokens and back, in numpy only, for the robot and the trainer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 
 class ActionTokeniser:
     """
-    Turn continuous actions into ``K`` discrete tokens and back.
+    Converts continuous actions to ``K`` discrete tokens and back.
 
-    ``uniform`` has one token a dimension: ``bins`` levels evenly from low to high.
-    ``sign_magnitude`` has two, as the paper's LanguageTable: a sign (0 is negative, 1 is not) and
-    one of ``(bins + 1) / 2`` magnitudes, of which the last is the bound on that side. A chunk's
-    rows come one after another. Letters: ``A`` action size, ``H`` rows of a chunk, ``K`` tokens,
-    of a whole chunk where there are chunks.
+    ``uniform`` has one token per dimension: ``bins`` levels evenly from low to high.
+    ``sign_magnitude`` has two, as in the paper's LanguageTable: a sign (0: negative, 1: not) and
+    one of ``(bins + 1) / 2`` magnitudes, of which the last is the bound on that side. The tokens
+    of a chunk are those of its steps in order. Letters: ``A`` action size, ``H`` chunk steps,
+    ``K`` tokens of an action or of a whole chunk.
+
+    :ivar vocabulary: number of tokens at each of the ``K`` positions.
     """
 
     def __init__(self, space: ActionSpace):
         """
-        Prepare for one action space.
+        Create the tokeniser of one action space.
 
-        :raises ValueError: when ``sign_magnitude`` is asked for a dimension that does not contain
-            zero inside.
+        :raises ValueError: when zero is not strictly inside a dimension of ``sign_magnitude``.
         """
         self._low = np.array(space.low, np.float32)
         self._high = np.array(space.high, np.float32)
@@ -42,7 +43,7 @@ class ActionTokeniser:
         """
         Return the nearest tokens, ``(..., K)`` int64, of ``actions``.
 
-        :param actions: ``(..., A)``; of chunks ``(..., H, A)``.
+        :param actions: ``(..., A)``, units of the embodiment; chunks ``(..., H, A)``.
         :raises ValueError: when they have another shape.
         """
         actions = np.asarray(actions, np.float32)
@@ -59,15 +60,16 @@ class ActionTokeniser:
             sign = clipped >= 0
             magnitude = np.rint(clipped / np.where(sign, self._high, self._low) * self._top)
             levels = np.stack([sign, magnitude], axis=-1)
-        return levels.astype(np.int64).reshape(*actions.shape[:before], len(self.vocabulary))
+        shape = (*actions.shape[:before], len(self.vocabulary))
+        tokens: np.ndarray = levels.astype(np.int64).reshape(shape)
+        return tokens
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """
-        Return the actions, ``(..., A)`` float32, that ``tokens``, ``(..., K)`` int, stand for.
+        Return the actions of ``tokens``, ``(..., A)`` float32; chunks ``(..., H, A)``.
 
-        Of chunks: ``(..., H, A)``.
-
-        :raises ValueError: when a token is outside its vocabulary.
+        :param tokens: ``(..., K)`` int.
+        :raises ValueError: when their number is wrong, or one is outside its vocabulary.
         """
         tokens = np.asarray(tokens)
         if tokens.shape[-1:] != (len(self.vocabulary),):

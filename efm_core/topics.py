@@ -1,8 +1,8 @@
 """
-The topic table: the only place where topics are named.
+The topic table: the only place that names topics.
 
-Names are relative; a robot lives in a namespace. The four quality-of-service profiles are named
-for why they are chosen.
+Names are relative to the namespace of a robot. Each topic has one of four quality-of-service
+(QoS) profiles, which ``ros_topics.py`` defines.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.command import Command
 
-SENSOR_DATA = 'sensor_data'  # only the latest sample matters
-RELIABLE = 'reliable'  # every sample is data
-DURABLE = 'durable'  # every sample is data, also for a recorder that hears of its sender late
-LATCHED = 'latched'  # late joiners need the last sample
+SENSOR_DATA = 'sensor_data'  # best effort: the newest sample counts, one may be lost
+RELIABLE = 'reliable'  # no sample may be lost
+DURABLE = 'durable'  # no sample may be lost, and late subscribers receive the history
+LATCHED = 'latched'  # late subscribers receive the last sample
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Topic:
     """
     One row of the table.
 
+    :param name: relative name; a leading slash makes it absolute.
     :param type: ROS 2 type, ``package/msg/Name``.
-    :param qos: ``newest``, ``every``, ``kept`` or ``latched``.
-    :param meaning: what a sample says, for people.
+    :param qos: ``sensor_data``, ``reliable``, ``durable`` or ``latched``.
+    :param meaning: content of a sample, for the documentation.
     """
 
     name: str
@@ -34,95 +35,104 @@ class Topic:
     meaning: str
 
 
-IMAGE = Topic('image', 'sensor_msgs/msg/Image', qos=SENSOR_DATA, meaning='what the camera sees')
+IMAGE = Topic('image', 'sensor_msgs/msg/Image', qos=SENSOR_DATA, meaning='image of the camera')
 OBSERVATION = Topic(
     'observation',
     'sensor_msgs/msg/CompressedImage',
     qos=DURABLE,
-    meaning="the policy's own input after crop and resize, PNG",
+    meaning="the policy's input: the cropped and resized image, PNG",
 )
 JOINT_STATES = Topic(
-    'joint_states', 'sensor_msgs/msg/JointState', qos=SENSOR_DATA, meaning='proprioception'
+    'joint_states',
+    'sensor_msgs/msg/JointState',
+    qos=SENSOR_DATA,
+    meaning='measured joint positions',
 )
-INSTRUCTION = Topic('instruction', 'std_msgs/msg/String', qos=LATCHED, meaning='the goal g')
+INSTRUCTION = Topic(
+    'instruction',
+    'std_msgs/msg/String',
+    qos=LATCHED,
+    meaning='instruction of the episode: the goal g',
+)
 ACTION = Topic(
     'action',
     'efm_interfaces/msg/Action',
     qos=DURABLE,
-    meaning='what the policy (or a demonstrator) wants to do',
+    meaning='action of the policy or of a demonstrator',
 )
 COMMAND = Topic(
     'command',
     'geometry_msgs/msg/TwistStamped',
     qos=RELIABLE,
-    meaning='what the guard lets through',
+    meaning="the guard's command to the driver",
 )
 EXECUTED = Topic(
     'executed',
     'efm_interfaces/msg/Action',
     qos=DURABLE,
-    meaning=(
-        "the actions that became commands, where a driver's messages do not carry their stamps"
-    ),
+    meaning='executed action, for drivers whose messages lack its stamp',
 )
 STEPS_TO_GO = Topic(
     'steps_to_go',
     'efm_interfaces/msg/StepsToGo',
     qos=DURABLE,
-    meaning='distribution over steps-to-go, its mean d, success',
+    meaning='distribution over steps-to-go, its mean d, detected success',
 )
 PERMIT = Topic(
     'permit',
     'efm_interfaces/msg/Permit',
     qos=RELIABLE,
-    meaning='leave to move, from the supervisor to the guard',
+    meaning='permission to move, from the supervisor to the guard',
 )
 EPISODE_EVENT = Topic(
     'episode_event',
     'efm_interfaces/msg/EpisodeEvent',
     qos=LATCHED,
-    meaning='an episode starts or ends',
+    meaning='start or end of an episode',
 )
 OUTCOME = Topic(
-    'outcome', 'efm_interfaces/msg/EpisodeOutcome', qos=LATCHED, meaning='how an episode ended'
+    'outcome',
+    'efm_interfaces/msg/EpisodeOutcome',
+    qos=LATCHED,
+    meaning='outcome and termination of an episode',
 )
 POLICY_RELEASE = Topic(
     'policy_release',
     'efm_interfaces/msg/PolicyRelease',
     qos=LATCHED,
-    meaning='weights that robots may load',
+    meaning='release that robots may load',
 )
 ESTOP = Topic(
     'estop',
     'std_msgs/msg/Bool',
     qos=LATCHED,
-    meaning='true stops everything until a person resets it',
+    meaning='emergency stop; true stops the robot until a person resets it',
 )
 RECORDING = Topic(
     'recording',
     'efm_interfaces/msg/Recording',
     qos=RELIABLE,
-    meaning='the bag of an episode is on disk',
+    meaning='notice that the bag of an episode is on disk',
 )
 TRAINER_STATUS = Topic(
     'trainer_status',
     'efm_interfaces/msg/TrainerStatus',
     qos=LATCHED,
-    meaning='how far the trainer is',
+    meaning='progress of the trainer',
 )
 WORLD_STATE = Topic(
     'world_state',
     'efm_interfaces/msg/WorldState',
     qos=DURABLE,
-    meaning='simulator truth: for reports and the demonstrator, never for learning',
+    meaning='simulator truth, for reports and demonstrators only',
 )
 TELEOP_TWIST = Topic(
     'teleop_twist',
     'geometry_msgs/msg/TwistStamped',
     qos=SENSOR_DATA,
-    meaning="how fast a person's hand wants it",
+    meaning='velocity that the operator requests',
 )
-JOY = Topic('joy', 'sensor_msgs/msg/Joy', qos=RELIABLE, meaning="a person's buttons")
+JOY = Topic('joy', 'sensor_msgs/msg/Joy', qos=RELIABLE, meaning='buttons of the operator')
 DIAGNOSTICS = Topic(
     '/diagnostics',
     'diagnostic_msgs/msg/DiagnosticArray',
@@ -152,10 +162,10 @@ TABLE = (
     DIAGNOSTICS,
 )
 
-# A world that waits is the suite's own, and so is what is said to it: nothing of it may be lost.
+# In lockstep the world is simulated and waits, so that no sample may be lost.
 DURABLE_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
 
-# Of the robot, in no namespace: tf2_msgs/msg/TFMessage.
+# Transforms of the robot, in no namespace: tf2_msgs/msg/TFMessage.
 TF = '/tf'
 TF_STATIC = '/tf_static'
 
@@ -170,10 +180,10 @@ HAND_BACK = 'hand_back'
 
 
 def is_durable(topic: Topic, lockstep: bool) -> bool:
-    """Return whether the senders of a row keep what they said, for a recorder that hears late."""
+    """Return whether late subscribers of a topic receive its history."""
     return topic.qos == DURABLE or (lockstep and topic in DURABLE_IN_LOCKSTEP)
 
 
 def command_topic(command: Command) -> Topic:
-    """Return the row of the table for what this robot's driver takes."""
+    """Return the row ``command`` with the topic and the type that a robot's driver takes."""
     return replace(COMMAND, name=command.topic or COMMAND.name, type=command.type)

@@ -1,1 +1,1 @@
-"""Rosbags of episodes: writing, reading, and taking them in."""
+"""Bags of episodes: recorder, reader and the trainer's inbox."""

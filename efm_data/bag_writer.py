@@ -1,27 +1,29 @@
 """
-One MCAP bag per episode, written while it runs, without ROS.
+One MCAP bag per episode, written while the episode runs, without ROS.
 
-Messages come as serialised bytes and go to disk as they are. A bag under way lies in a folder
-whose name starts with a dot, and moves when it is whole: a reader of the spool never sees half.
+Messages arrive serialised and are written unchanged. An unfinished bag is in a hidden folder; it
+moves to its final place when it is whole. A reader of the folder never finds half a bag.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, KW_ONLY
 from pathlib import Path
 import struct
 
 from efm_core import topics
 from efm_core.command import ARRAY
+from efm_core.files import move_whole
 from efm_core.topics import Topic
+from efm_data.completeness import find_gaps, Gap, Requirements
+from efm_data.early_messages import EarlyMessages, Received
 from efm_data.message_types import known_types, typestore_for
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 HEADER_STAMP = struct.Struct('<iI')
-CDR_HEADER = 4
-PER_OBSERVATION = {topics.IMAGE.name, topics.JOINT_STATES.name, topics.WORLD_STATE.name}
-UNSTAMPED = {topics.INSTRUCTION.name, topics.ESTOP.name}
+CDR_HEADER = 4  # [bytes] before a serialised message
+UNSTAMPED = frozenset({topics.INSTRUCTION.name, topics.ESTOP.name})
 
 
 def is_stamped(topic: Topic) -> bool:
@@ -32,13 +34,13 @@ def is_stamped(topic: Topic) -> bool:
 def stamp_of(data: bytes) -> int:
     """Return the header stamp [ns] of a serialised message whose first field is a header."""
     seconds, nanoseconds = HEADER_STAMP.unpack_from(data, CDR_HEADER)
-    return seconds * 1_000_000_000 + nanoseconds
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 class Definitions:
-    """Message definitions and hashes, worked out once and not for every bag."""
+    """Message definitions and their hashes, computed once for all bags."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._store = typestore_for(frozenset())
         self._known: dict[str, tuple[str, str]] = {}
 
@@ -46,7 +48,7 @@ class Definitions:
         """
         Return the definition and the RIHS01 hash of a message type.
 
-        :raises ValueError: for a type that is neither ROS 2's own nor the suite's.
+        :raises ValueError: for a type that is neither in ROS 2 nor in the suite.
         """
         if message_type not in known_types():
             raise ValueError(f'recorder: expected a known message type, got {message_type!r}')
@@ -59,13 +61,13 @@ class Definitions:
 
 
 @dataclass
-class Bag:
+class OpenBag:
     """
-    The bag of one episode.
+    The bag of the running episode.
 
-    :param awaited: topics that must still bring the last observation's stamp.
     :param last_stamp: stamp of the last observation [ns]; None while the episode runs.
-    :param stamps: what has come [ns], of every topic that answers each observation.
+    :param steps: number of actions that the outcome counts; 0 until it arrives.
+    :param stamps: stamps of the written messages [ns], of each topic that the bag needs.
     """
 
     episode_id: str
@@ -73,65 +75,61 @@ class Bag:
     _: KW_ONLY
     first_stamp: int
     writer: Writer
-    awaited: set[str]
     last_stamp: int | None = None
-    connections: dict = field(default_factory=dict)
+    steps: int = 0
+    connections: dict[str, Connection] = field(default_factory=dict)
     stamps: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def unfinished_path(self) -> Path:
-        """Where the bag lies while it is not whole."""
+        """Where the bag is until it is whole."""
         return _unfinished(self.path)
 
 
-class Recording:
+class EpisodeBagWriter:
     """
-    Cuts the stream of messages into one bag per episode.
+    Cuts the stream of messages into one bag for each episode.
 
-    :param spool: folder that gets one sub-folder per kind of episode.
+    :param episodes_dir: folder that gets one sub-folder for each kind of episode.
     :param namespace: prefix of the topics in the bag.
-    :param folder: name of that sub-folder, if not the kind.
-    :param closing: topics whose sample for the last observation a whole bag must have.
-    :param answering: topics whose sample for every observation before that it must have.
-    :param following: of those, topics that also have samples between the observations.
-    :param always: topics that a bag names even if nothing came on them.
+    :param needs: the messages of a whole episode.
+    :param subdir: name of the sub-folder; empty: the kind of the episode.
+    :param always: topics that a bag names even without a message.
     """
 
     def __init__(
         self,
-        spool: Path,
+        episodes_dir: Path,
         namespace: str,
         *,
-        closing: tuple[Topic, ...],
-        folder: str = '',
-        answering: tuple[Topic, ...] = (),
+        needs: Requirements,
+        subdir: str = '',
         always: tuple[Topic, ...] = (),
-        following: tuple[Topic, ...] = (),
     ):
-        self._spool = spool
-        self._folder = folder
+        self._episodes_dir = episodes_dir
         self._namespace = namespace.rstrip('/')
-        self._closing = {topic.name for topic in closing}
-        self._answering = {topic.name for topic in answering}
+        self._needs = needs
+        self._subdir = subdir
         self._always = always
-        self._following = {topic.name for topic in following}
         self._definitions = Definitions()
-        self._early: deque[tuple[Topic, bytes, int]] = deque(maxlen=64)
-        self._bag: Bag | None = None
+        self._early = EarlyMessages()
+        self._bag: OpenBag | None = None
 
     @property
     def episode_id(self) -> str:
-        """The episode being recorded, or ''."""
+        """The episode of the open bag; empty without one."""
         return self._bag.episode_id if self._bag else ''
 
     def start(self, episode_id: str, kind: str, first_stamp: int) -> None:
         """
-        Open a bag, and write what came before its START event but belongs to it.
+        Open a bag, and write the messages of the episode that arrived before its START event.
 
-        :raises OSError: when the spool cannot be written.
+        :param first_stamp: stamp of START [ns]; older messages belong to no episode.
+        :raises FileExistsError: when the bag of this episode exists already.
+        :raises OSError: when the folder cannot be written.
         """
         self.abandon()
-        path = self._spool / (self._folder or kind) / episode_id
+        path = self._episodes_dir / (self._subdir or kind) / episode_id
         _unfinished(path).parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(
@@ -140,89 +138,86 @@ class Recording:
         _set_aside(_unfinished(path))
         writer = Writer(_unfinished(path), version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
-        self._bag = Bag(
-            episode_id, path, first_stamp=first_stamp, writer=writer, awaited=set(self._closing)
-        )
-        self._bag.stamps = {name: set() for name in self._answering}
+        self._bag = OpenBag(episode_id, path, first_stamp=first_stamp, writer=writer)
+        self._bag.stamps = {name: set() for name in self._needs.topics}
         for topic in self._always:
-            self._connection(topic)
-        early, self._early = list(self._early), deque(maxlen=64)
-        for topic, data, received in early:
-            self.write(topic, data, received)
+            self._connection(self._bag, topic)
+        for message in self._early.take():
+            self.write(message.topic, message.data, message.time)
 
     def write(self, topic: Topic, data: bytes, received: int) -> None:
         """
-        Write one message if it belongs to the episode, or keep it for one that is about to start.
+        Write one message if it belongs to the episode; keep it if it may belong to the next one.
 
-        :param received: when it came [ns].
+        :param received: time of arrival [ns].
         :raises OSError: when the disk is full.
         """
-        if self._bag is None:
-            self._early.append((topic, data, received))
-            return
-        stamped = is_stamped(topic)
         bag = self._bag
-        stamp = stamp_of(data) if stamped else received
-        if stamped and stamp and stamp < bag.first_stamp:
+        stamp = stamp_of(data) if is_stamped(topic) else 0
+        if bag is None or (bag.last_stamp is not None and stamp > bag.last_stamp):
+            self._early.add(Received(topic, data, time=received))
             return
-        if bag.last_stamp is not None and stamped and stamp > bag.last_stamp:
+        if 0 < stamp < bag.first_stamp:
             return
-        bag.writer.write(self._connection(topic), received, data)
-        bag.stamps.get(topic.name, set()).add(stamp)
-        if stamp == bag.last_stamp:
-            bag.awaited.discard(topic.name)
+        bag.writer.write(self._connection(bag, topic), received, data)
+        if topic.name in bag.stamps:
+            bag.stamps[topic.name].add(stamp)
 
-    def end(self, last_stamp: int, seen: dict[str, int]) -> None:
-        """
-        Note the stamp of the last observation [ns].
-
-        :param seen: newest stamp that each topic has brought already [ns].
-        """
+    def end(self, last_stamp: int) -> None:
+        """Note the stamp of the last observation [ns]."""
         if self._bag:
             self._bag.last_stamp = last_stamp
-            # What came with every observation so far must come with the last one too.
-            self._bag.awaited |= PER_OBSERVATION & self._bag.connections.keys()
-            self._bag.awaited -= {name for name, stamp in seen.items() if stamp >= last_stamp}
+
+    def expect_steps(self, steps: int) -> None:
+        """Note how many actions the outcome counts."""
+        if self._bag:
+            self._bag.steps = steps
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that belongs to the episode has come."""
-        return self._bag is not None and self._bag.last_stamp is not None and not self.missing
+        """Whether the episode has ended and every message of it has arrived."""
+        return self._bag is not None and self._bag.last_stamp is not None and not self.gaps
 
     @property
-    def missing(self) -> list[str]:
-        """The topics that still lack a sample, once it is known where the episode ends."""
+    def gaps(self) -> list[Gap]:
+        """What the bag still lacks; nothing before the end of the episode is known."""
         bag = self._bag
         if bag is None or bag.last_stamp is None:
             return []
-        answered = set().union(
-            *(came for name, came in bag.stamps.items() if name not in self._following)
+        return find_gaps(
+            bag.stamps,
+            first=bag.first_stamp,
+            last=bag.last_stamp,
+            needs=self._needs,
+            steps=bag.steps,
         )
-        due = {stamp for stamp in answered if bag.first_stamp <= stamp < bag.last_stamp}
-        return sorted(bag.awaited | {name for name, came in bag.stamps.items() if due - came})
 
     def finish(self) -> Path:
         """
-        Close the bag and give it its name.
+        Close the bag and move it to its final place; it survives a loss of power.
 
+        :raises RuntimeError: when no bag is open.
         :raises OSError: when the disk is full.
         """
-        bag, self._bag = self._bag, None
+        bag = self._bag
+        if bag is None:
+            raise RuntimeError('recorder: expected an open bag, got none')
+        self._bag = None
         bag.writer.close()
-        bag.unfinished_path.rename(bag.path)
+        move_whole(bag.unfinished_path, bag.path)
         return bag.path
 
     def abandon(self) -> None:
-        """Close a bag that will never be whole; it stays unfinished, with what it has."""
-        bag, self._bag = self._bag, None
+        """Close a bag that will never be whole; it stays unfinished, with its messages so far."""
+        bag = self._bag
+        self._bag = None
         if bag:
             try:
                 bag.writer.close()
             except OSError:
-                return  # a full disk: what was flushed stays
+                return  # the disk is full; what was written before stays
 
-    def _connection(self, topic: Topic):
-        bag = self._bag
+    def _connection(self, bag: OpenBag, topic: Topic) -> Connection:
         if topic.name not in bag.connections:
             definition, digest = self._definitions.of(topic.type)
             name = topic.name if topic.name.startswith('/') else f'{self._namespace}/{topic.name}'

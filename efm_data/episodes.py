@@ -1,8 +1,8 @@
 """
 From bags to episodes.
 
-Everything joins by equality of stamps, never by nearness. A bag that lacks a piece is refused,
-never guessed at.
+Messages join observations by equal stamps, never by the nearest stamp. A bag that lacks a message
+is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.messages import to_chunk_steps, to_image, to_period, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
-from efm_data.bag_reader import find_bags, read_bag, Recording, TornBag
+from efm_data.bag_reader import BagContents, find_bags, read_bag, TornBag
+from efm_data.completeness import (
+    ACTION,
+    describe,
+    find_gaps,
+    OBSERVATION,
+    OUTCOME,
+    readable_episode,
+)
 import numpy as np
 
 __all__ = [
@@ -36,10 +44,12 @@ END = 2
 
 def read_episode(bag: str | Path, embodiment: Embodiment) -> Episode:
     """
-    Return the one episode of a bag, a folder or a single storage file.
+    Return the only episode of a bag.
 
-    :raises TornBag: when the bag is damaged or a piece of the episode is missing.
-    :raises ValueError: when it is not one episode, or one of another embodiment.
+    :param bag: a folder, or a single storage file.
+    :raises FileNotFoundError: when there is no such bag.
+    :raises TornBag: when the bag is damaged or a message of the episode is missing.
+    :raises ValueError: when it has several episodes, or one of another embodiment.
     """
     episodes = read_all(bag, embodiment)
     if len(episodes) != 1:
@@ -49,14 +59,16 @@ def read_episode(bag: str | Path, embodiment: Embodiment) -> Episode:
 
 def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     """
-    Return every episode of a bag: everything between a START and its END.
+    Return every episode of a bag, each from its START to its END.
 
-    :raises TornBag: when the bag is damaged or a piece of an episode is missing.
-    :raises ValueError: when there is no episode, or one of another embodiment.
+    :param bag: a folder, or a single storage file.
+    :raises FileNotFoundError: when there is no such bag.
+    :raises TornBag: when the bag is damaged, has no episode or lacks a message of one.
+    :raises ValueError: when an episode is of another embodiment or of several policy versions.
     """
-    recording = read_bag(Path(bag), embodiment.cameras[0].topic)
-    pairs = _pair_events(recording)
-    return [_build(recording, start, end, embodiment) for start, end in pairs]
+    contents = read_bag(Path(bag), embodiment.cameras[0].topic)
+    pairs = _pair_events(contents)
+    return [_build(contents, start, end, embodiment) for start, end in pairs]
 
 
 def read_episodes(
@@ -65,9 +77,11 @@ def read_episodes(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Episode]:
     """
-    Return all episodes of all bags in ``folder``, in the order of their index.
+    Return all episodes of all bags in ``folder``, sorted by index.
 
-    :param progress: called after each bag with how many are read, and of how many.
+    :param folder: such as ``runs/lab/episodes/demonstration``; each bag is a folder in it.
+    :param embodiment: of the robot that recorded the bags.
+    :param progress: called after each bag with the number of bags read and of all bags.
     :raises FileNotFoundError: when there is no such folder.
     :raises ValueError: at the first bag that cannot be used.
     """
@@ -79,53 +93,46 @@ def read_episodes(
     return iter(sorted(episodes, key=lambda episode: (episode.index, episode.episode_id)))
 
 
-def _pair_events(recording: Recording) -> list[tuple[Any, Any]]:
-    """Return each START with its END; an END alone is the latched one of the episode before."""
-    starts = {m.episode_id: m for m in recording.events if m.event == START}
-    ends = {m.episode_id: m for m in recording.events if m.event == END}
+def _pair_events(contents: BagContents) -> list[tuple[Any, Any]]:
+    """Return each START with its END; an END alone is the latched event of the episode before."""
+    starts = {m.episode_id: m for m in contents.events if m.event == START}
+    ends = {m.episode_id: m for m in contents.events if m.event == END}
     if not starts:
-        raise TornBag(f'{recording.path}: expected an episode_event START, got none')
+        raise TornBag(f'{contents.path}: expected an episode_event START, got none')
     for episode_id in starts:
         if episode_id not in ends:
             raise TornBag(
-                f'{recording.path}: expected an END event of episode {episode_id}, got none'
+                f'{contents.path}: expected an END event of episode {episode_id}, got none'
             )
     return [(start, ends[episode_id]) for episode_id, start in starts.items()]
 
 
-def _build(recording: Recording, start: Any, end: Any, embodiment: Embodiment) -> Episode:
+def _build(contents: BagContents, start: Any, end: Any, embodiment: Embodiment) -> Episode:
     """Return the episode between two events."""
-    _check_rows(recording, start, embodiment)
-    embodiment.check_same(start.embodiment_hash, f'{recording.path}: episode {start.episode_id}')
-    outcome = recording.outcomes.get(start.episode_id)
-    kind = Kind(start.kind)
-    if outcome is None and kind is not Kind.DEMONSTRATION:
-        raise TornBag(
-            f'{recording.path}: expected an outcome of episode {start.episode_id}, got none'
-        )
-    executed, last = _split(recording, to_stamp(start), to_stamp(end), outcome)
-    stamps = [*executed, last]
-    actions = [recording.at[topics.ACTION.name][stamp] for stamp in executed]
-    judged = recording.at[topics.STEPS_TO_GO.name]
-    truth = _truth(recording, stamps)
+    _check_chunk_steps(contents, start, embodiment)
+    embodiment.check_same(start.embodiment_hash, f'{contents.path}: episode {start.episode_id}')
+    outcome = contents.outcomes.get(start.episode_id)
+    observed = _observed(contents, start, end)
+    executed = _executed(contents, observed)
+    stamps = [*executed, observed[-1]]
+    actions = [contents.at[ACTION][stamp] for stamp in executed]
+    truth = _truth(contents, stamps)
     version = outcome.policy_version if outcome else start.policy_version
     return Episode(
         episode_id=start.episode_id,
         index=start.index,
-        kind=kind,
-        instruction=_instruction(recording, start),
+        kind=Kind(start.kind),
+        instruction=_instruction(contents, start),
         seed=start.seed,
-        observations=_observations(recording, stamps, embodiment),
+        observations=_observations(contents, stamps, embodiment),
         stamps=np.array(stamps, np.int64),
-        tokens=_stack(recording, [to_tokens(m) for m in actions]),
-        actions=_stack(recording, [to_values(m) for m in actions]),
+        tokens=_stack(contents, [to_tokens(m) for m in actions]),
+        actions=_stack(contents, [to_values(m) for m in actions]),
         log_probs=np.array([m.log_probability for m in actions], np.float32),
-        steps_to_go=np.array(
-            [judged[s].steps_to_go if s in judged else np.nan for s in stamps], np.float32
-        ),
+        steps_to_go=_steps_to_go(contents, stamps),
         outcome=Outcome(outcome.outcome) if outcome else Outcome.UNLABELLED,
         termination=Termination(outcome.termination) if outcome else Termination.STOPPED,
-        policy_version=_acting_version(recording, actions, version),
+        policy_version=_acting_version(contents, actions, version),
         reward_version=outcome.reward_version if outcome else 0,
         embodiment_hash=start.embodiment_hash,
         true_success=None if truth is None else bool(truth[-1]),
@@ -133,62 +140,77 @@ def _build(recording: Recording, start: Any, end: Any, embodiment: Embodiment) -
     )
 
 
-def _check_rows(recording: Recording, start: Any, embodiment: Embodiment) -> None:
+def _check_chunk_steps(contents: BagContents, start: Any, embodiment: Embodiment) -> None:
     """
-    Refuse chunks of another length; a demonstration may show single control steps.
+    Refuse chunks of another length; a demonstration may have single control steps.
 
-    :raises ValueError: saying how many rows were expected and how many came.
+    :raises ValueError: with the expected and the found number of chunk steps.
     """
     chunk = embodiment.action.chunk
     allowed = {chunk, 1} if start.kind == Kind.DEMONSTRATION else {chunk}
-    actions = recording.at[topics.ACTION.name].values()
+    actions = contents.at[ACTION].values()
     found = {to_chunk_steps(m) for m in actions if m.episode_id == start.episode_id}
     wanted = f'{chunk} (action.chunk of {embodiment.name})'
-    where = f'{recording.path}: rows of an action'
+    where = f'{contents.path}: chunk steps of an action'
     expect(found <= allowed and len(found) < 2, where, wanted, sorted(found))
 
 
-def _split(recording: Recording, first: int, last: int, outcome: Any) -> tuple[list[int], int]:
+def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
     """
-    Return the stamps [ns] of the observations whose action was executed, and of the last one.
+    Return the stamps [ns] of an episode's observations.
 
-    An observation whose action, or every row of whose chunk, the guard held is left out: the robot
-    did not move for it. The action for the last observation comes too late to be executed.
-
-    :raises TornBag: when an observation, an action or a command is missing.
+    :raises TornBag: when an observation, an action or the outcome is missing.
     """
-    path = recording.path
-    actions = recording.at[topics.ACTION.name]
-    stamps = sorted(stamp for stamp in recording.pictures if first <= stamp <= last)
-    if not stamps or stamps[0] != first or stamps[-1] != last:
+    first = to_stamp(start)
+    last = to_stamp(end)
+    outcome = contents.outcomes.get(start.episode_id)
+    pictures = sorted(stamp for stamp in contents.pictures if first <= stamp <= last)
+    observed = _decisions(pictures, contents.at[ACTION])
+    gaps = find_gaps(
+        {OBSERVATION: observed, ACTION: contents.at[ACTION], OUTCOME: [last] if outcome else []},
+        first=first,
+        last=last,
+        needs=readable_episode(
+            own_observations=contents.has_observations,
+            labelled=start.kind != Kind.DEMONSTRATION,
+        ),
+        steps=outcome.steps if outcome and outcome.termination != Termination.FAULT else 0,
+    )
+    if gaps:
         raise TornBag(
-            f'{path}: expected observations from stamp {first} (START) to {last} (END), '
-            f'got {len(stamps)}' + (f' from {stamps[0]} to {stamps[-1]}' if stamps else '')
+            f'{contents.path}: expected every message of episode {start.episode_id} from stamp '
+            f'{first} to {last}; {describe(gaps)}'
         )
-    stamps = _decisions(stamps, actions)
-    missing = [stamp for stamp in stamps[:-1] if stamp not in actions]
-    if missing:
-        raise TornBag(f'{path}: expected an action for the observation at {missing[0]}, got none')
-    passed = {**recording.at[topics.COMMAND.name], **recording.at[topics.EXECUTED.name]}
-    guarded = bool({topics.COMMAND.name, topics.EXECUTED.name} & recording.topics)
-    moved = [
-        any(at in passed for at in due_stamps(stamp, actions[stamp])) for stamp in stamps[:-1]
+    return observed
+
+
+def _executed(contents: BagContents, observed: list[int]) -> list[int]:
+    """
+    Return the stamps [ns] of the observations whose action was executed.
+
+    An observation whose action, or every step of whose chunk, the guard rejected is left out: the
+    robot did not move for it. The action for the last observation comes too late to be executed.
+    """
+    if not {topics.COMMAND.name, topics.EXECUTED.name} & contents.topics:
+        return observed[:-1]  # a robot without a guard
+    passed = contents.at[topics.COMMAND.name].keys() | contents.at[topics.EXECUTED.name].keys()
+    actions = contents.at[ACTION]
+    return [
+        stamp
+        for stamp in observed[:-1]
+        if any(due in passed for due in due_stamps(stamp, actions[stamp]))
     ]
-    executed = [stamp for stamp, has in zip(stamps, moved, strict=False) if has or not guarded]
-    if outcome and outcome.termination != Termination.FAULT and len(stamps) - 1 < outcome.steps:
-        raise TornBag(f'{path}: expected {outcome.steps} actions, got {len(stamps) - 1}')
-    return executed, last
 
 
 def due_stamps(stamp: int, action: Any) -> range | tuple[int]:
-    """Return when each row of an action for the observation ``stamp`` is due [ns]."""
-    rows = to_chunk_steps(action)
+    """Return when each chunk step of an action for the observation ``stamp`` is due [ns]."""
+    steps = to_chunk_steps(action)
     period = to_period(action)
-    return range(stamp, stamp + rows * period, period) if period else (stamp,)
+    return range(stamp, stamp + steps * period, period) if period else (stamp,)
 
 
 def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
-    """Return the stamps without those of pictures that came while a chunk was executed."""
+    """Return the stamps without those of pictures taken while a chunk was executed."""
     kept = []
     busy_until = 0
     for stamp in stamps:
@@ -200,49 +222,54 @@ def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
     return kept
 
 
-def _instruction(recording: Recording, start: Any) -> str:
-    """Return the goal: of the START event, else the only one ever said in the bag."""
-    said = recording.instructions - {''}
+def _instruction(contents: BagContents, start: Any) -> str:
+    """Return the instruction of the START event, else the only one in the bag."""
     if start.instruction:
-        return start.instruction
-    if len(said) != 1:
-        raise TornBag(f'{recording.path}: expected one instruction, got {sorted(said)}')
-    return said.copy().pop()
+        return str(start.instruction)
+    found = sorted(contents.instructions - {''})
+    if len(found) != 1:
+        raise TornBag(f'{contents.path}: expected one instruction, got {found}')
+    return found[0]
 
 
-def _observations(recording: Recording, stamps: list[int], embodiment: Embodiment) -> np.ndarray:
-    """Return what the policy saw, ``(T + 1, H, W, 3)`` uint8 RGB."""
-    raw = topics.OBSERVATION.name not in recording.topics
-    pictures = [to_image(recording.pictures[stamp]) for stamp in stamps]
-    if raw:
+def _observations(contents: BagContents, stamps: list[int], embodiment: Embodiment) -> np.ndarray:
+    """Return the policy's observations, ``(T + 1, H, W, 3)`` uint8 RGB."""
+    pictures = [to_image(contents.pictures[stamp]) for stamp in stamps]
+    if not contents.has_observations:
         pictures = [observe(picture, embodiment) for picture in pictures]
     return np.stack([embodiment.observation_spec.check(picture) for picture in pictures])
 
 
-def _stack(recording: Recording, rows: list[np.ndarray]) -> np.ndarray:
-    """Return equally long rows as one array; no rows as ``(0, 0)``."""
-    if len({len(row) for row in rows}) > 1:
-        raise TornBag(f'{recording.path}: expected actions of one length, got several')
-    return np.stack(rows) if rows else np.zeros((0, 0))
+def _steps_to_go(contents: BagContents, stamps: list[int]) -> np.ndarray:
+    """Return the robot's predictions, ``(T + 1,)`` float32; NaN where there is none."""
+    found = contents.at[topics.STEPS_TO_GO.name]
+    return np.array([found[s].steps_to_go if s in found else np.nan for s in stamps], np.float32)
 
 
-def _truth(recording: Recording, stamps: list[int]) -> np.ndarray | None:
-    """Return the simulator's word on every observation, ``(T + 1,)`` bool; else None."""
-    states = recording.at[topics.WORLD_STATE.name]
+def _stack(contents: BagContents, arrays: list[np.ndarray]) -> np.ndarray:
+    """Return arrays of one length as one array; an empty list as ``(0, 0)``."""
+    if len({len(values) for values in arrays}) > 1:
+        raise TornBag(f'{contents.path}: expected actions of one length, got several')
+    return np.stack(arrays) if arrays else np.zeros((0, 0))
+
+
+def _truth(contents: BagContents, stamps: list[int]) -> np.ndarray | None:
+    """Return the simulator's success of every observation, ``(T + 1,)`` bool; None if unknown."""
+    states = contents.at[topics.WORLD_STATE.name]
     if any(stamp not in states for stamp in stamps):
         return None
     return np.array([states[stamp].success for stamp in stamps], bool)
 
 
-def _acting_version(recording: Recording, actions: list[Any], version: int) -> int:
+def _acting_version(contents: BagContents, actions: list[Any], version: int) -> int:
     """
-    Return the version that acted: of the actions themselves, else what the episode says.
+    Return the version of the deployed policy: of the actions, else of the episode.
 
     :raises ValueError: when the version changed within the episode.
     """
     versions = {action.policy_version for action in actions}
     if len(versions) > 1:
         raise ValueError(
-            f'{recording.path}: expected one policy version in an episode, got {sorted(versions)}'
+            f'{contents.path}: expected one policy version in an episode, got {sorted(versions)}'
         )
-    return versions.pop() if versions else version
+    return int(versions.pop()) if versions else version

@@ -1,13 +1,16 @@
-"""The folder that finished bags appear in: each is read exactly once, and none is ever lost."""
+"""The inbox of a run, where finished bags appear; each is read once, and none is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, KW_ONLY
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Termination
+from efm_core.files import move_whole, write_whole
 from efm_data.episodes import find_bags, read_all
 
 REASON = 'reason.txt'
@@ -16,12 +19,12 @@ REASON = 'reason.txt'
 @dataclass
 class IngestLog:
     """
-    What became of every bag; part of the trainer's state.
+    The bags that were read, and counts of their episodes; part of the trainer's state.
 
-    :param settled: names of bags that never need to be read again.
-    :param episodes: practice episodes settled, those below included.
-    :param stale: acted by another policy version, not learned from.
-    :param unusable: not finished by a fault, or without any action; not learned from.
+    :param settled: names of bags that are never read again.
+    :param episodes: settled practice episodes, including the two counts below.
+    :param stale: episodes of another policy version; the trainer does not learn from them.
+    :param unusable: episodes that ended by a fault or have no action.
     """
 
     settled: set[str] = field(default_factory=set)
@@ -30,13 +33,13 @@ class IngestLog:
     stale: int = 0
     unusable: int = 0
 
-    def to_plain(self) -> dict:
-        """Return the ledger as JSON holds it."""
+    def to_plain(self) -> dict[str, Any]:
+        """Return the log as values for JSON."""
         return {**asdict(self), 'settled': sorted(self.settled)}
 
     @classmethod
-    def from_plain(cls, plain: dict) -> IngestLog:
-        """Return the ledger that ``to_plain`` described."""
+    def from_plain(cls, plain: dict[str, Any]) -> IngestLog:
+        """Return the log of the values that ``to_plain`` returned."""
         return cls(**{**plain, 'settled': set(plain['settled'])})
 
 
@@ -44,11 +47,11 @@ class Inbox:
     """
     Reads the bags of one folder.
 
-    A bag that cannot be used is moved to ``quarantine``, with the reason beside it.
+    A bag that cannot be read is moved to ``quarantine``, with the reason in a file beside it.
     """
 
     def __init__(self, folder: str | Path, quarantine: str | Path, *, embodiment: Embodiment):
-        """Make both folders if they are not there."""
+        """Make both folders if they do not exist."""
         self._folder = Path(folder)
         self._quarantine = Path(quarantine)
         self._embodiment = embodiment
@@ -57,11 +60,11 @@ class Inbox:
 
     @property
     def quarantined(self) -> int:
-        """The number of bags set aside."""
+        """The number of bags in quarantine."""
         return len(find_bags(self._quarantine))
 
     def poll(self, known: AbstractSet[str]) -> dict[str, list[Episode]]:
-        """Return the episodes of every finished bag whose name is not ``known``, by that name."""
+        """Return bag name to episodes, of every finished bag whose name is not ``known``."""
         arrived = {}
         for bag in find_bags(self._folder):
             if bag.name not in known:
@@ -78,13 +81,11 @@ class Inbox:
             return None
 
     def _set_aside(self, bag: Path, reason: str) -> None:
-        """Move a bag away; the reason goes first, so that there is none without one."""
-        target = self._quarantine / bag.name
-        count = 1
-        while target.exists():
-            target, count = self._quarantine / f'{bag.name}.{count}', count + 1
-        target.with_name(f'{target.name}.{REASON}').write_text(reason + '\n')
-        bag.rename(target)
+        """Move a bag to quarantine; the reason is written first, so that each bag has one."""
+        names = (f'{bag.name}.{number}' if number else bag.name for number in count())
+        target = next(path for path in map(self._quarantine.joinpath, names) if not path.exists())
+        write_whole(target.with_name(f'{target.name}.{REASON}'), reason + '\n')
+        move_whole(bag, target)
 
 
 def is_current(episode: Episode, version: int, max_staleness: int) -> bool:
@@ -93,6 +94,6 @@ def is_current(episode: Episode, version: int, max_staleness: int) -> bool:
 
 
 def is_usable(episode: Episode) -> bool:
-    """Return whether there is something to learn: practice, an action, and no fault."""
-    practised = episode.kind is Kind.PRACTICE and len(episode) > 0
-    return practised and episode.termination is not Termination.FAULT
+    """Return whether the trainer can learn from an episode: practice, an action, no fault."""
+    has_actions = episode.kind is Kind.PRACTICE and len(episode) > 0
+    return has_actions and episode.termination is not Termination.FAULT

@@ -1,4 +1,4 @@
-"""Which definitions a bag is decoded with: its own, else those of ROS 2 and of this suite."""
+"""The message definitions of a bag: its own, else those of ROS 2 and of the suite."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PACKAGE = 'efm_interfaces'
 
 def definitions_directory() -> Path:
     """
-    Return the folder of this suite's ``.msg`` files: in the source tree, else where installed.
+    Return the folder of the suite's ``.msg`` files: in the source tree, else where installed.
 
-    :raises FileNotFoundError: when there is none.
+    :raises FileNotFoundError: when no such folder exists.
     """
     prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
     candidates = [
@@ -35,7 +35,7 @@ def definitions_directory() -> Path:
 
 @lru_cache(maxsize=1)
 def known_types() -> dict:
-    """Return the definitions of ROS 2 Jazzy's own messages and of this suite's."""
+    """Return the definitions of ROS 2 Jazzy's messages and of the suite's."""
     types = dict(get_typestore(Stores.ROS2_JAZZY).fielddefs)
     for path in sorted(definitions_directory().glob('*.msg')):
         types.update(get_types_from_msg(path.read_text(), f'{PACKAGE}/msg/{path.stem}'))
@@ -45,9 +45,9 @@ def known_types() -> dict:
 @lru_cache(maxsize=32)
 def typestore_for(definitions: frozenset[tuple[str, MessageDefinition]]) -> Typestore:
     """
-    Return the types to decode one bag with; bags with the same definitions share them.
+    Return the types that decode a bag; bags with equal definitions share them.
 
-    :param definitions: message type and the definition in the bag (format NONE without).
+    :param definitions: each message type with its definition in the bag (format NONE without).
     """
     types = dict(known_types())
     for name, definition in sorted(definitions):

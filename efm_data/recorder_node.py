@@ -1,7 +1,8 @@
-"""The recorder node: every topic of the table into one MCAP bag per episode."""
+"""The recorder node: one MCAP bag for each episode, with every topic of the table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 import time
@@ -9,27 +10,29 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.command import Command
-from efm_core.embodiment import load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.episode import Termination
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import stamped
-from efm_data.bag_writer import is_stamped, Recording, stamp_of
+from efm_data.bag_writer import EpisodeBagWriter
+from efm_data.completeness import describe, recorded_episode, Requirements
 from efm_data.config import RecorderConfig
-from efm_interfaces.msg import EpisodeEvent
-from efm_interfaces.msg import Recording as RecordingMessage
+from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome, Recording
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import WriterError
 
 NOT_RECORDED = (topics.DIAGNOSTICS, topics.POLICY_RELEASE, topics.RECORDING, topics.TRAINER_STATUS)
+TICK_S = 0.5
 
 
 class RecorderNode(ManagedNode):
     """
-    Write one bag per episode and say so on ``recording`` when it is on disk.
+    Write one bag for each episode, and publish on ``recording`` when it is on disk.
 
-    Subscribes every topic of the table, serialised as it is; publishes ``recording``.
+    Subscribes every topic of the table, as serialised bytes; publishes ``recording``.
     """
 
     config_type = RecorderConfig
@@ -39,57 +42,41 @@ class RecorderNode(ManagedNode):
         super().__init__('recorder', **kwargs)
 
     def build(self) -> None:
-        """Connect to the whole table."""
-        config = self.config
-        judged = (topics.STEPS_TO_GO,) if config.reward_enabled else ()
-        told = (topics.WORLD_STATE,) if config.require_world_state else ()
-        closing = (topics.OBSERVATION, topics.OUTCOME, topics.EPISODE_EVENT, *judged, *told)
-        answering = (topics.OBSERVATION, topics.ACTION)
-        answering += (topics.COMMAND, *judged) if config.lockstep else ()
+        """Subscribe the whole table."""
+        config: RecorderConfig = self.config
         robot = load_embodiment(config.embodiment) if config.embodiment else None
         command = robot.command if robot else Command()
-        always = () if command.is_planar_displacement else (topics.EXECUTED,)
-        following = (topics.COMMAND,) if robot and robot.action.chunk > 1 else ()
-        spool = Path(config.episodes_dir).absolute()
-        self._recording = Recording(
-            spool,
+        self._writer = EpisodeBagWriter(
+            Path(config.episodes_dir).absolute(),
             self.get_namespace(),
-            closing=closing,
-            folder=config.episodes_subdir,
-            answering=answering,
-            always=always,
-            following=following,
+            needs=requirements(config, robot),
+            subdir=config.episodes_subdir,
+            always=() if command.is_planar_displacement else (topics.EXECUTED,),
         )
+        self._ended_at = 0.0
+        self._end_stamp = 0
+        self._steps: dict[str, int] = {}
         self._diagnostics = Diagnostics(self)
-        self._seen = {}
-        skipped = NOT_RECORDED if config.record_camera_images else (*NOT_RECORDED, topics.IMAGE)
-        for topic in topics.TABLE:
-            if topic not in skipped:
-                # An episode begins before everybody has heard of everybody.
-                past = config.receive_history and topics.is_durable(topic, config.lockstep)
-                if topic is topics.COMMAND:
-                    topic = topics.command_topic(command)
-                callback = partial(
-                    self._on_event if topic is topics.EPISODE_EVENT else self._on_message, topic
-                )
-                ros_topics.subscription(
-                    self, topic, callback, config.lockstep, raw=True, past=past
-                )
-        # The supervisor takes this for a sign that somebody listens: so it comes last.
+        callbacks = {topics.EPISODE_EVENT: self._on_event, topics.OUTCOME: self._on_outcome}
+        for row, topic in recorded_topics(config, robot):
+            # An episode may begin before the recorder has found every publisher.
+            history = config.receive_history and topics.is_durable(row, config.lockstep)
+            callback = partial(callbacks.get(row, self._on_message), topic)
+            ros_topics.subscription(self, topic, callback, config.lockstep, raw=True, past=history)
+        # The supervisor starts episodes once it finds this publisher: the subscriptions exist.
         self._publisher = ros_topics.publisher(self, topics.RECORDING)
-        self.create_timer(0.5, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def hold(self) -> None:
-        """Close what is open."""
-        self._recording.abandon()
+        """Close the open bag."""
+        self._writer.abandon()
 
     def _on_message(self, topic: topics.Topic, data: bytes) -> None:
         if not self.is_active:
             return
-        if is_stamped(topic):
-            self._seen[topic.name] = stamp_of(data)
-        self._attempt(partial(self._recording.write, topic, data, time.time_ns()))
-        self._finish_if_whole()
+        self._try(partial(self._writer.write, topic, data, time.time_ns()))
+        if self._writer.is_whole:
+            self._try(self._finish)
 
     def _on_event(self, topic: topics.Topic, data: bytes) -> None:
         """Open a bag at START; note the last observation at END."""
@@ -97,58 +84,77 @@ class RecorderNode(ManagedNode):
             return
         event = deserialize_message(data, EpisodeEvent)
         if event.event == EpisodeEvent.START:
-            self._attempt(
-                partial(self._recording.start, event.episode_id, event.kind, to_stamp(event)),
-                event.episode_id,
-            )
-        elif event.episode_id == self._recording.episode_id:
+            start = partial(self._writer.start, event.episode_id, event.kind, to_stamp(event))
+            self._try(start, event.episode_id)
+        elif event.episode_id == self._writer.episode_id:
             self._ended_at = time.monotonic()
             self._end_stamp = to_stamp(event)
-            self._recording.end(self._end_stamp, self._seen)
+            self._writer.end(self._end_stamp)
+            self._writer.expect_steps(self._steps.get(event.episode_id, 0))
         self._on_message(topic, data)
 
-    def _attempt(self, work: Any, episode_id: str = '') -> None:
-        """Do what may fail on a full disk or a bad folder; the supervisor hears of it."""
-        episode_id = episode_id or self._recording.episode_id
+    def _on_outcome(self, topic: topics.Topic, data: bytes) -> None:
+        """Note how many actions the episode must have; one that broke may lack some."""
+        outcome = deserialize_message(data, EpisodeOutcome)
+        broke = outcome.termination == Termination.FAULT
+        self._steps = {outcome.episode_id: 0 if broke else outcome.steps}
+        self._writer.expect_steps(self._steps.get(self._writer.episode_id, 0))
+        self._on_message(topic, data)
+
+    def _try(self, work: Callable[[], Any], episode_id: str = '') -> None:
+        """Do what fails on a full disk or a bad folder; report a failure to the supervisor."""
+        episode_id = episode_id or self._writer.episode_id
         try:
             work()
         except (OSError, ValueError, WriterError) as error:
-            self._recording.abandon()
-            self._say(episode_id, 0, False, '', str(error))
-
-    def _finish_if_whole(self) -> None:
-        if self._recording.is_whole:
-            self._attempt(self._finish)
+            self._fail(episode_id, str(error))
 
     def _finish(self) -> None:
-        episode_id = self._recording.episode_id
-        path = self._recording.finish()
+        episode_id = self._writer.episode_id
+        path = self._writer.finish()
         self._diagnostics.counts['episodes'] += 1
-        self._say(episode_id, self._end_stamp, True, str(path), '')
+        message = Recording(episode_id=episode_id, success=True, uri=str(path))
+        self._publisher.publish(stamped(message, self._end_stamp))
+
+    def _fail(self, episode_id: str, detail: str) -> None:
+        self._writer.abandon()
+        self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
+        self._publisher.publish(Recording(episode_id=episode_id, detail=detail))
 
     def _on_tick(self) -> None:
-        """Give up on a bag whose last messages do not come."""
-        late = time.monotonic() - getattr(self, '_ended_at', time.monotonic())
-        if self._recording.missing and late > self.config.completion_timeout_s:
-            missing = ', '.join(self._recording.missing)
-            self._say(
-                self._recording.episode_id,
-                0,
-                False,
-                '',
-                f'not every observation has a message on {missing}',
-            )
-            self._recording.abandon()
+        """Give up a bag whose missing messages do not arrive."""
+        gaps = self._writer.gaps
+        if gaps and time.monotonic() - self._ended_at > self.config.completion_timeout_s:
+            self._fail(self._writer.episode_id, describe(gaps))
 
-    def _say(self, episode_id: str, stamp: int, success: bool, uri: str, detail: str) -> None:
-        if detail:
-            self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
-        self._publisher.publish(
-            stamped(
-                RecordingMessage(episode_id=episode_id, success=success, uri=uri, detail=detail),
-                stamp,
-            )
-        )
+
+def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requirements:
+    """Return the messages of a whole episode of this robot; None stands for the table's."""
+    command = topics.command_topic(robot.command) if robot else topics.COMMAND
+    camera = robot.cameras[0].topic if robot else topics.IMAGE.name
+    return recorded_episode(
+        lockstep=config.lockstep,
+        reward=config.reward_enabled,
+        simulated=config.require_world_state,
+        command=command.name,
+        camera=camera if config.record_camera_images else '',
+        chunk=robot.action.chunk if robot else 1,
+    )
+
+
+def recorded_topics(
+    config: RecorderConfig, robot: Embodiment | None
+) -> Iterator[tuple[topics.Topic, topics.Topic]]:
+    """Yield each recorded row of the table, and the topic that this robot has for it."""
+    own: dict[topics.Topic, topics.Topic] = {}
+    if robot:
+        own = {
+            topics.COMMAND: topics.command_topic(robot.command),
+            topics.IMAGE: ros_topics.camera_topic(robot.cameras[0]),
+        }
+    for row in topics.TABLE:
+        if row not in NOT_RECORDED and (row != topics.IMAGE or config.record_camera_images):
+            yield row, own.get(row, row)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals over episodes, over seeds, and of paired differences."""
+"""Confidence intervals of 95 %: over episodes, over seeds, and of paired differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; an interval of NaN says that nobody knows."""
+    """A mean with its 95 % interval; the interval is NaN where it is unknown."""
 
     mean: float
     low: float
@@ -23,7 +23,7 @@ class Estimate:
     count: int
 
     def text(self, scale: float = 1.0, digits: int = 1) -> str:
-        """Return it for people: the mean, and the interval if there is one; a dash for nothing."""
+        """Return mean and interval, such as ``2.0 [1.5, 2.5]``; ``-`` if the mean is NaN."""
         if math.isnan(self.mean):
             return '-'
         mean, low, high = (f'{scale * value:.{digits}f}' for value in self.ends)
@@ -36,7 +36,7 @@ class Estimate:
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean over seeds with its t interval; one seed alone has none."""
+    """Return the mean over seeds with Student's t interval; a single seed has no interval."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -50,27 +50,38 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 
 
 def rate_over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean of rates over seeds with its t interval, as far as a rate can go."""
+    """Return the mean of rates over seeds with Student's t interval, cut to 0 to 1."""
     found = over_seeds(values)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """
+    Return the ends of Wilson's 95 % interval of a rate; (0, 1) without any trial.
+
+    :param successes: at most ``count``.
+    """
+    if not count:
+        return 0.0, 1.0
+    ends = stats.binomtest(successes, count).proportion_ci(LEVEL, method='wilson')
+    return float(ends.low), float(ends.high)
 
 
 def over_episodes(hits: Sequence[bool]) -> Estimate:
     """Return the rate of hits among episodes with its Wilson interval."""
     hits = np.asarray(hits, bool)
-    if len(hits) == 0:
-        return Estimate(math.nan, 0.0, high=1.0, count=0)
-    ends = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(LEVEL, method='wilson')
-    return Estimate(float(hits.mean()), float(ends.low), high=float(ends.high), count=len(hits))
+    low, high = wilson(int(hits.sum()), len(hits))
+    mean = float(hits.mean()) if len(hits) else math.nan
+    return Estimate(mean, low, high=high, count=len(hits))
 
 
 def paired_over_seeds(one: Sequence[float], other: Sequence[float]) -> Estimate:
-    """Return ``one`` - ``other``, by seed, with the t interval of the differences."""
+    """Return the mean of ``one`` - ``other`` over seeds, with the t interval of the mean."""
     return over_seeds(np.asarray(one, np.float64) - np.asarray(other, np.float64))
 
 
 def paired_over_scenes(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Estimate:
-    """Return ``one`` - ``other``, by scene, with the bootstrap interval of the mean."""
+    """Return the mean of ``one`` - ``other`` over scenes, with its bootstrap interval."""
     pair = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = float(np.mean(pair[0] - pair[1]))
     if np.ptp(pair[0] - pair[1]) == 0:

@@ -1,18 +1,23 @@
 """
-How good a policy and its success detector are, measured by what the simulator knows.
+Success of a policy and of its success detector, measured by the simulator's truth.
 
-For reports only: nothing here may reach the learner.
+For reports only: nothing in this file may reach the learner. *Reached* success counts an episode
+whose goal was reached at some observation. *Self-stopped* success counts an episode whose goal is
+reached at the observation where the robot's own success detector stops it; where the detector
+never fires, the last observation decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, KW_ONLY
+from typing import Any
 
-from efm_core.embodiment import EpisodeRules
+from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
+from efm_core.episode_rules import EpisodeRules, first_detection
+from efm_evaluation.intervals import wilson
 import numpy as np
-from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -22,27 +27,68 @@ class Proportion:
     successes: int
     episodes: int
 
+    def __str__(self) -> str:
+        """Return counts, percentage and interval, such as ``8 of 10 (80 % [49, 94])``."""
+        if not self.episodes:
+            return '0 of 0'
+        rate, low, high = (f'{100 * value:.0f}' for value in (self.rate, *self.interval))
+        return f'{self.successes} of {self.episodes} ({rate} % [{low}, {high}])'
+
     @property
     def rate(self) -> float:
-        """Share of successes; NaN of nothing."""
+        """Fraction of successes; NaN without episodes."""
         return self.successes / self.episodes if self.episodes else float('nan')
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the 95 % interval; everything is possible after no episode."""
-        if not self.episodes:
-            return 0.0, 1.0
-        test = binomtest(self.successes, self.episodes)
-        low, high = test.proportion_ci(confidence_level=0.95, method='wilson')
-        return float(low), float(high)
+        """Lower and upper end of the 95 % Wilson interval; (0, 1) without episodes."""
+        return wilson(self.successes, self.episodes)
 
-    def to_plain(self) -> dict:
-        """Return counts, rate and interval as JSON holds them."""
-        return {**asdict(self), 'rate': self.rate, 'wilson_95': list(self.interval)}
+    def to_plain(self) -> dict[str, Any]:
+        """Return counts, rate and interval as JSON holds them; rate None without episodes."""
+        rate = self.rate if self.episodes else None
+        return {**asdict(self), 'rate': rate, 'wilson_95': list(self.interval)}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    Success of episodes, by the simulator's truth. Episodes of unknown truth do not count.
+
+    :param reached: the goal was reached at some observation.
+    :param self_stopped: the goal is reached where the robot's own success detector stops the
+        episode; where it never fires, at the last observation.
+    :param mean_steps: mean steps to the goal, or of the whole episode where it was never reached;
+        NaN without episodes.
+    """
+
+    reached: Proportion
+    self_stopped: Proportion
+    _: KW_ONLY
+    mean_steps: float
+
+
+def evaluate(episodes: Iterable[Episode], embodiment: Embodiment) -> Evaluation:
+    """
+    Return both measures of success.
+
+    An episode that the detector stops cannot reach its goal afterwards. To compare the reached
+    success of policies, let episodes run to their time limit, as ``efm evaluate`` does.
+
+    :param episodes: with simulator truth at each observation.
+    :param embodiment: of the robot; its episode rules define the success detector.
+    """
+    episodes = list(episodes)
+    steps = [steps_to_goal(episode) for episode in episodes]
+    return Evaluation(
+        reached=success_rate(episodes),
+        self_stopped=self_stopped(episodes, embodiment.episode),
+        mean_steps=float(np.mean(steps)) if steps else float('nan'),
+    )
 
 
 def reached(episode: Episode) -> bool | None:
-    """Return whether the goal was truly reached at any observation; None if nobody knows."""
+    """Return whether the goal was reached at any observation; None if the truth is unknown."""
     truth = episode.true_success_per_step
     return episode.true_success if truth is None else bool(truth.any())
 
@@ -53,9 +99,21 @@ def success_rate(episodes: Iterable[Episode]) -> Proportion:
     return Proportion(sum(known), len(known))
 
 
+def self_stopped(episodes: Iterable[Episode], rules: EpisodeRules) -> Proportion:
+    """
+    Return how many episodes are at their goal where the success detector stops them.
+
+    Only episodes with truth and steps-to-go at each observation count.
+    """
+    hits = [
+        bool(truth[-1 if at is None else at]) for _, truth, at in _with_detections(episodes, rules)
+    ]
+    return Proportion(sum(hits), len(hits))
+
+
 @dataclass(frozen=True)
 class Detection:
-    """What a detector said against what was true."""
+    """Counts of a detector against the truth."""
 
     true_positives: int
     false_positives: int
@@ -65,15 +123,15 @@ class Detection:
 
     @property
     def precision(self) -> float:
-        """Share of its alarms that were true; NaN without any."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        """Fraction of its detections that are true; NaN without detections."""
+        return _fraction(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> float:
-        """Share of the true cases that it noticed; NaN without any."""
-        return _share(self.true_positives, self.true_positives + self.false_negatives)
+        """Fraction of the true cases that it detects; NaN without true cases."""
+        return _fraction(self.true_positives, self.true_positives + self.false_negatives)
 
-    def to_plain(self) -> dict:
+    def to_plain(self) -> dict[str, Any]:
         """Return counts, precision and recall as JSON holds them; None for NaN."""
         figures = {'precision': self.precision, 'recall': self.recall}
         return {
@@ -82,73 +140,69 @@ class Detection:
         }
 
 
-def detect(said: Sequence[bool], true: Sequence[bool]) -> Detection:
-    """Return the counts of a detector's words against the truth, ``(N,)`` each."""
-    said = np.asarray(said, bool)
+def detect(detected: Sequence[bool] | np.ndarray, true: Sequence[bool] | np.ndarray) -> Detection:
+    """Return the counts of a detector against the truth, ``(N,)`` each."""
+    detected = np.asarray(detected, bool)
     true = np.asarray(true, bool)
     return Detection(
-        true_positives=int((said & true).sum()),
-        false_positives=int((said & ~true).sum()),
-        false_negatives=int((~said & true).sum()),
-        true_negatives=int((~said & ~true).sum()),
+        true_positives=int((detected & true).sum()),
+        false_positives=int((detected & ~true).sum()),
+        false_negatives=int((~detected & true).sum()),
+        true_negatives=int((~detected & ~true).sum()),
     )
-
-
-def first_detection(episode: Episode, rules: EpisodeRules) -> int | None:
-    """Return the first observation at which d <= s has held long enough, or None."""
-    return first_alarm(episode.steps_to_go, rules.success_threshold, rules.success_dwell)
-
-
-def first_alarm(steps_to_go: Iterable[float], threshold: float, dwell: int) -> int | None:
-    """Return where d <= ``threshold`` [steps] has first held ``dwell`` times in a row, or None."""
-    held = 0
-    for index, d in enumerate(steps_to_go):
-        held = held + 1 if d <= threshold else 0
-        if held >= dwell:
-            return index
-    return None
 
 
 def detect_per_episode(episodes: Iterable[Episode], rules: EpisodeRules) -> Detection:
     """
-    Return how the detector of whole episodes did: fired or not, against the truth at that moment.
+    Return the counts of the success detector over whole episodes.
 
-    Also where it was not allowed to end the episode. Where it did not fire, it missed the goal if
-    that was reached at any time.
+    A detection is true if the goal is reached at that observation. An episode without a detection
+    is a false negative if its goal was reached at some observation. The detector also counts where
+    it did not end the episode.
     """
-    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
-    fired = [first_detection(e, rules) for e in known]
-    pairs = zip(known, fired, strict=True)
-    true = [reached(e) if at is None else e.true_success_per_step[at] for e, at in pairs]
-    return detect([at is not None for at in fired], true)
+    detected = []
+    true = []
+    for episode, truth, at in _with_detections(episodes, rules):
+        detected.append(at is not None)
+        true.append(bool(reached(episode) if at is None else truth[at]))
+    return detect(detected, true)
 
 
-def success_when_ended(episodes: Iterable[Episode], rules: EpisodeRules) -> int:
-    """Return how many episodes stand at their goal where the detector ends them, or at the end."""
-    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
-    fired = [first_detection(e, rules) for e in known]
-    pairs = zip(known, fired, strict=True)
-    return sum(bool(e.true_success_per_step[-1 if at is None else at]) for e, at in pairs)
+def detect_per_frame(episodes: Iterable[Episode], threshold: float) -> Detection:
+    """Return the counts of d <= s over single observations; ``threshold`` is s [steps]."""
+    known = list(_with_truth(episodes))
+    detected = [episode.steps_to_go <= threshold for episode, _ in known]
+    true = [truth for _, truth in known]
+    none = [np.zeros(0, bool)]
+    return detect(np.concatenate(detected or none), np.concatenate(true or none))
 
 
 def steps_to_goal(episode: Episode) -> int:
-    """Return the steps after which the goal was first reached, or all of them."""
+    """Return the number of actions before the goal was first reached, or of all actions."""
     truth = episode.true_success_per_step
     return int(np.argmax(truth)) if truth is not None and truth.any() else len(episode)
 
 
-def detect_per_frame(episodes: Iterable[Episode], threshold: float) -> Detection:
-    """Return how d <= s did on single observations; ``threshold`` is s [steps]."""
-    known = [e for e in episodes if e.true_success_per_step is not None and has_steps_to_go(e)]
-    said = [e.steps_to_go <= threshold for e in known]
-    true = [e.true_success_per_step for e in known]
-    return detect(np.concatenate(said or [[]]), np.concatenate(true or [[]]))
-
-
 def has_steps_to_go(episode: Episode) -> bool:
-    """Return whether somebody said steps-to-go of every observation."""
+    """Return whether each observation has a steps-to-go prediction."""
     return bool(np.isfinite(episode.steps_to_go).all())
 
 
-def _share(part: int, whole: int) -> float:
+def _with_truth(episodes: Iterable[Episode]) -> Iterator[tuple[Episode, np.ndarray]]:
+    """Yield the episodes with truth, ``(T + 1,)`` bool, and steps-to-go at each observation."""
+    for episode in episodes:
+        truth = episode.true_success_per_step
+        if truth is not None and has_steps_to_go(episode):
+            yield episode, truth
+
+
+def _with_detections(
+    episodes: Iterable[Episode], rules: EpisodeRules
+) -> Iterator[tuple[Episode, np.ndarray, int | None]]:
+    """Yield episode, truth and the observation at which its detector fires, if it does."""
+    for episode, truth in _with_truth(episodes):
+        yield episode, truth, first_detection(episode.steps_to_go, rules)
+
+
+def _fraction(part: int, whole: int) -> float:
     return part / whole if whole else float('nan')

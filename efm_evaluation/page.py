@@ -6,6 +6,9 @@ import base64
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
+
+from efm_core.files import write_whole
 
 STYLE = """
 :root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --good: #0f766e; --pale: #f8fafc; }
@@ -24,7 +27,7 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
 .card.lead { border-color: var(--good); } .card.lead b { color: var(--good); }
 .card span { color: var(--soft); font-size: .9rem; }
 section { padding: 1.3rem 1.5rem; margin: 1rem 0; overflow-x: auto; }
-img { max-width: 100%; display: block; margin: 0 auto; } img.success { width: 480px; }
+img { max-width: 100%; display: block; margin: 0 auto; } img.success { width: 620px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .4rem .7rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
@@ -54,26 +57,32 @@ $sections
 CAPTIONS = {
     'success': (
         'Success before and after practice',
-        'True success in the simulator, on scenes that were neither demonstrated nor practised. '
-        'The lines are 95 % Wilson intervals.',
+        'Reached: the goal was reached at some observation within the time limit. Self-stopped: '
+        "the goal is reached where the robot's own success detector stops the episode, or at the "
+        'last observation. Both use simulator truth, on scenes of neither demonstrations nor '
+        'practice. The lines are 95 % Wilson intervals.',
     ),
     'learning': (
         'Learning curve',
-        'Practice had no labels: the robot ended episodes by its own steps-to-go and was rewarded '
-        'by its decrease. True success comes from the simulator and is only shown here.',
+        "Practice has no labels: the robot's own steps-to-go prediction ends the episodes and "
+        'gives the reward. Simulator truth is shown here only.',
     ),
     'traces': (
-        'What the robot thought of two episodes',
-        'The mean number of steps that it expects to the goal, under what its camera saw. '
-        'Shaded: the goal is truly reached.',
+        'Steps-to-go prediction in two episodes',
+        'Mean of the predicted steps-to-go, below the camera images. '
+        'Shaded: the goal is reached, by simulator truth.',
     ),
-    'wall_clock': ('Time taken', 'Wall-clock time of each stage.'),
+    'wall_clock': ('Duration', 'Wall-clock time of each stage.'),
 }
 STAGES = {'practice': 'practice', 'evaluation_after': 'evaluation after practice'}
 
 
-def write_page(path: Path, summary: dict, pictures: dict[str, Path]) -> Path:
-    """Write the page; ``pictures`` name to PNG file, which goes into the page itself."""
+def write_page(path: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> Path:
+    """
+    Write the page; return its path.
+
+    :param pictures: name to PNG file; the page embeds the files.
+    """
     sections = [_picture(name, file) for name, file in pictures.items() if name != 'wall_clock']
     sections.append(_detector(summary['detector']))
     sections += [_picture(n, file) for n, file in pictures.items() if n == 'wall_clock']
@@ -85,30 +94,29 @@ def write_page(path: Path, summary: dict, pictures: dict[str, Path]) -> Path:
         cards=''.join(_cards(summary)),
         sections='\n'.join(sections),
     )
-    path.write_text(page, encoding='utf-8')
-    return path
+    return write_whole(path, page)
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a whole percentage; n/a for none."""
+    """Return a fraction as a whole percentage; ``n/a`` for None."""
     return 'n/a' if value is None else f'{100 * value:.0f} %'
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people."""
+    """Return a time such as ``9 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
 
 
-def _title(summary: dict) -> str:
-    before = summary['success_before']['rate']
-    after = summary['success_after']['rate']
+def _title(summary: dict[str, Any]) -> str:
+    before = summary['success_before']['reached']['rate']
+    after = summary['success_after']['reached']['rate']
     if before is None or after is None:
-        return 'A robot that practises by itself'
-    return f'From {percent(before)} to {percent(after)} by practising alone'
+        return 'Practice without labels'
+    return f'From {percent(before)} to {percent(after)} by practice without labels'
 
 
-def _cards(summary: dict) -> list[str]:
+def _cards(summary: dict[str, Any]) -> list[str]:
     """Return the headline figures."""
     before = summary['success_before']
     after = summary['success_after']
@@ -118,9 +126,13 @@ def _cards(summary: dict) -> list[str]:
     disjoint = 'do not overlap' if summary['intervals_are_disjoint'] else 'overlap'
     return [
         _card(
-            f'{percent(before["rate"])} → {percent(after["rate"])}',
-            f'success before and after; the 95 % intervals {disjoint}',
+            _change(before['reached'], after['reached']),
+            f'reached success before and after practice; the 95 % intervals {disjoint}',
             'lead',
+        ),
+        _card(
+            _change(before['self_stopped'], after['self_stopped']),
+            'self-stopped success before and after practice',
         ),
         _card(
             str(summary['episodes_practised']),
@@ -128,14 +140,19 @@ def _cards(summary: dict) -> list[str]:
         ),
         _card(
             ' → '.join(f'{value:.0f}' for value in steps) or 'n/a',
-            'steps to the goal or the time-out, mean',
+            'mean steps to the goal, or to the time-out',
         ),
         _card(
             f'{percent(detector["precision"])} / {percent(detector["recall"])}',
-            'precision and recall of its own success detector',
+            'precision and recall of the success detector',
         ),
-        _card(duration(seconds) if seconds else 'n/a', 'in all, wall-clock'),
+        _card(duration(seconds) if seconds else 'n/a', 'total wall-clock time'),
     ]
+
+
+def _change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return two rates as ``86 % → 99 %``."""
+    return f'{percent(before["rate"])} → {percent(after["rate"])}'
 
 
 def _card(figure: str, words: str, kind: str = '') -> str:
@@ -162,32 +179,41 @@ def _table(head: list[str], rows: list[list]) -> str:
     return f'<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _detector(detector: dict) -> str:
-    """Return the table of the success detector against the simulator."""
+def _detector(detector: dict[str, Any]) -> str:
+    """Return the table of the success detector against simulator truth."""
     rows = []
     for scope, words in (('per_episode', 'episodes'), ('per_frame', 'single observations')):
         for stage, counts in detector[scope].items():
             figures = [percent(counts['precision']), percent(counts['recall'])]
             names = ('true_positives', 'false_positives', 'false_negatives', 'true_negatives')
             rows.append([f'{words}, {STAGES[stage]}', *figures, *(counts[n] for n in names)])
-    head = ['', 'precision', 'recall', 'right', 'false alarm', 'missed', 'rightly silent']
+    head = [
+        '',
+        'precision',
+        'recall',
+        'true positives',
+        'false positives',
+        'false negatives',
+        'true negatives',
+    ]
     caption = (
-        f'It fires when d ≤ {detector["threshold_steps"]:g} steps on {detector["dwell"]} '
-        'observations in a row. Held against the simulator here, never in learning.'
+        f'The detector fires when d ≤ {detector["threshold_steps"]:g} steps on '
+        f'{detector["dwell"]} consecutive observations. Only this report compares it with '
+        'simulator truth; learning never does.'
     )
     return _section('The success detector', caption, _table(head, rows))
 
 
-def _origin(summary: dict) -> str:
-    """Return what is needed to do it again."""
+def _origin(summary: dict[str, Any]) -> str:
+    """Return the table of what a repetition needs."""
     versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items())
     embodiment = summary['embodiment']
     rows = [
         ['embodiment', f'{embodiment["name"]} ({embodiment["hash"]})'],
         ['commit', summary['commit']],
         ['steps practised', summary['steps_practised']],
-        ['policy versions that acted in practice', summary['policy_versions']],
+        ['policy versions in practice', summary['policy_versions']],
         ['unreadable bags', summary['unreadable_bags']],
         ['versions', versions],
     ]
-    return _section('Where this comes from', 'All figures are in summary.json.', _table([], rows))
+    return _section('Origin', 'All figures are in summary.json.', _table([], rows))

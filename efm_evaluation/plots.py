@@ -1,15 +1,17 @@
-"""The pictures of a report, drawn by matplotlib without a display."""
+"""The pictures of a report; matplotlib draws them without a display."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
+from typing import Any
 
 from efm_core.episode import Episode, Termination
 from efm_evaluation.metrics import reached
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 import numpy as np
 
 INK = '#1f2937'
@@ -21,6 +23,7 @@ BAD = '#b91c1c'
 WINDOW = 30  # episodes in a moving average
 FEWEST = 8  # a mean of fewer is not drawn
 FRAMES = 9  # of a film strip
+MEASURES = {'reached': 'reached', 'self_stopped': 'self-stopped'}  # key, label
 STYLE = {
     'font.size': 10.5,
     'text.color': INK,
@@ -43,9 +46,9 @@ STYLE = {
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmStrip:
     """
-    One episode to look at.
+    One episode to draw: images above steps-to-go.
 
     :param title: ``success`` or ``failure``.
     :param frames: ``(T + 1, H, W, 3)`` uint8 RGB.
@@ -62,9 +65,9 @@ class Film:
 
 
 def plot_all(
-    folder: Path, summary: dict, practice: list[Episode], films: list[Film]
+    folder: Path, summary: dict[str, Any], practice: list[Episode], films: list[FilmStrip]
 ) -> dict[str, Path]:
-    """Write every picture there is material for; return name to file."""
+    """Write each picture for which there is data; return name to file."""
     folder.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
         figures = {
@@ -79,31 +82,47 @@ def plot_all(
     return {name: folder / f'{name}.png' for name, figure in figures.items() if figure}
 
 
-def plot_success(summary: dict) -> Figure | None:
-    """Draw success before and after practice with 95 % intervals."""
-    rates = [('before practice', summary['success_before'], BEFORE)]
-    rates += [('after practice', summary['success_after'], AFTER)]
-    rates = [(name, rate, colour) for name, rate, colour in rates if rate['episodes']]
-    if not rates:
+def plot_success(summary: dict[str, Any]) -> Figure | None:
+    """Draw both measures of success before and after practice, with 95 % intervals."""
+    stages = [('before practice', summary['success_before'], BEFORE)]
+    stages += [('after practice', summary['success_after'], AFTER)]
+    stages = [stage for stage in stages if stage[1]['reached']['episodes']]
+    if not stages:
         return None
-    figure = Figure(figsize=(4.6, 3.6))
+    figure = Figure(figsize=(6.2, 3.6))
     axes = figure.subplots()
-    for x, (_, rate, colour) in enumerate(rates):
-        value = 100 * rate['rate']
-        low, high = (100 * end for end in rate['wilson_95'])
-        error = [[value - low], [high - value]]
-        axes.bar(x, value, 0.56, color=colour)
-        axes.errorbar(x, value, error, color=INK, capsize=5, linewidth=1.4)
-        axes.annotate(f'{value:.0f} %', (x, high + 2), ha='center', va='bottom', weight='bold')
-    labels = [f'{name}\n{rate["successes"]} of {rate["episodes"]}' for name, rate, _ in rates]
-    axes.set_xticks(range(len(rates)), labels)
+    width = 0.8 / len(stages)
+    bars = [
+        (group + width * (place - (len(stages) - 1) / 2), success[measure], colour)
+        for group, measure in enumerate(MEASURES)
+        for place, (_, success, colour) in enumerate(stages)
+    ]
+    for x, rate, colour in bars:
+        _bar(axes, x, 0.92 * width, rate, colour)
+    counts = [f'{rate["successes"]} of {rate["episodes"]}' for _, rate, _ in bars]
+    axes.set_xticks([x for x, _, _ in bars], counts)
     axes.tick_params(axis='x', length=0)
-    axes.set(ylim=(0, 112), yticks=range(0, 101, 20), ylabel='episodes that reach the goal [%]')
+    for group, label in enumerate(MEASURES.values()):
+        axes.annotate(label, (group, 0), xytext=(0, -32), textcoords='offset points', ha='center')
+    axes.set(ylim=(0, 118), yticks=range(0, 101, 20), ylabel='successful episodes [%]')
+    handles = [Patch(color=colour, label=name) for name, _, colour in stages]
+    axes.legend(handles=handles, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
+def _bar(axes: Axes, x: float, width: float, rate: dict[str, Any], colour: str) -> None:
+    """Draw one rate with its interval."""
+    if not rate['episodes']:
+        return
+    value = 100 * rate['rate']
+    low, high = (100 * end for end in rate['wilson_95'])
+    axes.bar(x, value, width, color=colour)
+    axes.errorbar(x, value, [[value - low], [high - value]], color=INK, capsize=5, linewidth=1.4)
+    axes.annotate(f'{value:.0f} %', (x, high + 2), ha='center', va='bottom', weight='bold')
+
+
 def plot_learning(practice: list[Episode]) -> Figure | None:
-    """Draw success, true and detected, and steps per episode over the practice episodes."""
+    """Draw success, by truth and by detection, and steps over the practice episodes."""
     if len(practice) < 2:
         return None
     figure = Figure(figsize=(9.2, 5.0))
@@ -113,9 +132,9 @@ def plot_learning(practice: list[Episode]) -> Figure | None:
     known = np.array([success is not None for success in true])
     if known.any():
         average = moving_average([success for success in true if success is not None])
-        _curve(upper, numbers[known], 100 * average, AFTER, 'true success (simulator)')
+        _curve(upper, numbers[known], 100 * average, AFTER, 'goal reached (simulator truth)')
     detected = moving_average([e.termination is Termination.SUCCESS_DETECTED for e in practice])
-    _curve(upper, numbers, 100 * detected, DETECTED, 'success the robot detected itself')
+    _curve(upper, numbers, 100 * detected, DETECTED, 'success detected by the robot')
     upper.set(ylim=(0, 105), yticks=range(0, 101, 20), ylabel='success [%]')
     upper.set_title(f'Practice, mean of the last {WINDOW} episodes')
     upper.legend(loc='lower right')
@@ -127,15 +146,15 @@ def plot_learning(practice: list[Episode]) -> Figure | None:
 
 
 def moving_average(values: list, window: int = WINDOW) -> np.ndarray:
-    """Return the mean of the newest values, fewer at the start, ``(N,)`` float64."""
+    """Return the mean of the last ``window`` values, fewer at the start, ``(N,)`` float64."""
     total = np.concatenate([[0.0], np.cumsum(np.asarray(values, np.float64))])
     last = np.arange(1, len(total))
     first = np.maximum(last - window, 0)
     return (total[last] - total[first]) / (last - first)
 
 
-def plot_traces(films: list[Film], threshold: float) -> Figure | None:
-    """Draw a film strip above steps-to-go over time, one column of rows for each film."""
+def plot_traces(films: list[FilmStrip], threshold: float) -> Figure | None:
+    """Draw for each film strip its images above its steps-to-go."""
     if not films:
         return None
     figure = Figure(figsize=(9.2, 4.1 * len(films)))
@@ -148,7 +167,7 @@ def plot_traces(films: list[Film], threshold: float) -> Figure | None:
 
 
 def plot_wall_clock(seconds: dict[str, float]) -> Figure | None:
-    """Draw how long each stage took."""
+    """Draw the duration of each stage."""
     if not seconds:
         return None
     names = [name.replace('_', ' ') for name in seconds]
@@ -168,8 +187,8 @@ def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) ->
     axes.plot(x[FEWEST - 1 :], y[FEWEST - 1 :], color=colour, linewidth=2, label=label)
 
 
-def _strip(axes: Axes, film: Film) -> None:
-    """Draw frames evenly through an episode side by side, with their step below."""
+def _strip(axes: Axes, film: FilmStrip) -> None:
+    """Draw evenly spaced frames of an episode side by side, with their steps below."""
     chosen = np.linspace(0, len(film.frames) - 1, FRAMES).round().astype(int)
     height, width = film.frames.shape[1:3]
     gap = max(1, width // 16)
@@ -186,8 +205,8 @@ def _strip(axes: Axes, film: Film) -> None:
     axes.set_title(f'A {film.title}: “{film.instruction}”')
 
 
-def _trace(axes: Axes, film: Film, threshold: float) -> None:
-    """Draw steps-to-go over time, the threshold, and when the goal truly was reached."""
+def _trace(axes: Axes, film: FilmStrip, threshold: float) -> None:
+    """Draw steps-to-go over time, the threshold, and where the goal is reached by truth."""
     steps = np.arange(len(film.steps_to_go))
     colour = AFTER if film.title == 'success' else BAD
     axes.plot(steps, film.steps_to_go, color=colour, linewidth=2, marker='.', label='d(o, g)')

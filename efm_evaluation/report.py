@@ -1,8 +1,8 @@
 """
-What a run achieved: ``report.html`` with its pictures, and ``summary.json``.
+The result of a run: ``report.html`` with its pictures, and ``summary.json``.
 
-Read are ``episodes/<stage>/`` (bags), ``stages.json`` (wall-clock seconds of each stage) and
-``embodiment.yaml``. What is not there is left out of the report.
+The report reads ``episodes/<stage>/`` (bags), ``stages.json`` (wall-clock seconds of each stage)
+and ``embodiment.yaml``. It leaves out the parts that a run does not have.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ import json
 from pathlib import Path
 import platform
 import subprocess
+from typing import Any
 
-from efm_core.embodiment import Embodiment, EpisodeRules, load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode, Outcome
+from efm_core.files import write_whole
 from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
     detect_per_episode,
     detect_per_frame,
+    evaluate,
+    Evaluation,
     has_steps_to_go,
     Proportion,
     reached,
-    steps_to_goal,
-    success_rate,
-    success_when_ended,
 )
 from efm_evaluation.page import write_page
-from efm_evaluation.plots import Film, plot_all
+from efm_evaluation.plots import FilmStrip, plot_all
 import numpy as np
 
-JUDGED_STAGES = ('evaluation_before', 'practice', 'evaluation_after')
+REPORTED_STAGES = ('evaluation_before', 'practice', 'evaluation_after')
 LIBRARIES = (
     'numpy',
     'opencv-python-headless',
@@ -47,12 +48,12 @@ SHORTEST_FILM = 6  # actions
 
 
 @dataclass
-class Stage:
+class StageEpisodes:
     """
-    The episodes of one stage, in order, without their pictures.
+    The episodes of one stage, in order, without their images.
 
-    :param examples: a success and a failure with pictures, by those words.
-    :param unreadable: bags that could not be read.
+    :param examples: one episode with images for each of ``success`` and ``failure``.
+    :param unreadable: number of bags that could not be read.
     """
 
     episodes: list[Episode] = field(default_factory=list)
@@ -65,24 +66,24 @@ def write_report(run_dir: str | Path, embodiment: Embodiment | None = None) -> P
     """
     Write ``summary.json``, ``report.html`` and its pictures into ``run_dir``; return the page.
 
-    :param embodiment: of the run; ``embodiment.yaml`` in the run directory if not given.
+    :param embodiment: of the run; None reads ``embodiment.yaml`` of the run directory.
     :raises FileNotFoundError: when there is no such directory.
     """
     run = Path(run_dir)
     if not run.is_dir():
         raise FileNotFoundError(f'report: expected a run directory, got {run}')
     embodiment = embodiment or load_embodiment(run / 'embodiment.yaml')
-    stages = {name: read_stage(run / 'episodes' / name, embodiment) for name in JUDGED_STAGES}
+    stages = {name: read_stage(run / 'episodes' / name, embodiment) for name in REPORTED_STAGES}
     summary = summarise(run, stages, embodiment)
-    (run / 'summary.json').write_text(json.dumps(summary, indent=1, allow_nan=False) + '\n')
-    films = [_film(word, episode) for word, episode in choose_examples(stages).items()]
+    write_whole(run / 'summary.json', json.dumps(summary, indent=1, allow_nan=False) + '\n')
+    films = [_film_strip(word, episode) for word, episode in choose_examples(stages).items()]
     pictures = plot_all(run / 'pictures', summary, stages['practice'].episodes, films)
     return write_page(run / 'report.html', summary, pictures)
 
 
-def read_stage(folder: Path, embodiment: Embodiment) -> Stage:
-    """Return the episodes of one stage; nothing when it was not run."""
-    stage = Stage()
+def read_stage(folder: Path, embodiment: Embodiment) -> StageEpisodes:
+    """Return the episodes of one stage; none when there is no such folder."""
+    stage = StageEpisodes()
     for bag in find_bags(folder) if folder.is_dir() else ():
         try:
             episodes = read_all(bag, embodiment)
@@ -91,43 +92,35 @@ def read_stage(folder: Path, embodiment: Embodiment) -> Stage:
             continue
         for episode in episodes:
             _keep_example(stage, episode)
-            stage.episodes.append(without_pictures(episode))
+            stage.episodes.append(without_images(episode))
     stage.episodes.sort(key=lambda episode: episode.index)
     return stage
 
 
-def without_pictures(episode: Episode) -> Episode:
-    """Return the episode with empty observations; thousands of them fit into memory."""
+def without_images(episode: Episode) -> Episode:
+    """Return the episode with empty observations, so that thousands fit into memory."""
     return replace(episode, observations=np.zeros((len(episode) + 1, 0), np.uint8))
 
 
-def summarise(run: Path, stages: dict[str, Stage], embodiment: Embodiment) -> dict:
+def summarise(
+    run: Path, stages: dict[str, StageEpisodes], embodiment: Embodiment
+) -> dict[str, Any]:
     """Return the figures of the report, as JSON holds them."""
-    before, practice, after = (stages[name].episodes for name in JUDGED_STAGES)
-    rates = {'before': success_rate(before), 'after': success_rate(after)}
-    rules = embodiment.episode
-    threshold = rules.success_threshold
-    judged = {'practice': practice, 'evaluation_after': after}
-    per_episode = detect_per_episode([*practice, *after], rules).to_plain()
+    before, practice, after = (stages[name].episodes for name in REPORTED_STAGES)
+    success_before = evaluate(before, embodiment)
+    success_after = evaluate(after, embodiment)
     return {
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'run': run.resolve().name,
-        'success_before': _rate(rates['before'], before, rules),
-        'success_after': _rate(rates['after'], after, rules),
-        'intervals_are_disjoint': are_disjoint(rates['before'], rates['after']),
+        'success_before': _to_plain(success_before, before),
+        'success_after': _to_plain(success_after, after),
+        'intervals_are_disjoint': are_disjoint(success_before.reached, success_after.reached),
         'episodes_demonstrated': _count_demonstrations(run),
         'episodes_practised': len(practice),
         'steps_practised': sum(len(episode) for episode in practice),
         'policy_versions': len({episode.policy_version for episode in practice}),
         'unreadable_bags': sum(stage.unreadable for stage in stages.values()),
-        'detector': {
-            'precision': per_episode['precision'],
-            'recall': per_episode['recall'],
-            'per_episode': {n: detect_per_episode(e, rules).to_plain() for n, e in judged.items()},
-            'per_frame': {n: detect_per_frame(e, threshold).to_plain() for n, e in judged.items()},
-            'threshold_steps': threshold,
-            'dwell': embodiment.episode.success_dwell,
-        },
+        'detector': _summarise_detector(practice, after, embodiment),
         'wall_clock_s': read_json(run / 'stages.json'),
         'embodiment': {'name': embodiment.name, 'hash': embodiment.hash},
         'commit': find_commit(),
@@ -135,18 +128,55 @@ def summarise(run: Path, stages: dict[str, Stage], embodiment: Embodiment) -> di
     }
 
 
+def _to_plain(success: Evaluation, episodes: list[Episode]) -> dict[str, Any]:
+    """
+    Return the success of one evaluation as JSON holds it.
+
+    ``at_last_observation`` counts episodes whose goal is reached at their last observation.
+    """
+    return {
+        'reached': success.reached.to_plain(),
+        'self_stopped': success.self_stopped.to_plain(),
+        'at_last_observation': sum(bool(episode.true_success) for episode in episodes),
+        'mean_steps': success.mean_steps if episodes else None,
+    }
+
+
+def _summarise_detector(
+    practice: list[Episode], after: list[Episode], embodiment: Embodiment
+) -> dict[str, Any]:
+    """Return how the success detector compares with the truth, in two stages."""
+    rules = embodiment.episode
+    stages = {'practice': practice, 'evaluation_after': after}
+    overall = detect_per_episode([*practice, *after], rules).to_plain()
+    return {
+        'precision': overall['precision'],
+        'recall': overall['recall'],
+        'per_episode': {
+            name: detect_per_episode(episodes, rules).to_plain()
+            for name, episodes in stages.items()
+        },
+        'per_frame': {
+            name: detect_per_frame(episodes, rules.success_threshold).to_plain()
+            for name, episodes in stages.items()
+        },
+        'threshold_steps': rules.success_threshold,
+        'dwell': rules.success_dwell,
+    }
+
+
 def are_disjoint(before: Proportion, after: Proportion) -> bool:
-    """Return whether success after lies above success before beyond both 95 % intervals."""
+    """Return whether ``after`` is higher than ``before`` and their 95 % intervals are disjoint."""
     return bool(before.episodes and after.episodes and after.interval[0] > before.interval[1])
 
 
-def read_json(path: Path) -> dict:
-    """Return what a JSON file holds; nothing without the file."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; an empty dictionary without the file."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def find_commit() -> str:
-    """Return the commit this program was run from, with a plus sign if files differ from it."""
+    """Return the commit of the source tree, with a plus sign if tracked files differ from it."""
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
@@ -160,7 +190,7 @@ def find_commit() -> str:
 
 
 def find_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that matter, where installed."""
+    """Return the versions of Python, the machine and the installed libraries of the list."""
     found = {'python': platform.python_version(), 'machine': platform.machine()}
     for name in LIBRARIES:
         try:
@@ -170,26 +200,8 @@ def find_versions() -> dict[str, str]:
     return found
 
 
-def _rate(rate: Proportion, episodes: list[Episode], rules: EpisodeRules) -> dict:
-    """
-    Return one success rate: the goal was reached within the time limit.
-
-    ``at_end`` counts success at the last observation, ``when_detected`` success at the moment at
-    which the robot's own detector ends the episode (at the last one if it does not).
-    """
-    steps = [steps_to_goal(episode) for episode in episodes]
-    plain = rate.to_plain()
-    return {
-        **plain,
-        'rate': plain['rate'] if rate.episodes else None,
-        'at_end': sum(bool(episode.true_success) for episode in episodes),
-        'when_detected': success_when_ended(episodes, rules),
-        'mean_steps': float(np.mean(steps)) if steps else None,
-    }
-
-
 def _count_demonstrations(run: Path) -> int:
-    """Return how many demonstrations succeeded, which are those that teach; else how many are."""
+    """Return the number of successful demonstrations; of all bags where no result was written."""
     results = run / 'results' / 'demonstration.jsonl'
     folder = run / 'episodes' / 'demonstration'
     if results.is_file():
@@ -198,8 +210,8 @@ def _count_demonstrations(run: Path) -> int:
     return len(find_bags(folder)) if folder.is_dir() else 0
 
 
-def _keep_example(stage: Stage, episode: Episode) -> None:
-    """Keep the last judged success and the last failure that are long enough to show."""
+def _keep_example(stage: StageEpisodes, episode: Episode) -> None:
+    """Keep the last success and the last failure with steps-to-go that are long enough to show."""
     if len(episode) < SHORTEST_FILM or not has_steps_to_go(episode):
         return
     if episode.outcome is Outcome.SUCCESS and reached(episode):
@@ -208,16 +220,16 @@ def _keep_example(stage: Stage, episode: Episode) -> None:
         stage.examples['failure'] = episode
 
 
-def choose_examples(stages: dict[str, Stage]) -> dict[str, Episode]:
-    """Return a success and a failure; of practice first, where the detector ends episodes."""
+def choose_examples(stages: dict[str, StageEpisodes]) -> dict[str, Episode]:
+    """Return a success and a failure, preferably of practice, where the detector ends episodes."""
     found: dict[str, Episode] = {}
     for name in ('practice', 'evaluation_after', 'evaluation_before'):
         found = {**stages[name].examples, **found}
     return {word: found[word] for word in ('success', 'failure') if word in found}
 
 
-def _film(word: str, episode: Episode) -> Film:
-    return Film(
+def _film_strip(word: str, episode: Episode) -> FilmStrip:
+    return FilmStrip(
         word,
         episode.instruction,
         frames=episode.observations,

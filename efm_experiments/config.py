@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import functools
 from typing import Any
 
-from efm_bringup.run import find_embodiment
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
+from efm_core.embodiment_files import find_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
@@ -44,7 +44,7 @@ PRACTICE_SCENES = 2_000_000_000
 EVALUATION_SCENES = 3_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class ExperimentConfig:
     """
     One run of both stages.
@@ -106,10 +106,6 @@ class ExperimentConfig:
     )
     steps_to_go_bins: int = parameter(61, 'Bins of steps-to-go, from 0 to 60 steps', '', 2, 1000)
     action_bins: int = parameter(11, 'Levels of each action dimension', '', 3, 255)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
     @property
     def embodiment(self) -> Embodiment:

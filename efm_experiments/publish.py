@@ -56,7 +56,7 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
     write_whole(target / 'results.json', to_json(experiment, results, command))
     tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # without a time: reproducible bytes
     write_whole(target / 'results.csv.gz', tidy)
-    with rc_context(STYLE):  # type: ignore[arg-type]  # matplotlib lists every key as a literal
+    with rc_context(STYLE):
         for word, figure in experiment.plot(results).items():
             figure.savefig(target / f'{word}.png', dpi=110)
     page = folder / 'results.md'

@@ -1,1 +1,1 @@
-"""The last node before the robot: which commands may pass, and the command that stops it."""
+"""The last node before the robot: which actions pass, and the command that stops the robot."""

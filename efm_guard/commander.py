@@ -1,4 +1,4 @@
-"""One robot's commands: what was commanded last, and what may be commanded next."""
+"""The commands of one robot: the last one, and which may follow."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import numpy as np
 
 class Commander:
     """
-    Turns actions into orders, and keeps the target that the next displacement begins at.
+    Turns actions into driver commands, and keeps the target at which the next displacement begins.
 
-    :ivar target: the last numbers, or None after a stop.
+    :ivar target: values of the last command; None after a stop.
     """
 
-    def __init__(self, embodiment: Embodiment):
+    def __init__(self, embodiment: Embodiment) -> None:
         self._robot = embodiment
         self._command = embodiment.command
         self._timeout_ns = int(self._command.state_timeout_s * 1e9)
@@ -31,9 +31,11 @@ class Commander:
 
     def driver_command(self, values: np.ndarray, state: RobotState, now: int) -> DriverCommand:
         """
-        Return what goes to the robot for an action; ``now`` in nanoseconds.
+        Return the driver command for an action.
 
-        :raises ValueError: when the state is missing or old, or a limit is broken.
+        :param values: ``(A,)``, units of the embodiment.
+        :param now: [ns].
+        :raises ValueError: when the state is missing or old, or the command breaks a limit.
         """
         if self._needs_state:
             here = measured(state, self._command)
@@ -41,18 +43,18 @@ class Commander:
             age = f'{(now - state.stamp) / 1e9:.3f} s'
             limit_s = self._command.state_timeout_s
             expect(self._is_fresh(state, now), 'state', f'one of the last {limit_s} s', age)
-        numbers = setpoint(values, state, self.target, self._robot)
-        numbers = limit(numbers, state, self.target, self._robot)
-        expect(np.isfinite(numbers).all(), 'command', 'finite numbers', numbers)
-        command = DriverCommand(numbers, gripper_position(values, self._command))
-        self.target = numbers
+        wanted = setpoint(values, state, self.target, self._robot)
+        allowed = limit(wanted, state, self.target, self._robot)
+        expect(bool(np.isfinite(allowed).all()), 'command', 'finite numbers', allowed)
+        command = DriverCommand(allowed, gripper_position(values, self._command))
+        self.target = allowed
         return command
 
     def stop(self, state: RobotState, now: int) -> np.ndarray | None:
-        """Return what stops the robot; the next displacement begins where it is then."""
-        numbers = stop(state, self.target, self._command, self._is_fresh(state, now))
+        """Return the values that stop the robot, or None; the next displacement begins there."""
+        values = stop(state, self.target, self._command, self._is_fresh(state, now))
         self.target = None
-        return numbers
+        return values
 
     @property
     def _needs_state(self) -> bool:

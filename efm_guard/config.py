@@ -1,26 +1,15 @@
-"""Parameters of the guard."""
+"""Parameters of the guard node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from efm_core.config import config, parameter
+from efm_core.shared_config import RobotNodeConfig
 
-from efm_core.config import check, parameter
 
+@config
+class GuardConfig(RobotNodeConfig):
+    """How the guard watches its commands."""
 
-@dataclass(frozen=True, kw_only=True)
-class GuardConfig:
-    """What the guard needs to know."""
-
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
     check_rate_hz: float = parameter(
-        20.0,
-        'Real time: rate at which a stale command is looked for and stopped',
-        'Hz',
-        1.0,
-        200.0,
+        20.0, 'Real time: rate at which the guard checks for a stale command', 'Hz', 1.0, 200.0
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)

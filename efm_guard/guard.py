@@ -1,8 +1,8 @@
 """
-The last hop before the robot: an action passes only when nothing speaks against it.
+The last check before the robot: which actions pass, and when the robot must stop.
 
-No ROS, no clock: time comes in as an argument, verdicts come out. A chunk is accepted or refused
-as a whole when it comes; then its rows pass one by one, each when it is due.
+Pure logic without ROS and without a clock: the time is an argument. A chunk is accepted or
+rejected as a whole when it arrives; then each of its steps passes when it is due.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.embodiment import Embodiment
-from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
+from efm_guard.chunk import ActionRequest, ChunkExecutor
 import numpy as np
 
-__all__ = ['ActionRequest', 'Guard', 'Lease']
+__all__ = ['ActionRequest', 'Guard', 'MotionPermit']
 
 
 @dataclass(frozen=True)
-class Lease:
-    """Leave to move: for one stamp in lockstep, until a time [ns] otherwise."""
+class MotionPermit:
+    """
+    The supervisor's permit to move.
+
+    :param stamp: of the observation whose action may pass, in lockstep [ns].
+    :param valid_until: in real time, every action of the episode passes before this time [ns].
+    """
 
     episode_id: str = ''
     stamp: int = 0
@@ -30,7 +35,10 @@ class Guard:
     """
     Decides which action passes.
 
-    :param lockstep: an action needs leave for its own stamp; else a lease that has not run out.
+    :param lockstep: an action needs a permit for its own stamp; otherwise any valid permit.
+    :ivar emergency: the emergency stop is set; nothing passes.
+    :ivar refused: reason to number of rejected actions.
+    :ivar last_refusal: the newest reason, in full.
     """
 
     def __init__(self, embodiment: Embodiment, lockstep: bool):
@@ -38,9 +46,9 @@ class Guard:
         self._lockstep = lockstep
         spec = embodiment.action.spec
         self._spec = {1: spec, 2: replace(spec, shape=(embodiment.action.chunk, *spec.shape))}
-        self._rows = ChunkExecutor(repeats=lockstep)
+        self._chunks = ChunkExecutor(repeats=lockstep)
         self._lifetime_ns = int(embodiment.action_lifetime_s * 1e9)
-        self._lease = Lease()
+        self._permit = MotionPermit()
         self._waiting: ActionRequest | None = None
         self.emergency = False
         self.refused: dict[str, int] = {}
@@ -49,7 +57,7 @@ class Guard:
 
     def on_action(self, request: ActionRequest, now: int) -> ActionRequest | None:
         """
-        Return the request, or the row of it that is due, if it may go to the robot, or None.
+        Return the action, or the chunk step that is due, if it may go to the robot; else None.
 
         :param now: [ns].
         """
@@ -61,60 +69,60 @@ class Guard:
         self._waiting = request
         return self._match()
 
-    def on_lease(self, lease: Lease) -> ActionRequest | None:
-        """Take leave to move; return a request that was waiting for it, or its row, or None."""
-        self._lease = lease
+    def on_permit(self, permit: MotionPermit) -> ActionRequest | None:
+        """Take a permit; return the action that waited for it, or its first step, or None."""
+        self._permit = permit
         return self._match() if self._lockstep else None
 
     def on_time(self, now: int) -> ActionRequest | None:
         """
-        Return the row of the chunk under execution whose turn has come, once, or None.
+        Return the step of the current chunk that is due, once; else None.
 
         :param now: in lockstep the world's newest stamp [ns].
         """
-        row = self._rows.due(now)
-        if row is None or self._lockstep:
-            return row
-        if self._has_leave(row, now):
-            return self._release(row, now)
+        step = self._chunks.due(now)
+        if step is None or self._lockstep:
+            return step
+        if self._is_permitted(step, now):
+            return self._release(step, now)
         self.cut()
-        return self._refuse('no leave to move')
+        return self._refuse('no permit')
 
     @property
     def skipped(self) -> int:
-        """The number of rows so far whose turn passed unused."""
-        return self._rows.skipped
+        """The number of chunk steps whose time passed unused."""
+        return self._chunks.skipped
 
     def cut(self) -> None:
-        """Drop the rest of the chunk under execution: one of its rows could not be executed."""
-        self._rows.cut()
+        """Drop the rest of the current chunk: one of its steps could not be executed."""
+        self._chunks.cut()
 
     def on_emergency(self, stopped: bool) -> None:
-        """Take the emergency stop; nothing passes while it is set."""
+        """Set or reset the emergency stop; nothing passes while it is set."""
         self.emergency = stopped
         self.revoke()
 
     def revoke(self) -> None:
-        """Take back leave to move and forget what was waiting."""
-        self._lease = Lease()
+        """Revoke the permit, and forget the waiting action and the chunk."""
+        self._permit = MotionPermit()
         self._waiting = None
         self._moving_until = 0
-        self._rows.drop()
+        self._chunks.drop()
 
     def must_stop(self, now: int) -> bool:
-        """Return whether the last command has outlived its lease or its lifetime; says so once."""
+        """Return whether the last command has outlived its permit or its lifetime; once."""
         if self._lockstep or not self._moving_until or now < self._moving_until:
             return False
         self._moving_until = 0
         return True
 
     def _objection(self, request: ActionRequest, now: int) -> str:
-        """Return why this action may never pass, or ''."""
+        """Return why this action must never pass; empty if it may."""
         if self.emergency:
             return 'emergency stop'
         if request.embodiment_hash != self._embodiment.hash:
             return f'embodiment: expected {self._embodiment.hash}, got {request.embodiment_hash}'
-        last = request.row(len(request.values) - 1) if request.is_chunk else request
+        last = request.chunk_step(len(request.values) - 1) if request.is_chunk else request
         if last.deadline and now > last.deadline:
             return 'stale'
         try:
@@ -126,53 +134,48 @@ class Guard:
         )
         if outside.any():
             return 'out of range'
-        return '' if self._lockstep else self._rows.objection(request, now)
+        return '' if self._lockstep else self._chunks.objection(request, now)
 
     def _check_shape(self, request: ActionRequest) -> None:
         """
-        Refuse values of another shape, not finite, or of another pace.
+        Refuse values of another shape or period, or not finite.
 
-        :raises ValueError: saying what was expected.
+        :raises ValueError: with the expected and the found value.
         """
-        robot = self._embodiment
-        if request.is_chunk and request.period != robot.period_ns:
-            raise ValueError(f'period: expected {robot.period_ns} ns a row, got {request.period}')
+        period = self._embodiment.period_ns
+        if request.is_chunk and request.period != period:
+            raise ValueError(f'period: expected {period} ns a chunk step, got {request.period}')
         self._spec[2 if request.is_chunk else 1].check(request.values)
 
     def _accept(self, request: ActionRequest, now: int) -> ActionRequest | None:
-        if not self._has_leave(request, now):
-            return self._refuse('no leave to move')
-        self._rows.join(request)
+        if not self._is_permitted(request, now):
+            return self._refuse('no permit')
+        self._chunks.join(request)
         return self.on_time(now) if request.is_chunk else self._release(request, now)
 
-    def _has_leave(self, request: ActionRequest, now: int) -> bool:
-        lease = self._lease
-        return request.episode_id == lease.episode_id and now < lease.valid_until
+    def _is_permitted(self, request: ActionRequest, now: int) -> bool:
+        permit = self._permit
+        return request.episode_id == permit.episode_id and now < permit.valid_until
 
     def _release(self, request: ActionRequest, now: int) -> ActionRequest:
-        """Let an action, or a row, go to the robot, which must not move on for long without."""
-        self._moving_until = min(self._lease.valid_until, now + self._lifetime_ns)
+        """Let an action, or a chunk step, pass; the robot stops unless another one follows."""
+        self._moving_until = min(self._permit.valid_until, now + self._lifetime_ns)
         return request
 
     def _match(self) -> ActionRequest | None:
-        """Return the waiting action if leave was given for the very observation it answers."""
+        """Return the waiting action if the permit is for the observation that it answers."""
         waiting = self._waiting
-        lease = self._lease
-        if (
-            waiting is None
-            or not lease.episode_id
-            or (waiting.episode_id, waiting.stamp)
-            != (
-                lease.episode_id,
-                lease.stamp,
-            )
-        ):
+        permit = self._permit
+        if waiting is None or not permit.episode_id:
+            return None
+        if (waiting.episode_id, waiting.stamp) != (permit.episode_id, permit.stamp):
             return None
         self._waiting = None
-        self._lease = Lease()
-        self._rows.join(waiting)
-        return self._rows.due(waiting.stamp) if waiting.is_chunk else waiting
+        self._permit = MotionPermit()
+        self._chunks.join(waiting)
+        return self._chunks.due(waiting.stamp) if waiting.is_chunk else waiting
 
     def _refuse(self, reason: str) -> None:
+        kind = reason.split(':')[0]
         self.last_refusal = reason
-        self.refused[reason.split(':')[0]] = self.refused.get(reason.split(':')[0], 0) + 1
+        self.refused[kind] = self.refused.get(kind, 0) + 1

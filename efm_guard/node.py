@@ -1,4 +1,4 @@
-"""The guard node: the last hop before the robot."""
+"""The guard node: the last node before the robot."""
 
 from __future__ import annotations
 
@@ -10,47 +10,30 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment, load_embodiment
-from efm_core.messages import to_ns, to_period, to_stamp, to_values
+from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import from_action
-from efm_guard.commander import Commander
+from efm_guard.chunk import ActionRequest
 from efm_guard.config import GuardConfig
-from efm_guard.guard import ActionRequest, Guard, Lease
-from efm_guard.ros_driver import Driver
-from efm_guard.ros_state import StateListener
+from efm_guard.guard import Guard
+from efm_guard.ros_messages import to_permit, to_request
+from efm_guard.ros_robot import Robot
 from efm_interfaces.msg import Action, EpisodeEvent, Permit
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-ROW_CHECKS = 10  # looks at the clock in a control period, for the rows of chunks
-
-
-def to_request(message: Action) -> ActionRequest:
-    """
-    Return what the guard is asked by an action.
-
-    :raises ValueError: when its rows are not of one length.
-    """
-    return ActionRequest(
-        message.episode_id,
-        to_stamp(message),
-        deadline=to_ns(message.deadline),
-        embodiment_hash=message.embodiment_hash,
-        values=to_values(message),
-        period=to_period(message),
-    )
+CHECKS_PER_PERIOD = 10  # of the clock, for chunk steps: none is late by more than a tenth
 
 
 class GuardNode(ManagedNode):
     """
-    Let an action through only when nothing speaks against it.
+    Pass an action to the robot only if no rule forbids it.
 
-    Subscribes ``action``, ``permit``, ``episode_event``, ``estop`` and the state that the
+    Subscribes ``action``, ``permit``, ``episode_event``, ``estop`` and the measured state that the
     embodiment's command needs; with chunks in lockstep ``joint_states`` too, for the world's time.
-    Publishes ``command``, or what the robot's driver takes, and ``executed``. On every way out the
-    last command is stop.
+    Publishes the driver's commands and ``executed``. When the node stops acting, for whatever
+    reason, its last command stops the robot.
     """
 
     config_type = GuardConfig
@@ -60,65 +43,44 @@ class GuardNode(ManagedNode):
         super().__init__('guard', **kwargs)
 
     def build(self) -> None:
-        """Check the contract, connect the topics."""
-        config = self.config
-        robot = load_embodiment(config.embodiment)
-        self._plain = robot.command.is_planar_displacement
-        expect(
-            self._plain or not config.lockstep,
-            'lockstep',
-            'false with a real arm',
-            config.lockstep,
-        )
-        self._guard, self._diagnostics = Guard(robot, config.lockstep), Diagnostics(self)
-        self._commander, self._listener = Commander(robot), StateListener(self, robot)
-        self._executed = None if self._plain else ros_topics.publisher(self, topics.EXECUTED)
+        """Check the embodiment, connect the topics."""
+        lockstep = self.config.lockstep
+        embodiment = load_embodiment(self.config.embodiment)
+        simulated = embodiment.command.is_planar_displacement
+        expect(simulated or not lockstep, 'lockstep', 'false with a real arm', lockstep)
+        self._guard = Guard(embodiment, lockstep)
+        self._diagnostics = Diagnostics(self)
+        self._robot = Robot(self, embodiment, lockstep=lockstep)
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
-        self._driver: Driver | None = None
-        self._connect_driver = partial(Driver, self, robot, lockstep=config.lockstep)
-        self._offer()
-        self._watch_time(robot)
+        self._robot.connect()
+        self._watch_time(embodiment)
 
-    def _offer(self) -> bool:
-        """
-        Offer commands, for the supervisor a sign that it may begin; return whether they are.
-
-        Not before the clock runs: without it everything would be too early, or nothing too late.
-        """
-        clock = self.get_clock()
-        waits = clock.ros_time_is_active and not self.config.lockstep
-        if self._driver is None and not (waits and clock.now().nanoseconds == 0):
-            self._driver = self._connect_driver()
-        return self._driver is not None
-
-    def _watch_time(self, robot: Embodiment) -> None:
-        """Look at the clock; with chunks so often that no row is a tenth of a period late."""
+    def _watch_time(self, embodiment: Embodiment) -> None:
+        """Check the clock in time for each chunk step, and for commands that are stale."""
         rate = self.config.check_rate_hz
-        if robot.action.chunk > 1:
-            rate = max(rate, ROW_CHECKS * robot.control_rate_hz)
+        if embodiment.action.chunk > 1:
+            rate = max(rate, CHECKS_PER_PERIOD * embodiment.control_rate_hz)
             if self.config.lockstep:
-                topic = topics.JOINT_STATES
-                listen = self._on_world_time
-                ros_topics.subscription(self, topic, listen, lockstep=True)
+                world_time = topics.JOINT_STATES
+                ros_topics.subscription(self, world_time, self._on_world_time, lockstep=True)
         self.create_timer(1 / rate, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def dismantle(self) -> None:
-        """Let go of the gripper's action too."""
-        if getattr(self, '_driver', None):
-            self._driver.destroy()
-            self._driver = None
+        """Disconnect the robot, then as every node."""
+        if hasattr(self, '_robot'):
+            self._robot.disconnect()
         super().dismantle()
 
     def hold(self) -> None:
         """Stop the robot."""
         self._guard.revoke()
-        self._stop()
+        self._robot.stop()
 
     def _now(self) -> int:
-        return self.get_clock().now().nanoseconds
+        return int(self.get_clock().now().nanoseconds)
 
     def _on_action(self, message: Action) -> None:
         if not self.is_active:
@@ -129,36 +91,17 @@ class GuardNode(ManagedNode):
         except ValueError as error:
             self._diagnostics.count_dropped(f'action refused: {error}')
             return
-        self._pass(self._heed(lambda: self._guard.on_action(request, self._now())))
+        self._send(self._ask(partial(self._guard.on_action, request, self._now())))
         self._diagnostics.count_processed(started)
-
-    def _on_world_time(self, message: JointState) -> None:
-        """Send the row of a chunk that the world, which waits for it, has come to."""
-        if self.is_active:
-            self._pass(self._guard.on_time(to_stamp(message)))
-
-    def _heed(self, ask: Callable[[], ActionRequest | None]) -> ActionRequest | None:
-        """Return what the guard lets pass, and report what it refuses or had to skip."""
-        refusals = sum(self._guard.refused.values())
-        skipped = self._guard.skipped
-        passed = ask()
-        if sum(self._guard.refused.values()) > refusals:
-            self._diagnostics.count_dropped(f'action refused: {self._guard.last_refusal}')
-        for _ in range(self._guard.skipped - skipped):
-            self._diagnostics.count_dropped('row of a chunk skipped: its time had passed')
-        return passed
 
     def _on_permit(self, message: Permit) -> None:
         if self.is_active:
-            self._pass(
-                self._guard.on_lease(
-                    Lease(
-                        message.episode_id,
-                        to_stamp(message),
-                        valid_until=to_ns(message.valid_until),
-                    )
-                )
-            )
+            self._send(self._guard.on_permit(to_permit(message)))
+
+    def _on_world_time(self, message: JointState) -> None:
+        """Send the chunk step for the time of the world, which waits for it."""
+        if self.is_active:
+            self._send(self._guard.on_time(to_stamp(message)))
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.event == EpisodeEvent.END:
@@ -166,49 +109,39 @@ class GuardNode(ManagedNode):
 
     def _on_estop(self, message: Bool) -> None:
         self._guard.on_emergency(message.data)
-        self._stop()
+        self._robot.stop()
 
     def _on_tick(self) -> None:
-        if not self._offer():
-            words = 'waiting for the clock: use_sim_time is true, and nobody has said the time'
-            self.get_logger().info(words, throttle_duration_sec=5.0, skip_first=True)
+        if not self._robot.connect():
+            text = 'use_sim_time is true, but no simulated time was received; waiting for /clock'
+            self.get_logger().info(text, throttle_duration_sec=5.0, skip_first=True)
             return
         if not self.config.lockstep:
-            self._pass(self._heed(lambda: self._guard.on_time(self._now())))
+            self._send(self._ask(partial(self._guard.on_time, self._now())))
         if self._guard.must_stop(self._now()):
-            self._stop()
+            self._robot.stop()
 
-    def _pass(self, request: ActionRequest | None) -> None:
-        """Send what may pass and keeps the limits; otherwise hold."""
-        if request is None or self._driver is None:
+    def _ask(self, decide: Callable[[], ActionRequest | None]) -> ActionRequest | None:
+        """Return the action that the guard lets pass; report what it refuses or skips."""
+        refusals = sum(self._guard.refused.values())
+        skipped = self._guard.skipped
+        passed = decide()
+        if sum(self._guard.refused.values()) > refusals:
+            self._diagnostics.count_dropped(f'action refused: {self._guard.last_refusal}')
+        for _ in range(self._guard.skipped - skipped):
+            self._diagnostics.count_dropped('chunk step skipped: its time had passed')
+        return passed
+
+    def _send(self, request: ActionRequest | None) -> None:
+        """Send an action that may pass and keeps the limits; otherwise stop the robot."""
+        if request is None:
             return
         try:
-            state = self._listener.state
-            command = self._commander.driver_command(request.values, state, self._now())
+            self._robot.send(request)
         except ValueError as error:
             self._diagnostics.count_dropped(f'action refused: {error}')
             self._guard.cut()
-            self._stop()
-            return
-        self._driver.send(command, request.stamp)
-        if self._executed:
-            self._executed.publish(
-                from_action(
-                    (),
-                    request.values,
-                    0.0,
-                    request.stamp,
-                    episode_id=request.episode_id,
-                    embodiment_hash=request.embodiment_hash,
-                )
-            )
-
-    def _stop(self) -> None:
-        if self._driver is None:  # nothing was ever sent
-            return
-        now = self._now()
-        numbers = self._commander.stop(self._listener.state, now)
-        self._driver.stop(numbers, 0 if self.config.lockstep else now)
+            self._robot.stop()
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""From numbers to a driver's messages, and the way to the driver."""
+"""The messages of each kind of driver, and the connection to one driver."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 
-def from_twist(numbers: np.ndarray, stamp: int, robot: Embodiment) -> TwistStamped:
-    """Return a velocity of the tool, ``(6,)`` [m/s, rad/s], in the unit that the driver takes."""
+def from_twist(values: np.ndarray, stamp: int, robot: Embodiment) -> TwistStamped:
+    """Return a velocity of the tool, ``(6,)`` [m/s, rad/s], in the unit of the driver."""
     linear, angular = robot.command.scale or (1.0, 1.0)
     message = stamped(TwistStamped(), stamp, robot.command.frame)
     twist = message.twist
-    twist.linear.x, twist.linear.y, twist.linear.z = (numbers[:3] / linear).tolist()
-    twist.angular.x, twist.angular.y, twist.angular.z = (numbers[3:] / angular).tolist()
+    twist.linear.x, twist.linear.y, twist.linear.z = (values[:3] / linear).tolist()
+    twist.angular.x, twist.angular.y, twist.angular.z = (values[3:] / angular).tolist()
     return message
 
 
-def from_pose(numbers: np.ndarray, stamp: int, robot: Embodiment) -> PoseStamped:
+def from_pose(values: np.ndarray, stamp: int, robot: Embodiment) -> PoseStamped:
     """Return a pose of the tool, ``(7,)``."""
     message = stamped(PoseStamped(), stamp, robot.command.frame)
     place = message.pose.position
     turn = message.pose.orientation
-    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = numbers.tolist()
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = values.tolist()
     return message
 
 
-def from_array(numbers: np.ndarray, stamp: int, robot: Embodiment) -> Float64MultiArray:
-    """Return one number per joint; this message has no stamp."""
-    return Float64MultiArray(data=numbers.tolist())
+def from_array(values: np.ndarray, stamp: int, robot: Embodiment) -> Float64MultiArray:
+    """Return one value per joint; this message has no stamp."""
+    return Float64MultiArray(data=values.tolist())
 
 
-def from_positions(numbers: np.ndarray, stamp: int, robot: Embodiment) -> JointTrajectory:
-    """Return a trajectory to one point; the stamp stays zero, which means *start now*."""
+def from_positions(values: np.ndarray, stamp: int, robot: Embodiment) -> JointTrajectory:
+    """Return a trajectory to one point; a stamp of zero means *start now*."""
     horizon_s = robot.command.horizon_s or 1 / robot.control_rate_hz
     point = JointTrajectoryPoint(
-        positions=numbers.tolist(), time_from_start=Duration(seconds=horizon_s).to_msg()
+        positions=values.tolist(), time_from_start=Duration(seconds=horizon_s).to_msg()
     )
     return JointTrajectory(joint_names=list(robot.command.joints), points=[point])
 
@@ -61,9 +61,9 @@ MAKERS = {
 
 
 class Driver:
-    """The way to a robot's driver: its topic, and its gripper's action."""
+    """Publishes on the driver's topic, and sends goals to its gripper's action."""
 
-    def __init__(self, node: Node, robot: Embodiment, *, lockstep: bool = False):
+    def __init__(self, node: Node, robot: Embodiment, *, lockstep: bool = False) -> None:
         self._node = node
         self._robot = robot
         topic = topics.command_topic(robot.command)
@@ -72,10 +72,11 @@ class Driver:
 
     def send(self, command: DriverCommand, stamp: int) -> None:
         """
-        Send what an action became.
+        Send the command for one action.
 
-        :param stamp: of the observation [ns]; the table's commands carry it, since bags are joined
-            by it. Drivers refuse what is old, so theirs carry the time of sending.
+        :param stamp: of the observation [ns]. Commands of the simulated table carry it, because
+            bags are joined by it. Other drivers reject old stamps, so their commands carry the
+            time of sending.
         """
         self._publish(
             command.values, stamp if self._robot.command.is_planar_displacement else self._now()
@@ -83,30 +84,30 @@ class Driver:
         if self._gripper and command.gripper is not None:
             self._gripper.move(command.gripper)
 
-    def stop(self, numbers: np.ndarray | None, stamp: int) -> None:
-        """Send what stops the robot; the gripper stays where it is."""
-        if numbers is not None:
-            self._publish(numbers, stamp)
+    def stop(self, values: np.ndarray | None, stamp: int) -> None:
+        """Send the values that stop the robot, if any; the gripper keeps its position."""
+        if values is not None:
+            self._publish(values, stamp)
         if self._gripper:
             self._gripper.stop()
 
     def destroy(self) -> None:
-        """Take back what is no publisher and no subscription."""
+        """End the gripper's client; publishers and subscriptions end with the node."""
         if self._gripper:
             self._gripper.destroy()
 
     def _now(self) -> int:
         return self._node.get_clock().now().nanoseconds
 
-    def _publish(self, numbers: np.ndarray, stamp: int) -> None:
+    def _publish(self, values: np.ndarray, stamp: int) -> None:
         make = MAKERS[self._robot.command.type]
-        self._publisher.publish(make(numbers, stamp, self._robot))
+        self._publisher.publish(make(values, stamp, self._robot))
 
 
 class GripperPort:
-    """Goals to a gripper: one at a time, the newest counts, and cancelled to stop."""
+    """Sends goals to a gripper's action server: one at a time; a stop cancels the goal."""
 
-    def __init__(self, node: Node, command: Command):
+    def __init__(self, node: Node, command: Command) -> None:
         self._config = command.gripper
         self._type = ros_topics.message_type(command.gripper.type)
         self._client = ActionClient(node, self._type, command.gripper.action)
@@ -114,7 +115,7 @@ class GripperPort:
         self._handle: Any = None
 
     def move(self, position: float) -> None:
-        """Ask for a position [rad or m], unless it was asked for already."""
+        """Send a position [rad or m] as goal, unless it is the goal already."""
         near = self._goal is not None and abs(position - self._goal) < self._config.tolerance
         if near or not self._client.server_is_ready():
             return
@@ -124,7 +125,7 @@ class GripperPort:
         )
 
     def stop(self) -> None:
-        """Cancel what is under way; whoever holds something goes on holding it."""
+        """Cancel the goal; a gripper that holds an object goes on holding it."""
         self._goal = None
         if self._handle is not None:
             self._handle.cancel_goal_async()
@@ -140,7 +141,7 @@ class GripperPort:
             self._goal = None
         elif self._goal == position:
             self._handle = handle
-        else:  # stopped, or told otherwise, before the answer came
+        else:  # a stop or another goal was sent before the server accepted
             handle.cancel_goal_async()
 
     def _to_goal(self, position: float) -> Any:

@@ -1,4 +1,4 @@
-"""Where the robot is: from joint_states, and from tf or a topic with the tool's pose."""
+"""The measured state of the robot: from joint_states, or from tf or the topic of its pose."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 
 class StateListener:
-    """Listens to what the embodiment's command needs to know; to nothing if that is nothing."""
+    """Subscribes the state that the embodiment's command needs; nothing if it needs none."""
 
-    def __init__(self, node: Node, robot: Embodiment):
+    def __init__(self, node: Node, robot: Embodiment) -> None:
         self._command = command = robot.command
         self._positions: tuple[np.ndarray, int] | None = None
         self._pose: tuple[np.ndarray, int] | None = None
@@ -40,7 +40,7 @@ class StateListener:
 
     @property
     def state(self) -> RobotState:
-        """What was measured last."""
+        """The newest measured state."""
         if self._tree is not None:
             self._look_up()
         positions, joints_stamp = self._positions or (None, 0)
@@ -48,7 +48,7 @@ class StateListener:
         return RobotState(positions, pose, stamp=joints_stamp or pose_stamp, problem=self._problem)
 
     def _on_joints(self, message: Any) -> None:
-        """Take the joints; messages of other parts of the robot on the same topic are left."""
+        """Take the command's joints; ignore messages of other parts of the robot."""
         try:
             positions = to_positions_of(message, self._command.joints)
         except ValueError as error:
@@ -75,14 +75,14 @@ class StateListener:
 
 
 def listen_to_tf(node: Node) -> TransformTree:
-    """Return a tree that ``/tf`` and ``/tf_static`` fill."""
+    """Return a tree that is filled from ``/tf`` and ``/tf_static``."""
     tree = TransformTree()
     message_type = ros_topics.message_type('tf2_msgs/msg/TFMessage')
 
     def take(message: Any, static: bool) -> None:
         for item in message.transforms:
             stamp = None if static else to_stamp(item)
-            with suppress(ValueError):  # as tf2 does: what is no pose does not enter the tree
+            with suppress(ValueError):  # as tf2 does: an invalid pose does not enter the tree
                 pose = to_pose(item.transform)
                 tree.put(item.header.frame_id, item.child_frame_id, pose, stamp)
 

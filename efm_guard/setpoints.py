@@ -1,9 +1,9 @@
 """
-From an action to the numbers that a driver takes, and to those that stop it.
+From an action to the values of a driver command, and to those that stop the robot.
 
-Pure functions of the action's values, the measured state and the embodiment. The numbers are those
-of `Command.numbers`: ``twist`` ``(6,)`` [m/s, rad/s], ``velocities`` and ``positions`` ``(J,)`` in
-the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame.
+Pure functions of the action's values, the measured state and the embodiment. The values are those
+of `Command.interface_type`: ``twist`` ``(6,)`` [m/s, rad/s], ``velocities`` and ``positions``
+``(J,)`` in the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from efm_core.embodiment import Embodiment
 from efm_core.poses import difference, from_rotation_vector, multiply
 import numpy as np
 
-SLACK = 1e-6  # what float32 actions may differ from a limit by
+SLACK = 1e-6  # float32 actions may exceed a limit by this much
 
 
 @dataclass(frozen=True)
 class RobotState:
     """
-    What was measured last; None for what never was.
+    The newest measured state; None for a part that was never measured.
 
     :param positions: of the command's joints, ``(J,)`` [rad or m].
     :param pose: of the tool in the command's frame, ``(7,)``.
-    :param stamp: of the older of what the command needs [ns].
-    :param problem: why something is missing.
+    :param stamp: of the part that the command needs [ns].
+    :param problem: why a part is missing.
     """
 
     positions: np.ndarray | None = None
@@ -40,9 +40,10 @@ class RobotState:
 @dataclass(frozen=True)
 class DriverCommand:
     """
-    What goes to the robot for one action.
+    The command for one action.
 
-    :param gripper: its position, or None without a gripper.
+    :param values: see the top of this module.
+    :param gripper: position of the gripper; None without one.
     """
 
     values: np.ndarray
@@ -50,7 +51,7 @@ class DriverCommand:
 
 
 def measured(state: RobotState, command: Command) -> np.ndarray | None:
-    """Return what a command is measured against: positions, pose, or None."""
+    """Return the measured positions or pose that a command starts from; None if unknown."""
     return state.positions if command.drives_joints else state.pose
 
 
@@ -58,11 +59,11 @@ def setpoint(
     values: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
 ) -> np.ndarray:
     """
-    Return the numbers that an action asks for, within no limits yet.
+    Return the values that an action asks for, before limits.
 
     :param values: ``(A,)``, units of the embodiment.
-    :param target: the numbers before, which displacements of positions and poses begin at; None
-        begins at what was measured.
+    :param target: values of the last command, where displacements of positions and poses begin;
+        None: they begin at the measured state.
     """
     command = robot.command
     values = np.asarray(values, np.float64)
@@ -76,14 +77,14 @@ def setpoint(
     ]
     driven = _indices(command)
     if command.interface_type in ('twist', 'velocities'):
-        numbers = np.zeros(6 if command.interface_type == 'twist' else len(command.joints))
-        numbers[driven] = np.array(arm) * rate
-        return numbers
+        wanted = np.zeros(6 if command.interface_type == 'twist' else len(command.joints))
+        wanted[driven] = np.array(arm) * rate
+        return wanted
     start = measured(state, command) if target is None else target
     if command.interface_type == 'positions':
-        numbers = start.copy()
-        numbers[driven] = np.array(arm) + (start[driven] if command.mode == 'delta' else 0.0)
-        return numbers
+        wanted = start.copy()
+        wanted[driven] = np.array(arm) + (start[driven] if command.mode == 'delta' else 0.0)
+        return wanted
     return _moved_pose(start, driven, np.array(arm), command.mode)
 
 
@@ -91,10 +92,10 @@ def stop(
     state: RobotState, target: np.ndarray | None, command: Command, fresh: bool
 ) -> np.ndarray | None:
     """
-    Return the numbers that stop the robot: no speed, or to stay where it is.
+    Return the values that stop the robot: zero speed, or its present position.
 
-    :param fresh: whether ``state`` may be believed; otherwise the target is where it stays.
-    :return: None where nothing was ever commanded and nobody knows where the robot is.
+    :param fresh: whether ``state`` is new enough; otherwise the robot stays at the target.
+    :return: None if there was no command yet and the state is unknown.
     """
     if command.interface_type == 'twist':
         return np.zeros(6)
@@ -105,19 +106,19 @@ def stop(
 
 
 def limit(
-    numbers: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
+    values: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
 ) -> np.ndarray:
     """
-    Return the numbers within the limits.
+    Return the values within the limits.
 
-    :raises ValueError: naming the limit, when one is broken that may not be clamped.
+    :raises ValueError: when a limit is broken and values are not clamped to it.
     """
     command = robot.command
     if command.is_planar_displacement:
-        return numbers
+        return values
     here = measured(state, command)
-    low, high = _ends(numbers, here, robot)
-    bounded = _keep(numbers, low, high, command)
+    low, high = _ends(values, here, robot)
+    bounded = _keep(values, low, high, command)
     speeds = bounded
     if command.interface_type == 'positions':
         speeds = (bounded - (here if target is None else target)) * robot.control_rate_hz
@@ -131,9 +132,9 @@ def limit(
 
 def gripper_position(values: np.ndarray, command: Command) -> float | None:
     """
-    Return where the gripper shall be, or None without one.
+    Return the wanted position of the gripper; None without one.
 
-    :raises ValueError: when that is out of its range.
+    :raises ValueError: when it is out of its range.
     """
     if not any(map(command.is_gripper, command.axes)):
         return None
@@ -163,13 +164,13 @@ def _moved_pose(start: np.ndarray, driven: list[int], arm: np.ndarray, mode: str
 
 
 def _ends(
-    numbers: np.ndarray, here: np.ndarray | None, robot: Embodiment
+    values: np.ndarray, here: np.ndarray | None, robot: Embodiment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of what keeps joints in range and the tool in its box."""
+    """Return the smallest and the largest values that keep joints and tool within limits."""
     command = robot.command
     limits = robot.command.limits
-    low = np.full(len(numbers), -np.inf)
-    high = np.full(len(numbers), np.inf)
+    low = np.full(len(values), -np.inf)
+    high = np.full(len(values), np.inf)
     if command.drives_joints:
         low[:] = limits.position_min
         high[:] = limits.position_max
@@ -179,22 +180,22 @@ def _ends(
     if command.interface_type in ('twist', 'velocities') and here is not None:
         place = here[:3] if command.interface_type == 'twist' else here
         count = len(place)
-        # Whoever is outside may only come back.
+        # Outside the range, only motion back is allowed.
         low[:count] = np.minimum(0, (low[:count] - place) * robot.control_rate_hz)
         high[:count] = np.maximum(0, (high[:count] - place) * robot.control_rate_hz)
     return low, high
 
 
-def _keep(numbers: np.ndarray, low: np.ndarray, high: np.ndarray, command: Command) -> np.ndarray:
-    """Return the numbers between two ends, by clamping where that is allowed."""
-    bounded = np.clip(numbers, low, high)
-    outside = np.flatnonzero(np.abs(bounded - numbers) > SLACK)
+def _keep(values: np.ndarray, low: np.ndarray, high: np.ndarray, command: Command) -> np.ndarray:
+    """Return the values between two ends; clamp them if the embodiment allows it."""
+    bounded = np.clip(values, low, high)
+    outside = np.flatnonzero(np.abs(bounded - values) > SLACK)
     if outside.size and command.limits.on_violation == 'refuse':
         first = int(outside[0])
         names = command.joints if command.drives_joints else (*LINEAR, *ANGULAR, 'w')
         what = 'joint limit' if command.drives_joints else 'workspace'
         allowed = f'{low[first]:.4g} to {high[first]:.4g}'
-        expect(False, f'{what} of {names[first]}', allowed, f'{numbers[first]:.4g}')
+        expect(False, f'{what} of {names[first]}', allowed, f'{values[first]:.4g}')
     return bounded
 
 
@@ -217,4 +218,4 @@ def _check_speed(speeds: np.ndarray, command: Command) -> None:
 
 def _check_lead(lead: float, limits: Limits) -> None:
     near = not limits.max_following_error or lead <= limits.max_following_error + SLACK
-    expect(near, 'lead of the command', f'{limits.max_following_error:.4g} at most', f'{lead:.4g}')
+    expect(near, 'following error', f'{limits.max_following_error:.4g} at most', f'{lead:.4g}')

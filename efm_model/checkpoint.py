@@ -1,16 +1,20 @@
-"""A checkpoint: a directory with weights and their card, written whole or not at all."""
+"""
+Checkpoints: directories with the weights of a model and a model card, written whole or not at all.
+
+The model card ``config.json`` holds the kind (policy or reward), the version, the model's family
+and settings, and the embodiment that the model was made for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 import json
-import os
 from pathlib import Path
-import shutil
-import tempfile
 from typing import Any
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_model.config import ModelConfig
 from efm_model.network import CompactModel
 from efm_model.protocol import Model
@@ -30,18 +34,14 @@ def save_checkpoint(
     **notes: Any,
 ) -> Path:
     """
-    Write ``model`` into the new ``directory``.
+    Write a model into a new directory; return the directory.
 
     :param kind: ``policy`` or ``reward``.
-    :param notes: anything that JSON holds and a reader may want to know, such as losses and seeds.
-    :raises FileExistsError: when the directory is there already; a checkpoint never changes.
+    :param version: of the model, from 1.
+    :param notes: further entries of the model card, JSON values such as losses and seeds.
+    :raises FileExistsError: when the directory exists; checkpoints are never overwritten.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise FileExistsError(f'checkpoint: expected a new directory, got {directory}')
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{directory.name}-', dir=directory.parent))
-    try:
+    with whole_directory(directory) as unfinished:
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()},
             unfinished / WEIGHTS,
@@ -55,25 +55,19 @@ def save_checkpoint(
             **notes,
         }
         (unfinished / CARD).write_text(json.dumps(card, indent=1))
-        unfinished.chmod(
-            0o755
-        )  # mkdtemp and safetensors keep others out, such as the robot's user
-        (unfinished / WEIGHTS).chmod(0o644)
-        os.rename(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return directory
+    return Path(directory)
 
 
 def load_checkpoint(
     directory: str | Path, embodiment: Embodiment, base: str = ''
 ) -> tuple[Model, dict[str, Any]]:
     """
-    Return the model in ``directory``, ready for inference, and its card.
+    Return the model in a checkpoint, in evaluation mode, and its model card.
 
-    :param base: where a vision-language model's base folder is now; empty for where it was.
+    :param base: folder of a vision-language model's base model; empty: the folder in the card.
     :raises FileNotFoundError: when there is no checkpoint.
-    :raises ValueError: when it was made for another embodiment or base model, or is torn.
+    :raises ValueError: when the checkpoint is damaged, of an unknown family, or made for another
+        embodiment or base model.
     """
     directory = Path(directory)
     if not (directory / CARD).is_file():
@@ -91,26 +85,46 @@ def load_checkpoint(
         RuntimeError,
     ) as error:
         raise ValueError(f'checkpoint: expected a whole one, got {directory} ({error})') from error
-    return model.eval(), card
+    model.eval()
+    return model, card
 
 
 def identify(embodiment: Embodiment) -> dict[str, Any]:
-    """Return the lines of a card that say for which embodiment something was made."""
+    """Return the entries of a model card that name the embodiment."""
     return {'embodiment_hash': embodiment.hash, 'embodiment': asdict(embodiment)}
 
 
 def _build(card: dict[str, Any], base: str) -> Model:
-    """Return the model that a card describes, without its weights."""
-    if card.get('family') != 'vlm':
-        return CompactModel(_to_config(card['model']))
+    """
+    Return the model that a card describes, without its weights.
+
+    :raises ValueError: when the family is unknown.
+    """
+    family = card.get('family', 'compact')
+    if family not in FAMILIES:
+        raise ValueError(f'family: expected one of {", ".join(FAMILIES)}, got {family!r}')
+    return FAMILIES[family](card['model'], base)
+
+
+def _build_compact(plain: dict[str, Any], base: str) -> Model:
+    """Return a compact model from the settings in a card; ``base`` is not used."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+    }
+    return CompactModel(ModelConfig(**values))
+
+
+def _build_vlm(plain: dict[str, Any], base: str) -> Model:
+    """Return a vision-language model from the settings in a card."""
     from efm_model.vlm.config import VlmModelConfig
     from efm_model.vlm.network import restore_vlm
 
-    return restore_vlm(VlmModelConfig.from_plain(card['model'], base))
+    return restore_vlm(VlmModelConfig.from_plain(plain, base))
 
 
-def _to_config(plain: dict[str, Any]) -> ModelConfig:
-    """Return the config that ``asdict`` and JSON made lists of."""
-    return ModelConfig(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-    )
+# One entry for each model family: a function that builds the model, without its weights, from the
+# settings in a model card (``dataclasses.asdict`` of its config) and the argument ``base``.
+FAMILIES: dict[str, Callable[[dict[str, Any], str], Model]] = {
+    'compact': _build_compact,
+    'vlm': _build_vlm,
+}

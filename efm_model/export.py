@@ -1,17 +1,17 @@
-"""From torch to ONNX, with proof that both say the same."""
+"""Export of policies and reward models to ONNX, and the parity test of an export."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, KW_ONLY
 import io
 import json
-import os
 from pathlib import Path
-from typing import ClassVar
+from typing import cast, ClassVar, Protocol
 import warnings
 
 from efm_core.embodiment import Embodiment
-from efm_model.network import CompactModel
+from efm_core.files import write_whole
+from efm_model.protocol import Model, ModelSettings
 from efm_model.runtime import Runtime
 from efm_model.text import STATE_SIZE
 import numpy as np
@@ -20,50 +20,92 @@ import torch
 from torch import nn
 
 OPSET = 17
-FRAMES = ['observations', 'text', 'text_mask']
+EXPORTABLE = ('compact',)  # model families that torch.onnx can export
+SHARED_INPUTS = ['observations', 'text', 'text_mask']
 
 
-class PolicyGraph(nn.Module):
-    """What ``policy.onnx`` computes: tokens, their log-probability and the logits."""
+class ExportSettings(ModelSettings, Protocol):
+    """What the export reads of a model's ``config`` in addition."""
 
-    inputs: ClassVar[list[str]] = [*FRAMES, 'gumbel']
-    outputs: ClassVar[list[str]] = ['tokens', 'log_probability', 'logits']
+    @property
+    def observation_size(self) -> tuple[int, int]:
+        """Height and width of the frames [px]."""
 
-    def __init__(self, model: CompactModel):
+
+class ExportableModel(Model, Protocol):
+    """A model that ``torch.onnx`` can export."""
+
+    @property
+    def config(self) -> ExportSettings:
+        """Everything that is needed to build the model without its weights."""
+
+
+class Graph(nn.Module):
+    """
+    The computation of an exported file.
+
+    :cvar inputs: names of the inputs, in the order of ``forward``.
+    :cvar outputs: names of the outputs, in the order of the tuple that ``forward`` returns.
+    """
+
+    inputs: ClassVar[list[str]]
+    outputs: ClassVar[list[str]]
+
+    def __init__(self, model: Model):
+        """Wrap a model."""
         super().__init__()
         self.model = model
 
-    def forward(self, observations, text, text_mask, gumbel):
-        """Sample with the noise that is given."""
+
+class PolicyGraph(Graph):
+    """The computation of ``policy.onnx``: sample an action."""
+
+    inputs = [*SHARED_INPUTS, 'gumbel']  # noqa: RUF012
+    outputs = ['tokens', 'log_probability', 'logits']  # noqa: RUF012
+
+    def forward(
+        self,
+        observations: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        gumbel: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """
+        Return tokens, their log-probability and logits; arguments as ``Model.features``.
+
+        :param gumbel: standard Gumbel noise, ``(B, K, V)`` float32.
+        :return: as ``Model.sample``.
+        """
         return self.model.sample(self.model.features(observations, text, text_mask), gumbel)
 
 
-class RewardGraph(nn.Module):
-    """What ``reward.onnx`` computes: the distribution over steps-to-go."""
+class RewardGraph(Graph):
+    """The computation of ``reward.onnx``: predict the distribution over steps-to-go."""
 
-    inputs = FRAMES
-    outputs: ClassVar[list[str]] = ['probabilities']
+    inputs = SHARED_INPUTS
+    outputs = ['probabilities']  # noqa: RUF012
 
-    def __init__(self, model: CompactModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, observations, text, text_mask):
-        """Judge; one output all the same comes as a tuple of one."""
+    def forward(
+        self, observations: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Return ``(B, bins)`` float32 in a tuple of one; arguments as ``Model.features``."""
         features = self.model.features(observations, text, text_mask)
         return (torch.softmax(self.model.steps_to_go_logits(features), dim=-1),)
 
 
-GRAPHS = {'policy': PolicyGraph, 'reward': RewardGraph}
+GRAPHS: dict[str, type[Graph]] = {'policy': PolicyGraph, 'reward': RewardGraph}
 
 
 @dataclass(frozen=True)
 class ParityReport:
     """
-    How far onnxruntime is from torch on the same inputs.
+    Difference between an exported file in onnxruntime and its model in torch.
 
-    :param difference: largest absolute difference of any real output.
-    :param same_tokens: whether every sampled token is the same (true where none is sampled).
+    :param kind: ``policy`` or ``reward``.
+    :param difference: largest absolute difference of all outputs with real values.
+    :param same_tokens: whether all sampled tokens are equal; true for a reward model.
+    :param samples: number of inputs that were compared.
+    :param tolerance: largest difference of a faithful export.
     """
 
     kind: str
@@ -75,57 +117,66 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the exported file may be released."""
+        """Whether the export is faithful, so that the file may be released."""
         return self.same_tokens and self.difference <= self.tolerance
 
 
-def export_policy(
-    model: CompactModel, path: str | Path, embodiment: Embodiment, version: int
-) -> Path:
-    """Write ``policy.onnx``: sampled action tokens; whole or not at all."""
+def export_policy(model: Model, path: str | Path, embodiment: Embodiment, version: int) -> Path:
+    """Write a policy to an ONNX file, whole or not at all; return the path."""
     return _export(model, Path(path), embodiment, version, 'policy')
 
 
-def export_reward(
-    model: CompactModel, path: str | Path, embodiment: Embodiment, version: int
-) -> Path:
-    """Write ``reward.onnx``: the steps-to-go distribution; whole or not at all."""
+def export_reward(model: Model, path: str | Path, embodiment: Embodiment, version: int) -> Path:
+    """Write a reward model to an ONNX file, whole or not at all; return the path."""
     return _export(model, Path(path), embodiment, version, 'reward')
 
 
 def parity(
-    model: CompactModel,
+    model: Model,
     path: str | Path,
     embodiment: Embodiment,
     kind: str = 'policy',
     samples: int = 8,
     seed: int = 0,
 ) -> ParityReport:
-    """Compare torch and the exported file on ``samples`` made-up observations and sentences."""
+    """
+    Compare an exported file with its model on generated inputs.
+
+    :param kind: ``policy`` or ``reward``.
+    :param samples: number of generated observations and instructions.
+    :param seed: of the generated inputs.
+    :raises FileNotFoundError: when the file does not exist.
+    :raises ValueError: when the file is of another kind or embodiment.
+    """
     graph = GRAPHS[kind](model).eval()
     inputs = example_inputs(model, kind, samples, seed)
     with torch.no_grad():
-        expected = graph(*(torch.from_numpy(value) for value in inputs.values()))
-    found = Runtime(path, kind, embodiment=embodiment).run(**inputs)
+        outputs = graph(*(torch.from_numpy(value) for value in inputs.values()))
+    expected = dict(zip(graph.outputs, (value.numpy() for value in outputs), strict=True))
+    exported = Runtime(path, kind, embodiment=embodiment).run(**inputs)
     real = [name for name in graph.outputs if name != 'tokens']
-    expected = dict(zip(graph.outputs, (value.numpy() for value in expected), strict=True))
     return ParityReport(
         kind=kind,
         samples=samples,
-        difference=max(float(np.abs(expected[name] - found[name]).max()) for name in real),
-        same_tokens=kind != 'policy' or np.array_equal(expected['tokens'], found['tokens']),
+        difference=max(float(np.abs(expected[name] - exported[name]).max()) for name in real),
+        same_tokens=kind != 'policy' or np.array_equal(expected['tokens'], exported['tokens']),
     )
 
 
-def example_inputs(
-    model: CompactModel, kind: str, samples: int, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Return made-up inputs: smooth coloured noise, and token states of different lengths."""
+def example_inputs(model: Model, kind: str, samples: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """
+    Return generated inputs of a graph: smooth coloured noise and random token states.
+
+    :param kind: ``policy`` or ``reward``.
+    :return: inputs by name, as ``model_inputs`` returns them, for ``samples`` observations.
+    :raises ValueError: when the family of the model cannot be exported.
+    """
+    config = exportable(model).config
     rng = np.random.default_rng(seed)
-    height, width = model.config.observation_size
+    height, width = config.observation_size
     coarse = rng.integers(0, 256, (samples, 2, height // 8, width // 8, 3), np.uint8)
     mask = (np.arange(12) < rng.integers(4, 13, (samples, 1))).astype(np.float32)
-    vocabulary = model.config.vocabulary
+    vocabulary = config.vocabulary
     inputs = {
         'observations': np.ascontiguousarray(coarse.repeat(8, axis=2).repeat(8, axis=3)),
         'text': rng.normal(0, 0.5, (samples, 12, STATE_SIZE)).astype(np.float32),
@@ -135,23 +186,33 @@ def example_inputs(
     return {name: inputs[name] for name in GRAPHS[kind].inputs}
 
 
-def _export(
-    model: CompactModel, path: Path, embodiment: Embodiment, version: int, kind: str
-) -> Path:
-    graph = GRAPHS[kind](
-        model
-    ).eval()  # a fresh wrapper begins in training mode, and would export its dropout
+def exportable(model: Model) -> ExportableModel:
+    """
+    Return ``model`` if its family is in ``EXPORTABLE``.
+
+    :raises ValueError: for any other family.
+    """
+    if model.family not in EXPORTABLE:
+        raise ValueError(
+            f'export: expected a model of the family {" or ".join(EXPORTABLE)}, '
+            f'got one of the family {model.family!r}'
+        )
+    return cast('ExportableModel', model)
+
+
+def _export(model: Model, path: Path, embodiment: Embodiment, version: int, kind: str) -> Path:
+    graph = GRAPHS[kind](model).eval()  # a new module is in training mode: it has dropout
     buffer = io.BytesIO()
     axes = {
         name: {0: 'B', **({1: 'L'} if name.startswith('text') else {})}
         for name in graph.inputs + graph.outputs
     }
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the exporter's own, about tracing and its age
+        warnings.simplefilter('ignore')  # the exporter warns about tracing and its own age
         torch.onnx.export(
             graph,
             tuple(torch.from_numpy(value) for value in example_inputs(model, kind, 2).values()),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # without dynamo, a stream will do
             input_names=graph.inputs,
             output_names=graph.outputs,
             dynamic_axes=axes,
@@ -159,15 +220,11 @@ def _export(
             dynamo=False,
         )
     exported = onnx.load_from_string(buffer.getvalue())
-    onnx.helper.set_model_props(exported, _card(embodiment, version, kind))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    unfinished.write_bytes(exported.SerializeToString())
-    os.replace(unfinished, path)
-    return path
+    onnx.helper.set_model_props(exported, _metadata(embodiment, version, kind))
+    return write_whole(path, exported.SerializeToString())
 
 
-def _card(embodiment: Embodiment, version: int, kind: str) -> dict[str, str]:
+def _metadata(embodiment: Embodiment, version: int, kind: str) -> dict[str, str]:
     return {
         'kind': kind,
         'version': str(version),

@@ -1,12 +1,14 @@
 """
-Pretrain the encoder for another world: from pictures in which somebody has pointed.
+Pretraining of the grounding encoder for a new world, on images with labelled points.
 
-The encoder that ships knows one table. For a world of one's own somebody says in some thousand
-pictures where the three things are that the encoder looks for: a simulator that knows, a marker, a
-person who clicks. What it learns is what ``efm_experiments/table/pretraining.py`` teaches, without
-that world's grammar. The heads then learn from demonstrations as always.
+The shipped encoder knows the simulated table only. For another world, label three points in some
+thousand images: the effector, the source and the target of the instruction. The labels may come
+from a simulator, from markers or from a person. Training is that of
+``efm_experiments/table/pretraining.py`` without the table's grammar of sentences. Policy and
+reward model then learn from demonstrations as usual.
 
-Letters: ``N`` pictures, ``S`` sentences; points as in ``grounding.py``.
+Letters: ``N`` images, ``S`` sentences, ``B`` batch, ``C`` cells of the feature map. Points are in
+image coordinates from -1 to 1, as in ``grounding.py``.
 """
 
 from __future__ import annotations
@@ -24,27 +26,27 @@ from efm_model.config import LabelledConfig
 from efm_model.grounding import GroundingEncoder, QUERIES, SOURCE
 from efm_model.localisation import cell_weights, localisation_loss
 from efm_model.runtime import pad
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-THINGS = ('effector', 'source', 'target')  # in the order of the encoder's queries
-NEED = ('images', 'points', 'sentences', 'sentence')  # arrays of a file
-CHUNK = 256
-LEAST = 20  # pictures
+POINTS = ('effector', 'source', 'target')  # in the order of the encoder's queries
+ARRAYS = ('images', 'points', 'sentences', 'sentence')  # of a file of labelled images
+VALIDATION_BATCH = 256  # images
+MIN_IMAGES = 20
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """
-    Pictures, what is asked of each, and where it is.
+    Images with an instruction and three labelled points each.
 
-    :param images: as the policy sees them, ``(N, H, W, 3)`` uint8 RGB.
-    :param points: of effector, source and target, ``(N, 3, 2)`` float32 in the image plane.
-    :param sentences: the different instructions; ``sentence`` is the row of each picture's,
-        ``(N,)`` int64.
+    :param images: as the policy receives them, ``(N, H, W, 3)`` uint8 RGB.
+    :param points: effector, source and target in image coordinates, ``(N, 3, 2)`` float32.
+    :param sentences: the different instructions, ``S`` of them.
+    :param sentence: index of each image's instruction in ``sentences``, ``(N,)`` int64.
     """
 
     images: np.ndarray
@@ -54,124 +56,150 @@ class Labelled:
     sentence: np.ndarray
 
     def __len__(self) -> int:
-        """Return ``N``."""
+        """Return the number of images."""
         return len(self.images)
 
-    def part(self, rows: np.ndarray) -> Labelled:
-        """Return the pictures ``rows``."""
-        return Labelled(
-            self.images[rows],
-            self.points[rows],
+    def subset(self, indices: np.ndarray) -> LabelledImages:
+        """Return the images at ``indices``, ``(B,)`` int64."""
+        return LabelledImages(
+            self.images[indices],
+            self.points[indices],
             sentences=self.sentences,
-            sentence=self.sentence[rows],
+            sentence=self.sentence[indices],
         )
 
 
-def load_labelled(path: str | Path, embodiment: Embodiment) -> Labelled:
+def load_labelled(path: str | Path, embodiment: Embodiment) -> LabelledImages:
     """
-    Return the labelled pictures of an ``.npz`` file, cropped and resized for the policy.
+    Return the labelled images of an ``.npz`` file, cropped and resized for the policy.
 
-    Its arrays: ``images`` ``(N, H, W, 3)`` uint8 RGB, as the first camera sends them; ``points``
-    ``(N, 3, 2)``, x to the right and y down [px] of effector, source and target; ``sentences``
-    ``(S,)`` and ``sentence`` ``(N,)``, which of them belongs to each picture.
+    The file holds four arrays:
 
-    :raises FileNotFoundError: when there is no such file.
-    :raises ValueError: when it is not like this, or not of this camera.
+    - ``images``: from the first camera, ``(N, H, W, 3)`` uint8 RGB;
+    - ``points``: effector, source and target, ``(N, 3, 2)``, x to the right and y down [px];
+    - ``sentences``: the different instructions, ``(S,)`` strings;
+    - ``sentence``: index of each image's instruction in ``sentences``, ``(N,)`` integers.
+
+    :raises FileNotFoundError: when the file does not exist.
+    :raises ValueError: when an array is missing, has another shape or does not fit the camera.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'pictures: expected an .npz file, got {str(path)!r}')
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            missing = [name for name in NEED if name not in file.files]
-            expect(not missing, str(path), f'the arrays {", ".join(NEED)}', ', '.join(file.files))
-            images, points, sentences, sentence = (file[name] for name in NEED)
+            missing = [name for name in ARRAYS if name not in file.files]
+            expect(
+                not missing,
+                str(path),
+                f'the arrays {", ".join(ARRAYS)}',
+                ', '.join(file.files),
+            )
+            images, points, sentences, sentence = (file[name] for name in ARRAYS)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f'pictures: expected a whole .npz file, got {path}: {error}') from error
     count = len(images)
-    camera = embodiment.cameras[0]
-    expect(count >= LEAST, f'{path}: images', f'{LEAST} pictures at least', count)
-    fits = points.shape == (count, QUERIES, 2) and np.isfinite(points).all()
-    expect(fits, f'{path}: points', f'({count}, 3, 2) finite numbers [px]', points.shape)
-    known = sentence.shape == (count,) and np.isin(sentence, range(len(sentences))).all()
-    expect(known, f'{path}: sentence', f'{count} rows of the {len(sentences)} sentences', sentence)
-    seen = np.stack([observe(image, embodiment) for image in images])
-    return Labelled(
-        seen,
-        to_plane(points, camera),
+    expect(count >= MIN_IMAGES, f'{path}: images', f'{MIN_IMAGES} images at least', count)
+    has_points = points.shape == (count, QUERIES, 2) and bool(np.isfinite(points).all())
+    expect(has_points, f'{path}: points', f'({count}, 3, 2) finite numbers [px]', points.shape)
+    is_known = np.isin(sentence, range(len(sentences)))
+    expect(
+        sentence.shape == (count,) and bool(is_known.all()),
+        f'{path}: sentence',
+        f'{count} indices of the {len(sentences)} sentences',
+        sentence,
+    )
+    return LabelledImages(
+        np.stack([observe(image, embodiment) for image in images]),
+        to_image_coordinates(points, embodiment.cameras[0]),
         sentences=tuple(map(str, sentences)),
         sentence=sentence.astype(np.int64),
     )
 
 
-def view(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return corner and size of what the policy sees of a picture, as x, y [px]."""
+def crop_of(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Return the upper left corner and the size of a camera's crop, each ``(2,)`` as x, y [px]."""
     left, top, width, height = camera.crop
     size = (width, height) if width else (camera.width, camera.height)
     return np.array([left, top]), np.array(size)
 
 
-def to_plane(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Return points of a camera's picture ``(..., 2)`` [px] in the image plane, float32."""
-    corner, size = view(camera)
+def to_image_coordinates(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """
+    Return pixel coordinates as coordinates from -1 to 1 over the camera's crop.
+
+    :param points: x and y in the camera's image, ``(..., 2)`` [px].
+    :return: ``(..., 2)`` float32.
+    """
+    corner, size = crop_of(camera)
     return ((np.asarray(points) - corner) / size * 2 - 1).astype(np.float32)
 
 
-class Lessons:
-    """Labelled pictures as an encoder takes them; each sentence is read once."""
+class LocalisationObjective:
+    """Loss and error of a grounding encoder on labelled images, with encoded instructions."""
 
-    def __init__(self, labelled: Labelled, encoder: TextEncoder):
-        states, mask = pad([encoder.encode(sentence) for sentence in labelled.sentences])
+    def __init__(self, labelled: LabelledImages, text_encoder: InstructionEncoder):
+        """Encode each instruction once."""
+        states, mask = pad([text_encoder.encode(sentence) for sentence in labelled.sentences])
         self._text = torch.from_numpy(states)
         self._mask = torch.from_numpy(mask)
-        self.images, self.points = map(torch.from_numpy, (labelled.images, labelled.points))
+        self.images = torch.from_numpy(labelled.images)
+        self.points = torch.from_numpy(labelled.points)
         self._sentence = torch.from_numpy(labelled.sentence)
 
     def heat(
-        self, grounding: GroundingEncoder, rows: torch.Tensor
+        self, grounding: GroundingEncoder, indices: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return heat maps, ``(B, 3, C)``, and occupancy logits, ``(B, C)``, of ``rows``."""
-        keys, occupancy = grounding.image(self.images[rows])
-        sentence = self._sentence[rows]
-        return grounding.heat(
-            grounding.text(self._text[sentence], self._mask[sentence]), keys
-        ), occupancy
+        """
+        Return the encoder's outputs for the images at ``indices``.
 
-    def loss(self, grounding: GroundingEncoder, rows: torch.Tensor) -> torch.Tensor:
-        """Return how badly the three are found, and where source and target are."""
-        heat, occupancy = self.heat(grounding, rows)
-        points = self.points[rows]
+        :return: logits of the heat maps, ``(B, 3, C)``, and of the occupancy, ``(B, C)``.
+        """
+        keys, occupancy = grounding.image(self.images[indices])
+        sentence = self._sentence[indices]
+        queries = grounding.text(self._text[sentence], self._mask[sentence])
+        return grounding.heat(queries, keys), occupancy
+
+    def loss(self, grounding: GroundingEncoder, indices: torch.Tensor) -> torch.Tensor:
+        """Return the localisation loss plus the occupancy loss of the images at ``indices``."""
+        heat, occupancy = self.heat(grounding, indices)
+        points = self.points[indices]
         image = grounding.image
-        things = cell_weights(points[:, SOURCE:], image.rows, image.columns).sum(dim=1)
-        where = functional.binary_cross_entropy_with_logits(occupancy, things.clamp(max=1))
-        return localisation_loss(grounding, heat, points) + where
+        occupied = cell_weights(points[:, SOURCE:], image.rows, image.columns).sum(dim=1)
+        occupancy_loss = functional.binary_cross_entropy_with_logits(
+            occupancy, occupied.clamp(max=1)
+        )
+        return localisation_loss(grounding, heat, points) + occupancy_loss
 
     @torch.no_grad()
     def errors(self, grounding: GroundingEncoder) -> np.ndarray:
-        """Return how far off each point is, ``(N, 3)``, in pictures' widths and heights."""
+        """
+        Return the distance between predicted and labelled points, ``(N, 3)`` float32.
+
+        The unit is the width of the image for x and its height for y.
+        """
         grounding.eval()
-        parts = torch.arange(len(self.images)).split(CHUNK)
-        found = torch.cat([grounding.points(self.heat(grounding, rows)[0]) for rows in parts])
+        parts = torch.arange(len(self.images)).split(VALIDATION_BATCH)
+        predicted = torch.cat(
+            [grounding.points(self.heat(grounding, indices)[0]) for indices in parts]
+        )
         grounding.train()
-        return (found - self.points).norm(dim=-1).numpy() / 2
+        return (predicted - self.points).norm(dim=-1).numpy() / 2
 
 
-def learn_to_point(
-    labelled: Labelled,
-    encoder: TextEncoder,
+def pretrain_on_labels(
+    labelled: LabelledImages,
+    text_encoder: InstructionEncoder,
     config: LabelledConfig,
-    report: Callable[[int, dict], None] = lambda iteration, measured: None,
+    report: Callable[[int, dict[str, float]], None] = lambda iteration, errors: None,
 ) -> tuple[GroundingEncoder, dict[str, float]]:
     """
-    Return an encoder trained on ``labelled``, and its errors on held-out pictures.
+    Return a grounding encoder trained on labelled images, and its errors on held-out images.
 
-    :param report: hears of every validation.
+    :param report: called after each validation with the iteration and the errors.
+    :return: the encoder in evaluation mode; errors as from ``summarise``.
     :raises ValueError: when the loss is not finite.
     """
-    order = np.random.default_rng([config.seed, 1]).permutation(len(labelled))
-    count = max(1, round(config.validation_fraction * len(labelled)))
-    held_out, lessons = (
-        Lessons(labelled.part(rows), encoder) for rows in (order[:count], order[count:])
-    )
+    held_out, training = _split(labelled, text_encoder, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         grounding = GroundingEncoder(labelled.images.shape[1:3])
@@ -182,25 +210,42 @@ def learn_to_point(
             optimiser, config.learning_rate, config.iterations
         )
         for iteration in range(1, config.iterations + 1):
-            rows = torch.randint(len(lessons.images), (config.batch_size,))
-            value = lessons.loss(grounding, rows)
-            if not torch.isfinite(value):
-                raise ValueError(f'loss: expected a finite number, got {value.item()}')
+            indices = torch.randint(len(training.images), (config.batch_size,))
+            loss = training.loss(grounding, indices)
+            if not torch.isfinite(loss):
+                raise ValueError(f'loss: expected a finite number, got {loss.item()}')
             optimiser.zero_grad()
-            value.backward()
+            loss.backward()
             nn.utils.clip_grad_norm_(grounding.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             if iteration % config.validate_every == 0 or iteration == config.iterations:
-                measured = summarise(held_out.errors(grounding))
-                report(iteration, measured)
-    return grounding.eval(), measured
+                errors = summarise(held_out.errors(grounding))
+                report(iteration, errors)
+    return grounding.eval(), errors
+
+
+def _split(
+    labelled: LabelledImages, text_encoder: InstructionEncoder, config: LabelledConfig
+) -> tuple[LocalisationObjective, LocalisationObjective]:
+    """Return the objectives on held-out images and on those for training."""
+    order = np.random.default_rng([config.seed, 1]).permutation(len(labelled))
+    count = max(1, round(config.validation_fraction * len(labelled)))
+    return (
+        LocalisationObjective(labelled.subset(order[:count]), text_encoder),
+        LocalisationObjective(labelled.subset(order[count:]), text_encoder),
+    )
 
 
 def summarise(errors: np.ndarray) -> dict[str, float]:
-    """Return median and 95 % quantile of each thing's errors ``(N, 3)``; per cent of a picture."""
+    """
+    Return median and 95 % quantile of the error of each point, in per cent of the image.
+
+    :param errors: as from ``LocalisationObjective.errors``, ``(N, 3)``.
+    :return: keys such as ``effector_median`` and ``target_p95``.
+    """
     return {
-        f'{name}_{word}': round(100 * float(np.quantile(errors[:, column], share)), 3)
-        for column, name in enumerate(THINGS)
-        for word, share in (('median', 0.5), ('p95', 0.95))
+        f'{name}_{statistic}': round(100 * float(np.quantile(errors[:, column], quantile)), 3)
+        for column, name in enumerate(POINTS)
+        for statistic, quantile in (('median', 0.5), ('p95', 0.95))
     }

@@ -1,7 +1,7 @@
 """
-What it costs to point at the wrong place: the loss of every pretraining of an encoder.
+The loss with which every grounding encoder is pretrained: distance between points.
 
-Letters and points as in ``grounding.py``.
+Letters and image coordinates as in ``grounding.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from torch.nn import functional
 
 
 def cell_weights(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Return the weights, ``(..., C)``, with which the cells' centres give ``points``."""
+    """
+    Return weights of the cells whose weighted mean is the given point.
+
+    The weights are those of bilinear interpolation between the four nearest cell centres.
+
+    :param points: image coordinates, ``(..., 2)`` float32.
+    :param rows: rows of the feature map.
+    :param columns: columns of the feature map.
+    :return: ``(..., C)`` float32; they sum to 1.
+    """
     across, down = (
         functional.relu(
             1
@@ -29,7 +38,12 @@ def cell_weights(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 def localisation_loss(
     grounding: GroundingEncoder, heat: torch.Tensor, points: torch.Tensor
 ) -> torch.Tensor:
-    """Return how badly heat maps, ``(B, Q, C)``, mean ``points``, as maps and positions."""
+    """
+    Return the error of heat maps against true points: cross-entropy plus distance of the mean.
+
+    :param heat: logits of the heat maps, ``(B, Q, C)``.
+    :param points: true image coordinates, ``(B, Q, 2)``.
+    """
     weights = cell_weights(points, grounding.image.rows, grounding.image.columns)
     entropy = -(weights * torch.log_softmax(heat, dim=-1)).sum(dim=-1).mean()
     means = torch.softmax(heat, dim=-1) @ grounding.image.cells

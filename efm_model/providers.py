@@ -1,10 +1,10 @@
-"""Where a model runs: the first onnxruntime provider of TensorRT, CUDA and CPU that starts."""
+"""Run an ONNX model on the first onnxruntime provider that starts: TensorRT, CUDA or CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from efm_model.config import SessionConfig
 from efm_model.text import MAX_TOKENS
@@ -16,8 +16,9 @@ NAMES = {
     'cuda': 'CUDAExecutionProvider',
     'cpu': 'CPUExecutionProvider',
 }
-# No TF32 and no half precision: the export was proven in float32. No cache of TensorRT's engines,
-# which go by file and graph but not by weights: a release would act with its predecessor's.
+# Neither TF32 nor half precision: the parity test of the export ran in float32. No cache of
+# TensorRT engines: its key has the file name and the graph but not the weights, so that a new
+# release would run with the weights of the release before.
 OPTIONS: dict[str, dict[str, Any]] = {
     'tensorrt': {
         'trt_fp16_enable': False,
@@ -28,8 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'cuda': {'use_tf32': False, 'arena_extend_strategy': 'kSameAsRequested'},
     'cpu': {},
 }
-# Shapes that TensorRT prepares for; without them it would build anew, for seconds, whenever a
-# sentence is longer than all before it.
+# Sizes of the dynamic axes that TensorRT prepares for. Outside this range TensorRT builds a new
+# engine during a call, which takes seconds.
 PROFILES = {
     'min': {'B': 1, 'L': 1},
     'opt': {'B': 1, 'L': 16},
@@ -44,13 +45,23 @@ LEVELS = {
 TYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8}
 
 
-class Session:
-    """
-    One ONNX file on the first provider that starts and runs it once.
+class ModelInput(Protocol):
+    """What onnxruntime reports of one input of a model."""
 
-    :ivar provider: its name: tensorrt, cuda or cpu.
-    :ivar refused: a sentence for each provider before it that did not.
-    :ivar card: the metadata of the file.
+    name: str
+    shape: list[int | str]  # an axis of any length has a name instead of a size
+    type: str
+
+
+class OnnxSession:
+    """
+    One ONNX file, opened on the first provider that starts and completes a run.
+
+    :ivar provider: the provider in use: tensorrt, cuda or cpu.
+    :ivar provider_failures: one sentence for each provider that was tried before and failed.
+    :ivar metadata: the metadata of the file.
+    :ivar inputs: the inputs of the model, by name.
+    :ivar outputs: names of the outputs.
     """
 
     def __init__(
@@ -64,74 +75,83 @@ class Session:
         """
         Open the file.
 
-        :param name: what to call the file in errors.
-        :param engine: the module ``onnxruntime``.
-        :raises ValueError: when the file cannot be read, or the provider asked for is not there.
+        :param name: name of the model in error messages.
+        :param engine: the module ``onnxruntime``, or a replacement in tests.
+        :raises ValueError: when the file cannot be read or the requested provider is missing.
         """
         config = config or SessionConfig()
-        order = candidates(engine.get_available_providers(), config.provider)
-        self.refused: list[str] = []
-        for provider in order:
+        self.provider_failures: list[str] = []
+        for provider in candidates(engine.get_available_providers(), config.provider):
             try:
                 self._open(path, provider, config, engine)
-            except Exception as error:  # onnxruntime's own exceptions share no other base
+            except Exception as error:  # the exceptions of onnxruntime share no other base class
                 reason = ' '.join(str(error).split())
-                self.refused.append(f'{name}: provider {provider} did not start: {reason}')
+                self.provider_failures.append(
+                    f'{name}: provider {provider} did not start: {reason}'
+                )
             else:
                 return
         raise ValueError(
             f'{name}: expected a readable ONNX file and a provider that runs it, '
-            f'got {path} ({"; ".join(self.refused)})'
+            f'got {path} ({"; ".join(self.provider_failures)})'
         )
 
     def _open(self, path: str | Path, provider: str, config: SessionConfig, engine: Any) -> None:
         self.provider = provider
         self._session = _start(path, provider, config, engine)
-        self.inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        self.inputs: dict[str, ModelInput] = {
+            entry.name: entry for entry in self._session.get_inputs()
+        }
         self.outputs = [output.name for output in self._session.get_outputs()]
-        self.card = self._session.get_modelmeta().custom_metadata_map
-        binds = provider != 'cpu' or config.binding
-        self._binding = self._session.io_binding() if binds else None
-        self.run(rehearsal(self.inputs))
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        uses_binding = provider != 'cpu' or config.binding
+        self._binding = self._session.io_binding() if uses_binding else None
+        self.run(example_run(self.inputs))
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs by name."""
-        found = (
-            self._session.run(None, inputs) if self._binding is None else self._run_bound(inputs)
-        )
-        return dict(zip(self.outputs, found, strict=True))
+        """
+        Run the model once.
 
-    def _run_bound(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Run without the copies that onnxruntime makes of what it is not told the place of."""
+        :param inputs: one array for each input, with the shape and dtype that the file declares.
+        :return: the outputs by name.
+        """
+        if self._binding is None:
+            values = self._session.run(None, inputs)
+        else:
+            values = self._run_bound(self._binding, inputs)
+        return dict(zip(self.outputs, values, strict=True))
+
+    def _run_bound(self, binding: Any, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Run with bound inputs and outputs, which saves copies within onnxruntime."""
         for name, value in inputs.items():
-            self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self.outputs:
-            self._binding.bind_output(name)
-        self._session.run_with_iobinding(self._binding)
-        return self._binding.copy_outputs_to_cpu()
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()
 
 
-def candidates(offered: Iterable[str], provider: str = 'auto') -> list[str]:
+def candidates(available: Iterable[str], provider: str = 'auto') -> list[str]:
     """
-    Return the providers to try, in order.
+    Return the short names of the providers to try, fastest first.
 
-    :param offered: what onnxruntime was built with, by its own names.
-    :param provider: the only one to try; ``auto`` for all.
-    :raises ValueError: when it is not offered.
+    :param available: providers of this onnxruntime, by the names that onnxruntime uses.
+    :param provider: the only provider to try; ``auto`` for all of them.
+    :raises ValueError: when this onnxruntime does not have ``provider``.
     """
-    here = [name for name, long_name in NAMES.items() if long_name in set(offered)]
+    known = [name for name, long_name in NAMES.items() if long_name in set(available)]
     if provider == 'auto':
-        return here
-    if provider not in here:
+        return known
+    if provider not in known:
         raise ValueError(
-            f'provider: expected one that this onnxruntime has, {" or ".join(here)}; got '
+            f'provider: expected one that this onnxruntime has, {" or ".join(known)}; got '
             f'{provider}; install onnxruntime-gpu in place of onnxruntime, or set provider to auto'
         )
     return [provider]
 
 
 def session_options(config: SessionConfig, engine: Any = onnxruntime) -> Any:
-    """Return onnxruntime's own options."""
+    """Return ``onnxruntime.SessionOptions`` with the values of ``config``."""
     options = engine.SessionOptions()
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = config.threads if config.execution == 'parallel' else 1
@@ -139,13 +159,14 @@ def session_options(config: SessionConfig, engine: Any = onnxruntime) -> Any:
     options.graph_optimization_level = getattr(
         engine.GraphOptimizationLevel, LEVELS[config.optimisation]
     )
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = config.arena
+    options.enable_cpu_mem_arena = config.arena
+    options.enable_mem_pattern = config.arena
     options.add_session_config_entry('session.intra_op.allow_spinning', str(int(config.spinning)))
     return options
 
 
-def profiles(inputs: Iterable[Any]) -> dict[str, str]:
-    """Return TensorRT's options for the shapes of a model's inputs."""
+def profiles(inputs: Iterable[ModelInput]) -> dict[str, str]:
+    """Return the options of TensorRT that declare the smallest, usual and largest input shapes."""
     return {
         f'trt_profile_{kind}_shapes': ','.join(
             f'{entry.name}:{"x".join(str(size) for size in resolve(entry.shape, lengths))}'
@@ -155,13 +176,17 @@ def profiles(inputs: Iterable[Any]) -> dict[str, str]:
     }
 
 
-def resolve(shape: list[int | str], lengths: dict[str, int]) -> list[int]:
-    """Return a shape with its words as numbers; one, where nothing is known of a word."""
+def resolve(shape: list[int | str], lengths: Mapping[str, int]) -> list[int]:
+    """Return a shape with a size in place of each named axis; 1 for an axis of unknown name."""
     return [size if isinstance(size, int) else lengths.get(size, 1) for size in shape]
 
 
-def rehearsal(inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return zeros of the usual shapes: some providers fail, or build, in the first run only."""
+def example_run(inputs: Mapping[str, ModelInput]) -> dict[str, np.ndarray]:
+    """
+    Return zeros of the usual input shapes.
+
+    Some providers fail only in the first run, or compile the model then.
+    """
     return {
         name: np.zeros(resolve(entry.shape, PROFILES['opt']), TYPES[entry.type])
         for name, entry in inputs.items()
@@ -170,22 +195,27 @@ def rehearsal(inputs: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _start(path: str | Path, provider: str, config: SessionConfig, engine: Any) -> Any:
     """
-    Return a session of one provider, which leaves what it does not know to those after it.
+    Return an onnxruntime session on ``provider``.
 
-    :raises RuntimeError: when another one took its place.
+    Slower providers run the operators that ``provider`` does not have.
+
+    :raises RuntimeError: when onnxruntime chose another provider instead.
     """
-    names = list(NAMES)
-    chain = candidates(engine.get_available_providers())
-    chain = [name for name in chain if names.index(name) >= names.index(provider)]
-    given = {name: dict(OPTIONS[name]) for name in chain}
+    order = list(NAMES)
+    chain = [
+        name
+        for name in candidates(engine.get_available_providers())
+        if order.index(name) >= order.index(provider)
+    ]
+    options = {name: dict(OPTIONS[name]) for name in chain}
     if provider == 'tensorrt':
         Path(OPTIONS['tensorrt']['trt_timing_cache_path']).mkdir(parents=True, exist_ok=True)
         plain = engine.InferenceSession(str(path), providers=[NAMES['cpu']])
-        given['tensorrt'] |= profiles(plain.get_inputs())
+        options['tensorrt'] |= profiles(plain.get_inputs())
     session = engine.InferenceSession(
         str(path),
         session_options(config, engine),
-        providers=[(NAMES[name], given[name]) for name in chain],
+        providers=[(NAMES[name], options[name]) for name in chain],
         enable_fallback=0,
     )
     first = session.get_providers()[0]

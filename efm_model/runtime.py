@@ -1,7 +1,8 @@
-"""An exported model in onnxruntime, with its card checked; no torch."""
+"""Inference with an exported model in onnxruntime, without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -9,62 +10,76 @@ from typing import Protocol
 
 from efm_core.embodiment import Embodiment
 from efm_model.config import SessionConfig
-from efm_model.providers import Session
+from efm_model.providers import OnnxSession
 import numpy as np
 
 
 class InferenceBackend(Protocol):
-    """What policy and judge need of a model: an exported one, or one that is still learning."""
+    """
+    A model that a policy or a reward model runs: an exported file, or weights in training.
+
+    :ivar version: version of the policy in its release.
+    """
 
     version: int
 
     def input_shape(self, name: str) -> list[int | str]:
-        """Return the shape of the input called ``name``; a word stands for any length."""
+        """Return the shape of the input ``name``; an axis of any length has a name instead."""
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name."""
+        """
+        Run the model once.
+
+        :param inputs: the arrays of ``model_inputs``; a policy also gets ``gumbel``, standard
+            Gumbel noise ``(B, K, V)`` float32.
+        :return: of a policy ``tokens`` ``(B, K)`` int64 and ``log_probability`` ``(B,)`` float32;
+            of a reward model ``probabilities`` ``(B, bins)`` float32.
+        :raises ValueError: when an output is not finite.
+        """
 
 
 class Runtime:
     """
     One ONNX file, opened for one embodiment.
 
-    :param kind: ``policy`` or ``reward``, as the file's own card must say.
-    :ivar provider: where it runs: tensorrt, cuda or cpu.
-    :ivar refused: why it does not run where it was tried before, a sentence each.
+    :ivar version: version of the model, from the metadata of the file.
+    :ivar provider: the onnxruntime provider in use: tensorrt, cuda or cpu.
+    :ivar provider_failures: one sentence for each faster provider that did not start.
     """
 
     def __init__(
         self, path: str | Path, kind: str, *, embodiment: Embodiment, provider: str = 'auto'
     ):
         """
-        Open the file and check whom it was made for.
+        Open the file and check its metadata.
 
-        :raises FileNotFoundError: when there is no such file.
-        :raises ValueError: when it is no ONNX file, of another kind or for another embodiment, or
-            onnxruntime does not have the provider.
+        :param kind: ``policy`` or ``reward``, as the metadata must say.
+        :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
+        :raises FileNotFoundError: when the file does not exist.
+        :raises ValueError: when the file is not an ONNX file, is of another kind or for another
+            embodiment, or when onnxruntime does not have the provider.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f'{kind}: expected an ONNX file, got {path}')
-        self._session = Session(path, kind, config=SessionConfig(provider=provider))
+        self._session = OnnxSession(path, kind, config=SessionConfig(provider=provider))
         self.provider = self._session.provider
-        self.refused = self._session.refused
-        card = self._session.card
-        if card.get('kind') != kind:
-            raise ValueError(f'{path}: expected kind {kind}, got {card.get("kind")}')
-        about = json.loads(card.get('embodiment', '{}'))
-        embodiment.check_same(card.get('embodiment_hash', 'none'), str(path), about)
-        self.version = int(card['version'])
+        self.provider_failures = self._session.provider_failures
+        metadata = self._session.metadata
+        if metadata.get('kind') != kind:
+            raise ValueError(f'{path}: expected kind {kind}, got {metadata.get("kind")}')
+        made_for = json.loads(metadata.get('embodiment', '{}'))
+        embodiment.check_same(metadata.get('embodiment_hash', 'none'), str(path), made_for)
+        self.version = int(metadata['version'])
 
     def input_shape(self, name: str) -> list[int | str]:
-        """Return the shape of the input called ``name``; a word stands for any length."""
+        """Return the shape of the input ``name``; an axis of any length has a name instead."""
         return self._session.inputs[name].shape
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """
-        Return the outputs by name.
+        Run the model once; arguments and result as ``InferenceBackend.run``.
 
-        :raises ValueError: when one of them is not finite.
+        :raises ValueError: when an output is not finite.
         """
         outputs = self._session.run(inputs)
         for name, value in outputs.items():
@@ -79,44 +94,56 @@ class Runtime:
 @dataclass
 class FrameHistory:
     """
-    What a model remembers of one episode.
+    What the model inputs of one episode depend on, beside the newest frame.
 
-    The instruction's token states and the frame before.
+    :param text: the encoded instruction, ``(L, E)`` float32.
+    :param previous: the frame before, ``(H, W, 3)`` uint8 RGB; None before the first frame.
     """
 
     text: np.ndarray
     previous: np.ndarray | None = None
 
-    def look(self, observation: np.ndarray) -> np.ndarray:
+    def stack_frames(self, observation: np.ndarray) -> np.ndarray:
         """
-        Return previous and current frame, ``(2, H, W, 3)``.
+        Return the previous and the current frame, ``(2, H, W, 3)`` uint8, and store the current.
 
-        At first both are the current one.
+        At the first frame of an episode both are the current one.
+
+        :param observation: the current frame, ``(H, W, 3)`` uint8 RGB.
         """
-        before = observation if self.previous is None else self.previous
+        previous = observation if self.previous is None else self.previous
         self.previous = observation
-        return np.stack([before, observation])
+        return np.stack([previous, observation])
 
 
-def model_inputs(eyes: list[FrameHistory], observations: np.ndarray) -> dict[str, np.ndarray]:
+def model_inputs(histories: Sequence[FrameHistory], frames: np.ndarray) -> dict[str, np.ndarray]:
     """
-    Return the model inputs that every head shares, for ``B`` episodes at once.
+    Return the inputs that policy and reward model share, for ``B`` episodes.
 
-    :param observations: the newest frame of each episode, ``(B, H, W, 3)`` uint8.
+    :param histories: one for each episode; each stores its new frame.
+    :param frames: the newest frame of each episode, ``(B, H, W, 3)`` uint8 RGB.
+    :return: ``observations`` ``(B, 2, H, W, 3)`` uint8, ``text`` ``(B, L, E)`` float32 and
+        ``text_mask`` ``(B, L)`` float32.
     """
-    text, mask = pad([eye.text for eye in eyes])
-    frames = np.stack(
-        [eye.look(observation) for eye, observation in zip(eyes, observations, strict=True)]
+    text, mask = pad([history.text for history in histories])
+    observations = np.stack(
+        [history.stack_frames(frame) for history, frame in zip(histories, frames, strict=True)]
     )
-    return {'observations': frames, 'text': text, 'text_mask': mask}
+    return {'observations': observations, 'text': text, 'text_mask': mask}
 
 
-def pad(texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return token states as one array, ``(B, L, 384)``, and their mask, ``(B, L)``."""
+def pad(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return encoded instructions as one array, and the mask of its valid entries.
+
+    :param texts: arrays ``(L, E)`` of different lengths ``L``.
+    :return: ``(B, longest L, E)`` float32 with zeros behind each instruction, and
+        ``(B, longest L)`` float32, 1 where valid.
+    """
     longest = max(len(text) for text in texts)
     padded = np.zeros((len(texts), longest, texts[0].shape[1]), np.float32)
     mask = np.zeros((len(texts), longest), np.float32)
-    for row, text in enumerate(texts):
-        padded[row, : len(text)] = text
-        mask[row, : len(text)] = 1
+    for index, text in enumerate(texts):
+        padded[index, : len(text)] = text
+        mask[index, : len(text)] = 1
     return padded, mask

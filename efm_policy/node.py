@@ -9,56 +9,13 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image
 from efm_core.observation import observe
-from efm_core.ros_episodic import EpisodicNode
+from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_action, from_ns, from_observation, from_period
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
-from efm_policy.policy import Policy, PolicyAction
+from efm_policy.policy import Policy
 from efm_release.release import load_release
-import numpy as np
-
-
-class ActingNode(EpisodicNode):
-    """Publishes ``action`` and ``observation``; whose policy it is says the node made of it."""
-
-    def connect(self) -> None:
-        """Watch an embodiment's episodes, and get ready to publish; call it from `build`."""
-        config = self.config
-        self.subscribe_episodes(load_embodiment(config.embodiment), config.lockstep)
-        self._period = from_period(self.embodiment.period_ns if self.embodiment.decision_ns else 0)
-        self._lifetime_ns = 0 if config.lockstep else int(1e9 * self.embodiment.action_lifetime_s)
-        self._actions = ros_topics.publisher(self, topics.ACTION)
-        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
-
-    def deadline(self, stamp: int) -> int:
-        """Return until when [ns] the action for an observation may be executed; 0 for ever."""
-        return stamp + self._lifetime_ns if self._lifetime_ns else 0
-
-    def publish_action(
-        self, action: PolicyAction, observation: np.ndarray, stamp: int, version: int
-    ) -> None:
-        """Publish what to do about an observation of this stamp [ns], and what was seen."""
-        event = self.matcher.event
-        step = self.matcher.count(stamp)
-        self.publish_reply(
-            self._actions,
-            from_action(
-                action.tokens,
-                action.values,
-                action.log_probability,
-                stamp,
-                deadline=from_ns(self.deadline(stamp)),
-                episode_id=event.episode_id,
-                step=step,
-                source='policy',
-                period=self._period,
-                policy_version=version,
-                embodiment_hash=self.embodiment.hash,
-            ),
-        )
-        self.publish_reply(self._observations, from_observation(observation, stamp))
 
 
 class PolicyNode(ActingNode):
@@ -71,6 +28,7 @@ class PolicyNode(ActingNode):
     """
 
     config_type = PolicyConfig
+    source = 'policy'
 
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
@@ -79,7 +37,8 @@ class PolicyNode(ActingNode):
     def build(self) -> None:
         """Load the first release, check the contract, connect the topics."""
         config = self.config
-        self.connect()
+        self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
+        self.offer_actions()
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         self._policy = self._load(config.release, '') if config.release else None
         if self._policy is not None:
@@ -143,9 +102,8 @@ class PolicyNode(ActingNode):
     def on_observation(self, stamp: int, message: Any) -> bool:
         """Publish what to do about a picture, and what was seen of it."""
         observation = observe(to_image(message), self.embodiment)
-        self.publish_action(
-            self._policy.act(observation), observation, stamp, self._policy.version
-        )
+        action = self._policy.act(observation)
+        self.publish_action(action, observation, stamp, policy_version=self._policy.version)
         return True
 
 

@@ -5,35 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
-
-
-@dataclass(frozen=True)
-class PolicyAction:
-    """
-    One action.
-
-    :param tokens: ``(K,)`` int64, of all rows.
-    :param log_probability: log p(tokens | o, g) at temperature 1, whatever the temperature of
-        sampling was.
-    :param values: ``(A,)`` float32, units of the embodiment; of a chunk ``(H, A)``.
-    """
-
-    tokens: np.ndarray
-    log_probability: float
-    _: KW_ONLY
-    values: np.ndarray
 
 
 @dataclass
 class PolicyEpisode:
     """What the policy remembers of one episode; ``step`` counts its decisions so far."""
 
-    eye: FrameHistory
+    history: FrameHistory
     seed: int
     _: KW_ONLY
     step: int = 0
@@ -51,7 +35,7 @@ class Policy:
     def __init__(
         self,
         runtime: InferenceBackend,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         *,
         embodiment: Embodiment,
         temperature: float = 1.0,
@@ -65,18 +49,19 @@ class Policy:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._temperature = temperature
         self._tokeniser = ActionTokeniser(embodiment.action)
-        self._noise_shape = tuple(self.runtime.input_shape('gumbel')[1:])
+        self._noise_shape = tuple(map(int, self.runtime.input_shape('gumbel')[1:]))
         self._episode: PolicyEpisode | None = None
 
     @classmethod
     def load(
         cls,
         path: str | Path,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
         provider: str = 'auto',
@@ -120,7 +105,7 @@ class Policy:
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
         """Return a new episode for ``act_batch``; raises as ``begin``."""
-        return PolicyEpisode(FrameHistory(self._text_encoder.encode(instruction)), seed)
+        return PolicyEpisode(FrameHistory(self.text_encoder.encode(instruction)), seed)
 
     def act_batch(
         self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
@@ -131,7 +116,7 @@ class Policy:
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
         )
         found = self.runtime.run(
-            **model_inputs([episode.eye for episode in episodes], frames),
+            **model_inputs([episode.history for episode in episodes], frames),
             gumbel=noise * np.float32(self._temperature),
         )
         for episode in episodes:
@@ -139,9 +124,9 @@ class Policy:
         values = self._tokeniser.decode(found['tokens'])
         log_probabilities = found['log_probability'].tolist()
         return [
-            PolicyAction(tokens, log_probability, values=numbers)
-            for tokens, log_probability, numbers in zip(
-                found['tokens'], log_probabilities, values, strict=True
+            PolicyAction(tokens, decoded, log_probability=log_probability)
+            for tokens, decoded, log_probability in zip(
+                found['tokens'], values, log_probabilities, strict=True
             )
         ]
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from efm_core.action import PolicyAction
 from efm_core.config import expect
+from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image
 from efm_core.observation import observe
+from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_interfaces.msg import EpisodeEvent
 from efm_policy.config import RemotePolicyConfig
-from efm_policy.node import ActingNode
-from efm_policy.policy import PolicyAction
 from efm_policy.serving.client import Client
-from efm_policy.serving.remote import Question, Remote, Start
+from efm_policy.serving.remote import EpisodeRequest, PendingObservation, RemotePolicy
 from rclpy.clock import Clock, ClockType
 
 TICK_S = 0.1  # how often it is looked whether to ask again for an episode
@@ -29,6 +30,7 @@ class RemotePolicyNode(ActingNode):
     """
 
     config_type = RemotePolicyConfig
+    source = 'policy'
 
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
@@ -37,19 +39,20 @@ class RemotePolicyNode(ActingNode):
     def build(self) -> None:
         """Connect the topics; get ready to ask the server."""
         config = self.config
-        self.connect()
+        self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
+        self.offer_actions()
         robot = config.robot or self.get_namespace().strip('/').replace('/', '.')
         expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
         self._held: EpisodeEvent | None = None
-        self._remote = Remote(
+        self._remote = RemotePolicy(
             Client(config.server, robot, authority=config.server_ca, token=config.token),
             self.embodiment,
             timeout_s=config.answer_timeout_s,
-            health=self.diagnostics,
+            diagnostics=self.diagnostics,
             post=self._post,
             now=lambda: self.get_clock().now().nanoseconds,
             on_begun=self._on_begun,
-            on_answer=self._on_answer,
+            on_action=self._on_action,
         )
         self.create_timer(TICK_S, self._remote.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -83,13 +86,13 @@ class RemotePolicyNode(ActingNode):
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """Ask the server to begin the episode; say so once it has."""
-        start = Start(
+        episode = EpisodeRequest(
             event.episode_id,
             event.instruction,
             seed=event.seed,
             policy_version=event.policy_version,
         )
-        if not self._remote.begin(start):
+        if not self._remote.begin(episode):
             self._held = event
             return False
         self.diagnostics.values['policy_version'] = str(self._remote.version)
@@ -99,7 +102,7 @@ class RemotePolicyNode(ActingNode):
         """Ask about an observation; keep it while another is under way."""
         if observation is None:
             return
-        if self._remote.busy or not self._remote.begun:
+        if self._remote.is_busy or not self._remote.has_begun:
             self.matcher.keep(*observation)
             return
         stamp, message = observation
@@ -108,7 +111,7 @@ class RemotePolicyNode(ActingNode):
         except ValueError as error:
             self.diagnostics.count_dropped(str(error))
             return
-        self._remote.ask(picture, stamp, self.matcher.step, self.deadline(stamp))
+        self._remote.request_action(picture, stamp, self.matcher.step, self.deadline(stamp))
 
     def _post(self, task: Callable[[], None]) -> None:
         """Run a function on the node's own thread; nobody is left to once it is destroyed."""
@@ -121,11 +124,16 @@ class RemotePolicyNode(ActingNode):
         else:
             self.try_observation(self.matcher.take())
 
-    def _on_answer(self, question: Question, action: PolicyAction | None) -> None:
+    def _on_action(self, pending: PendingObservation, action: PolicyAction | None) -> None:
         event = self.matcher.event
-        if action is not None and event and event.episode_id == question.episode_id:
-            self.publish_action(action, question.observation, question.stamp, self._remote.version)
-            self.diagnostics.count_processed(question.asked)
+        if action is not None and event and event.episode_id == pending.episode_id:
+            self.publish_action(
+                action,
+                pending.observation,
+                pending.stamp,
+                policy_version=self._remote.version,
+            )
+            self.diagnostics.count_processed(pending.sent)
         self.try_observation(self.matcher.take())
 
 

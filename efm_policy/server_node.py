@@ -13,8 +13,9 @@ from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease
 from efm_policy.config import ServerConfig
 from efm_policy.serving.config import ServingConfig
-from efm_policy.serving.loading import ACTIVE, Releases
+from efm_policy.serving.loading import Releases
 from efm_policy.serving.server import PolicyServer
+from efm_release.release import ACTIVE
 from rclpy.clock import Clock, ClockType
 
 

@@ -8,9 +8,9 @@ import json
 import os
 from pathlib import Path
 import shutil
-import tempfile
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import whole_directory
 from efm_model.export import ParityReport
 from efm_release.release import FILES, hash_file, load_release, MANIFEST, Release
 
@@ -43,12 +43,7 @@ def publish(
     :raises FileExistsError: when the version is published already; a release never changes.
     """
     _check_parity(parity)
-    final = release_path(directory, version)
-    if final.exists():
-        raise FileExistsError(f'release: expected a new version, got {final}')
-    final.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{final.name}-', dir=final.parent))
-    try:
+    with whole_directory(release_path(directory, version)) as unfinished:
         for name, source in zip(FILES, (policy, reward), strict=True):
             _link(source, unfinished / name)
         manifest = {
@@ -62,10 +57,6 @@ def publish(
             'parity': [{**asdict(report), 'passed': report.passed} for report in parity],
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
-        unfinished.chmod(0o755)
-        os.rename(unfinished, final)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return find_release(directory, version)
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 
 MANIFEST = 'manifest.json'
 FILES = ('policy.onnx', 'reward.onnx')
+ACTIVE = 'active'  # stage of the releases that robots run
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,25 @@ def load_release(uri: str, sha256: str, embodiment_hash: str = '') -> ReleaseFil
             f'got one for {manifest["embodiment_hash"]}'
         )
     return ReleaseFiles(directory / FILES[0], directory / FILES[1], manifest=manifest)
+
+
+def find_release_directory(run: str | Path, version: int = 0) -> Path:
+    """
+    Return the directory of a release of a run.
+
+    :param version: 0 for the newest.
+    :raises FileNotFoundError: when there is none.
+    """
+    folder = Path(run).absolute() / 'releases'
+    found = sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
+    if version:
+        found = [path for path in found if int(path.name) == version]
+    if not found:
+        raise FileNotFoundError(
+            f'release: expected version {version or "1 or newer"} in {folder}, got none; '
+            'make one with `efm train`'
+        )
+    return found[-1]
 
 
 def to_directory(uri: str) -> Path:

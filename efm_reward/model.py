@@ -6,8 +6,9 @@ from dataclasses import dataclass, KW_ONLY
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
+from efm_core.episode_rules import SuccessDetector
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 import numpy as np
 
 
@@ -30,14 +31,10 @@ class StepsToGoPrediction:
 
 @dataclass
 class RewardEpisode:
-    """
-    What the judge remembers of one episode.
+    """The state of one episode: its newest frames and its success detector."""
 
-    ``dwell`` counts the newest observations on which d <= s.
-    """
-
-    eye: FrameHistory
-    dwell: int = 0
+    history: FrameHistory
+    detector: SuccessDetector
 
 
 class RewardModel:
@@ -55,7 +52,11 @@ class RewardModel:
     """
 
     def __init__(
-        self, runtime: InferenceBackend, text_encoder: TextEncoder, *, embodiment: Embodiment
+        self,
+        runtime: InferenceBackend,
+        text_encoder: InstructionEncoder,
+        *,
+        embodiment: Embodiment,
     ):
         """
         Judge by what ``runtime`` answers.
@@ -64,8 +65,9 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
+        self.embodiment = embodiment
+        self.text_encoder = text_encoder
         self._spec = embodiment.observation_spec
-        self._text_encoder = text_encoder
         self._values = embodiment.steps_to_go.values
         self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
@@ -74,7 +76,7 @@ class RewardModel:
     def load(
         cls,
         path: str | Path,
-        text_encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         provider: str = 'auto',
     ) -> RewardModel:
@@ -120,7 +122,8 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; raises as ``begin``."""
-        return RewardEpisode(FrameHistory(self._text_encoder.encode(instruction)))
+        history = FrameHistory(self.text_encoder.encode(instruction))
+        return RewardEpisode(history, SuccessDetector(self._rules))
 
     def predict_batch(
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
@@ -131,9 +134,9 @@ class RewardModel:
         Raises as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(**model_inputs([episode.eye for episode in episodes], frames))[
-            'probabilities'
-        ]
+        found = self.runtime.run(
+            **model_inputs([episode.history for episode in episodes], frames)
+        )['probabilities']
         return [
             self._conclude(episode, probabilities)
             for episode, probabilities in zip(episodes, found, strict=True)
@@ -141,7 +144,4 @@ class RewardModel:
 
     def _conclude(self, episode: RewardEpisode, probabilities: np.ndarray) -> StepsToGoPrediction:
         d = float(probabilities @ self._values)
-        episode.dwell = episode.dwell + 1 if d <= self._rules.success_threshold else 0
-        return StepsToGoPrediction(
-            probabilities, d, success=episode.dwell >= self._rules.success_dwell
-        )
+        return StepsToGoPrediction(probabilities, d, success=episode.detector.fires(d))

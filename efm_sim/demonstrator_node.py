@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from efm_core import ros_topics, topics
+from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_positions, to_stamp
 from efm_core.observation import observe
-from efm_core.ros_episodic import EpisodicNode
+from efm_core.observation_matcher import EARLY_PICTURES
+from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_action, from_observation
 from efm_core.ros_params import declare
 from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent, WorldState
@@ -20,7 +21,7 @@ from efm_sim.table.config import DemonstratorConfig
 from efm_sim.table.demonstrator import load_demonstrator
 
 
-class DemonstratorNode(EpisodicNode):
+class DemonstratorNode(ActingNode):
     """
     Show the task, from simulator truth, one control step at a time.
 
@@ -29,6 +30,7 @@ class DemonstratorNode(EpisodicNode):
     """
 
     config_type = DemonstratorNodeConfig
+    source = 'demonstrator'
 
     def __init__(self, **kwargs: Any):
         """Wait for configure."""
@@ -36,15 +38,13 @@ class DemonstratorNode(EpisodicNode):
 
     def build(self) -> None:
         """Connect the topics."""
-        self.subscribe_episodes(
-            load_embodiment(self.config.embodiment), self.config.lockstep, every=True
-        )
+        robot = load_embodiment(self.config.embodiment)
+        self.connect(robot, lockstep=self.config.lockstep, every=True)
+        self.offer_actions()
         own = declare(self, DemonstratorConfig)
         self._demonstrator = load_demonstrator(self.config.demonstrator, own)
-        self._tokeniser = ActionTokeniser(self.embodiment.action.single_step)
+        self._tokeniser = ActionTokeniser(robot.action.single_step)
         self._states: dict[int, WorldState] = {}
-        self._actions = ros_topics.publisher(self, topics.ACTION)
-        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
         self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
         ros_topics.subscription(self, topics.WORLD_STATE, self._on_state)
 
@@ -54,41 +54,32 @@ class DemonstratorNode(EpisodicNode):
         return True
 
     def _on_state(self, state: WorldState) -> None:
-        """Keep the truth of the newest moments until the picture of the same stamp has come."""
-        self._states = {**dict(list(self._states.items())[-4:]), to_stamp(state): state}
+        """Keep the newest states, until the pictures with their stamps can be answered."""
+        self._states[to_stamp(state)] = state
+        if len(self._states) > EARLY_PICTURES:
+            del self._states[next(iter(self._states))]
         self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 
     def on_observation(self, stamp: int, message: Any) -> bool:
-        """Act on the picture and the truth of one stamp, once both are here."""
+        """Act on the image and the simulator truth of one stamp, once both have arrived."""
         if stamp not in self._states:
             return False
         state = self._states[stamp]
-        event = self.matcher.event
-        step = self.matcher.count(stamp)
-        seen = observe(to_image(message), self.embodiment)
-        self.publish_reply(self._observations, from_observation(seen, stamp))
+        observation = observe(to_image(message), self.embodiment)
         if state.success:
-            self._label.call_async(
-                LabelEpisode.Request(
-                    episode_id=event.episode_id, outcome='success', stamp=state.header.stamp
-                )
-            )
+            self.publish_last_observation(observation, stamp)
+            self._report_success(state)
             return True
         tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
-        self.publish_reply(
-            self._actions,
-            from_action(
-                tokens,
-                self._tokeniser.decode(tokens),
-                0.0,
-                stamp,
-                episode_id=event.episode_id,
-                step=step,
-                source='demonstrator',
-                embodiment_hash=self.embodiment.hash,
-            ),
-        )
+        action = PolicyAction(tokens, self._tokeniser.decode(tokens))
+        self.publish_action(action, observation, stamp)
         return True
+
+    def _report_success(self, state: WorldState) -> None:
+        request = LabelEpisode.Request(
+            episode_id=self.matcher.event.episode_id, outcome='success', stamp=state.header.stamp
+        )
+        self._label.call_async(request)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -15,10 +15,10 @@ from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
 from efm_core.ros_params import declare
 from efm_interfaces.srv import ResetWorld
+from efm_sim import worlds
 from efm_sim.config import WorldConfig
 from efm_sim.gazebo.config import GazeboConfig
-from efm_sim.gazebo.world import GazeboTable
-from efm_sim.gym.world import GymnasiumWorld, load_world
+from efm_sim.gym.world import GymnasiumWorld
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
 from geometry_msgs.msg import TwistStamped
@@ -60,18 +60,12 @@ class WorldNode(ManagedNode):
         self._connect()
 
     def _make_world(self) -> Table | GymnasiumWorld:
-        if self.config.simulator == 'gym':
-            names = self._embodiment.action.names
-            expect(len(names) == 2, 'action', 'two dimensions, which a planar command has', names)
-            return load_world(self.config.embodiment)
-        table_config = dataclasses.replace(
-            declare(self, TableConfig),
-            control_period_s=self._period_ns / 1e9,
-            image_size=self._camera.height,
-        )
-        if self.config.simulator == 'gazebo':
-            return GazeboTable(table_config, declare(self, GazeboConfig))
-        return Table(table_config)
+        names = self._embodiment.action.names
+        expect(len(names) == 2, 'action', 'two dimensions, which a planar command has', names)
+        simulator = self.config.simulator
+        table = None if simulator == worlds.GYM else declare(self, TableConfig)
+        gazebo = declare(self, GazeboConfig) if simulator == worlds.GAZEBO else None
+        return worlds.make_world(self.config.embodiment, simulator, table=table, gazebo=gazebo)
 
     def dismantle(self) -> None:
         """Free what the world holds; then as every node."""

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, KW_ONLY
 from typing import Any, Protocol
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode_rules import EndingRules
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.table.config import DemonstratorConfig
-from efm_sim.table.demonstrator import Demonstrator
+from efm_sim.table.demonstrator import DemonstratorProtocol, load_demonstrator
 import numpy as np
 
 OnEpisode = Callable[[Episode], None]
@@ -100,14 +102,18 @@ def demonstrate(
     config: DemonstratorConfig | None = None,
     max_steps: int = 60,
     on_episode: OnEpisode = lambda episode: None,
+    demonstrator: str = '',
 ) -> list[Episode]:
     """
-    Let the scripted demonstrator try the scene of every seed once; arguments as ``rollout``.
+    Run one episode of the scripted demonstrator for each seed; arguments as ``rollout``.
 
-    It decides at every control step, of which there are ``max_steps``.
+    :param max_steps: the demonstrator decides at each control step; 0 for the embodiment's.
+    :param demonstrator: ``module:class``; empty for the table's.
     """
     actor = ScriptedActor(
-        config or DemonstratorConfig(), ActionTokeniser(embodiment.action.single_step)
+        config or DemonstratorConfig(),
+        ActionTokeniser(embodiment.action.single_step),
+        demonstrator=demonstrator,
     )
     runner = Runner(
         embodiment,
@@ -118,16 +124,6 @@ def demonstrate(
         on_episode=on_episode,
     )
     return runner.run(worlds, seeds, 0)
-
-
-@dataclass(frozen=True)
-class ScriptedAction:
-    """A demonstrator's action; fields as ``PolicyAction``."""
-
-    tokens: np.ndarray
-    values: np.ndarray
-    _: KW_ONLY
-    log_probability: float = 0.0
 
 
 class PolicyActor:
@@ -152,20 +148,23 @@ class ScriptedActor:
 
     version = 0
 
-    def __init__(self, config: DemonstratorConfig, tokeniser: ActionTokeniser):
+    def __init__(
+        self, config: DemonstratorConfig, tokeniser: ActionTokeniser, *, demonstrator: str = ''
+    ):
         self._config = config
         self._tokeniser = tokeniser
+        self._name = demonstrator
 
-    def start(self, attempt: RunningEpisode) -> Demonstrator:
+    def start(self, attempt: RunningEpisode) -> DemonstratorProtocol:
         """Return a demonstrator that begins a new episode."""
-        demonstrator = Demonstrator(self._config)
+        demonstrator = load_demonstrator(self._name, self._config)
         demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[ScriptedAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each attempt."""
         values = [attempt.policy_episode.act(attempt.world.positions()) for attempt in attempts]
-        return [ScriptedAction(self._tokeniser.encode(value), value) for value in values]
+        return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
 
 
 class Runner:
@@ -186,9 +185,13 @@ class Runner:
         self._actor = actor
         self._reward_model = reward_model
         self._kind = kind
-        self._max_steps = max_steps or embodiment.episode.max_steps
         self._on_episode = on_episode
-        self._detector_ends = detector_ends_episode
+        detected = Termination.SUCCESS_DETECTED if reward_model else Termination.STOPPED
+        self._rules = EndingRules(
+            max_steps=embodiment.episode.step_limit(max_steps),
+            detector_ends_episode=detector_ends_episode,
+            success_termination=detected,
+        )
 
     def run(self, worlds: Sequence[World], seeds: Iterable[int], first: int) -> list[Episode]:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
@@ -241,13 +244,11 @@ class Runner:
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         attempt.detected = attempt.detected or success
-        if success and self._detector_ends:
-            why = Termination.SUCCESS_DETECTED if self._reward_model else Termination.STOPPED
-            return Outcome.SUCCESS, why
-        if len(attempt.actions) >= self._max_steps:
-            outcome = Outcome.SUCCESS if attempt.detected else Outcome.FAILURE
-            return outcome, Termination.TIMEOUT
-        return None
+        return self._rules.ending(
+            success=success,
+            has_succeeded=attempt.detected,
+            is_time_up=self._rules.is_time_up(decisions=len(attempt.actions)),
+        )
 
     def _move(self, attempts: list[RunningEpisode]) -> None:
         """Execute one action in every world, or all rows of a chunk."""

@@ -1,136 +1,138 @@
-"""Numbers of both stages of learning."""
+"""Learning parameters of both stages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
-from efm_core.config import check, parameter
+from efm_core.config import config, copy_field, parameter
+from efm_model.config import LabelledConfig, ModelConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class SftConfig:
     """Stage 1: supervised fine-tuning on demonstrations."""
 
     iterations: int = parameter(12000, 'Optimiser steps', low=1, high=10_000_000)
-    batch_size: int = parameter(512, 'Samples per step, over all objectives', '', 3, 65536)
+    batch_size: int = parameter(
+        512, 'Samples per optimiser step, over all objectives', '', 3, 65536
+    )
     instruction_fraction: float = parameter(
         0.1,
-        'Share of the batch that predicts instructions, at least one sample (the paper: a third); '
-        'the others have half of the rest each. With a frozen encoder it trains its own head only',
+        'Fraction of the batch that predicts instructions, at least one sample (paper: a third); '
+        'action and steps-to-go share the rest equally. With a frozen encoder it trains only '
+        'its own head',
         '',
         0.0,
         0.9,
     )
-    learning_rate: float = parameter(1e-3, 'Peak of the one-cycle schedule', '', 1e-7, 1.0)
-    weight_decay: float = parameter(1e-2, 'Of AdamW', '', 0.0, 1.0)
+    learning_rate: float = parameter(
+        1e-3, 'Peak learning rate of the one-cycle schedule', '', 1e-7, 1.0
+    )
+    weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', '', 0.0, 1.0)
     gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
     label_smoothing_bins: float = parameter(
-        0.5, 'Width of the Gaussian around the true steps-to-go; 0 for none', 'bins', 0.0, 20.0
+        0.5,
+        'Width of the Gaussian target around the true steps-to-go; 0: no smoothing',
+        'bins',
+        0.0,
+        20.0,
     )
-    validation_fraction: float = parameter(0.1, 'Share of the episodes held out', '', 0.0, 0.5)
-    validate_every: int = parameter(200, 'Steps between two validations', '', 1, 1_000_000)
+    validation_fraction: float = parameter(
+        0.1, 'Fraction of the episodes held out for validation', '', 0.0, 0.5
+    )
+    validate_every: int = parameter(
+        200, 'Optimiser steps between two validations', '', 1, 1_000_000
+    )
     policy_checkpoint: str = parameter(
         'last',
-        'Which step becomes the policy: behaviour cloning gets better beyond its best loss',
+        'Optimiser step that becomes the policy; loss: the lowest validation loss, which is not '
+        'the best policy',
         choices=('last', 'loss'),
     )
     reward_checkpoint: str = parameter(
         'detector',
-        'Which step becomes the reward model: the one whose d <= s tells best (F1) when the goal '
-        'is s steps away; that of the best loss; the last',
+        'Optimiser step that becomes the reward model; detector: the best F1 of d <= s for goals '
+        'at most s steps away; loss: the lowest validation loss',
         choices=('detector', 'loss', 'last'),
     )
-    pretrained: str = parameter(
-        'joint',
-        'What the encoder knows beforehand; joint is frozen, so that its features are cached',
-        choices=('joint', 'vision', 'none'),
-    )
-    grounding_weights: str = parameter(
+    pretrained: str = copy_field(ModelConfig, 'pretrained')
+    encoder_weights: str = parameter(
         '',
         "File of the initial grounding encoder; empty: the run's own from `efm pretrain`, "
-        'else the one that ships',
+        'else the shipped one',
     )
-    hidden_size: int = parameter(
-        128, 'Width of the heads; a task of many turns may want more', '', 8, 4096
-    )
-    seed: int = parameter(0, 'Of initial weights, split and batches', '', 0, 2**31 - 1)
+    hidden_size: int = copy_field(ModelConfig, 'hidden_size')
+    seed: int = copy_field(LabelledConfig, 'seed')
 
-    def __post_init__(self):
+    def validate(self) -> None:
         """
-        Check the values.
+        Check that named weights are used.
 
-        :raises ValueError: when one is out of range, or weights are named that are not used.
+        :raises ValueError: when ``encoder_weights`` is given without pretraining.
         """
-        check(self)
-        if self.grounding_weights and self.pretrained == 'none':
+        if self.encoder_weights and self.pretrained == 'none':
             raise ValueError(
-                'grounding_weights: expected none with --pretrained none, '
-                f'got {self.grounding_weights}; take --pretrained joint'
+                'encoder_weights: expected none with --pretrained none, '
+                f'got {self.encoder_weights}; use --pretrained joint'
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class PracticeConfig:
-    """Stage 2: REINFORCE on the robot's own steps-to-go; samples may teach more than once."""
+    """Stage 2: policy gradient on the robot's own steps-to-go, with optional reuse of samples."""
 
-    gamma: float = parameter(0.9, 'Discount of the returns', '', 0.0, 1.0)
-    return_scale: float = parameter(0.1, 'c, the weight of a return in the loss', '', 0.0, 100.0)
-    learning_rate: float = parameter(1e-3, 'Of the optimiser', '', 0.0, 1.0)
-    weight_decay: float = parameter(0.0, 'Of the optimiser', '', 0.0, 1.0)
-    gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
+    gamma: float = parameter(0.9, 'Discount factor of the returns', '', 0.0, 1.0)
+    return_scale: float = parameter(0.1, 'Weight c of the returns in the loss', '', 0.0, 100.0)
+    learning_rate: float = parameter(1e-3, 'Learning rate of AdamW', '', 0.0, 1.0)
+    weight_decay: float = parameter(0.0, 'Weight decay of AdamW', '', 0.0, 1.0)
+    gradient_clip: float = copy_field(SftConfig, 'gradient_clip')
     update: str = parameter(
         'episodes',
-        'episodes: one pass over whole episodes; samples: updates x batch samples, the rest is '
-        'thrown away, as in the paper',
+        'Data of one update; episodes: all samples of whole episodes; samples: updates x '
+        'batch_size samples, and the rest is discarded, as in the paper',
         choices=('episodes', 'samples'),
     )
-    episodes_per_update: int = parameter(8, 'Episodes that one update waits for', '', 1, 100_000)
+    episodes_per_update: int = parameter(
+        8, 'Episodes per update (update: episodes)', 'episodes', 1, 100_000
+    )
     batch_size: int = parameter(512, 'Samples per optimiser step', '', 1, 65536)
-    updates: int = parameter(16, 'Optimiser steps per update (samples only)', '', 1, 10_000)
+    updates: int = parameter(16, 'Optimiser steps per update (update: samples)', '', 1, 10_000)
     update_epochs: int = parameter(
         4,
-        'Times that every sample is learned from; above 1 a sample stops teaching where p(a) is '
-        'too far from what it was when it was acted, see clip',
+        'Passes over the samples of an update; above 1 the probability ratio is clipped, see '
+        'clip_range',
         '',
         1,
         100,
     )
     clip_range: float = parameter(
         0.2,
-        'How far p(a) / p(a when it was acted) may go from 1 (update_epochs > 1 only)',
+        'Largest change of the probability ratio p(a) / p_old(a) from 1 (update_epochs above 1)',
         '',
         0.0,
         1.0,
     )
     baseline: str = parameter(
         'linear',
-        'What is taken from the returns: nothing, as in the paper; or the straight line through '
-        'the returns over d, without the noise of d that every return begins with',
+        'Baseline subtracted from the returns; none: as in the paper; linear: a least-squares '
+        'line over d, which removes the noise of the first d of each return',
         choices=('none', 'linear'),
     )
     ema_rate: float = parameter(
         0.3,
-        'Share of the way to what learns that what acts goes at each update; 1: what learns acts, '
-        'below: what acts is a moving average of it, which keeps long practice steady',
+        'Fraction of the trained weights blended into the deployed policy at each update; 1: no '
+        'averaging',
         '',
         1e-3,
         1.0,
     )
     max_staleness: int = parameter(
-        0, 'Learn from episodes of a policy at most this much older', 'versions', 0, 1000
+        0, 'Largest age of the policy of an episode that is learned from', 'versions', 0, 1000
     )
-    seed: int = parameter(0, 'Of the order of the samples', '', 0, 2**31 - 1)
-
-    def __post_init__(self):
-        """
-        Check the values.
-
-        :raises ValueError: when one is out of range.
-        """
-        check(self)
+    seed: int = parameter(0, 'Seed of the order of the samples', '', 0, 2**31 - 1)
 
 
-# By the model that learns. Those of vision-language models have only been tried on tiny ones.
+# Defaults of stage 1 by kind of model. Those of vision-language models ran on tiny ones only.
 STAGE_ONE = {
     'compact': SftConfig(),
     'vlm': SftConfig(
@@ -141,8 +143,8 @@ STAGE_ONE = {
         label_smoothing_bins=0.0,
     ),
 }
-# Every sample teaches once, by its plain return, and what learns acts.
-ONCE = {'update_epochs': 1, 'baseline': 'none', 'ema_rate': 1.0}
+# As in the paper: each sample is used once, without a baseline; the trained policy is deployed.
+ONCE: dict[str, Any] = {'update_epochs': 1, 'baseline': 'none', 'ema_rate': 1.0}
 PRESETS = {
     'default': PracticeConfig(),
     'paper': PracticeConfig(

@@ -1,7 +1,10 @@
 """
 Episodes as training arrays.
 
-Letters: ``N`` observations of all episodes, ``E`` episodes, ``T`` actions of one, ``K`` tokens.
+Letters: ``E`` episodes, ``N`` observations of all episodes, ``T`` actions of one episode, ``K``
+tokens of an action, ``S`` different instructions, ``L`` length of the longest encoded instruction,
+``D`` size of one of its states, ``B`` batch, ``F`` features. An index is the position of an
+observation among the ``N``.
 """
 
 from __future__ import annotations
@@ -12,33 +15,37 @@ from dataclasses import dataclass, KW_ONLY
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
 from efm_core.tokeniser import ActionTokeniser
-from efm_model.network import CompactModel
-from efm_model.protocol import Model
-from efm_model.text import TextEncoder
+from efm_model.protocol import encodes_frames, Model
+from efm_model.text import InstructionEncoder
 import numpy as np
 import torch
 
-CHUNK = 64  # observations whose features are computed at once; more no longer fit into a cache
-Features = Callable[[torch.Tensor], torch.Tensor]
+# Observations whose features are computed in one pass; larger batches no longer fit into a cache.
+FEATURE_BATCH = 64
+FeatureLookup = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Samples:
+class EpisodeBatch:
     """
-    Observations with everything that may be learned from them.
+    Observations of several episodes, with everything that training needs of them.
 
     :param frames: ``(N, H, W, 3)`` uint8 RGB.
-    :param previous: ``(N,)`` int64, row of the frame that the policy saw before; a first frame is
-        its own.
-    :param tokens: ``(N, K)`` int64; zeros where ``has_action`` is false.
-    :param has_action: ``(N,)`` bool; the last observation of an episode has none.
-    :param steps_to_go: ``(N,)`` float32, t' - t [steps], where ``has_goal``: the decisions that
-        are left, and a chunk that is not whole counts as one.
-    :param has_goal: ``(N,)`` bool, the episode is known to reach its goal at its last observation.
-    :param episode: ``(N,)`` int64, which episode an observation belongs to.
-    :param sentence: ``(E,)`` int64, row of ``text`` that holds the episode's instruction.
-    :param first: ``(E,)`` int64, rows of the first observations; ``last`` of the last ones.
-    :param text: token states of the different sentences, ``(S, L, 384)``; ``mask`` 1 where valid.
+    :param previous: index of the previous frame in the policy's input, ``(N,)`` int64; a first
+        frame is its own previous frame.
+    :param tokens: executed actions, ``(N, K)`` int64; zeros where ``has_action`` is false.
+    :param has_action: false at the last observation of each episode, ``(N,)`` bool.
+    :param steps_to_go: number of decisions until the last observation, t' - t, ``(N,)`` float32
+        [steps]; the last chunk counts as one decision, even if it is not complete.
+    :param has_goal: whether the episode reached its goal at its last observation, ``(N,)`` bool;
+        ``steps_to_go`` is a target only there.
+    :param episode: index of the episode, ``(N,)`` int64.
+    :param sentence: index of the episode's instruction in ``sentences``, ``(E,)`` int64.
+    :param first: index of the first observation of each episode, ``(E,)`` int64.
+    :param last: index of the last observation of each episode, ``(E,)`` int64.
+    :param text: encoded instructions, padded, ``(S, L, D)`` float32.
+    :param mask: 1 for the instruction, 0 for padding, ``(S, L)`` float32.
+    :param sentences: the different instructions.
     """
 
     frames: torch.Tensor
@@ -56,22 +63,31 @@ class Samples:
     mask: torch.Tensor
     sentences: tuple[str, ...]
 
-    def model_inputs(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return what ``CompactModel.features`` takes, for the observations ``rows``, ``(B,)``."""
-        pairs = torch.stack([self.frames[self.previous[rows]], self.frames[rows]], dim=1)
-        sentence = self.sentence[self.episode[rows]]
-        return pairs, self.text[sentence], self.mask[sentence]
+    def model_inputs(
+        self, indices: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Return the arguments of ``Model.features`` for some observations.
+
+        :param indices: ``(B,)`` int64.
+        :return: frames ``(B, 2, H, W, 3)`` uint8, text ``(B, L, D)`` and mask ``(B, L)`` float32.
+        """
+        frames = torch.stack([self.frames[self.previous[indices]], self.frames[indices]], dim=1)
+        sentence = self.sentence[self.episode[indices]]
+        return frames, self.text[sentence], self.mask[sentence]
 
 
-def to_samples(
-    episodes: Iterable[Episode], encoder: TextEncoder, tokeniser: ActionTokeniser | None = None
-) -> Samples:
+def to_batch(
+    episodes: Iterable[Episode],
+    text_encoder: InstructionEncoder,
+    tokeniser: ActionTokeniser | None = None,
+) -> EpisodeBatch:
     """
-    Return ``episodes`` as arrays.
+    Return episodes as arrays; episodes without an action are left out.
 
-    :param tokeniser: encodes the actions of demonstrations; without it the tokens that the policy
-        sampled are taken as they are.
-    :raises ValueError: when there is no episode.
+    :param tokeniser: encodes the actions of demonstrations; None uses the tokens in the episodes,
+        which the policy sampled.
+    :raises ValueError: when no episode has an action.
     """
     episodes = [episode for episode in episodes if len(episode)]
     if not episodes:
@@ -80,17 +96,17 @@ def to_samples(
     last = np.cumsum(lengths + 1) - 1
     first = last - lengths
     owner = np.repeat(np.arange(len(episodes)), lengths + 1)
-    row = np.arange(len(owner))
+    index = np.arange(len(owner))
     stride = np.array([e.stride for e in episodes])[owner]
-    before = row - stride
+    previous = index - stride
     sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
-    text, mask = to_text(sentences, encoder)
-    return Samples(
+    text, mask = to_text(sentences, text_encoder)
+    return EpisodeBatch(
         frames=torch.from_numpy(np.concatenate([e.observations for e in episodes])),
-        previous=torch.from_numpy(np.where(before >= first[owner], before, row)),
+        previous=torch.from_numpy(np.where(previous >= first[owner], previous, index)),
         tokens=torch.from_numpy(np.concatenate([_tokens(e, tokeniser) for e in episodes])),
-        has_action=torch.from_numpy(row != last[owner]),
-        steps_to_go=torch.from_numpy(np.ceil((last[owner] - row) / stride).astype(np.float32)),
+        has_action=torch.from_numpy(index != last[owner]),
+        steps_to_go=torch.from_numpy(np.ceil((last[owner] - index) / stride).astype(np.float32)),
         has_goal=torch.tensor([e.outcome is Outcome.SUCCESS for e in episodes])[owner],
         episode=torch.from_numpy(owner),
         sentence=torch.tensor([sentences.index(e.instruction) for e in episodes]),
@@ -103,66 +119,95 @@ def to_samples(
 
 
 def _tokens(episode: Episode, tokeniser: ActionTokeniser | None) -> np.ndarray:
-    """Return an episode's tokens with a row of zeros for its last observation, ``(T + 1, K)``."""
+    """Return the tokens of an episode with zeros for its last observation, ``(T + 1, K)``."""
     tokens = tokeniser.encode(episode.actions) if tokeniser else episode.tokens
     return np.concatenate([tokens, np.zeros((1, tokens.shape[1]), np.int64)])
 
 
-def to_text(sentences: Iterable[str], encoder: TextEncoder) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token states, padded to ``(S, L, 384)`` float32, and their mask ``(S, L)``."""
-    states = [torch.from_numpy(np.array(encoder.encode(sentence))) for sentence in sentences]
+def to_text(
+    sentences: Iterable[str], text_encoder: InstructionEncoder
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return encoded instructions as one array, and the mask of its valid entries.
+
+    :return: ``(S, L, D)`` float32, padded with zeros, and ``(S, L)`` float32, 1 where valid.
+    """
+    states = [torch.from_numpy(np.array(text_encoder.encode(sentence))) for sentence in sentences]
     lengths = torch.tensor([len(state) for state in states])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
     return torch.nn.utils.rnn.pad_sequence(states, batch_first=True), mask.to(torch.float32)
 
 
 def to_bins(steps: torch.Tensor, steps_to_go: StepsToGoRange) -> torch.Tensor:
-    """Return the nearest bin, ``(B,)`` int64, of each number of steps; the last takes more."""
+    """
+    Return the nearest bin of each number of steps, ``(B,)`` int64.
+
+    :param steps: ``(B,)`` float32 [steps]; larger numbers than the last bin fall into it.
+    """
     width = steps_to_go.max_steps / (steps_to_go.bins - 1)
     return (steps / width).round().clamp(0, steps_to_go.bins - 1).to(torch.int64)
 
 
-def microbatches(rows: torch.Tensor, max_batch_size: int) -> tuple[torch.Tensor, ...]:
-    """Return ``rows`` in parts that a model takes in one pass; 0 for any number."""
-    return rows.split(max_batch_size) if max_batch_size else (rows,)
-
-
-def features_of(model: Model, samples: Samples) -> Features:
+def microbatches(indices: torch.Tensor, max_batch_size: int) -> tuple[torch.Tensor, ...]:
     """
-    Return a function from observation rows to features: a table where the encoder is frozen.
+    Return a batch in parts that a model takes in one pass.
 
-    An encoder that learns is asked anew every time, so that gradients reach it.
+    :param indices: ``(B,)`` int64.
+    :param max_batch_size: ``Model.max_batch_size``; 0 for no limit.
+    """
+    return indices.split(max_batch_size) if max_batch_size else (indices,)
+
+
+def feature_lookup(model: Model, batch: EpisodeBatch) -> FeatureLookup:
+    """
+    Return a function from indices ``(B,)`` to ``Model.features``.
+
+    Features of a frozen encoder are computed now, once for each observation. Those of a trained
+    encoder are computed at each call, with gradients.
     """
     if not model.config.encoder_is_frozen:
-        return lambda rows: model.features(*samples.model_inputs(rows))
-    table = all_features(model, samples)
-    return lambda rows: table[rows]
+        return lambda indices: model.features(*batch.model_inputs(indices))
+    features = compute_all_features(model, batch)
+    return lambda indices: features[indices]
 
 
 @torch.no_grad()
-def all_features(model: CompactModel, samples: Samples) -> torch.Tensor:
-    """Return the features of every observation, ``(N, F)``."""
-    rows = torch.arange(len(samples.frames)).split(CHUNK)
-    return torch.cat([compute_features(model, samples, chunk) for chunk in rows])
+def compute_all_features(model: Model, batch: EpisodeBatch) -> torch.Tensor:
+    """Return the features of every observation, ``(N, F)`` float32."""
+    parts = torch.arange(len(batch.frames)).split(FEATURE_BATCH)
+    return torch.cat([compute_features(model, batch, indices) for indices in parts])
 
 
-def compute_features(model: CompactModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
-    """Return the features of the observations ``rows``, ``(B, F)``; each frame is seen once."""
-    pairs = torch.stack([samples.previous[rows], rows], dim=1)
+def compute_features(model: Model, batch: EpisodeBatch, indices: torch.Tensor) -> torch.Tensor:
+    """
+    Return the features of some observations; the encoder computes each frame once.
+
+    :param indices: ``(B,)`` int64.
+    :return: ``(B, F)`` float32.
+    """
+    if not encodes_frames(model):
+        return model.features(*batch.model_inputs(indices))
+    pairs = torch.stack([batch.previous[indices], indices], dim=1)
     frames = pairs.unique()
-    keys, occupancy = model.see(samples.frames[frames])
+    keys, occupancy = model.encode_frames(batch.frames[frames])
     pairs = torch.searchsorted(frames, pairs)
-    sentence = samples.sentence[samples.episode[rows]]
-    text = samples.text[sentence]
-    mask = samples.mask[sentence]
-    return model.relate(keys[pairs], occupancy[pairs[:, 1]], text, mask)
+    sentence = batch.sentence[batch.episode[indices]]
+    text = batch.text[sentence]
+    mask = batch.mask[sentence]
+    return model.ground(keys[pairs], occupancy[pairs[:, 1]], text, mask)
 
 
-def scenes_of(model: Model, samples: Samples) -> Features:
-    """Return a function from first and last rows to scenes; cached where the encoder is frozen."""
+def scene_lookup(model: Model, batch: EpisodeBatch) -> FeatureLookup:
+    """
+    Return a function from indices of first or last observations to ``Model.scene_features``.
+
+    As in ``feature_lookup``, features of a frozen encoder are computed once.
+    """
     if not model.config.encoder_is_frozen:
-        return lambda rows: model.scenes(samples.frames[rows])
-    needed = torch.cat([samples.first, samples.last]).unique()
+        return lambda indices: model.scene_features(batch.frames[indices])
+    needed = torch.cat([batch.first, batch.last]).unique()
     with torch.no_grad():
-        found = torch.cat([model.scenes(samples.frames[rows]) for rows in needed.split(CHUNK)])
-    return lambda rows: found[torch.searchsorted(needed, rows)]
+        features = torch.cat(
+            [model.scene_features(batch.frames[part]) for part in needed.split(FEATURE_BATCH)]
+        )
+    return lambda indices: features[torch.searchsorted(needed, indices)]

@@ -1,4 +1,8 @@
-"""The three objectives of stage 1 on a set of demonstrations: action, steps-to-go, instruction."""
+"""
+The objectives of stage 1 on a set of demonstrations: action, steps-to-go, instruction.
+
+Letters as in ``dataset.py``; ``P`` word pieces of the longest instruction.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.protocol import Model
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 from efm_trainer.config import SftConfig
 from efm_trainer.dataset import (
-    features_of,
+    EpisodeBatch,
+    feature_lookup,
     microbatches,
-    Samples,
-    scenes_of,
+    scene_lookup,
+    to_batch,
     to_bins,
-    to_samples,
 )
 from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
 import torch
@@ -28,118 +32,156 @@ OBJECTIVES = ('action', 'steps_to_go', 'instruction')
 
 class Imitation:
     """
-    The three objectives on one set of demonstrations.
+    The three objectives of stage 1 on one set of demonstrations.
 
-    :param pieces: each instruction in the numbers of the instruction head, ``(E, P + 1)``.
+    :ivar indices: what each objective may draw: indices of observations for ``action`` and
+        ``steps_to_go``, indices of episodes for ``instruction``; each ``(M,)`` int64.
     """
 
     def __init__(
         self,
         model: Model,
-        samples: Samples,
+        batch: EpisodeBatch,
         *,
         pieces: torch.Tensor,
         embodiment: Embodiment,
-        width: float,
+        smoothing_bins: float,
     ):
-        """Cache what a frozen encoder sees; ``width`` smooths the steps-to-go targets [bins]."""
+        """
+        Compute the features of a frozen encoder.
+
+        :param pieces: ids of each episode's instruction, padded with ``NO_PIECE``,
+            ``(E, P + 1)`` int64.
+        :param smoothing_bins: standard deviation of the smoothed steps-to-go targets [bins].
+        """
         self._model = model
-        self._samples = samples
+        self._batch = batch
         self._pieces = pieces
-        self._width = width
+        self._smoothing_bins = smoothing_bins
         self._values = torch.from_numpy(embodiment.steps_to_go.values)
         self._threshold = embodiment.episode.success_threshold
-        self._bins = to_bins(samples.steps_to_go, embodiment.steps_to_go)
-        self._features = features_of(model, samples)
-        self._scenes = scenes_of(model, samples)
-        self.rows = {
-            'action': samples.has_action.nonzero()[:, 0],
-            'steps_to_go': samples.has_goal.nonzero()[:, 0],
-            'instruction': torch.arange(len(samples.first)),
+        self._bins = to_bins(batch.steps_to_go, embodiment.steps_to_go)
+        self._features = feature_lookup(model, batch)
+        self._scenes = scene_lookup(model, batch)
+        self.indices = {
+            'action': batch.has_action.nonzero()[:, 0],
+            'steps_to_go': batch.has_goal.nonzero()[:, 0],
+            'instruction': torch.arange(len(batch.first)),
         }
 
-    def action(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the action loss on observations ``rows``."""
-        logits = self._model.policy_logits(self._features(rows), self._samples.tokens[rows])
-        return action_loss(logits, self._samples.tokens[rows])
+    def loss(self, objective: str, indices: torch.Tensor) -> torch.Tensor:
+        """
+        Return the mean loss of one objective.
 
-    def steps_to_go(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the steps-to-go loss on observations ``rows``."""
-        logits = self._model.steps_to_go_logits(self._features(rows))
-        return steps_to_go_loss(logits, self._bins[rows], self._width)
+        :param objective: one of ``OBJECTIVES``.
+        :param indices: ``(B,)`` int64, some of ``self.indices[objective]``.
+        """
+        return {
+            'action': self._action_loss,
+            'steps_to_go': self._steps_to_go_loss,
+            'instruction': self._instruction_loss,
+        }[objective](indices)
 
-    def instruction(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the instruction loss on the episodes ``rows``."""
-        first, last = (self._scenes(at[rows]) for at in (self._samples.first, self._samples.last))
-        pieces = self._pieces[rows]
+    def _action_loss(self, indices: torch.Tensor) -> torch.Tensor:
+        tokens = self._batch.tokens[indices]
+        return action_loss(self._model.policy_logits(self._features(indices), tokens), tokens)
+
+    def _steps_to_go_loss(self, indices: torch.Tensor) -> torch.Tensor:
+        logits = self._model.steps_to_go_logits(self._features(indices))
+        return steps_to_go_loss(logits, self._bins[indices], self._smoothing_bins)
+
+    def _instruction_loss(self, indices: torch.Tensor) -> torch.Tensor:
+        first = self._scenes(self._batch.first[indices])
+        last = self._scenes(self._batch.last[indices])
+        pieces = self._pieces[indices]
         logits = self._model.instruction_logits(first, last, pieces[:, :-1].clamp(min=0))
         return instruction_loss(logits, pieces[:, 1:])
 
     def draw(self, objective: str, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return ``count`` rows of one objective, drawn evenly."""
-        rows = self.rows[objective]
-        return rows[torch.randint(len(rows), (count,), generator=generator)]
+        """Return ``count`` random indices of one objective, ``(count,)`` int64, with repeats."""
+        indices = self.indices[objective]
+        return indices[torch.randint(len(indices), (count,), generator=generator)]
 
     @torch.no_grad()
-    def all(self) -> dict[str, float]:
-        """Return every objective, and the detector's F1, on everything, in inference mode."""
-        self._model.eval()
-        losses = {name: self._mean(name) for name in OBJECTIVES}
-        losses['detector_f1'] = self.detector_f1()
-        self._model.train()
-        return losses
+    def evaluate(self) -> dict[str, float]:
+        """
+        Return the mean loss of each objective on all demonstrations, and ``detector_f1``.
 
-    def _mean(self, name: str) -> float:
-        """Return an objective on all its rows."""
-        rows = self.rows[name]
+        The model is in evaluation mode during the call and in training mode after it.
+        """
+        self._model.eval()
+        values = {name: self._mean_loss(name) for name in OBJECTIVES}
+        values['detector_f1'] = self.detector_f1()
+        self._model.train()
+        return values
+
+    def _mean_loss(self, objective: str) -> float:
+        """Return the mean loss of an objective on all its indices."""
+        indices = self.indices[objective]
         return sum(
-            getattr(self, name)(part).item() * (len(part) / len(rows))
-            for part in microbatches(rows, self._model.max_batch_size)
+            self.loss(objective, part).item() * (len(part) / len(indices))
+            for part in microbatches(indices, self._model.max_batch_size)
         )
 
     def detector_f1(self) -> float:
-        """Return the F1 of d <= s against t' - t <= s."""
-        rows = self.rows['steps_to_go']
+        """Return the F1 score of the success detector d <= s against t' - t <= s."""
+        indices = self.indices['steps_to_go']
         logits = torch.cat(
             [
                 self._model.steps_to_go_logits(self._features(part))
-                for part in microbatches(rows, self._model.max_batch_size)
+                for part in microbatches(indices, self._model.max_batch_size)
             ]
         )
-        said = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
-        true = self._samples.steps_to_go[rows] <= self._threshold
-        return (2 * (said & true).sum() / (said.sum() + true.sum())).item()
+        detected = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
+        true = self._batch.steps_to_go[indices] <= self._threshold
+        return (2 * (detected & true).sum() / (detected.sum() + true.sum())).item()
 
 
-def with_chunks(episode: Episode, robot: Embodiment) -> Episode:
+def with_chunks(episode: Episode, embodiment: Embodiment) -> Episode:
     """
-    Return a demonstration with chunks, one from each of its control steps.
+    Return a demonstration with one chunk of actions for each of its control steps.
 
-    So it is as many samples as it was, of every phase that a chunk may begin at. The observation
-    that counts as the one before is H control steps earlier, as it will be for the policy.
+    The chunks overlap, so that the number of training samples stays the same. The previous frame
+    of an observation is then H control steps earlier, as in the policy's input.
 
-    :raises ValueError: when it has chunks of another length.
+    :raises ValueError: when the demonstration has chunks of another length.
     """
-    chunk = robot.action.chunk
-    shown = episode.actions
-    rows = shown.shape[1] if shown.ndim == 3 else 1
-    expect(rows in (1, chunk), f'episode {episode.episode_id}: rows', f'1 or {chunk}', rows)
-    if rows == chunk:
+    chunk = embodiment.action.chunk
+    actions = episode.actions
+    steps = actions.shape[1] if actions.ndim == 3 else 1
+    where = f'episode {episode.episode_id}: chunk steps'
+    expect(steps in (1, chunk), where, f'1 or {chunk}', steps)
+    if steps == chunk:
         return episode
-    return replace(episode, actions=to_chunks(shown, robot), stride=chunk)
+    return replace(episode, actions=to_chunks(actions, embodiment), stride=chunk)
 
 
 def make_objectives(
     model: Model,
     episodes: list[Episode],
     embodiment: Embodiment,
-    encoder: TextEncoder,
+    text_encoder: InstructionEncoder,
     config: SftConfig,
 ) -> Imitation:
+    """
+    Return the objectives of a model on demonstrations.
+
+    :raises ValueError: when no episode has an action, or one has chunks of another length.
+    """
     episodes = [with_chunks(episode, embodiment) for episode in episodes]
-    samples = to_samples(episodes, encoder, ActionTokeniser(embodiment.action))
-    numbers = [torch.tensor(model.encode_pieces(encoder.pieces(e.instruction))) for e in episodes]
-    pieces = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=NO_PIECE)
+    batch = to_batch(episodes, text_encoder, ActionTokeniser(embodiment.action))
+    pieces = torch.nn.utils.rnn.pad_sequence(
+        [
+            torch.tensor(model.encode_pieces(text_encoder.pieces(episode.instruction)))
+            for episode in episodes
+        ],
+        batch_first=True,
+        padding_value=NO_PIECE,
+    )
     return Imitation(
-        model, samples, pieces=pieces, embodiment=embodiment, width=config.label_smoothing_bins
+        model,
+        batch,
+        pieces=pieces,
+        embodiment=embodiment,
+        smoothing_bins=config.label_smoothing_bins,
     )

@@ -1,77 +1,84 @@
-"""The trainer node: learns from finished bags and publishes releases."""
+"""The trainer node: train on finished bags and publish releases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from efm_core import ros_topics, topics
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
+from efm_core.shared_config import EmbodimentConfig, PresetConfig, TextEncoderConfig
 from efm_interfaces.msg import PolicyRelease, TrainerStatus
 from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
+if TYPE_CHECKING:
+    from efm_trainer.trainer import Trainer
 
-@dataclass(frozen=True, kw_only=True)
-class TrainerNodeConfig:
-    """What the trainer node needs to know beside the numbers of learning."""
+COUNTS = ('version', 'updates', 'episodes', 'stale', 'quarantined')  # fields of TrainerStatus
 
-    embodiment: str = parameter('', 'YAML file of the embodiment')
+
+@config
+class TrainerNodeConfig(PresetConfig, TextEncoderConfig, EmbodimentConfig):
+    """How the trainer node runs; ``PracticeConfig`` has the learning parameters."""
+
     run: str = parameter('', 'Directory of the run: episodes in, releases out')
-    text_encoder: str = parameter('', 'Directory of the exported sentence encoder')
-    preset: str = parameter('default', 'Numbers of stage 2', choices=tuple(PRESETS))
-    poll_period_s: float = parameter(0.1, 'Time between two looks at the spool', 's', 0.01, 60.0)
-    threads: int = parameter(
-        1, 'Threads for learning; more fight with the robots of a small machine', '', 1, 256
+    poll_period_s: float = parameter(
+        0.1, 'Time between two reads of the inbox of episodes', 's', 0.01, 60.0
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
+    threads: int = parameter(
+        1, 'Threads for learning; more slow down robots on the same small machine', '', 1, 256
+    )
 
 
 class TrainerNode(ManagedNode):
     """
-    Turn practice episodes into releases.
+    Train on the practice episodes of a run and publish the resulting releases.
 
-    Reads the run's spool; publishes ``policy_release`` and ``trainer_status``.
+    Reads the inbox of the run; publishes ``policy_release`` and ``trainer_status``.
     """
 
     config_type = TrainerNodeConfig
 
     def __init__(self, **kwargs: Any):
-        """Wait for configure."""
+        """Create the node, unconfigured."""
         super().__init__('trainer', **kwargs)
-        self._trainer: Any = None
+        self._trainer: Trainer | None = None
+        self._published: dict[str, int] = {}
 
     def build(self) -> None:
-        """Load the checkpoints or what an earlier trainer left, connect the topics."""
+        """Load the checkpoints or the last state of the run; create the publishers."""
         from efm_model.text import ensure_text_encoder, TextEncoder
         from efm_trainer.trainer import Trainer
         import torch
 
         config = self.config
         torch.set_num_threads(config.threads)
-        encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
-        practice = declare(self, PracticeConfig, PRESETS[config.preset])
         self._trainer = Trainer(
-            Path(config.run), load_embodiment(config.embodiment), encoder=encoder, config=practice
+            Path(config.run),
+            load_embodiment(config.embodiment),
+            text_encoder=TextEncoder(config.text_encoder or ensure_text_encoder()),
+            config=declare(self, PracticeConfig, PRESETS[config.preset]),
         )
         self._diagnostics = Diagnostics(self)
         self._releases = ros_topics.publisher(self, topics.POLICY_RELEASE)
         self._statuses = ros_topics.publisher(self, topics.TRAINER_STATUS)
-        self._said = ()
+        self._published = {}
+
+    @property
+    def _current(self) -> Trainer:
+        assert self._trainer is not None  # from configure to cleanup
+        return self._trainer
 
     def begin(self) -> None:
-        """Announce the newest release and look at the spool from now on."""
-        self._announce(self._trainer.release)
+        """Publish the newest release and start to read the inbox."""
+        self._publish_release(self._current.release)
         self._timer = self.create_timer(
             self.config.poll_period_s,
             self._on_timer,
@@ -79,16 +86,16 @@ class TrainerNode(ManagedNode):
         )
 
     def hold(self) -> None:
-        """Look at the spool no more."""
+        """Stop reading the inbox."""
         self.destroy_timer(self._timer)
 
     def dismantle(self) -> None:
-        """Let another trainer work here."""
+        """Release the lock of the run."""
         self._close()
         super().dismantle()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let another trainer work here."""
+        """Release the lock of the run."""
         result = super().on_shutdown(state)
         self._close()
         return result
@@ -99,37 +106,28 @@ class TrainerNode(ManagedNode):
             self._trainer = None
 
     def _on_timer(self) -> None:
-        """Take in what has come and learn from it; a full disk is said and tried again."""
+        """Train on what has arrived; report a full disk and try again at the next call."""
         try:
-            self._announce(self._trainer.step())
+            release = self._current.step()
+            if release is not None:
+                self._publish_release(release)
             self._diagnostics.fault = ''
         except OSError as error:
             self._diagnostics.count_dropped(str(error))
             self._diagnostics.fault = str(error)
-        self._say()
+        self._publish_status()
 
-    def _announce(self, release: Release | None) -> None:
-        if release is None:
-            return
-        self._releases.publish(
-            PolicyRelease(
-                version=release.version,
-                stage=release.stage,
-                uri=release.uri,
-                sha256=release.sha256,
-                embodiment_hash=release.embodiment_hash,
-            )
-        )
+    def _publish_release(self, release: Release) -> None:
+        names = ('version', 'stage', 'uri', 'sha256', 'embodiment_hash')
+        self._releases.publish(PolicyRelease(**{name: getattr(release, name) for name in names}))
 
-    def _say(self) -> None:
-        """Publish the state of learning whenever it has changed."""
-        status = self._trainer.status
-        values = {
-            key: status[key] for key in ('version', 'updates', 'episodes', 'stale', 'quarantined')
-        }
-        if tuple(values.values()) != self._said:
-            self._said = tuple(values.values())
-            self._statuses.publish(TrainerStatus(**values))
+    def _publish_status(self) -> None:
+        """Publish the counts of the trainer if they have changed."""
+        status = self._current.status
+        counts = {name: status[name] for name in COUNTS}
+        if counts != self._published:
+            self._published = counts
+            self._statuses.publish(TrainerStatus(**counts))
 
 
 def main(args: list[str] | None = None) -> None:

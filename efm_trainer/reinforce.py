@@ -1,5 +1,5 @@
 """
-Stage 2: REINFORCE on the decrease of the frozen model's own steps-to-go.
+Stage 2: REINFORCE on the decrease of the steps-to-go that the frozen reward model predicts.
 
 Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
 
@@ -7,11 +7,15 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
     R_t  = sum over i from t to T of gamma^(i - t) r_i
     loss = -c R_t log p(a_t | o_t, g)
 
-The paper has no critic, baseline, clipping or KL and uses every sample once at most; so does the
-preset ``paper``. With ``update_epochs`` above 1 each batch is reused within PPO's clip range, and
-``baseline`` subtracts from R_t what d(o_t) already predicts. With ``ema_rate`` below 1 the
-deployed policy is a moving average of the trained policy, which keeps long practice steady. The
-simulator's success is never read.
+The preset ``paper`` has no critic, baseline, clipping or KL, and uses each sample at most once.
+With ``update_epochs`` above 1, each batch is used several times within PPO's clip range.
+``baseline`` subtracts from R_t what d(o_t) predicts. With ``ema_rate`` below 1, the deployed
+policy is an exponential moving average of the trained policy. The simulator's success is never
+read.
+
+Letters: ``N`` observations of a batch of episodes, ``M`` of them with an executed action (the
+samples), ``B`` samples of one optimiser step, ``K`` tokens of an action, ``V`` largest number of
+values of a token, ``F`` features.
 """
 
 from __future__ import annotations
@@ -22,85 +26,103 @@ from typing import Any
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
-from efm_model.protocol import Model
-from efm_model.text import TextEncoder
+from efm_model.protocol import encodes_frames, Model
+from efm_model.text import InstructionEncoder
+from efm_model.torch_runtime import share_frozen_encoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
-from efm_trainer.dataset import all_features, microbatches, Samples, to_samples
+from efm_trainer.dataset import compute_all_features, EpisodeBatch, microbatches, to_batch
 from efm_trainer.losses import clipped_loss, entropy, linear_baseline, reinforce_loss
 import numpy as np
 import torch
 
 
 @dataclass(frozen=True)
-class Batch:
+class UpdateBatch:
     """
-    Everything one update learns from.
+    The data of one update of the policy.
 
-    :param rows: observations with an executed action, ``(M,)``.
-    :param returns: ``(M,)`` float32, R of each of them [steps].
-    :param advantages: ``(M,)`` float32, R less the baseline [steps].
-    :param before: log p of the policy that acted, ``(M,)`` float32.
+    :param episodes: the episodes as arrays, ``N`` observations.
+    :param indices: observations with an executed action, ``(M,)`` int64.
+    :param returns: R of each sample, ``(M,)`` float32 [steps].
+    :param advantages: R minus the baseline, ``(M,)`` float32 [steps].
+    :param log_probs: log p of each action under the policy that sampled it, ``(M,)`` float32
+        [nats].
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
-    :param features: of every observation, ``(N, F)``, from the reward model's encoder; None of
-        a model without an encoder of its own.
+    :param features: of every observation, ``(N, F)`` float32, from the encoder of the reward
+        model; None for models that do not encode frames separately.
     """
 
-    samples: Samples
-    rows: torch.Tensor
+    episodes: EpisodeBatch
+    indices: torch.Tensor
     _: KW_ONLY
     returns: torch.Tensor
     advantages: torch.Tensor
-    before: torch.Tensor
+    log_probs: torch.Tensor
     steps_to_go: torch.Tensor
     features: torch.Tensor | None
 
 
 @torch.no_grad()
-def label(reward_model: Model, features: Any, scale: StepsToGoRange) -> torch.Tensor:
+def expected_steps_to_go(
+    reward_model: Model, features: Any, scale: StepsToGoRange
+) -> torch.Tensor:
     """
-    Return d(o, g), the mean of the predicted distribution, ``(N,)`` [steps].
+    Return d(o, g), the mean of the predicted distribution, ``(N,)`` float32 [steps].
 
-    :param features: the reward model's own, of ``N`` observations.
+    :param features: of ``N`` observations, from the reward model's own encoder.
     """
     logits = reward_model.steps_to_go_logits(features)
     return torch.softmax(logits, dim=-1) @ torch.from_numpy(scale.values)
 
 
 def predict_steps_to_go(
-    reward_model: Model, samples: Samples, scale: StepsToGoRange
+    reward_model: Model, batch: EpisodeBatch, scale: StepsToGoRange
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return d of every observation, ``(N,)`` [steps], and the features that an encoder gave."""
-    max_batch_size = getattr(reward_model, 'max_batch_size', 0)  # whatever judges features will do
-    if not max_batch_size:
-        features = all_features(reward_model, samples)
-        return label(reward_model, features, scale), features
-    parts = microbatches(torch.arange(len(samples.frames)), max_batch_size)
-    seen = (reward_model.features(*samples.model_inputs(rows)) for rows in parts)
-    return torch.cat([label(reward_model, features, scale) for features in seen]), None
+    """
+    Return d of every observation, and its features if the model encodes frames separately.
+
+    :return: ``(N,)`` float32 [steps]; ``(N, F)`` float32 or None.
+    """
+    if encodes_frames(reward_model):
+        features = compute_all_features(reward_model, batch)
+        return expected_steps_to_go(reward_model, features, scale), features
+    parts = microbatches(torch.arange(len(batch.frames)), reward_model.max_batch_size)
+    predictions = [
+        expected_steps_to_go(
+            reward_model, reward_model.features(*batch.model_inputs(indices)), scale
+        )
+        for indices in parts
+    ]
+    return torch.cat(predictions), None
 
 
-def share_frozen_encoder(one: Model, other: Model) -> bool:
-    """Return whether both see the same and neither will ever learn to see otherwise."""
-    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
-        return False
-    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
+def is_enough(episodes: list[Episode], config: PracticeConfig) -> bool:
+    """Return whether there are enough episodes for one update."""
+    if config.update == 'episodes':
+        return len(episodes) >= config.episodes_per_update
+    return sum(map(len, episodes)) >= config.updates * config.batch_size
 
 
 @torch.no_grad()
-def ema_update(follower: Model, leader: Model, share: float) -> None:
-    """Move all weights of ``follower`` this ``share`` of the way to those of ``leader``."""
-    for old, new in zip(follower.parameters(), leader.parameters(), strict=True):
-        old.lerp_(new, share)
+def ema_update(average: Model, trained: Model, rate: float) -> None:
+    """
+    Update an exponential moving average of the weights of a trained model, in place.
+
+    :param rate: average = (1 - rate) average + rate trained.
+    """
+    for old, new in zip(average.parameters(), trained.parameters(), strict=True):
+        old.lerp_(new, rate)
 
 
 class Reinforce:
     """
     The learner of stage 2.
 
-    :ivar policy: the model that learns; its image encoder stays frozen.
+    :ivar policy: the trained policy; its image encoder stays frozen.
     :ivar deployed: the policy that robots receive: ``policy`` itself, or its moving average.
+    :ivar optimiser: AdamW on the weights of ``policy``.
+    :ivar generator: random numbers for the order of the samples.
     """
 
     def __init__(
@@ -108,20 +130,27 @@ class Reinforce:
         policy: Model,
         reward_model: Model,
         *,
-        encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         scale: StepsToGoRange,
         config: PracticeConfig,
     ):
-        """Freeze the reward model and the image encoder."""
-        self._encoder = encoder
+        """
+        Freeze the reward model and the policy's image encoder.
+
+        :param policy: changed by ``update``.
+        :param scale: bins of the reward model's predictions.
+        """
+        self._text_encoder = text_encoder
         self._scale = scale
         self._config = config
         self.deployed = policy
         self.policy = policy if config.ema_rate == 1 else deepcopy(policy)
-        self._reward_model = reward_model.eval().requires_grad_(False)
-        self.policy.eval()  # log p of what acted: no dropout
+        self._reward_model = reward_model
+        self._reward_model.eval()
+        self._reward_model.requires_grad_(False)
+        self.policy.eval()  # the actions were sampled without dropout
         self.policy.freeze_vision()
-        self._same_tower = share_frozen_encoder(self.policy, reward_model)
+        self._shares_encoder = share_frozen_encoder(self.policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
@@ -130,37 +159,47 @@ class Reinforce:
         )
         self.generator = torch.Generator().manual_seed(config.seed)
 
-    def prepare(self, episodes: list[Episode]) -> Batch:
-        """Return ``episodes`` with returns from the frozen reward model, sorted by their index."""
+    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
+        """
+        Return episodes with returns from the reward model, in the order of their index.
+
+        :raises ValueError: when no episode has an action.
+        """
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
-        samples = to_samples(episodes, self._encoder)
-        d, features = predict_steps_to_go(self._reward_model, samples, self._scale)
+        batch = to_batch(episodes, self._text_encoder)
+        d, features = predict_steps_to_go(self._reward_model, batch, self._scale)
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
-        found = [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
-        found = torch.from_numpy(np.concatenate(found))
-        rows = samples.has_action.nonzero()[:, 0]
-        before = torch.from_numpy(np.concatenate([episode.log_probs for episode in episodes]))
-        advantages = (
-            found - linear_baseline(found, d[rows]) if self._config.baseline == 'linear' else found
+        found = torch.from_numpy(
+            np.concatenate(
+                [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
+            )
         )
-        return Batch(
-            samples,
-            rows,
+        indices = batch.has_action.nonzero()[:, 0]
+        advantages = (
+            found - linear_baseline(found, d[indices])
+            if self._config.baseline == 'linear'
+            else found
+        )
+        return UpdateBatch(
+            batch,
+            indices,
             returns=found,
             advantages=advantages,
-            before=before,
+            log_probs=torch.from_numpy(
+                np.concatenate([episode.log_probs for episode in episodes])
+            ),
             steps_to_go=d,
             features=features,
         )
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """
-        Learn from ``episodes``, once or in several passes; return what happened.
+        Train the policy on episodes and update the deployed policy; return statistics.
 
         :raises ValueError: when no episode has an action, or the loss is not finite.
         """
         batch = self.prepare([episode for episode in episodes if len(episode)])
-        order = torch.randperm(len(batch.rows), generator=self.generator)
+        order = torch.randperm(len(batch.indices), generator=self.generator)
         if self._config.update == 'samples':
             order = order[: self._config.updates * self._config.batch_size]
         steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
@@ -176,47 +215,59 @@ class Reinforce:
             'entropy': float(np.mean([step['entropy'] for step in steps])),
             'gradient_norm': float(np.mean([step['gradient_norm'] for step in steps])),
             'mean_return': float(batch.returns.mean()),
-            'first_steps_to_go': float(batch.steps_to_go[batch.samples.first].mean()),
-            'last_steps_to_go': float(batch.steps_to_go[batch.samples.last].mean()),
+            'first_steps_to_go': float(batch.steps_to_go[batch.episodes.first].mean()),
+            'last_steps_to_go': float(batch.steps_to_go[batch.episodes.last].mean()),
         }
 
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
-        """Take one optimiser step on the samples ``chosen``."""
+    def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
+        """
+        Take one optimiser step.
+
+        :param chosen: positions of the samples in ``batch.indices``, ``(B,)`` int64.
+        """
         self.optimiser.zero_grad()
         parts = microbatches(chosen, self.policy.max_batch_size)
-        found = [self._descend(batch, part, len(part) / len(chosen)) for part in parts]
-        parameters = self.policy.parameters()
-        clip = self._config.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+        found = [self._backward(batch, part, len(part) / len(chosen)) for part in parts]
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self._config.gradient_clip)
         self.optimiser.step()
-        loss, spread = map(sum, zip(*found, strict=True))
-        return {'loss': loss, 'entropy': spread, 'gradient_norm': norm.item()}
+        losses, entropies = zip(*found, strict=True)
+        return {'loss': sum(losses), 'entropy': sum(entropies), 'gradient_norm': norm.item()}
 
-    def _descend(self, batch: Batch, chosen: torch.Tensor, share: float) -> tuple[float, float]:
+    def _backward(
+        self, batch: UpdateBatch, chosen: torch.Tensor, fraction: float
+    ) -> tuple[float, float]:
         """
-        Add the gradient of the samples ``chosen``; return loss and entropy, their part of it.
+        Add the gradient of some samples; return their parts of loss and entropy.
 
-        :param share: of these samples in those of the optimiser step.
+        :param fraction: of these samples among those of the optimiser step.
         """
-        rows = batch.rows[chosen]
-        tokens = batch.samples.tokens[rows]
-        if self._same_tower:
-            features = batch.features[rows]
+        indices = batch.indices[chosen]
+        tokens = batch.episodes.tokens[indices]
+        if self._shares_encoder and batch.features is not None:
+            features = batch.features[indices]
         else:
-            features = self.policy.features(*batch.samples.model_inputs(rows))
+            features = self.policy.features(*batch.episodes.model_inputs(indices))
         logits = self.policy.policy_logits(features, tokens)
-        loss = share * self._loss(batch, chosen, logits)
+        loss = fraction * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):
             raise ValueError(f'loss: expected a finite number, got {loss.item()}')
         loss.backward()
-        return loss.item(), share * entropy(logits.detach()).item()
+        return loss.item(), fraction * entropy(logits.detach()).item()
 
-    def _loss(self, batch: Batch, chosen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the samples ``chosen``, given their logits."""
+    def _loss(
+        self, batch: UpdateBatch, chosen: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of some samples, given their logits ``(B, K, V)``."""
         config = self._config
-        tokens = batch.samples.tokens[batch.rows[chosen]]
-        worth = batch.advantages[chosen]
+        tokens = batch.episodes.tokens[batch.indices[chosen]]
+        advantages = batch.advantages[chosen]
         if config.update_epochs == 1:
-            return reinforce_loss(logits, tokens, worth, config.return_scale)
-        before = batch.before[chosen]
-        return clipped_loss(logits, tokens, worth, before, config.clip_range, config.return_scale)
+            return reinforce_loss(logits, tokens, advantages, config.return_scale)
+        return clipped_loss(
+            logits,
+            tokens,
+            advantages,
+            batch.log_probs[chosen],
+            config.clip_range,
+            config.return_scale,
+        )

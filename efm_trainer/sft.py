@@ -1,10 +1,13 @@
 """
-Stage 1: supervised fine-tuning on demonstrations; policy and reward are chosen separately.
+Stage 1: supervised fine-tuning on demonstrations. Policy and reward model are chosen separately.
 
 Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 1::
 
     L_BC  = -E[log p(a_t | o_t, g_t')]
     L_stg = -E[log p(t' - t | o_t, g_t')]
+
+One model learns three objectives: action, steps-to-go and instruction. Its weights at one
+iteration become the policy, those at another iteration the reward model.
 """
 
 from __future__ import annotations
@@ -18,23 +21,27 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
-from efm_model.network import GROUNDING_WEIGHTS, new_model
+from efm_model.network import ENCODER_WEIGHTS, new_model
 from efm_model.protocol import Model
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 from efm_trainer.config import SftConfig
 from efm_trainer.imitation import Imitation, make_objectives, OBJECTIVES
 import torch
 
-Progress = Callable[[int, int, dict], None]
+Progress = Callable[[int, int, dict[str, float]], None]
+KINDS = ('policy', 'reward')
 
 
 @dataclass(frozen=True)
 class SftResult:
     """
-    Where stage 1 left its checkpoints.
+    The result of stage 1.
 
-    :param curve: losses at each validation, with their iteration.
-    :param reward_iteration: the step that became the reward checkpoint.
+    :param policy: directory of the policy's checkpoint.
+    :param reward: directory of the reward model's checkpoint.
+    :param curve: training and validation losses at each validation, with the iteration.
+    :param policy_iteration: iteration of the policy's weights.
+    :param reward_iteration: iteration of the reward model's weights.
     """
 
     policy: Path
@@ -48,32 +55,46 @@ class SftResult:
 def fine_tune(
     episodes: Iterable[Episode],
     embodiment: Embodiment,
-    encoder: TextEncoder,
+    text_encoder: InstructionEncoder,
     config: SftConfig,
     directory: str | Path,
     progress: Progress = lambda iteration, total, losses: None,
     model: Model | None = None,
 ) -> SftResult:
     """
-    Learn from demonstrations; write the checkpoints ``policy`` and ``reward`` into ``directory``.
+    Train on demonstrations; write the checkpoints ``policy`` and ``reward`` and ``curve.json``.
 
-    :param encoder: of sentences, the model's own.
-    :param model: what learns; without one, a new compact model.
-    :param progress: called at each validation with iteration, total and losses.
-    :raises ValueError: when there are too few demonstrations, or none that succeeded.
+    :param episodes: demonstrations; failed ones are not used.
+    :param text_encoder: of the model.
+    :param directory: folder of the checkpoints; it is created.
+    :param progress: called after each validation with iteration, number of iterations and losses.
+    :param model: the model to train; None for a new compact model.
+    :raises ValueError: when fewer than two demonstrations succeeded.
+    :raises FileExistsError: when the directory has checkpoints.
     """
-    learning, held_out = split(episodes, config)
-    model = model or _new_compact(learning, embodiment, encoder, config)
-    imitation = make_objectives(model, learning, embodiment, encoder, config)
-    check = make_objectives(model, held_out, embodiment, encoder, config)
-    chosen, curve = _run(model, imitation, check, config, progress)
+    training, held_out = split_demonstrations(episodes, config)
+    model = model or _new_compact(training, embodiment, text_encoder, config)
+    chosen, curve = _train(
+        model,
+        make_objectives(model, training, embodiment, text_encoder, config),
+        make_objectives(model, held_out, embodiment, text_encoder, config),
+        config,
+        progress,
+    )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    notes = {'sft': asdict(config), 'demonstrations': len(learning)}
-    for kind in ('policy', 'reward'):
+    for kind in KINDS:
         model.load_state_dict(chosen[kind].weights)
-        iteration = {'iteration': chosen[kind].iteration}
-        save_checkpoint(directory / kind, model, embodiment, kind, 1, **iteration, **notes)
+        save_checkpoint(
+            directory / kind,
+            model,
+            embodiment,
+            kind,
+            1,
+            iteration=chosen[kind].iteration,
+            sft=asdict(config),
+            demonstrations=len(training),
+        )
     (directory / 'curve.json').write_text(json.dumps(curve, indent=1))
     return SftResult(
         directory / 'policy',
@@ -84,30 +105,39 @@ def fine_tune(
     )
 
 
-def split(episodes: Iterable[Episode], config: SftConfig) -> tuple[list[Episode], list[Episode]]:
+def split_demonstrations(
+    episodes: Iterable[Episode], config: SftConfig
+) -> tuple[list[Episode], list[Episode]]:
     """
-    Return the demonstrations to learn from and those held out, both with at least one success.
+    Return the demonstrations for training and those for validation, the held-out ones.
 
-    A failed demonstration teaches nothing. An unlabelled one teaches actions, but not steps-to-go.
+    Failed demonstrations are not used. Unlabelled ones are targets for actions, not for
+    steps-to-go. All held-out demonstrations succeeded.
 
-    :raises ValueError: when there are fewer than two successful ones.
+    :raises ValueError: when fewer than two demonstrations succeeded.
     """
     usable = [e for e in episodes if len(e) and e.outcome is not Outcome.FAILURE]
-    reached = [e for e in usable if e.outcome is Outcome.SUCCESS]
-    if len(reached) < 2:
+    succeeded = [e for e in usable if e.outcome is Outcome.SUCCESS]
+    if len(succeeded) < 2:
         raise ValueError(
             f'demonstrations: expected at least 2 that succeeded, '
-            f'got {len(reached)} of {len(usable)}'
+            f'got {len(succeeded)} of {len(usable)}'
         )
-    order = torch.randperm(len(reached), generator=torch.Generator().manual_seed(config.seed))
-    count = max(1, round(config.validation_fraction * len(reached)))
-    held_out = {id(reached[i]) for i in order[:count]}
-    return [e for e in usable if id(e) not in held_out], [reached[i] for i in order[:count]]
+    order = torch.randperm(len(succeeded), generator=torch.Generator().manual_seed(config.seed))
+    count = max(1, round(config.validation_fraction * len(succeeded)))
+    held_out = [succeeded[i] for i in order[:count]]
+    held_out_ids = {id(episode) for episode in held_out}
+    return [e for e in usable if id(e) not in held_out_ids], held_out
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Weights at one step, and the score they are chosen by."""
+    """
+    Weights of the model at one iteration.
+
+    :param weights: ``Model.state_dict()``.
+    :param score: validation score by which the best snapshot is chosen; larger is better.
+    """
 
     iteration: int
     weights: dict[str, torch.Tensor]
@@ -116,28 +146,31 @@ class Snapshot:
 
 
 def _new_compact(
-    learning: list[Episode], embodiment: Embodiment, encoder: TextEncoder, config: SftConfig
+    training: list[Episode],
+    embodiment: Embodiment,
+    text_encoder: InstructionEncoder,
+    config: SftConfig,
 ) -> Model:
-    """Return a new model that knows the words of its demonstrations."""
-    words = {piece for e in learning for piece in encoder.pieces(e.instruction)}
+    """Return a new compact model whose instruction head knows all training instructions."""
+    pieces = {piece for e in training for piece in text_encoder.pieces(e.instruction)}
     return new_model(
         embodiment,
         config.seed,
         config.pretrained,
-        tuple(sorted(words)),
-        Path(config.grounding_weights or GROUNDING_WEIGHTS),
+        tuple(sorted(pieces)),
+        Path(config.encoder_weights or ENCODER_WEIGHTS),
         hidden_size=config.hidden_size,
     )
 
 
-def _run(
+def _train(
     model: Model,
-    imitation: Imitation,
-    check: Imitation,
+    training: Imitation,
+    held_out: Imitation,
     config: SftConfig,
     progress: Progress,
 ) -> tuple[dict[str, Snapshot], list[dict[str, float]]]:
-    """Train; return the snapshots that become policy and reward, and the curve."""
+    """Train; return the snapshots for policy and reward model, and the curve of losses."""
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         weight_decay=config.weight_decay,
@@ -146,31 +179,35 @@ def _run(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.iterations
     )
-    chosen = {}
+    chosen: dict[str, Snapshot] = {}
     curve = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # of dropout
+        torch.manual_seed(config.seed)  # for dropout
         generator = torch.Generator().manual_seed(config.seed)
         model.train()
         for iteration in range(1, config.iterations + 1):
-            losses = _step(model, imitation, optimiser, config, generator)
+            losses = _step(model, training, optimiser, config, generator)
             schedule.step()
             if iteration % config.validate_every == 0 or iteration == config.iterations:
-                held_out = check.all()
-                curve.append(_row(iteration, losses, held_out))
-                _choose(chosen, model, iteration, held_out, config)
+                scores = held_out.evaluate()
+                curve.append(_curve_point(iteration, losses, scores))
+                _keep_best(chosen, model, iteration, scores, config)
                 progress(iteration, config.iterations, curve[-1])
     model.eval()
     return chosen, curve
 
 
-def counts(config: SftConfig) -> tuple[int, int, int]:
-    """Return how many samples of a batch each objective has, in their order."""
+def objective_counts(config: SftConfig) -> dict[str, int]:
+    """Return the number of samples of each objective in one batch."""
     instruction = min(
         max(1, round(config.instruction_fraction * config.batch_size)), config.batch_size - 2
     )
     action = (config.batch_size - instruction + 1) // 2
-    return action, config.batch_size - instruction - action, instruction
+    return {
+        'action': action,
+        'steps_to_go': config.batch_size - instruction - action,
+        'instruction': instruction,
+    }
 
 
 def _step(
@@ -180,61 +217,76 @@ def _step(
     config: SftConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Take one optimiser step on a batch split over the objectives; return the losses."""
-    shares = dict(zip(OBJECTIVES, counts(config), strict=True))
-    rows = {name: imitation.draw(name, count, generator) for name, count in shares.items()}
+    """Take one optimiser step on a batch of all objectives; return their losses."""
+    counts = objective_counts(config)
+    batch = {name: imitation.draw(name, count, generator) for name, count in counts.items()}
     losses = dict.fromkeys(OBJECTIVES, 0.0)
     optimiser.zero_grad()
-    for part in passes(rows, model.max_batch_size):
+    for part in objective_microbatches(batch, model.max_batch_size):
         found = {
-            name: getattr(imitation, name)(drawn) * (len(drawn) / shares[name])
-            for name, drawn in part.items()
+            name: imitation.loss(name, indices) * (len(indices) / counts[name])
+            for name, indices in part.items()
         }
-        sum(found.values()).backward()
+        sum(found.values(), torch.zeros(())).backward()
         for name, loss in found.items():
-            losses[name] += loss.detach()
+            losses[name] += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     optimiser.step()
     return losses
 
 
-def passes(rows: dict[str, torch.Tensor], max_batch_size: int) -> list[dict[str, torch.Tensor]]:
-    """Return the rows of each pass through the model; all objectives in one, if it takes them."""
+def objective_microbatches(
+    batch: dict[str, torch.Tensor], max_batch_size: int
+) -> list[dict[str, torch.Tensor]]:
+    """
+    Return a batch in parts for one pass each, by objective.
+
+    Without a limit there is one part with all objectives. With a limit each part has one
+    objective.
+
+    :param batch: indices of each objective, ``(B,)`` int64.
+    :param max_batch_size: ``Model.max_batch_size``; 0 for no limit.
+    """
     if not max_batch_size:
-        return [rows]
-    return [{name: part} for name, drawn in rows.items() for part in drawn.split(max_batch_size)]
+        return [batch]
+    return [
+        {name: part} for name, indices in batch.items() for part in indices.split(max_batch_size)
+    ]
 
 
-def _row(iteration: int, losses: dict, held_out: dict[str, float]) -> dict[str, float]:
-    """Return one line of the curve."""
+def _curve_point(
+    iteration: int, losses: dict[str, float], scores: dict[str, float]
+) -> dict[str, float]:
+    """Return one point of the curve."""
     return {
         'iteration': iteration,
-        **{f'training/{name}': float(loss) for name, loss in losses.items()},
-        **{f'validation/{name}': value for name, value in held_out.items()},
+        **{f'training/{name}': loss for name, loss in losses.items()},
+        **{f'validation/{name}': value for name, value in scores.items()},
     }
 
 
-def _choose(
+def _keep_best(
     chosen: dict[str, Snapshot],
     model: Model,
     iteration: int,
-    held_out: dict[str, float],
+    scores: dict[str, float],
     config: SftConfig,
 ) -> None:
     """
-    Keep the weights of this step where they are better.
+    Store the weights of this iteration for each kind for which they are the best so far.
 
-    The policy's success keeps rising long after its validation loss is at its best. So does the
-    detector's sharpness near the goal, where few samples are, after the best loss of steps-to-go.
+    The success of the policy still rises long after its best validation loss. The detector of the
+    reward model still improves near the goal, where samples are few, after the best loss of
+    steps-to-go.
     """
-    for kind, objective, word in (
+    for kind, objective, criterion in (
         ('policy', 'action', config.policy_checkpoint),
         ('reward', 'steps_to_go', config.reward_checkpoint),
     ):
-        scores = {
+        score = {
             'last': iteration,
-            'loss': -held_out[objective],
-            'detector': held_out['detector_f1'],
-        }
-        if kind not in chosen or scores[word] >= chosen[kind].score:
-            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), score=scores[word])
+            'loss': -scores[objective],
+            'detector': scores['detector_f1'],
+        }[criterion]
+        if kind not in chosen or score >= chosen[kind].score:
+            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), score=score)

@@ -1,12 +1,12 @@
 """
-Stage 2 as it runs: bags in, releases out; without ROS.
+Stage 2 as a process: it reads practice episodes, trains the policy and publishes releases.
 
-A run directory holds::
+This module has no ROS. A run directory holds::
 
-    episodes/practice/   the spool: finished bags, one folder each
+    episodes/practice/   the inbox: finished bags, one folder each
     sft/                 checkpoints ``policy`` and ``reward`` of stage 1
     trainer/             state.safetensors, metrics.jsonl, lock
-    releases/000001/     what robots load; 1 is stage 1's policy
+    releases/000001/     what robots load; version 1 is the policy of stage 1
     quarantine/          bags that cannot be used, with the reasons
 """
 
@@ -19,31 +19,29 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
+from efm_core.files import write_whole
 from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
-from efm_model.export import export_policy, export_reward, parity
+from efm_model.export import export_policy, export_reward, EXPORTABLE, parity
 from efm_model.protocol import Model
-from efm_model.text import TextEncoder
+from efm_model.text import InstructionEncoder
 from efm_release.publish import find_release, publish
-from efm_release.release import hash_file, Release
+from efm_release.release import ACTIVE, hash_file, Release
 from efm_trainer.config import PracticeConfig
-from efm_trainer.reinforce import Reinforce
-from efm_trainer.state import read_facts, restore, write_state
+from efm_trainer.reinforce import is_enough, Reinforce
+from efm_trainer.state import read_metadata, restore, write_state
 from filelock import FileLock, Timeout
 import numpy as np
-
-STAGE = 'active'
 
 
 class Trainer:
     """
-    Learns whenever enough episodes have arrived, and publishes what it learned.
+    Updates the policy whenever enough episodes have arrived, and publishes a release of it.
 
-    May be killed at any moment: a new one on the same run directory goes on where the last state
-    was written, learns from nothing twice and loses nothing.
+    The process may be killed at any moment. A new trainer on the same run directory continues from
+    the last state; it uses no episode twice and loses none.
 
-    :ivar version: of the newest policy.
-    :ivar release: the newest release.
+    :ivar version: version of the newest policy.
     """
 
     def __init__(
@@ -51,182 +49,197 @@ class Trainer:
         run_dir: str | Path,
         embodiment: Embodiment,
         *,
-        encoder: TextEncoder,
+        text_encoder: InstructionEncoder,
         config: PracticeConfig | None = None,
     ):
         """
-        Go on where an earlier trainer stopped, else start from the checkpoints in ``sft``.
+        Continue from the state in the run directory, or start from the checkpoints in ``sft``.
 
-        :raises RuntimeError: when another trainer is at work here.
+        :param run_dir: directory of the run.
+        :param text_encoder: of the models.
+        :raises RuntimeError: when another trainer has the lock of this run.
         :raises FileNotFoundError: when there are no checkpoints.
-        :raises ValueError: when checkpoints or state belong to another robot or another stage 1.
+        :raises ValueError: when checkpoints or state are of another robot or another stage 1.
         """
         self._run = Path(run_dir)
         self._directory = self._run / 'trainer'
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._embodiment = embodiment
+        self._config = config or PracticeConfig()
+        self._pending: dict[str, list[Episode]] = {}  # by name of the bag
+        self._log = IngestLog()
+        self.version = 1
+        self._release: Release | None = None
         self._lock = _lock(self._directory / 'lock')
         try:
-            self._open(embodiment, encoder, config or PracticeConfig())
+            self._load(text_encoder)
+            self._persist()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def release(self) -> Release:
+        """The newest release."""
+        assert self._release is not None  # the constructor publishes one
+        return self._release
+
     def close(self) -> None:
-        """Let another trainer work here."""
+        """Release the lock of the run."""
         self._lock.release()
 
     def step(self) -> Release | None:
         """
-        Read what has arrived; if it is enough, learn from it and publish.
+        Read the bags that have arrived; if there are enough, train and publish.
 
-        :return: the new release, if there is one.
-        :raises OSError: when the disk is full; what was there before is intact, and calling again
-            goes on where it failed.
+        :return: the new release; None when there is none.
+        :raises OSError: when the disk is full. The last state remains; call again to continue.
         """
         self.ingest()
         if self.is_ready:
-            self._learn()
+            self._update()
         return self._persist()
 
     def ingest(self) -> None:
-        """Read the bags that have arrived and say what becomes of them."""
-        known = self._ledger.settled | self._pending.keys()
-        for name, episodes in self._spool.poll(known).items():
-            kept = [episode for episode in episodes if self._keep(episode)]
+        """Read the bags that have arrived; keep usable episodes, count the others."""
+        known = self._log.settled | self._pending.keys()
+        for name, episodes in self._inbox.poll(known).items():
+            kept = [episode for episode in episodes if self._accept(episode)]
             if kept:
                 self._pending[name] = kept
             else:
-                self._ledger.settled.add(name)
+                self._log.settled.add(name)
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is enough to learn from."""
-        if self._config.update == 'episodes':
-            return len(self._waiting) >= self._config.episodes_per_update
-        samples = sum(len(episode) for episode in self._waiting)
-        return samples >= self._config.updates * self._config.batch_size
+        """Whether there are enough episodes for an update."""
+        return is_enough(self._episodes, self._config)
 
     @property
     def status(self) -> dict[str, int]:
-        """Counts, as ``TrainerStatus.msg`` names them; ``pending`` episodes wait for an update."""
-        ledger = self._ledger
-        quarantined = self._spool.quarantined
-        pending = len(self._waiting)
+        """Counts, named as in ``TrainerStatus.msg``; ``pending`` episodes wait for an update."""
+        quarantined = self._inbox.quarantined
+        pending = len(self._episodes)
         return {
             'version': self.version,
             'updates': self.version - 1,
-            'episodes': ledger.episodes + pending + quarantined,
-            'stale': ledger.stale,
-            'unusable': ledger.unusable,
+            'episodes': self._log.episodes + pending + quarantined,
+            'stale': self._log.stale,
+            'unusable': self._log.unusable,
             'quarantined': quarantined,
             'pending': pending,
         }
 
     @property
-    def _waiting(self) -> list[Episode]:
+    def _episodes(self) -> list[Episode]:
+        """The episodes that wait for an update."""
         return [episode for episodes in self._pending.values() for episode in episodes]
-
-    def _open(self, embodiment: Embodiment, encoder: TextEncoder, config: PracticeConfig) -> None:
-        self._embodiment = embodiment
-        self._config = config
-        checkpoints = self._run / 'sft'
-        policy, _ = load_checkpoint(checkpoints / 'policy', embodiment)
-        _check_exportable(policy, checkpoints)
-        self._reward_model, _ = load_checkpoint(checkpoints / 'reward', embodiment)
-        self._origin = {
-            'embodiment_hash': embodiment.hash,
-            **{kind: hash_file(checkpoints / kind / WEIGHTS) for kind in ('policy', 'reward')},
-        }
-        scale = embodiment.steps_to_go
-        self._learner = Reinforce(
-            policy, self._reward_model, encoder=encoder, scale=scale, config=config
-        )
-        self._spool = Inbox(
-            self._run / 'episodes' / 'practice', self._run / 'quarantine', embodiment=embodiment
-        )
-        self._pending: dict[str, list[Episode]] = {}
-        self._ledger = IngestLog()
-        self.version = 1
-        self.release = None
-        if self._state.is_file():
-            self._resume()
-        self._persist()
 
     @property
     def _state(self) -> Path:
         return self._directory / 'state.safetensors'
 
-    def _resume(self) -> None:
-        """Take up the state on disk, and its release if that was still published."""
-        facts = read_facts(self._state)
-        if facts['origin'] != self._origin:
-            raise ValueError(
-                f'{self._state}: expected a run that began with {self._origin}, '
-                f'got one that began with {facts["origin"]}; take a new run directory'
-            )
-        restore(self._state, self._learner)
-        self.version = facts['version']
-        self._ledger = IngestLog.from_plain(facts['ledger'])
-        self.release = find_release(self._run / 'releases', self.version)
-        _forget_metrics_after(self._metrics, self.version)
-
     @property
     def _metrics(self) -> Path:
         return self._directory / 'metrics.jsonl'
 
-    def _keep(self, episode: Episode) -> bool:
-        """Return whether to learn from an episode; count it as settled if not."""
+    def _load(self, text_encoder: InstructionEncoder) -> None:
+        """Load the checkpoints of stage 1 and the state of an earlier trainer, if there is one."""
+        checkpoints = self._run / 'sft'
+        policy, _ = load_checkpoint(checkpoints / 'policy', self._embodiment)
+        _check_exportable(policy, checkpoints)
+        self._reward_model, _ = load_checkpoint(checkpoints / 'reward', self._embodiment)
+        self._origin = {
+            'embodiment_hash': self._embodiment.hash,
+            **{kind: hash_file(checkpoints / kind / WEIGHTS) for kind in ('policy', 'reward')},
+        }
+        self._learner = Reinforce(
+            policy,
+            self._reward_model,
+            text_encoder=text_encoder,
+            scale=self._embodiment.steps_to_go,
+            config=self._config,
+        )
+        self._inbox = Inbox(
+            self._run / 'episodes' / 'practice',
+            self._run / 'quarantine',
+            embodiment=self._embodiment,
+        )
+        if self._state.is_file():
+            self._resume()
+
+    def _resume(self) -> None:
+        """
+        Load the state file, and find its release if that was published.
+
+        :raises ValueError: when the state belongs to other checkpoints or another embodiment.
+        """
+        metadata = read_metadata(self._state)
+        if metadata['origin'] != self._origin:
+            raise ValueError(
+                f'{self._state}: expected a run that began with {self._origin}, '
+                f'got one that began with {metadata["origin"]}; take a new run directory'
+            )
+        restore(self._state, self._learner)
+        self.version = metadata['version']
+        self._log = IngestLog.from_plain(metadata['ingest_log'])
+        self._release = find_release(self._run / 'releases', self.version)
+        _drop_metrics_after(self._metrics, self.version)
+
+    def _accept(self, episode: Episode) -> bool:
+        """Return whether an update may use an episode; count it as settled if not."""
         if not is_usable(episode):
-            self._ledger.unusable += 1
+            self._log.unusable += 1
         elif not is_current(episode, self.version, self._config.max_staleness):
-            self._ledger.stale += 1
+            self._log.stale += 1
         else:
             return True
-        self._ledger.episodes += 1
+        self._log.episodes += 1
         return False
 
-    def _learn(self) -> None:
-        """Make the next version from all that waits, and settle it."""
+    def _update(self) -> None:
+        """Train the next version on all pending episodes, and settle them."""
         began = time.perf_counter()
-        episodes = self._waiting
-        figures = self._learner.update(episodes)
-        self._ledger.settled |= self._pending.keys()
-        self._ledger.episodes += len(episodes)
+        episodes = self._episodes
+        statistics = self._learner.update(episodes)
+        self._log.settled |= self._pending.keys()
+        self._log.episodes += len(episodes)
         self._pending.clear()
         self.version += 1
-        figures = {
+        line = {
             'version': self.version,
             'episodes': len(episodes),
-            'episodes_total': self._ledger.episodes,
-            'stale_total': self._ledger.stale,
-            **_summary(episodes),
-            **figures,
+            'episodes_total': self._log.episodes,
+            'stale_total': self._log.stale,
+            **summarise(episodes),
+            **statistics,
             'seconds': time.perf_counter() - began,
         }
         with open(self._metrics, 'a') as file:
-            file.write(json.dumps(figures) + '\n')
+            file.write(json.dumps(line) + '\n')
 
     def _persist(self) -> Release | None:
         """
-        Write the state, then publish, if there is a new version.
+        Write the state and publish a release, if there is a new version.
 
-        In this order a crash between the two leaves a state whose release is published by the next
-        trainer; in the other a release would be made again, from the same episodes, differently.
+        The state comes first. After a crash between the two, the next trainer publishes the
+        release of the state. In the other order it would train the same version again, from the
+        same episodes, with another result.
         """
-        if self.release and self.release.version == self.version:
+        if self._release and self._release.version == self.version:
             return None
-        facts = {
+        metadata = {
             'version': self.version,
-            'ledger': self._ledger.to_plain(),
+            'ingest_log': self._log.to_plain(),
             'origin': self._origin,
             'config': asdict(self._config),
         }
-        write_state(self._state, self._learner, facts)
-        self.release = self._publish()
-        return self.release
+        write_state(self._state, self._learner, metadata)
+        self._release = self._publish()
+        return self._release
 
     def _publish(self) -> Release:
-        """Export the newest policy, prove the export, publish."""
+        """Export the newest policy, test the parity of the export, and publish a release."""
         model = self._learner.deployed
         embodiment = self._embodiment
         policy, reward = (self._directory / f'{kind}.onnx' for kind in ('policy', 'reward'))
@@ -239,16 +252,16 @@ class Trainer:
         )
         releases = self._run / 'releases'
         parent = self.version - 1
-        return publish(releases, self.version, policy, reward, STAGE, embodiment, reports, parent)
+        return publish(releases, self.version, policy, reward, ACTIVE, embodiment, reports, parent)
 
 
 def _check_exportable(policy: Model, checkpoints: Path) -> None:
     """
-    Refuse a model of which there can be no release.
+    Check that a model can be exported, because a release holds ONNX files.
 
-    :raises ValueError: for a vision-language model.
+    :raises ValueError: for a family that cannot be exported.
     """
-    if policy.family != 'compact':
+    if policy.family not in EXPORTABLE:
         raise ValueError(
             f'{checkpoints}: expected a compact model, whose releases are ONNX files, got one of '
             f'the family {policy.family!r}; it practises in one process, see docs/vlm.md'
@@ -257,9 +270,9 @@ def _check_exportable(policy: Model, checkpoints: Path) -> None:
 
 def _lock(path: Path) -> FileLock:
     """
-    Return the lock of a run, taken; a process that dies gives it back.
+    Return the acquired lock of a run; the operating system releases it when the process ends.
 
-    :raises RuntimeError: when somebody else has it.
+    :raises RuntimeError: when another process has the lock.
     """
     lock = FileLock(path)
     try:
@@ -271,8 +284,8 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _summary(episodes: list[Episode]) -> dict[str, float]:
-    """Return what the robots themselves said of the episodes of one update."""
+def summarise(episodes: list[Episode]) -> dict[str, float]:
+    """Return statistics of the episodes of one update, as the robots recorded them."""
     detected = [e.termination is Termination.SUCCESS_DETECTED for e in episodes]
     return {
         'detected_successes': int(np.sum(detected)),
@@ -281,8 +294,8 @@ def _summary(episodes: list[Episode]) -> dict[str, float]:
     }
 
 
-def _forget_metrics_after(path: Path, version: int) -> None:
-    """Drop lines of versions that were never written to the state, and of a torn write."""
+def _drop_metrics_after(path: Path, version: int) -> None:
+    """Remove the metrics of versions after ``version``, which no state holds, and torn lines."""
     if not path.is_file():
         return
     kept = []
@@ -292,4 +305,4 @@ def _forget_metrics_after(path: Path, version: int) -> None:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
             continue
-    path.write_text(''.join(kept))
+    write_whole(path, ''.join(kept))

@@ -1,4 +1,4 @@
-"""Type: ros2 launch efm record.launch.py source:=demonstrator run:=runs/lab."""
+"""Type: ros2 launch efm record.launch.py demonstrator:=scripted run:=runs/lab."""
 
 from efm_bringup.launching import describe_graph
 

@@ -1,4 +1,4 @@
-"""A small arm of every kind of driver, for tests."""
+"""A small arm for each kind of driver, for tests."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ TYPES = {
 KINDS = tuple(TYPES)
 
 
+def limits_of(controller: str) -> Limits:
+    """Return limits that a driver uses; without positions there is no following error."""
+    if controller in ('moveit_servo', 'cartesian_pose_controller'):
+        return TOOL_LIMITS
+    following = controller != 'forward_velocity_controller'
+    return JOINT_LIMITS if following else replace(JOINT_LIMITS, max_following_error=0.0)
+
+
 def make_command(controller: str, **changes: Any) -> Command:
     """Return the command block of a driver; the first two joints, or x and yaw, are driven."""
     on_joints = controller not in ('moveit_servo', 'cartesian_pose_controller')
@@ -45,7 +53,7 @@ def make_command(controller: str, **changes: Any) -> Command:
         'axes': ('joint1', 'joint2') if on_joints else ('x', 'yaw'),
         'joints': JOINTS,
         'tool_frame': '' if on_joints else 'tool',
-        'limits': JOINT_LIMITS if on_joints else TOOL_LIMITS,
+        'limits': limits_of(controller),
     }
     return Command(**{**fields, **changes})
 

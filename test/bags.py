@@ -118,15 +118,16 @@ def write_bag(
     without: tuple[str, ...] = (),
     commands: tuple[int, ...] | None = None,
     between: bool = False,
+    start: int | None = None,
 ) -> Path:
     """
     Write ``episode`` as a bag in the folder ``path``.
 
     :param plugin: ``mcap`` or ``sqlite3``.
     :param without: topics to leave out; ``observation`` is then written as ``image``.
-    :param commands: stamps of the only actions, or rows, that became commands; None for all.
-    :param between: also pictures at control steps within chunks, where they are written as they
-        are.
+    :param commands: stamps of the actions, or chunk steps, that became commands; None for all.
+    :param between: also camera pictures at the control steps within chunks.
+    :param start: stamp of START [ns]; None for that of the first observation.
     """
     with BagWriter(path, namespace, plugin=plugin) as bag:
         about = {
@@ -142,7 +143,7 @@ def write_bag(
             if topic not in without and not held:
                 bag.write(topic, stamp, **fields)
 
-        first = episode.stamps[0]
+        first = episode.stamps[0] if start is None else start
         last = episode.stamps[-1]
         write('episode_event', first, event=START, **event)
         for t, stamp in enumerate(episode.stamps):

@@ -16,10 +16,10 @@ SENTENCE = 'push the red cube to the blue cylinder'
 
 
 class FakeTextEncoder:
-    """Token states that depend on the words only, at no cost."""
+    """Token states that depend on the words only, without a neural network."""
 
     def encode(self, sentence):
-        """Return one random, but always the same, row for each word."""
+        """Return one fixed random state for each word, ``(L, 384)`` float32."""
         if not sentence.strip():
             raise ValueError('instruction: expected a sentence, got an empty one')
         rngs = [np.random.default_rng(list(word.encode())) for word in sentence.split()]
@@ -68,6 +68,6 @@ def exported(kind: str) -> Path:
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:
-    """Return ``count`` pictures of smooth noise, (count, 64, 64, 3) uint8."""
+    """Return ``count`` images of smooth noise, (count, 64, 64, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, axis=1).repeat(8, axis=2))

@@ -1,9 +1,7 @@
-"""Releases and embodiment files for tests that start nodes."""
+"""Releases for tests that start nodes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-import json
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
@@ -11,13 +9,6 @@ from efm_model.export import export_policy, export_reward, ParityReport
 from efm_model.network import new_model
 from efm_release.publish import publish
 from efm_release.release import Release
-import yaml
-
-
-def write_embodiment(embodiment: Embodiment, path: Path) -> Path:
-    """Write ``embodiment`` as the YAML file that a node reads."""
-    path.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(embodiment)))))
-    return path
 
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:

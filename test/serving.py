@@ -20,8 +20,9 @@ from efm_policy.serving.client import Client
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.server import PolicyServer
 from models import exported, FakeTextEncoder, SENTENCE, table_arm
+from waiting import scaled, take
 
-WAIT_S = 20.0
+WAIT_S = 20.0  # longest wait for an answer, on a machine that does nothing else
 
 
 def write_certificate(folder: Path, address: str = '127.0.0.1') -> tuple[str, str]:
@@ -86,8 +87,8 @@ def serving(acts: Any = None, **changes: Any) -> Iterator[tuple[PolicyServer, st
         server.stop()
 
 
-class Asker:
-    """A robot that waits for every answer, which only a test may."""
+class BlockingClient:
+    """A robot that blocks until each answer arrives."""
 
     def __init__(
         self, server: str, robot: str = 'robot_0', *, authority: str = '', token: str = ''
@@ -95,27 +96,31 @@ class Asker:
         self._client = Client(server, robot, authority=authority, token=token)
         self._came: queue.Queue = queue.Queue()
 
-    def begin(self, episode_id: str = 'first', seconds: float = WAIT_S, **fields: Any) -> Any:
-        """Return what the server says of an episode."""
+    def begin(self, episode_id: str = 'first', seconds: float | None = None, **fields: Any) -> Any:
+        """Return the server's answer to the beginning of an episode."""
         known = {'embodiment_hash': table_arm().hash, 'instruction': SENTENCE, 'seed': 3}
-        self._client.begin(self._came.put, seconds, episode_id=episode_id, **{**known, **fields})
-        return self._came.get(timeout=WAIT_S)
+        wait = scaled(WAIT_S) if seconds is None else seconds
+        self._client.begin(self._came.put, wait, episode_id=episode_id, **{**known, **fields})
+        return self.hear()
 
-    def act(self, observation: Any, step: int = 0, seconds: float = WAIT_S, **fields: Any) -> Any:
-        """Return what the server says of an observation; its stamp is the step, unless told."""
+    def act(
+        self, observation: Any, step: int = 0, seconds: float | None = None, **fields: Any
+    ) -> Any:
+        """Return the server's answer to an observation; its stamp is the step by default."""
         self.send(observation, step, seconds, **fields)
-        return self._came.get(timeout=WAIT_S)
+        return self.hear()
 
     def send(
-        self, observation: Any, step: int = 0, seconds: float = WAIT_S, **fields: Any
+        self, observation: Any, step: int = 0, seconds: float | None = None, **fields: Any
     ) -> None:
-        """Ask, and let ``hear`` wait for the answer."""
+        """Send a request; ``hear`` waits for the answer."""
+        wait = scaled(WAIT_S) if seconds is None else seconds
         known = {'episode_id': 'first', 'step': step, 'stamp': 1 + step}
-        self._client.act(self._came.put, seconds, observation, **{**known, **fields})
+        self._client.act(self._came.put, wait, observation, **{**known, **fields})
 
     def hear(self) -> Any:
         """Return the next answer."""
-        return self._came.get(timeout=WAIT_S)
+        return take(self._came, 'an answer', WAIT_S)
 
     def close(self) -> None:
         """End the connection."""

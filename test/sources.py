@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+import re
 import subprocess
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,12 @@ def tracked_files() -> list[Path]:
     if listed.returncode:
         return [path for folder in folders() for path in folder.rglob('*') if path.is_file()]
     return [ROOT / name for name in filter(None, listed.stdout.split('\0'))]
+
+
+def make_targets() -> set[str]:
+    """Return the targets of the Makefile."""
+    lines = re.findall(r'^([a-z -]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    return set(' '.join(lines).split())
 
 
 def name(path: Path) -> str:

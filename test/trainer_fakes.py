@@ -1,4 +1,4 @@
-"""Stand-ins for the trainer's tests: a text encoder without weights, a run after stage 1."""
+"""Test doubles for the trainer: a text encoder without weights, a run after stage 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE_ARM = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
 
 
 def small_embodiment() -> Embodiment:
-    """Return the table with small pictures and a sign-magnitude tokeniser as in the paper."""
+    """Return the table with small images and a sign-magnitude tokeniser as in the paper."""
     embodiment = load_embodiment(TABLE_ARM)
     camera = replace(embodiment.cameras[0], height=16, width=16, crop=(0, 0, 0, 0))
     rules = replace(embodiment.episode, success_threshold=2.0, success_dwell=2)
@@ -26,7 +26,7 @@ def small_embodiment() -> Embodiment:
 
 
 class FakeTextEncoder:
-    """A word always has the same random state, whatever stands around it."""
+    """Each word has one random state, independent of the other words."""
 
     def encode(self, sentence: str) -> np.ndarray:
         return np.stack([self._state(word) for word in self.pieces(sentence)])
@@ -43,7 +43,7 @@ class FakeTextEncoder:
 
 
 def make_run(directory: Path, embodiment: Embodiment) -> Path:
-    """Return a run directory with the checkpoints of a stage 1 that learned nothing."""
+    """Return a run directory with untrained checkpoints of stage 1."""
     for kind, seed in (('policy', 0), ('reward', 1)):
         model = new_model(embodiment, seed, pretrained='none')
         save_checkpoint(directory / 'sft' / kind, model, embodiment, kind, 1)
@@ -54,8 +54,8 @@ def demonstrations(embodiment: Embodiment, count: int) -> list[Episode]:
     return [make_episode(embodiment, i, 3 + i, kind=Kind.DEMONSTRATION) for i in range(count)]
 
 
-def spool_bags(run: Path, embodiment: Embodiment, indices: range, **fields: object) -> list[Path]:
-    """Write practice episodes into the spool of a run, in the order of ``indices``."""
-    spool = run / 'episodes' / 'practice'
-    spool.mkdir(parents=True, exist_ok=True)
-    return [write_bag(make_episode(embodiment, i, **fields), spool / f'{i:06d}') for i in indices]
+def add_bags(run: Path, embodiment: Embodiment, indices: range, **fields: object) -> list[Path]:
+    """Write practice episodes into the inbox of a run, in the order of ``indices``."""
+    inbox = run / 'episodes' / 'practice'
+    inbox.mkdir(parents=True, exist_ok=True)
+    return [write_bag(make_episode(embodiment, i, **fields), inbox / f'{i:06d}') for i in indices]

@@ -10,7 +10,7 @@ from efm_model.runtime import pad
 from efm_model.vlm.config import VlmConfig
 from efm_model.vlm.loading import without_videos
 from efm_model.vlm.network import VlmModel
-from efm_model.vlm.prompts import Glimpse
+from efm_model.vlm.prompts import PromptInputs
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -169,7 +169,7 @@ MAKERS = {
 
 @functools.cache
 def base_folder(family: str) -> Path:
-    """Return a folder with a tiny model of ``family``, as the hub has them; made once a run."""
+    """Return a folder with a tiny model of ``family``, made once in a test run."""
     folder = Path(tempfile.mkdtemp()) / family
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -184,7 +184,7 @@ def options(family: str, **changes) -> VlmConfig:
     return VlmConfig(**{'base': str(base_folder(family)), 'rank': 4, 'device': 'cpu', **changes})
 
 
-def glimpse(model: VlmModel, pairs: np.ndarray, sentences: tuple[str, ...]) -> Glimpse:
-    """Return what ``model`` is shown: ``pairs`` of frames, ``(B, 2, H, W, 3)``, and sentences."""
-    text, mask = pad([model.sentences.encode(sentence) for sentence in sentences])
+def prompt_inputs(model: VlmModel, pairs: np.ndarray, sentences: tuple[str, ...]) -> PromptInputs:
+    """Return the prompt inputs of ``pairs`` of frames, ``(B, 2, H, W, 3)``, and sentences."""
+    text, mask = pad([model.text_encoder.encode(sentence) for sentence in sentences])
     return model.features(*map(torch.from_numpy, (pairs, text, mask)))

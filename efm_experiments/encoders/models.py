@@ -20,7 +20,7 @@ from efm_model.grounding import (
     sample_around,
     TextAdapter,
 )
-from efm_model.network import CompactModel, geometry, load_grounding
+from efm_model.network import CompactModel, geometry, load_encoder
 import torch
 from torch import nn
 
@@ -89,7 +89,7 @@ def make_end_to_end(
     """
     model = untrained_model(encoder, embodiment, seed)
     if encoder == 'tuned':
-        load_grounding(model.grounding)
+        load_encoder(model.grounding)
         return model, list(model.grounding.parameters())
     image = model.grounding.image
     text = model.grounding.text

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, KW_ONLY
 import json
 from pathlib import Path
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
 from efm_core.files import whole_directory
@@ -32,9 +32,9 @@ from efm_experiments.experiment import digest
 from efm_experiments.table.demonstrations import demonstrations
 from efm_experiments.table.sft_cache import timed
 from efm_trainer.config import SftConfig
-from efm_trainer.dataset import CHUNK, Samples, to_bins, to_samples
+from efm_trainer.dataset import EpisodeBatch, FEATURE_BATCH, to_batch, to_bins
 from efm_trainer.losses import action_loss, steps_to_go_loss
-from efm_trainer.sft import split
+from efm_trainer.sft import split_demonstrations
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 import torch
@@ -48,7 +48,7 @@ SELECTION_METRIC = 'validation_detector_f1'
 Weights = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class EndToEndConfig:
     """
     Stage 1 with a trainable encoder; all other values are those of ``SftConfig``.
@@ -68,10 +68,6 @@ class EndToEndConfig:
     )
     validate_every: int = parameter(200, 'Optimiser steps between validations', '', 1, 10**6)
     vision: VisionConfig = field(default_factory=VisionConfig)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def train(recipe: EndToEndRecipe, folder: Path) -> None:
         )
         training, held_out = (
             LabelledDemonstrations.of(episodes, recipe.robot)
-            for episodes in split(found, SftConfig(seed=recipe.seed))
+            for episodes in split_demonstrations(found, SftConfig(seed=recipe.seed))
         )
         with timed(seconds, 'fine_tuning'):
             chosen, curve = optimise(model, pretrained, training, held_out, recipe)
@@ -162,7 +158,7 @@ class LabelledDemonstrations:
     :param threshold: s of the success detector [steps].
     """
 
-    samples: Samples
+    samples: EpisodeBatch
     bins: torch.Tensor
     _: KW_ONLY
     values: torch.Tensor
@@ -171,7 +167,7 @@ class LabelledDemonstrations:
     @classmethod
     def of(cls, episodes: Sequence[Episode], robot: Embodiment) -> LabelledDemonstrations:
         """Return ``episodes`` with their labels."""
-        samples = to_samples(list(episodes), text_encoder(), ActionTokeniser(robot.action))
+        samples = to_batch(list(episodes), text_encoder(), ActionTokeniser(robot.action))
         values = torch.from_numpy(robot.steps_to_go.values)
         bins = to_bins(samples.steps_to_go, robot.steps_to_go)
         return cls(samples, bins, values=values, threshold=robot.episode.success_threshold)
@@ -195,7 +191,7 @@ class LabelledDemonstrations:
     def validate(self, model: EndToEndModel) -> dict[str, float]:
         """Return the losses and the F1 of d <= s on all observations, in inference mode."""
         model.eval()
-        parts = torch.arange(len(self.bins)).split(CHUNK)
+        parts = torch.arange(len(self.bins)).split(FEATURE_BATCH)
         found = [self.losses(model, rows) for rows in parts]
         model.train()
         shares = torch.tensor([len(rows) / len(self.bins) for rows in parts])

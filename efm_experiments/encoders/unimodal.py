@@ -8,10 +8,9 @@ adapter are therefore never trained together.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from efm_core.config import check, parameter
-from efm_core.files import write_whole
+from efm_core.config import config, parameter
+from efm_core.files import whole_file
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.table.pretraining import (
     ClassQueries,
@@ -25,7 +24,7 @@ from efm_model.grounding import GroundingEncoder
 from efm_model.localisation import cell_weights, localisation_loss
 from filelock import FileLock
 import numpy as np
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 import torch
 from torch import nn
 from torch.nn import functional
@@ -36,7 +35,7 @@ TOOL = 'tool'
 USUAL = PretrainingConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class VisionConfig:
     """
     How the image encoder is pretrained without sentences.
@@ -48,10 +47,6 @@ class VisionConfig:
     iterations: int = parameter(USUAL.iterations, 'Optimiser steps', '', 2, 10**6)
     batch_size: int = parameter(USUAL.batch_size, 'Scenes per optimiser step', '', 1, 4096)
     seed: int = parameter(0, 'Seed of scenes and weights', '', 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
@@ -66,7 +61,8 @@ def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
             weights = pretrain_vision(config)
-            write_whole(path, save({k: value.contiguous() for k, value in weights.items()}))
+            with whole_file(path) as unfinished:
+                save_file({k: value.contiguous() for k, value in weights.items()}, unfinished)
     return load_file(path)
 
 

@@ -12,7 +12,7 @@ from efm_core.episode import Episode
 from efm_model.grounding import GroundingEncoder
 from efm_model.network import CompactModel
 from efm_trainer.losses import entropy
-from efm_trainer.reinforce import Batch, Reinforce, share_frozen_encoder
+from efm_trainer.reinforce import Reinforce, UpdateBatch
 import torch
 from torch import nn
 
@@ -34,13 +34,13 @@ class WrappedReward(nn.Module):
         self.config = base.config
         self.grounding = base.grounding
 
-    def see(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and occupancy of ``frames``, as ``CompactModel.see``."""
-        return self.base.see(frames)
+    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and occupancy of ``frames``, as ``CompactModel.encode_frames``."""
+        return self.base.encode_frames(frames)
 
-    def relate(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features, ``(N, F)``, as ``CompactModel.relate``."""
-        return self.base.relate(*inputs)
+    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features, ``(N, F)``, as ``CompactModel.ground``."""
+        return self.base.ground(*inputs)
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of the embodiment's steps-to-go bins, ``(N, C)``."""
@@ -61,7 +61,7 @@ class SharedEncoderLearner(Reinforce):
         :raises ValueError: when policy and reward model have different encoders.
         """
         super().__init__(policy, reward_model, **options)
-        if not share_frozen_encoder(self.policy, reward_model):
+        if not self._shares_encoder:
             raise ValueError('learner: expected one encoder for policy and reward model, got two')
 
     def _optimiser_step(
@@ -75,15 +75,14 @@ class SharedEncoderLearner(Reinforce):
         """
         self.optimiser.zero_grad()
         total.backward()
-        parameters = cast(CompactModel, self.policy).parameters()
-        norm = nn.utils.clip_grad_norm_(parameters, self._config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._config.gradient_clip)
         self.optimiser.step()
         with torch.no_grad():
             spread = entropy(logits).item()
         return {'loss': loss.item(), 'entropy': spread, 'gradient_norm': norm.item()}
 
 
-def frozen_features(batch: Batch) -> torch.Tensor:
+def frozen_features(batch: UpdateBatch) -> torch.Tensor:
     """
     Return the frozen encoder's features of every observation, ``(N, F)``.
 

@@ -23,7 +23,7 @@ from efm_experiments.learners.sample_reuse import REPLAY_CONFIGS, ReplayLearner
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns, rewards
 from efm_trainer.losses import clipped
-from efm_trainer.reinforce import Batch, Reinforce
+from efm_trainer.reinforce import Reinforce, UpdateBatch
 import numpy as np
 import torch
 from torch import nn
@@ -59,7 +59,7 @@ class RewardEnsemble(WrappedReward):
 class SparseOracleReward(Reinforce):
     """REINFORCE with the simulator's success as the reward of the last action."""
 
-    def prepare(self, episodes: list[Episode]) -> Batch:
+    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
         """Return the episodes with the returns of ``rewards``."""
         batch = super().prepare(episodes)
         found = [
@@ -121,18 +121,14 @@ class FilteredCloning(SparseDetectorReward):
 class ClippedLearner(SharedEncoderLearner):
     """PPO's clipped objective, with several epochs over each batch."""
 
-    _old_log_probs: torch.Tensor  # log p of the deployed policy, (M,)
-
-    def prepare(self, episodes: list[Episode]) -> Batch:
+    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
         """Return the episodes with standardised advantages in the field ``returns``."""
         batch = super().prepare(episodes)
-        ordered = sort_episodes(episodes)
-        self._old_log_probs = torch.from_numpy(np.concatenate([e.log_probs for e in ordered]))
-        advantages = self.advantages(batch, ordered)
+        advantages = self.advantages(batch, sort_episodes(episodes))
         spread = advantages.std(correction=0) + 1e-6
         return replace(batch, returns=(advantages - advantages.mean()) / spread)
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return the advantage of each action, ``(M,)``."""
         raise NotImplementedError
 
@@ -141,17 +137,17 @@ class ClippedLearner(SharedEncoderLearner):
         usable = [episode for episode in episodes if len(episode)]
         batch = self.prepare(usable)
         for _ in range(EPOCHS):
-            order = torch.randperm(len(batch.rows), generator=self.generator)
+            order = torch.randperm(len(batch.indices), generator=self.generator)
             steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
-        return {**steps[-1], 'samples': len(batch.rows)}
+        return {**steps[-1], 'samples': len(batch.indices)}
 
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+    def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
-        rows = batch.rows[chosen]
-        tokens = batch.samples.tokens[rows]
+        rows = batch.indices[chosen]
+        tokens = batch.episodes.tokens[rows]
         advantages = batch.returns[chosen]
         logits = self.policy.policy_logits(frozen_features(batch)[rows], tokens)
-        ratio = (log_probability(logits, tokens) - self._old_log_probs[chosen]).exp()
+        ratio = (log_probability(logits, tokens) - batch.log_probs[chosen]).exp()
         loss = -clipped(ratio, advantages, CLIP_RANGE).mean()
         return self._optimiser_step(loss, loss, logits)
 
@@ -159,7 +155,7 @@ class ClippedLearner(SharedEncoderLearner):
 class Grpo(ClippedLearner):
     """Group-relative advantages: detected success against other episodes at the same scene."""
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return for each action its episode's success minus the mean of its group, ``(M,)``."""
         detected = np.array(
             [e.termination is Termination.SUCCESS_DETECTED for e in episodes], float
@@ -184,7 +180,7 @@ class Ppo(ClippedLearner):
             )
         self._critic_optimiser = torch.optim.AdamW(self.critic.parameters(), lr=3e-3)
 
-    def advantages(self, batch: Batch, episodes: list[Episode]) -> torch.Tensor:
+    def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return generalised advantages, ``(M,)``; then fit the critic to the returns."""
         with torch.no_grad():
             values = self.critic(frozen_features(batch))[:, 0]
@@ -195,10 +191,10 @@ class Ppo(ClippedLearner):
         self.fit_critic(batch)
         return found
 
-    def fit_critic(self, batch: Batch) -> None:
+    def fit_critic(self, batch: UpdateBatch) -> None:
         """Fit the critic to the returns of this batch."""
         for _ in range(10 * EPOCHS):
-            values = self.critic(frozen_features(batch)[batch.rows])[:, 0]
+            values = self.critic(frozen_features(batch)[batch.indices])[:, 0]
             loss = nn.functional.mse_loss(values, batch.returns)
             self._critic_optimiser.zero_grad()
             loss.backward()
@@ -241,7 +237,7 @@ def make_learner(
     """
     name = config.learner
     options: dict[str, Any] = {
-        'encoder': text_encoder(),
+        'text_encoder': text_encoder(),
         'scale': config.embodiment.steps_to_go,
         'config': config.practice_config,
     }

@@ -17,7 +17,13 @@ from efm_core.episode import Episode, Termination
 from efm_experiments.config import text_encoder
 from efm_experiments.learners.base import WrappedReward
 from efm_model.network import CompactModel, FEATURES
-from efm_trainer.dataset import all_features, compute_features, Samples, to_bins, to_samples
+from efm_trainer.dataset import (
+    compute_all_features,
+    compute_features,
+    EpisodeBatch,
+    to_batch,
+    to_bins,
+)
 from efm_trainer.losses import smooth_targets
 import torch
 from torch import nn
@@ -146,7 +152,7 @@ def time_reversed(features: torch.Tensor) -> torch.Tensor:
 
 
 def label_demonstrations(
-    features: torch.Tensor, samples: Samples, scale: StepsToGoRange
+    features: torch.Tensor, samples: EpisodeBatch, scale: StepsToGoRange
 ) -> LabelledFeatures:
     """
     Return demonstrations in forward and reverse motion and without motion.
@@ -166,7 +172,7 @@ def label_demonstrations(
 
 
 def label_mismatched_goals(
-    model: CompactModel, samples: Samples, scale: StepsToGoRange, seed: int
+    model: CompactModel, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
 ) -> LabelledFeatures:
     """
     Return the ends of demonstrations under the instruction of another one, labelled as failure.
@@ -196,9 +202,9 @@ def label_practice(
     A time-out is labelled as failure, except observations with d <= ``threshold`` [steps]. A
     detected success is labelled with its steps-to-go, except for its last steps.
     """
-    samples = to_samples(episodes, text_encoder())
+    samples = to_batch(episodes, text_encoder())
     late = torch.tensor([e.termination is Termination.TIMEOUT for e in episodes])[samples.episode]
     d = torch.cat([torch.from_numpy(e.steps_to_go) for e in episodes])
     bins = torch.where(late, scale.bins, to_bins(samples.steps_to_go, scale))
     labelled = torch.where(late, d > threshold, samples.steps_to_go >= UNLABELLED_STEPS)
-    return LabelledFeatures(all_features(model, samples)[labelled], bins[labelled])
+    return LabelledFeatures(compute_all_features(model, samples)[labelled], bins[labelled])

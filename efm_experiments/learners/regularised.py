@@ -10,7 +10,7 @@ from efm_experiments.learners.base import frozen_features, SharedEncoderLearner
 from efm_experiments.learners.sample_reuse import ReplayConfig, ReplayLearner
 from efm_model.network import CompactModel
 from efm_trainer.losses import reinforce_loss
-from efm_trainer.reinforce import Batch, ema_update
+from efm_trainer.reinforce import ema_update, UpdateBatch
 import torch
 
 EMA_RATE = 0.1  # fraction of the trained weights blended into the deployed policy at each update
@@ -36,11 +36,11 @@ class KlRegularised(SharedEncoderLearner):
         self._kl_weight = kl_weight
         self._stage_one = deepcopy(policy).eval().requires_grad_(False)
 
-    def _step(self, batch: Batch, chosen: torch.Tensor) -> dict[str, float]:
+    def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
         """Take one optimiser step on the samples ``chosen``."""
-        rows = batch.rows[chosen]
+        rows = batch.indices[chosen]
         features = frozen_features(batch)[rows]
-        tokens = batch.samples.tokens[rows]
+        tokens = batch.episodes.tokens[rows]
         logits = self.policy.policy_logits(features, tokens)
         reference = self._stage_one.policy_logits(features, tokens)
         log_ratio = torch.log_softmax(logits, dim=-1) - torch.log_softmax(reference, dim=-1)

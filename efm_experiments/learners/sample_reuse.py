@@ -10,12 +10,11 @@ from collections import deque
 from dataclasses import dataclass, fields, KW_ONLY
 from typing import Any
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.episode import Episode
-from efm_experiments.learners.base import frozen_features, SharedEncoderLearner, sort_episodes
+from efm_experiments.learners.base import frozen_features, SharedEncoderLearner
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_trainer.losses import clipped
-import numpy as np
 import torch
 from torch import nn
 
@@ -23,7 +22,7 @@ CRITIC_STEPS = 40  # optimiser steps of the critic per update
 CRITIC_LEARNING_RATE = 3e-3
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class ReplayConfig:
     """
     How samples are reused.
@@ -43,10 +42,6 @@ class ReplayConfig:
     baseline: str = parameter(
         'none', 'Baseline that is subtracted from the returns', choices=('none', 'critic')
     )
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -119,15 +114,13 @@ class ReplayLearner(SharedEncoderLearner):
     def collect(self, episodes: list[Episode]) -> ReplaySamples:
         """Return the samples of ``episodes``."""
         batch = self.prepare(episodes)
-        rows = batch.rows
+        rows = batch.indices
         return ReplaySamples(
             frozen_features(batch)[rows],
-            batch.samples.tokens[rows],
+            batch.episodes.tokens[rows],
             returns=batch.returns,
             steps_to_go=batch.steps_to_go[rows],
-            old_log_probs=torch.from_numpy(
-                np.concatenate([episode.log_probs for episode in sort_episodes(episodes)])
-            ),
+            old_log_probs=batch.log_probs,
         )
 
     def predict_returns(self, samples: ReplaySamples) -> torch.Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY
 
 from efm_core.embodiment import StepsToGoRange
-from efm_evaluation.metrics import first_alarm
+from efm_core.episode_rules import EpisodeRules, first_detection
 from efm_experiments.learners.failure_aware import LabelledFeatures, without_motion
 from efm_model.network import CompactModel
-from efm_trainer.dataset import Samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import EpisodeBatch
+from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
 import torch
 
@@ -52,7 +52,7 @@ class DetectorChoice:
     recall: float
 
 
-def add_goal_dwell(features: torch.Tensor, samples: Samples) -> HeldOutDemonstrations:
+def add_goal_dwell(features: torch.Tensor, samples: EpisodeBatch) -> HeldOutDemonstrations:
     """Return held-out demonstrations, ``features`` ``(N, F)``, with a dwell at their ends."""
     parts = []
     for first, last in zip(samples.first, samples.last, strict=True):
@@ -78,9 +78,9 @@ def choose_detector(
     :param mismatched: ends of demonstrations under another instruction.
     :param max_false_rate: largest permitted rate of false alarms.
     """
-    d = label(reward_model, held_out.features, scale).numpy()
+    d = expected_steps_to_go(reward_model, held_out.features, scale).numpy()
     episodes = np.split(d, np.cumsum(held_out.lengths)[:-1])
-    other = label(reward_model, mismatched.features, scale).numpy()
+    other = expected_steps_to_go(reward_model, mismatched.features, scale).numpy()
     found = [
         alarm_rates(episodes, other, threshold, dwell, held_out.dwell)
         for dwell in DWELLS
@@ -106,7 +106,8 @@ def alarm_rates(
     :param other: d under another instruction, ``(N,)`` [steps].
     :param goal_observations: last observations of each demonstration, at the goal.
     """
-    first = [first_alarm(d, threshold, dwell) for d in episodes]
+    rules = EpisodeRules(success_threshold=threshold, success_dwell=dwell)
+    first = [first_detection(d, rules) for d in episodes]
     ends = [len(d) - 1 - goal_observations for d in episodes]
     early = np.mean([at is not None and at < end for at, end in zip(first, ends, strict=True)])
     seen = np.mean([at is not None and at >= end for at, end in zip(first, ends, strict=True)])

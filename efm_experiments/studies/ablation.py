@@ -8,7 +8,7 @@ import functools
 import sys
 from typing import Any
 
-from efm_core.config import parameter
+from efm_core.config import config, parameter
 from efm_evaluation.intervals import over_seeds
 from efm_experiments.config import ExperimentConfig, TINY
 from efm_experiments.encoders.imagenet import is_installed, MISSING
@@ -94,7 +94,7 @@ MEANING = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class AblationCell(ExperimentConfig):
     """One run of both stages; policy and reward model have their own encoders."""
 

@@ -17,7 +17,7 @@ from efm_experiments.table.evaluation import evaluate_policy, success_values, tr
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import COMMON, success_table
 from efm_experiments.table.sft_cache import make_model_pair, ModelPair
-from efm_trainer.dataset import all_features, to_samples
+from efm_trainer.dataset import compute_all_features, to_batch
 from matplotlib.figure import Figure
 import numpy as np
 import torch
@@ -110,8 +110,8 @@ def choose_threshold(config: ExperimentConfig, models: ModelPair, seed: int) -> 
 @torch.no_grad()
 def steps_to_go_logits(models: ModelPair, episodes: Sequence[Episode]) -> torch.Tensor:
     """Return the steps-to-go logits of every observation, ``(N, C)``."""
-    samples = to_samples(list(episodes), text_encoder())
-    return models.reward.steps_to_go_logits(all_features(models.reward, samples))
+    samples = to_batch(list(episodes), text_encoder())
+    return models.reward.steps_to_go_logits(compute_all_features(models.reward, samples))
 
 
 def calibration(

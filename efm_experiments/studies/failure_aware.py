@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field, KW_ONLY, replace
 import functools
 from typing import Any
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.episode import Episode
-from efm_evaluation.metrics import detect_per_episode, first_alarm
+from efm_core.episode_rules import first_detection
+from efm_evaluation.metrics import detect_per_episode
 from efm_experiments.config import ExperimentConfig, text_encoder, TINY
 from efm_experiments.experiment import Experiment
 from efm_experiments.learners.baselines import timeout_penalty_rewards
@@ -59,8 +60,8 @@ from efm_experiments.table.report import COMMON
 from efm_experiments.table.sft_cache import make_model_pair, ModelPair
 from efm_model.network import CompactModel
 from efm_reward.reward import returns, rewards
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
 import torch
 
@@ -108,7 +109,7 @@ cannot make failure a loss.
 {COMMON}"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class FailureAwareConfig:
     """
     One reward model, and how it is trained.
@@ -134,10 +135,6 @@ class FailureAwareConfig:
     held_out: int = parameter(
         HELD_OUT, 'Held-out demonstrations on which s is chosen', '', 2, 10**4
     )
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -237,7 +234,7 @@ def failure_rewards(
     sums = []
     for episode in episodes:
         d = episode.steps_to_go[: config.max_steps + 1]
-        fired = first_alarm(d, config.success_threshold, config.success_dwell)
+        fired = first_detection(d, config.embodiment.episode)
         at = len(d) - 1 if fired is None else fired
         if not true_success(episode)[at]:
             d = d[: at + 1]
@@ -247,7 +244,7 @@ def failure_rewards(
 
 def features_of(models: ModelPair, episodes: Sequence[Episode]) -> torch.Tensor:
     """Return the features of every observation from the reward model's encoder, ``(N, F)``."""
-    return all_features(models.reward, to_samples(list(episodes), text_encoder()))
+    return compute_all_features(models.reward, to_batch(list(episodes), text_encoder()))
 
 
 @functools.lru_cache(maxsize=2)
@@ -258,12 +255,12 @@ def gather(config: ExperimentConfig, held_out: int, seed: int) -> LabelledData:
     found = []
     for count, scenes in ((config.demonstrations, seed), (held_out, seed + SEED_OFFSET)):
         made = demonstrations(count, scenes, config.body, robot)
-        samples = to_samples(made, text_encoder())
+        samples = to_batch(made, text_encoder())
         wrong = label_mismatched_goals(model, samples, robot.steps_to_go, seed)
-        found.append((samples, all_features(model, samples), wrong))
+        found.append((samples, compute_all_features(model, samples), wrong))
     (samples, features, wrong), (fresh, fresh_features, fresh_wrong) = found
     made = demonstrations(held_out, seed + SEED_OFFSET, config.body, robot, hold=HOLD_STEPS)
-    dwelling = all_features(model, to_samples(made, text_encoder()))
+    dwelling = compute_all_features(model, to_batch(made, text_encoder()))
     lengths = tuple(len(episode) + 1 for episode in made)
     return LabelledData(
         label_demonstrations(features, samples, robot.steps_to_go),
@@ -296,7 +293,7 @@ def make_goal_dwell(
     count = count or config.demonstrations
     robot = config.embodiment
     made = demonstrations(count, seed, config.body, robot, hold=HOLD_STEPS)
-    features = all_features(models.reward, to_samples(made, text_encoder()))
+    features = compute_all_features(models.reward, to_batch(made, text_encoder()))
     labelled = label_goal_dwell(features, made, robot.steps_to_go)
     iterations = cell.goal_dwell_iterations
     return train_goal_dwell_ensemble(models.reward, labelled, iterations, seed).as_model()
@@ -360,7 +357,7 @@ def compare(
     :param features: of all observations of ``episodes``, ``(N, F)``.
     :param word: suffix of the value names.
     """
-    d = label(models.reward, features, config.embodiment.steps_to_go).numpy()
+    d = expected_steps_to_go(models.reward, features, config.embodiment.steps_to_go).numpy()
     ends = np.cumsum([len(episode) + 1 for episode in episodes])[:-1]
     predicted = [
         replace(episode, steps_to_go=part)

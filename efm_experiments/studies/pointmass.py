@@ -10,8 +10,8 @@ from dataclasses import dataclass, KW_ONLY, replace
 import itertools
 from typing import Any
 
-from efm_core.config import check, parameter
-from efm_core.files import write_whole
+from efm_core.config import config, parameter
+from efm_core.files import whole_file
 from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.caches import cache, name_of
 from efm_experiments.experiment import Experiment, Results, ResultTable
@@ -21,7 +21,7 @@ from efm_reward.reward import returns, rewards
 from filelock import FileLock
 from matplotlib.figure import Figure
 import numpy as np
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 import torch
 from torch import nn
 
@@ -55,7 +55,7 @@ tokens, which have no such floor.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class PointmassConfig:
     """
     The numbers of the notebook.
@@ -87,10 +87,6 @@ class PointmassConfig:
     gradient_clip: float = parameter(1e9, 'Largest gradient norm in stage 2', '', 0.0, 1e9)
     practice_min_std: float = parameter(1e-2, 'The same as min_std, in stage 2', '', 0.0, 1.0)
     evaluations: int = parameter(1000, 'Episodes of an evaluation', '', 1, 10**6)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 class PointmassNetwork(nn.Module):
@@ -274,7 +270,8 @@ def run_stage_one(learner: PointmassLearner, demonstrations: list[point.Trace], 
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
             learner.imitate(demonstrations)
-            write_whole(path, save(learner.network.state_dict()))
+            with whole_file(path) as unfinished:
+                save_file(learner.network.state_dict(), unfinished)
         learner.network.load_state_dict(load_file(path))
     learner.generator.manual_seed(seed + 1)  # the same with and without the cache
 

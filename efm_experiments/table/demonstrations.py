@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.files import write_whole
+from efm_core.files import whole_file
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION_SCENES, make_tables, SCENES_PER_SEED
@@ -106,19 +105,18 @@ def ignore(episode: Episode) -> None:
 
 def save(path: Path, episodes: list[Episode]) -> None:
     """Write episodes as NPZ."""
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        lengths=[len(episode) for episode in episodes],
-        seeds=[episode.seed for episode in episodes],
-        instructions=np.array([episode.instruction for episode in episodes]),
-        observations=np.concatenate([episode.observations for episode in episodes]),
-        stamps=np.concatenate([episode.stamps for episode in episodes]),
-        tokens=np.concatenate([episode.tokens for episode in episodes]),
-        actions=np.concatenate([episode.actions for episode in episodes]),
-        true_success_per_step=np.concatenate([e.true_success_per_step for e in episodes]),
-    )
-    write_whole(path, content.getvalue())
+    with whole_file(path) as unfinished:
+        np.savez_compressed(
+            unfinished,
+            lengths=[len(episode) for episode in episodes],
+            seeds=[episode.seed for episode in episodes],
+            instructions=np.array([episode.instruction for episode in episodes]),
+            observations=np.concatenate([episode.observations for episode in episodes]),
+            stamps=np.concatenate([episode.stamps for episode in episodes]),
+            tokens=np.concatenate([episode.tokens for episode in episodes]),
+            actions=np.concatenate([episode.actions for episode in episodes]),
+            true_success_per_step=np.concatenate([e.true_success_per_step for e in episodes]),
+        )
 
 
 def load(path: Path, embodiment: Embodiment) -> list[Episode]:

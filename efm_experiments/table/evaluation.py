@@ -8,8 +8,8 @@ import json
 from typing import Protocol
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode_rules import first_detection
 from efm_core.files import write_whole
-from efm_evaluation.metrics import first_alarm
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import (
     EVALUATION_SCENES,
@@ -20,11 +20,10 @@ from efm_experiments.config import (
 )
 from efm_experiments.experiment import digest, SOURCES
 from efm_experiments.table.sft_cache import ModelPair, sft_recipes, SftRecipe, timed
-from efm_experiments.table.torch_runtime import FeatureCache, TorchRuntime
+from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
-from efm_trainer.reinforce import share_frozen_encoder
 from filelock import FileLock
 import numpy as np
 
@@ -152,18 +151,13 @@ def make_policy_and_reward(
     :param version: of the policy.
     :param temperature: of the action sampling.
     """
-    features = FeatureCache(models.reward)
-    shared = share_frozen_encoder(models.policy, models.reward)
-    own = features if shared else FeatureCache(models.policy)
+    policy, reward = make_runtimes(models.policy, models.reward, version=version)
     robot = config.embodiment
     encoder = text_encoder()
-    policy = Policy(
-        TorchRuntime(models.policy, own, version=version),
-        encoder,
-        embodiment=robot,
-        temperature=temperature,
+    return (
+        Policy(policy, encoder, embodiment=robot, temperature=temperature),
+        RewardModel(reward, encoder, embodiment=robot),
     )
-    return policy, RewardModel(TorchRuntime(models.reward, features), encoder, embodiment=robot)
 
 
 def success_values(
@@ -175,8 +169,7 @@ def success_values(
     :param phase: suffix of the value names, such as 'before' or 'after' practice.
     """
     rules = config.embodiment.episode
-    threshold = rules.success_threshold
-    fired = [first_alarm(e.steps_to_go, threshold, rules.success_dwell) for e in episodes]
+    fired = [first_detection(episode.steps_to_go, rules) for episode in episodes]
     return {
         f'reached_{phase}': [reached_at(episode) for episode in episodes],
         f'fired_{phase}': [NEVER if at is None else at for at in fired],

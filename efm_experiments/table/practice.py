@@ -28,7 +28,7 @@ from efm_experiments.table.sft_cache import make_model_pair, ModelPair, timed
 from efm_sim.rollout import rollout
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import is_enough, Reinforce
 import numpy as np
 
 AfterUpdate = Callable[[ExperimentConfig, list[Episode], int], ExperimentConfig]
@@ -78,7 +78,7 @@ def practise(
         waiting += run_episodes(config, models, seed, done, count, 1 + len(log), domain)
         before = done
         done += count
-        if has_full_batch(waiting, config):
+        if is_enough(waiting, config.practice_config):
             log.append(learn_and_log(waiting, learner, done))
             config = after_update(config, waiting, done)
             waiting = []
@@ -133,13 +133,6 @@ class RepeatedScenes:
         """Set up the scene of the group of ``seed``."""
         self._table.reset(seed // self._size)
         self.instruction = self._table.instruction
-
-
-def has_full_batch(episodes: list[Episode], config: ExperimentConfig) -> bool:
-    """Return whether ``episodes`` are enough for an update."""
-    if config.update == 'samples':
-        return sum(map(len, episodes)) >= config.updates * config.batch_size
-    return len(episodes) >= config.episodes_per_update
 
 
 def learn_and_log(episodes: list[Episode], learner: Reinforce, done: int) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from pathlib import Path
 import time
 from typing import Any
 
-from efm_core.config import add_arguments, check, from_arguments, parameter
+from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, SOURCE, TARGET
 from efm_model.localisation import cell_weights, localisation_loss
-from efm_model.network import GROUNDING_WEIGHTS, save_grounding
+from efm_model.network import ENCODER_WEIGHTS, save_encoder
 from efm_model.runtime import pad
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.table.arrangement import place_position
@@ -81,7 +81,7 @@ SENTENCES_PER_SCENE = 2
 NEAR_MM = 80.0  # largest distance of source and target at the end of a push [mm]
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class PretrainingConfig:
     """
     How the encoder learns to locate the objects that sentences name.
@@ -115,10 +115,6 @@ class PretrainingConfig:
         1000, 'Fresh scenes for the measurement of each split', low=1, high=100000
     )
     seed: int = parameter(0, 'Seed of scenes, sentences and weights', low=0, high=2**31)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -398,7 +394,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--output',
         type=Path,
-        default=GROUNDING_WEIGHTS,
+        default=ENCODER_WEIGHTS,
         help='file to write (.safetensors; default: the shipped weights)',
     )
     parsed = parser.parse_args(arguments)
@@ -419,7 +415,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     grounding = pretrain(scenes, sentences, config, _print_every(100, began))
     measured = measure(grounding, config, encoder)
-    save_grounding(
+    save_encoder(
         grounding,
         parsed.output,
         {

@@ -1,59 +1,58 @@
-"""Numbers of a vision-language model, and everything that its checkpoint must say."""
+"""Options of a vision-language model, and the content of its checkpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, KW_ONLY
 from typing import Any
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
 from efm_core.tokeniser import ActionTokeniser
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class VlmConfig:
-    """Which model, what of it learns, and how it fits into memory."""
+    """Which vision-language model is fine-tuned, and how it fits into memory."""
 
-    base: str = parameter('', 'Folder of the model and its processor, as transformers saves them')
+    base: str = parameter(
+        '', 'Folder of the model and its processor, in the format of transformers'
+    )
     tuning: str = parameter(
-        'lora', 'What learns: adapters, or everything', choices=('lora', 'full')
+        'lora', 'Trained weights; lora: adapters only; full: all', choices=('lora', 'full')
     )
     rank: int = parameter(16, 'Rank of the adapters', '', 1, 1024)
-    alpha: float = parameter(32.0, 'Weight of the adapters, before / rank', '', 1e-3, 4096.0)
+    alpha: float = parameter(
+        32.0, 'Scale of the adapters, which is divided by the rank', '', 1e-3, 4096.0
+    )
     lora_dropout: float = parameter(0.05, 'Dropout before the adapters', '', 0.0, 0.9)
     token_source: str = parameter(
         'least_used',
-        'Ids for actions and steps-to-go: the last ones of the vocabulary, or new ones behind it',
+        'Token ids for actions and steps-to-go; least_used: the last of the vocabulary; added: '
+        'new ones after it',
         choices=('least_used', 'added'),
     )
     precision: str = parameter(
-        'float32', 'Of the base model; adapters are float32', choices=('float32', 'bfloat16')
+        'float32',
+        'Precision of the base model; adapters are float32',
+        choices=('float32', 'bfloat16'),
     )
-    device: str = parameter('auto', 'Where the model is; auto: a GPU if there is one')
+    device: str = parameter('auto', 'Device of the model; auto: a GPU if there is one')
     max_batch_size: int = parameter(
-        8, 'Prompts in one pass; batches are put together of them', '', 1, 4096
+        8, 'Prompts per forward pass; larger batches take several passes', '', 1, 4096
     )
     recompute: bool = parameter(
-        False, 'Gradient checkpointing: a third more time for much less memory'
+        False, 'Use gradient checkpointing, which saves memory and takes a third more time'
     )
-
-    def __post_init__(self):
-        """
-        Check the values.
-
-        :raises ValueError: when one is out of range.
-        """
-        check(self)
 
 
 @dataclass(frozen=True)
 class TokenMap:
     """
-    Which ids of the vocabulary answer, the same at every position of an action.
+    Token ids of actions and steps-to-go, the same at each position of an action.
 
     :param action: id of each action token, as many as the largest position has.
     :param steps_to_go: id of each bin.
-    :param words: what the tokenizer calls them, first those of actions.
+    :param words: their names in the tokenizer, those of actions first.
     """
 
     action: tuple[int, ...]
@@ -65,9 +64,9 @@ class TokenMap:
 @dataclass(frozen=True)
 class VlmModelConfig:
     """
-    Everything that fixes one model for one embodiment.
+    The complete description of one model for one embodiment.
 
-    :param base_hash: of the folder with the base model.
+    :param base_hash: hash of the folder with the base model.
     :param vocabulary: number of action tokens at each of the ``K`` positions.
     """
 
@@ -80,12 +79,17 @@ class VlmModelConfig:
 
     @property
     def encoder_is_frozen(self) -> bool:
-        """There are no features to keep: the instruction is read together with the picture."""
+        """False: image and instruction enter together, so that no features can be cached."""
         return False
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], base: str = '') -> VlmModelConfig:
-        """Return the config that ``asdict`` and JSON made of one; ``base``: where it is now."""
+        """
+        Return the config from its JSON form.
+
+        :param plain: the result of ``asdict``, read back from JSON.
+        :param base: present folder of the base model; empty: the stored one.
+        """
         options = {**plain['options'], **({'base': base} if base else {})}
         tokens = {f.name: tuple(plain['tokens'][f.name]) for f in fields(TokenMap)}
         return cls(

@@ -1,7 +1,8 @@
 """
-Two frames and a sentence as the input of a vision-language model; the prompt says what is asked.
+Prompts of a vision-language model: two frames, an instruction and the question of the task.
 
-Letters: ``B`` batch, ``L`` bytes of the longest sentence, ``T`` tokens of the longest prompt.
+Letters: ``B`` batch, ``L`` bytes of the longest instruction, ``T`` tokens of the longest prompt,
+``K`` tokens of an answer.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ QUESTIONS = {
     'steps_to_go': 'Instruction: {} Question: how many steps are left to do it? Answer:',
     'instruction': 'Question: what did the robot do between these pictures? Answer:',
 }
-CAUSAL = {'paligemma': 1}  # token type of an answer; elsewhere that of the prompt's last token
+# Token type of the answer. Models that are not listed use the type of the prompt's last token.
+ANSWER_TYPES = {'paligemma': 1}
 
 
-class Glimpse(NamedTuple):
+class PromptInputs(NamedTuple):
     """
-    What the model is shown: it has no features apart from its answers.
+    The inputs of a prompt; the vision-language model has no other features.
 
-    :param frames: ``(B, 2, H, W, 3)`` uint8 RGB.
-    :param text: UTF-8 bytes of the instructions, ``(B, L, 1)``, with their ``mask``, ``(B, L)``.
+    :param frames: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
+    :param text: UTF-8 bytes of the instructions, ``(B, L, 1)`` float32.
+    :param mask: 1 for a byte, 0 for padding, ``(B, L)`` float32.
     """
 
     frames: torch.Tensor
@@ -33,85 +36,113 @@ class Glimpse(NamedTuple):
     mask: torch.Tensor
 
     def sentences(self) -> list[str]:
-        """Return the instructions."""
-        rows = zip(self.text[..., 0].to(torch.uint8), self.mask.bool(), strict=True)
-        return [bytes(row[valid].tolist()).decode() for row, valid in rows]
+        """Return the ``B`` instructions."""
+        pairs = zip(self.text[..., 0].to(torch.uint8), self.mask.bool(), strict=True)
+        return [bytes(text[valid].tolist()).decode() for text, valid in pairs]
 
 
-class Sentences:
+class Utf8TextEncoder:
     """
-    Stands where the compact model has its sentence encoder: a sentence is itself, as UTF-8.
+    The text encoder of a vision-language model: an instruction is encoded as its UTF-8 bytes.
 
-    The model reads it in its prompt. ``pieces`` are those of its tokenizer.
+    The model reads the instruction itself, in its prompt.
     """
 
     def __init__(self, tokenizer: Any):
+        """
+        Keep the tokenizer.
+
+        :param tokenizer: of the model, from transformers.
+        """
         self._tokenizer = tokenizer
 
     def encode(self, sentence: str) -> np.ndarray:
         """
-        Return the bytes of ``sentence``, ``(L, 1)`` float32.
+        Return the bytes of a sentence, ``(L, 1)`` float32.
 
-        :raises ValueError: when it is empty.
+        :raises ValueError: when the sentence is empty.
         """
         if not sentence.strip():
             raise ValueError('instruction: expected a sentence, got an empty one')
         return np.frombuffer(sentence.encode(), np.uint8).astype(np.float32)[:, None]
 
     def pieces(self, sentence: str) -> list[str]:
-        """Return the pieces of ``sentence``, without marks of begin and end."""
+        """Return the tokens of a sentence, without marks for begin and end."""
         return self._tokenizer.tokenize(' ' + sentence, add_special_tokens=False)
 
     def check_language(self, language: str) -> None:
-        """Accept any: which ones it understands only the model's card says."""
+        """Accept every language; the model card of the base model lists those that it knows."""
 
 
-class Prompter:
-    """Builds inputs with the model's own processor and chat template."""
+class PromptBuilder:
+    """
+    Builds model inputs with the processor and the chat template of the model.
+
+    :ivar tokenizer: of the processor.
+    """
 
     def __init__(self, processor: Any, model_type: str, *, device: torch.device):
+        """
+        Keep the processor.
+
+        :param processor: of the model, from transformers; it pads on the left.
+        :param model_type: name of the model class in transformers, such as ``paligemma``.
+        :param device: of the model.
+        """
         self._processor = processor
         self._device = device
-        self._answer_type = CAUSAL.get(model_type)
+        self._answer_type = ANSWER_TYPES.get(model_type)
         self.tokenizer = processor.tokenizer
 
-    def ask(self, question: str, glimpse: Glimpse) -> dict[str, torch.Tensor]:
-        """Return the model's inputs for ``question``, padded on the left, ``(B, T)`` ids."""
-        texts = [self._text(QUESTIONS[question].format(s)) for s in glimpse.sentences()]
-        pictures = [[Image.fromarray(frame) for frame in pair] for pair in glimpse.frames.numpy()]
-        inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors='np')
-        inputs.pop('labels', None)
-        return {name: torch.as_tensor(inputs[name]).to(self._device) for name in inputs}
-
-    def append(self, inputs: dict, ids: torch.Tensor, mask: torch.Tensor | None = None) -> dict:
+    def build(self, task: str, inputs: PromptInputs) -> dict[str, torch.Tensor]:
         """
-        Return ``inputs`` with the beginning of the answers behind the prompts.
+        Return the model inputs of prompts, padded on the left.
 
-        :param ids: ``(B, K)`` int64.
-        :param mask: 0 for padding on the right, ``(B, K)``; none for no padding.
+        :param task: ``action``, ``steps_to_go`` or ``instruction``.
+        :return: ``input_ids`` ``(B, T)`` int64 and the other inputs of the model by name.
+        """
+        texts = [self._text(QUESTIONS[task].format(s)) for s in inputs.sentences()]
+        images = [[Image.fromarray(frame) for frame in pair] for pair in inputs.frames.numpy()]
+        arrays = self._processor(text=texts, images=images, padding=True, return_tensors='np')
+        arrays.pop('labels', None)
+        return {name: torch.as_tensor(arrays[name]).to(self._device) for name in arrays}
+
+    def append(
+        self,
+        prompts: dict[str, torch.Tensor],
+        ids: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Return model inputs with the first tokens of the answers behind the prompts.
+
+        :param prompts: model inputs from ``build``.
+        :param ids: tokens of the answers, ``(B, K)`` int64.
+        :param mask: 0 for padding on the right, ``(B, K)`` int64; None for no padding.
         """
         ids = ids.to(self._device)
         mask = torch.ones_like(ids) if mask is None else mask.to(self._device)
-        types = {
+        added = {
             'input_ids': ids,
             'attention_mask': mask,
             'mm_token_type_ids': torch.zeros_like(ids),
-            'token_type_ids': self._types(inputs, ids),
+            'token_type_ids': self._types(prompts, ids),
         }
         longer = {
-            name: torch.cat([inputs[name], value.to(inputs[name].dtype)], dim=1)
-            for name, value in types.items()
-            if name in inputs
+            name: torch.cat([prompts[name], value.to(prompts[name].dtype)], dim=1)
+            for name, value in added.items()
+            if name in prompts
         }
-        return {**inputs, **longer}
+        return {**prompts, **longer}
 
-    def _types(self, inputs: dict, ids: torch.Tensor) -> torch.Tensor:
-        if self._answer_type is not None or 'token_type_ids' not in inputs:
+    def _types(self, prompts: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
+        """Return the token types of answers, ``(B, K)``."""
+        if self._answer_type is not None or 'token_type_ids' not in prompts:
             return torch.full_like(ids, self._answer_type or 0)
-        return inputs['token_type_ids'][:, -1:].expand_as(ids)
+        return prompts['token_type_ids'][:, -1:].expand_as(ids)
 
     def _text(self, question: str) -> str:
-        """Return the prompt with a mark for each picture; a chat model's in its template."""
+        """Return a prompt with two image marks, in the chat template if the model has one."""
         template = self._processor.chat_template or self.tokenizer.chat_template
         if not template:
             return 2 * self._processor.image_token + question

@@ -1,9 +1,9 @@
 """
-Ids of the vocabulary that stand for actions and steps-to-go, as RT-2 has them.
+The token ids that stand for actions and steps-to-go, as in RT-2.
 
-``least_used`` takes the last ids of the vocabulary: tokenizers number their pieces by how often
-they occur. ``added`` gives the tokenizer new words, in the rows that the embedding has to spare
-or in new ones.
+Source: Brohan et al. 2023, RT-2 (arXiv:2307.15818). ``least_used`` takes the last ids of the
+vocabulary, because tokenizers number their tokens by frequency. ``added`` adds new tokens to the
+tokenizer; they use spare rows of the embedding, or new ones.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ def choose_tokens(tokenizer: Any, rows: int, actions: int, bins: int, source: st
     """
     Return the ids for ``actions`` action tokens and ``bins`` steps-to-go bins.
 
-    :param rows: of the model's embedding; an id beyond them is none for ``least_used``.
-    :raises ValueError: when the vocabulary has too few words that may be given up.
+    :param tokenizer: from transformers; ``added`` adds tokens to it.
+    :param rows: rows of the model's embedding; ``least_used`` takes no id beyond them.
+    :param source: ``least_used`` or ``added``.
+    :raises ValueError: when the vocabulary has too few ordinary tokens.
     """
     if source == 'added':
         words = [f'<action_{i}>' for i in range(actions)] + [f'<steps_{i}>' for i in range(bins)]
@@ -32,15 +34,17 @@ def choose_tokens(tokenizer: Any, rows: int, actions: int, bins: int, source: st
 
 def check_tokens(chosen: TokenMap, stored: TokenMap) -> None:
     """
-    Refuse a tokenizer for which the stored ids mean something else.
+    Check that the ids of a checkpoint name the same tokens in the present tokenizer.
 
-    :raises ValueError: naming the first difference.
+    :param chosen: ids and tokens of the present tokenizer.
+    :param stored: ids and tokens in the checkpoint.
+    :raises ValueError: with the first difference.
     """
     if chosen == stored:
         return
-    ids = [(*tokens.action, *tokens.steps_to_go) for tokens in (stored, chosen)]
     pairs = [
-        list(zip(i, t.words, strict=False)) for i, t in zip(ids, (stored, chosen), strict=True)
+        list(zip((*tokens.action, *tokens.steps_to_go), tokens.words, strict=False))
+        for tokens in (stored, chosen)
     ]
     wrong = next((pair for pair in zip(*pairs, strict=False) if pair[0] != pair[1]), 'lengths')
     raise ValueError(
@@ -50,12 +54,16 @@ def check_tokens(chosen: TokenMap, stored: TokenMap) -> None:
 
 
 def _least_used(tokenizer: Any, rows: int, count: int) -> list[int]:
-    """Return the last ``count`` ids that are ordinary words, in rising order."""
+    """
+    Return the last ``count`` ids of ordinary tokens, in rising order.
+
+    :raises ValueError: when there are fewer than twice as many ordinary tokens.
+    """
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ordinary = sorted(i for i in tokenizer.get_vocab().values() if i < rows and i not in special)
     if len(ordinary) < 2 * count:
         raise ValueError(
-            f'tokenizer: expected at least {2 * count} ordinary words, to give up {count} for '
+            f'tokenizer: expected at least {2 * count} ordinary tokens, {count} of them for '
             f'actions and steps-to-go, got {len(ordinary)}; take --token-source added'
         )
     return ordinary[-count:]

@@ -1,4 +1,4 @@
-"""A robot's connection to a policy server; nothing here ever waits."""
+"""A robot's connection to a policy server; no call blocks."""
 
 from __future__ import annotations
 
@@ -6,44 +6,49 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
-from efm_policy.policy import PolicyAction
 from efm_policy.serving import wire
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.credentials import channel_credentials, HEADER, read_token
+from efm_policy.serving.wire import Message
 import grpc
 import numpy as np
 
-# back-off of what failed
-FIRST_RETRY_S = 0.2
-LAST_RETRY_S = 5.0
-CONNECT_S = 2.0  # an attempt to connect may take this long
-ALIVE_S = 2.0  # a connection over which nothing came for this long is looked at
+FIRST_RETRY_S = 0.2  # back-off after the first failure
+LAST_RETRY_S = 5.0  # longest back-off
+CONNECT_S = 2.0  # longest time of one attempt to connect
+ALIVE_S = 2.0  # a silent connection is tested after this time
 LATE = 'DEADLINE_EXCEEDED'
 GONE = 'UNAVAILABLE'
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer: gRPC's word, and the server's."""
+    """
+    The reason of a request without an answer.
+
+    :param code: name of the gRPC status code.
+    :param detail: text of the server or of gRPC.
+    """
 
     code: str
     detail: str
 
     def __str__(self) -> str:
+        """Return code and text."""
         return f'{self.code}: {self.detail}'
+
+
+Reply = Callable[['Message | Failure'], None]  # called on a thread of gRPC
 
 
 class Client:
     """
-    Asks a policy server in the name of one robot.
+    Sends the requests of one robot to a policy server.
 
-    What comes back, an answer or a ``Failure``, is handed to a function, on a thread of gRPC's.
-    gRPC itself connects, and connects again with back-off.
-
-    :param server: ``host:port``.
-    :param authority: PEM file that the server's certificate is checked against; empty for no TLS.
-    :param token: private file with the robot's token; empty for none.
+    Each request calls a function with the answer or a ``Failure``, on a thread of gRPC. gRPC
+    connects, and reconnects with back-off.
     """
 
     def __init__(
@@ -55,11 +60,15 @@ class Client:
         token: str = '',
     ):
         """
-        Get ready; the first question connects.
+        Create the client; the first request connects.
 
-        :raises ValueError: when the server is beyond this host and would be asked without TLS, or
-            the token's file is open to others.
-        :raises FileNotFoundError: when a file is missing.
+        :param server: ``host:port``.
+        :param robot: name of the robot, to which its token belongs.
+        :param authority: PEM file to check the server's certificate against; empty for no TLS.
+        :param token: private file with the robot's token; empty for none.
+        :raises ValueError: when the server is on another host and ``authority`` is empty, or when
+            other users may read the token's file.
+        :raises FileNotFoundError: when a file does not exist.
         """
         credentials = channel_credentials(server, authority)
         options = _options()
@@ -77,33 +86,44 @@ class Client:
             for name, kinds in wire.METHODS.items()
         }
 
-    def begin(self, then: Callable[[Any], None], seconds: float, **fields: Any) -> None:
-        """Ask to begin an episode; ``fields`` of ``BeginRequest``."""
-        self._ask('Begin', wire.BeginRequest(robot=self._robot, **fields), then, seconds)
+    def begin(self, reply: Reply, seconds: float, **fields: Any) -> None:
+        """
+        Send a request to begin an episode.
 
-    def act(
-        self, then: Callable[[Any], None], seconds: float, observation: np.ndarray, **fields: Any
-    ) -> None:
-        """Ask what to do; ``fields`` of ``ActRequest``."""
+        :param reply: called with the ``BeginAnswer`` or a ``Failure``.
+        :param seconds: longest wait for the answer [s].
+        :param fields: of ``BeginRequest``, without the robot's name.
+        """
+        self._call('Begin', wire.BeginRequest(robot=self._robot, **fields), reply, seconds)
+
+    def act(self, reply: Reply, seconds: float, observation: np.ndarray, **fields: Any) -> None:
+        """
+        Send an observation to request an action.
+
+        :param reply: called with the ``ActAnswer`` or a ``Failure``.
+        :param seconds: longest wait for the answer [s].
+        :param observation: ``(H, W, 3)`` uint8 RGB.
+        :param fields: of ``ActRequest``, without the robot's name and the observation.
+        """
         request = wire.ActRequest(
             robot=self._robot, observation=wire.from_array(observation), **fields
         )
-        self._ask('Act', request, then, seconds)
+        self._call('Act', request, reply, seconds)
 
     def close(self) -> None:
-        """End the connection; what is under way fails."""
+        """Close the connection; requests without an answer fail."""
         self._channel.close()
 
-    def _ask(self, name: str, request: Any, then: Callable[[Any], None], seconds: float) -> None:
+    def _call(self, name: str, request: Message, reply: Reply, seconds: float) -> None:
         call = self._calls[name].future(request, timeout=seconds, metadata=self._metadata)
-        call.add_done_callback(lambda done: then(_outcome(done)))
+        call.add_done_callback(lambda done: reply(_outcome(done)))
 
 
-def to_action(answer: Any, embodiment: Embodiment) -> PolicyAction:
+def to_action(answer: Message, embodiment: Embodiment) -> PolicyAction:
     """
     Return the action in an ``ActAnswer``.
 
-    :raises ValueError: when its arrays are not those of an action of this embodiment.
+    :raises ValueError: when its arrays are not an action of this embodiment.
     """
     tokens, values = (wire.to_array(getattr(answer, name), name) for name in ('tokens', 'values'))
     width = len(embodiment.action.names)
@@ -115,17 +135,18 @@ def to_action(answer: Any, embodiment: Embodiment) -> PolicyAction:
         raise ValueError(
             f'action: expected integer tokens and finite values, got {tokens} {values}'
         )
-    return PolicyAction(tokens, answer.log_probability, values=values)
+    return PolicyAction(tokens, values, log_probability=answer.log_probability)
 
 
-def _outcome(call: Any) -> Any:
-    """Return a call's answer, or why there is none."""
+def _outcome(call: Any) -> Message | Failure:
+    """Return the answer of a finished call, or the reason why there is none."""
     if call.code() == grpc.StatusCode.OK:
         return call.result()
     return Failure(call.code().name, call.details() or '')
 
 
 def _options() -> list[tuple[str, Any]]:
+    """Return gRPC's options: back-off, keepalive pings, message sizes, no proxy."""
     milliseconds = {
         'grpc.initial_reconnect_backoff_ms': FIRST_RETRY_S,
         'grpc.min_reconnect_backoff_ms': CONNECT_S,

@@ -1,4 +1,8 @@
-"""Who may ask, and how nobody listens in: private files, tokens, TLS, and what needs them."""
+"""
+Authentication and encryption between robots and a policy server: tokens, private files, TLS.
+
+A server that other hosts can reach must have a certificate, a key and tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ from efm_core.config import expect
 from efm_policy.serving.config import ServingConfig
 import grpc
 
-TOKEN = re.compile(r'[\x21-\x7e]{32,}')
-HEADER = 'authorization'
+TOKEN = re.compile(r'[\x21-\x7e]{32,}')  # 32 or more printable ASCII characters
+HEADER = 'authorization'  # name of the metadata entry with the token
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address or name is this host's own and no other's."""
+    """Return whether an address or name is a loopback address of this host."""
     try:
         return ipaddress.ip_address(host.strip('[]')).is_loopback
     except ValueError:
@@ -30,8 +34,9 @@ def read_private(path: str | Path, what: str) -> bytes:
     """
     Return the content of a file that only its owner may read.
 
-    :raises FileNotFoundError: when there is none.
-    :raises ValueError: when others may read or write it.
+    :param what: name of the file in error messages.
+    :raises FileNotFoundError: when the file does not exist.
+    :raises ValueError: when other users may read or write the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,26 +50,26 @@ def read_token(path: str | Path) -> str:
     """
     Return the token in a private file.
 
-    :raises FileNotFoundError: when there is none.
-    :raises ValueError: when others may read it, or it is too short to be one; what it says is
-        never part of the message.
+    :raises FileNotFoundError: when the file does not exist.
+    :raises ValueError: when other users may read the file, or it holds no token. The message
+        never contains the content of the file.
     """
     token = read_private(path, 'token').decode('ascii', 'replace').strip()
     expect(
         bool(TOKEN.fullmatch(token)),
         f'token: {path}',
         '32 or more letters and digits, as of `openssl rand -hex 32`',
-        f'{len(token)} of them or others',
+        f'{len(token)} or other characters',
     )
     return token
 
 
 def read_tokens(folder: str | Path) -> dict[str, bytes]:
     """
-    Return robot to hash of its token, for every file of a folder.
+    Return the hash of each robot's token; the files of the folder are named for the robots.
 
-    :raises FileNotFoundError: when there is no such folder.
-    :raises ValueError: when it holds no token, or as ``read_token``.
+    :raises FileNotFoundError: when the folder does not exist.
+    :raises ValueError: when the folder is empty, or as ``read_token``.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -75,12 +80,17 @@ def read_tokens(folder: str | Path) -> dict[str, bytes]:
 
 
 def digest(token: str) -> bytes:
-    """Return what is kept of a token."""
+    """Return the SHA-256 of a token; the server stores only this."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def is_known(robot: str, metadata: Mapping[str, str], tokens: Mapping[str, bytes]) -> bool:
-    """Return whether the metadata of a request hold the token of ``robot``."""
+    """
+    Return whether the metadata of a request contain the robot's token.
+
+    :param metadata: of the gRPC request.
+    :param tokens: hash of each robot's token.
+    """
     scheme, _, token = metadata.get(HEADER, '').partition(' ')
     expected = tokens.get(robot, b'')
     return hmac.compare_digest(digest(token), expected) and scheme == 'Bearer'
@@ -88,10 +98,11 @@ def is_known(robot: str, metadata: Mapping[str, str], tokens: Mapping[str, bytes
 
 def server_credentials(config: ServingConfig) -> grpc.ServerCredentials | None:
     """
-    Return the server's TLS credentials, or None for none, which only this host may do without.
+    Return the server's TLS credentials; None for a server without TLS.
 
-    :raises ValueError: when it would be heard beyond this host without TLS and tokens.
-    :raises FileNotFoundError: when a file is missing.
+    :raises ValueError: when other hosts can reach the address, but certificate, key or tokens are
+        missing.
+    :raises FileNotFoundError: when a file does not exist.
     """
     given = {name: getattr(config, name) for name in ('certificate', 'key', 'tokens')}
     missing = [name for name, value in given.items() if not value]
@@ -113,12 +124,12 @@ def server_credentials(config: ServingConfig) -> grpc.ServerCredentials | None:
 
 def channel_credentials(server: str, authority: str) -> grpc.ChannelCredentials | None:
     """
-    Return a robot's TLS credentials for ``server``, or None for none.
+    Return a robot's TLS credentials for a server; None for a connection without TLS.
 
     :param server: ``host:port``.
-    :param authority: PEM file with the certificate that the server's is checked against.
-    :raises ValueError: when a server beyond this host would be asked without TLS.
-    :raises FileNotFoundError: when the file is missing.
+    :param authority: PEM file to check the server's certificate against; empty for no TLS.
+    :raises ValueError: when ``server`` is malformed, or on another host and without TLS.
+    :raises FileNotFoundError: when the file does not exist.
     """
     host, separator, port = server.rpartition(':')
     expect(bool(separator and host and port.isdigit()), 'server', 'host:port', repr(server))
@@ -126,7 +137,7 @@ def channel_credentials(server: str, authority: str) -> grpc.ChannelCredentials 
         expect(
             is_loopback(host),
             'server_ca',
-            f'a PEM file, for {host} is not this host and is asked over TLS only',
+            f'a PEM file, because connections to another host ({host}) need TLS',
             'none',
         )
         return None

@@ -1,4 +1,4 @@
-"""Where a server's policy comes from: a release, or a checkpoint that no robot could run."""
+"""Load the policy of a server: from a release, or from a vision-language model's checkpoint."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
-from efm_release.release import load_release, MANIFEST
+from efm_release.release import ACTIVE, load_release, MANIFEST
 import numpy as np
 
-ACTIVE = 'active'  # the stage of a release that acts
-WARMING = 'push the red cube to the blue cylinder'
+WARM_UP_INSTRUCTION = 'push the red cube to the blue cylinder'
 
 
 class Releases:
-    """Loads the releases of one robot, with one sentence encoder for all of them."""
+    """Loads the releases of one embodiment; all of them share one text encoder."""
 
     def __init__(
         self,
@@ -28,9 +27,10 @@ class Releases:
         provider: str = 'auto',
     ):
         """
-        Load the sentence encoder.
+        Load the text encoder.
 
-        :param text_encoder: its directory; empty finds or makes it.
+        :param text_encoder: its directory; empty for the default directory, made if missing.
+        :param temperature: of sampling.
         :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
         """
         self._embodiment = embodiment
@@ -40,35 +40,47 @@ class Releases:
 
     def load(self, uri: str, sha256: str = '') -> Policy:
         """
-        Return the policy of a release, which has acted once already.
+        Return the policy of a release after a first inference.
 
+        :param uri: directory of the release.
+        :param sha256: expected hash of the manifest; empty trusts the directory.
         :raises FileNotFoundError: when a file is missing.
-        :raises ValueError: when a file is not what was published, or for another robot.
+        :raises ValueError: when a file is not the published one, or for another embodiment.
         """
         files = load_release(uri, sha256, self._embodiment.hash)
-        policy = Policy.load(files.policy, self._text_encoder, self._embodiment, self._temperature)
-        return warm(policy, self._embodiment)
+        policy = Policy.load(
+            files.policy,
+            self._text_encoder,
+            self._embodiment,
+            self._temperature,
+            self._provider,
+        )
+        return warm_up(policy, self._embodiment)
 
 
-class Folder:
-    """
-    Looks whether a run's folder of releases has a newer one.
-
-    :param load: returns the policy of a release's directory.
-    """
+class ReleaseFolder:
+    """Finds new releases in the folder of a run."""
 
     def __init__(self, folder: Path, load: Callable[[str], Policy], *, version: int = 0):
-        """Begin with ``version``, and whatever is newer is new."""
+        """
+        Keep the arguments.
+
+        :param folder: folder with one directory for each release.
+        :param load: returns the policy of a release's directory.
+        :param version: only newer releases are loaded.
+        """
         self._folder = folder
         self._load = load
         self._version = version
 
     def newer(self) -> Policy | None:
         """
-        Return the policy of the newest active release if it is newer than the last; else None.
+        Return the policy of the newest active release; None if there is no new one.
 
-        :raises FileNotFoundError: as ``Releases.load``; the release is not tried again.
-        :raises ValueError: as ``Releases.load``; the release is not tried again.
+        A release that cannot be loaded is not tried again.
+
+        :raises FileNotFoundError: as ``Releases.load``.
+        :raises ValueError: as ``Releases.load``.
         """
         found = [path for path in self._folder.glob('[0-9]*') if int(path.name) > self._version]
         for path in sorted(found, reverse=True):
@@ -78,35 +90,40 @@ class Folder:
         return None
 
 
-def load_learned(
+def load_vlm_policy(
     directory: str, embodiment: Embodiment, base: str = '', temperature: float = 1.0
 ) -> Policy:
     """
-    Return the policy of a vision-language model's checkpoint, in torch.
+    Return the policy in a vision-language model's checkpoint; it runs in torch.
 
-    :param base: where its base folder is now; empty for where it was.
+    :param directory: of the checkpoint.
+    :param base: folder of the base model; empty: the folder in the checkpoint.
+    :param temperature: of sampling.
     :raises FileNotFoundError: when there is no checkpoint.
-    :raises ValueError: when it is of another kind, or made for another robot or base model.
+    :raises ValueError: when the checkpoint is of another kind or family, or made for another
+        embodiment or base model.
     """
     from efm_model.checkpoint import load_checkpoint
-    from efm_model.vlm.runtime import VlmRuntime
+    from efm_model.torch_runtime import TorchRuntime
+    from efm_model.vlm.network import VlmModel
 
     model, card = load_checkpoint(directory, embodiment, base)
-    found = f'{card.get("kind")} of the family {card.get("family")}'
-    if found != 'policy of the family vlm':
+    if card['kind'] != 'policy' or not isinstance(model, VlmModel):
         raise ValueError(
-            f'{directory}: expected a policy of the family vlm, got a {found}; a compact model is '
-            'served as a release'
+            f'{directory}: expected a policy of the family vlm, got a {card["kind"]} of the '
+            f'family {model.family}; a compact model is served as a release'
         )
-    runtime = VlmRuntime(model, card['version'])
-    return warm(
-        Policy(runtime, model.sentences, embodiment=embodiment, temperature=temperature),
-        embodiment,
+    policy = Policy(
+        TorchRuntime(model, version=card['version']),
+        model.text_encoder,
+        embodiment=embodiment,
+        temperature=temperature,
     )
+    return warm_up(policy, embodiment)
 
 
-def warm(policy: Policy, embodiment: Embodiment) -> Policy:
-    """Return ``policy`` after its first action, which is the slowest."""
-    nothing = np.zeros((*embodiment.observation_size, 3), np.uint8)
-    policy.act_batch([policy.start(WARMING, 0)], [nothing])
+def warm_up(policy: Policy, embodiment: Embodiment) -> Policy:
+    """Return a policy after its first action, which is the slowest."""
+    black = np.zeros((*embodiment.observation_size, 3), np.uint8)
+    policy.act_batch([policy.start(WARM_UP_INSTRUCTION, 0)], [black])
     return policy

@@ -1,7 +1,8 @@
-"""The policy server: gRPC at the door, batches inside."""
+"""The policy server: it receives requests over gRPC and answers them in batches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
@@ -11,27 +12,31 @@ from efm_policy.serving import wire
 from efm_policy.serving.batcher import Batcher
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.credentials import is_known, is_loopback, read_tokens, server_credentials
-from efm_policy.serving.sessions import Ask, RefusedError, Sessions
+from efm_policy.serving.sessions import InferenceRequest, RefusedError, Sessions
+from efm_policy.serving.wire import Message
 from efm_policy.serving.worker import Worker
 import grpc
+
+Handler = Callable[[Message, grpc.ServicerContext], Message]
 
 
 class PolicyServer:
     """
     Answers the observations of many robots with one policy.
 
-    :ivar sessions: what is remembered of each robot.
-    :ivar counts: see ``Worker``; beside them ``refused``.
-    :ivar is_active: whether anybody is answered.
+    :ivar sessions: the sessions of the robots.
+    :ivar counts: as in ``Worker``, and ``refused`` requests.
+    :ivar is_active: whether requests are answered; all are refused while it is false.
     """
 
     def __init__(self, config: ServingConfig, embodiment: Embodiment, *, policy: Policy | None):
         """
-        Get ready; ``start`` opens the door.
+        Create the server; ``start`` opens the port.
 
-        :param policy: acts in episodes that begin; None refuses them until there is one.
-        :raises ValueError: when it would be heard beyond this host without TLS and tokens.
-        :raises FileNotFoundError: when certificate, key or tokens are missing.
+        :param policy: acts in new episodes; None refuses them until ``sessions.adopt``.
+        :raises ValueError: when the address is reachable from other hosts, but TLS or tokens are
+            missing.
+        :raises FileNotFoundError: when certificate, key or tokens do not exist.
         """
         self._config = config
         self._credentials = server_credentials(config)
@@ -39,7 +44,9 @@ class PolicyServer:
         self.sessions = Sessions(
             embodiment, policy, max_robots=config.max_robots, session_s=config.session_s
         )
-        self._worker = Worker(Batcher(config.max_batch, config.max_wait_s), self.sessions.answer)
+        self._worker: Worker[InferenceRequest] = Worker(
+            Batcher(config.max_batch, config.max_wait_s), self.sessions.act
+        )
         self.counts = self._worker.counts
         self.is_active = True
         self._server = grpc.server(
@@ -51,9 +58,9 @@ class PolicyServer:
 
     def start(self) -> int:
         """
-        Open the door; return the port.
+        Open the port and start to answer; return the port.
 
-        :raises OSError: when the address cannot be had.
+        :raises OSError: when the port is in use or the address is not one of this host.
         """
         where = f'{self._config.address}:{self._config.port}'
         try:
@@ -72,35 +79,35 @@ class PolicyServer:
         return port
 
     def stop(self) -> None:
-        """Close the door; whoever waits is refused."""
+        """Close the port; requests that still wait are refused."""
         stopped = self._server.stop(grace=0.5)
         self._worker.stop()
         stopped.wait()
 
     def describe(self) -> str:
-        """Return who may ask and how, for people."""
+        """Return a short text about address, TLS and tokens, for logs."""
         config = self._config
         where = 'this host only' if is_loopback(config.address) else config.address
         tokens = f'{len(self._tokens)} tokens' if self._tokens else 'no tokens'
         return f'{where}, {"TLS" if self._credentials else "no TLS"}, {tokens}'
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        answers = {'Begin': self._begin, 'Act': self._act}
+        handlers = {'Begin': self._begin, 'Act': self._act}
         methods = {
             name: grpc.unary_unary_rpc_method_handler(
-                self._door(answers[name]), kinds[0].FromString, kinds[1].SerializeToString
+                self._checked(handlers[name]), kinds[0].FromString, kinds[1].SerializeToString
             )
             for name, kinds in wire.METHODS.items()
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
 
-    def _door(self, answer: Any) -> Any:
-        """Return ``answer`` for those who may ask; a refusal becomes gRPC's status."""
+    def _checked(self, handler: Handler) -> Handler:
+        """Return a handler that checks the robot first and reports refusals as gRPC status."""
 
-        def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        def handle(request: Message, context: grpc.ServicerContext) -> Message:
             try:
                 self._check(request.robot, context)
-                return answer(request, context)
+                return handler(request, context)
             except RefusedError as refusal:
                 self.counts['refused'] += 1
                 context.abort(grpc.StatusCode[refusal.code], str(refusal))
@@ -108,7 +115,11 @@ class PolicyServer:
         return handle
 
     def _check(self, robot: str, context: grpc.ServicerContext) -> None:
-        """Refuse whoever is not the robot that it says; without tokens, who has no name."""
+        """
+        Check that the server is active and that the request has the robot's token.
+
+        :raises RefusedError: when not, or when the request has no robot name.
+        """
         if not self.is_active:
             raise RefusedError('UNAVAILABLE', 'the server is not active')
         if not robot:
@@ -121,32 +132,32 @@ class PolicyServer:
                 'or none',
             )
 
-    def _begin(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def _begin(self, request: Message, context: grpc.ServicerContext) -> Message:
         return wire.BeginAnswer(policy_version=self.sessions.begin(request))
 
-    def _act(self, request: Any, context: grpc.ServicerContext) -> Any:
-        ask = self.sessions.ask(request)
+    def _act(self, request: Message, context: grpc.ServicerContext) -> Message:
+        prepared = self.sessions.prepare(request)
         left = context.time_remaining()
         seconds = min(self._config.longest_wait_s, left if left is not None else float('inf'))
         try:
-            return self._submit(ask, seconds).result(seconds)
+            return self._submit(prepared, seconds).result(seconds)
         except futures.TimeoutError:
             raise RefusedError('DEADLINE_EXCEEDED', 'the answer was not there in time') from None
 
-    def _submit(self, ask: Ask, seconds: float) -> futures.Future:
-        """Return what will hold the answer; what was asked before is not worked out again."""
-        session = ask.session
-        request = ask.request
-        future = session.known(request.stamp)
+    def _submit(self, prepared: InferenceRequest, seconds: float) -> futures.Future[Message]:
+        """Return the future of an answer; an observation that is sent again is not run again."""
+        session = prepared.session
+        request = prepared.request
+        future = session.answer_to(request.stamp)
         if future is None:
-            future = self._worker.submit(request.robot, ask, seconds)
+            future = self._worker.submit(request.robot, prepared, seconds)
             session.stamp = request.stamp
             session.future = future
         return future
 
 
 def _options(config: ServingConfig) -> list[tuple[str, Any]]:
-    """Return gRPC's options: sizes, one server a port, robots that look whether it is alive."""
+    """Return gRPC's options: message sizes, no shared port, frequent keepalive pings of robots."""
     return [
         ('grpc.max_receive_message_length', config.max_message_bytes),
         ('grpc.max_send_message_length', config.max_message_bytes),

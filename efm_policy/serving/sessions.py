@@ -1,4 +1,4 @@
-"""One session for each robot: its episode, what its policy remembers, its last answer."""
+"""The sessions of a policy server: for each robot its episode and its last answer."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ from concurrent.futures import Future
 from dataclasses import dataclass, KW_ONLY
 import threading
 import time
-from typing import Any
 
 from efm_core.embodiment import Embodiment
-from efm_policy.policy import Policy, PolicyEpisode
+from efm_policy.policy import Policy, PolicyAction, PolicyEpisode
 from efm_policy.serving import wire
+from efm_policy.serving.wire import Message
 import numpy as np
 
 
 class RefusedError(Exception):
     """
-    A request that gets no answer.
+    A request that the server does not answer; gRPC reports code and text to the robot.
 
-    :ivar code: gRPC's word for the kind of reason.
+    :ivar code: name of the gRPC status code.
     """
 
     def __init__(self, code: str, detail: str):
+        """
+        Create the error.
+
+        :param code: name of the gRPC status code, such as ``NOT_FOUND``.
+        :param detail: the reason, for the robot's log.
+        """
         super().__init__(detail)
         self.code = code
 
@@ -30,12 +36,13 @@ class RefusedError(Exception):
 @dataclass
 class Session:
     """
-    What the server remembers of one robot.
+    The state of one robot on the server.
 
-    :ivar policy: acts from the episode's begin to its end.
-    :ivar used: when the robot last asked [s].
-    :ivar stamp: the observation that it last asked about [ns].
-    :ivar future: holds or will hold the answer to that.
+    :ivar policy: the release that acts from the begin of the episode to its end.
+    :ivar episode: the policy's state of the episode.
+    :ivar used: time of the robot's last request [s].
+    :ivar stamp: of the last observation [ns].
+    :ivar future: answer to the last observation.
     """
 
     episode_id: str
@@ -44,33 +51,32 @@ class Session:
     episode: PolicyEpisode
     used: float
     stamp: int = 0
-    future: Future | None = None
+    future: Future[Message] | None = None
 
-    def known(self, stamp: int) -> Future | None:
-        """Return what answers an observation that was asked about before, if it did not fail."""
+    def answer_to(self, stamp: int) -> Future[Message] | None:
+        """Return the answer to an observation that the robot sends again, unless it failed."""
         future = self.future if self.stamp == stamp else None
         return None if future is None or (future.done() and future.exception()) else future
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One observation that is to be answered: ``(H, W, 3)`` uint8 RGB."""
+class InferenceRequest:
+    """
+    One observation that waits for an action.
+
+    :param session: of the robot.
+    :param request: the ``ActRequest``.
+    :param observation: ``(H, W, 3)`` uint8 RGB.
+    """
 
     session: Session
-    request: Any
+    request: Message
     _: KW_ONLY
     observation: np.ndarray
 
 
 class Sessions:
-    """
-    Begins episodes and answers observations, of all robots together.
-
-    :param policy: acts in episodes that begin, if there is one; ``adopt`` gives another.
-    :param max_robots: sessions at once.
-    :param session_s: after this long without a request a session gives way to another robot's [s].
-    :param clock: returns seconds of a clock that never goes back.
-    """
+    """Begins episodes and computes actions, for all robots together."""
 
     def __init__(
         self,
@@ -81,6 +87,14 @@ class Sessions:
         session_s: float,
         clock: Callable[[], float] = time.monotonic,
     ):
+        """
+        Start without a session.
+
+        :param policy: acts in new episodes; None refuses them until ``adopt``.
+        :param max_robots: largest number of sessions.
+        :param session_s: a session without a request for this long may be replaced [s].
+        :param clock: returns seconds of a clock that never goes back.
+        """
         self._embodiment = embodiment
         self._policy = policy
         self._max_robots = max_robots
@@ -91,28 +105,28 @@ class Sessions:
 
     @property
     def version(self) -> int:
-        """The release that acts in episodes that begin; 0 for none yet."""
+        """The release that acts in new episodes; 0 for none."""
         return self._policy.version if self._policy else 0
 
     @property
     def robots(self) -> int:
-        """Robots that have a session."""
+        """Number of robots with a session."""
         return len(self._sessions)
 
     def adopt(self, policy: Policy) -> None:
-        """Let a newer release act in the episodes that begin from now on."""
+        """Use a newer release in all episodes that begin from now on."""
         with self._lock:
             self._policy = policy
 
-    def begin(self, request: Any) -> int:
+    def begin(self, request: Message) -> int:
         """
-        Begin the episode that a ``BeginRequest`` names; return the release that acts.
+        Begin the episode of a ``BeginRequest``; return the release that acts in it.
 
-        :raises RefusedError: when embodiment, instruction or release are not what is here.
+        :raises RefusedError: when embodiment, instruction or release do not fit this server.
         """
         with self._lock:
             self._make_room(request.robot)
-            policy = self._choose(request)
+            policy = self._choose_policy(request)
             try:
                 self._embodiment.check_same(request.embodiment_hash, f'robot {request.robot}')
                 episode = policy.start(request.instruction, request.seed)
@@ -123,12 +137,12 @@ class Sessions:
             )
             return policy.version
 
-    def ask(self, request: Any) -> Ask:
+    def prepare(self, request: Message) -> InferenceRequest:
         """
-        Return an ``ActRequest`` with its session, ready for a batch.
+        Return an ``ActRequest`` with its session and its observation.
 
-        :raises RefusedError: when the robot has not begun this episode here, or its observation is
-            not what the embodiment says.
+        :raises RefusedError: when the robot did not begin this episode here, or the observation
+            does not obey the embodiment.
         """
         session = self._sessions.get(request.robot)
         if session is None or session.episode_id != request.episode_id:
@@ -144,46 +158,62 @@ class Sessions:
             )
         except ValueError as error:
             raise RefusedError('INVALID_ARGUMENT', str(error)) from error
-        return Ask(session, request, observation=observation)
+        return InferenceRequest(session, request, observation=observation)
 
-    def answer(self, asks: list[Ask]) -> list[Any]:
+    def act(self, requests: list[InferenceRequest]) -> list[Message]:
         """
-        Return an ``ActAnswer`` for each; those of one release are worked out together.
+        Return an ``ActAnswer`` for each request; those of one release run as one batch.
 
-        :raises ValueError: when what the model says is not finite.
+        :raises ValueError: when the output of the model is not finite.
         """
-        found: dict[int, Any] = {}
-        for policy in {id(ask.session.policy): ask.session.policy for ask in asks}.values():
-            places = [i for i, ask in enumerate(asks) if ask.session.policy is policy]
-            answers = self._act(policy, [asks[i] for i in places])
-            found.update(zip(places, answers, strict=True))
-        return [found[i] for i in range(len(asks))]
+        answers: dict[int, Message] = {}
+        for policy in {id(r.session.policy): r.session.policy for r in requests}.values():
+            places = [i for i, r in enumerate(requests) if r.session.policy is policy]
+            batch = [requests[i] for i in places]
+            answers.update(zip(places, self._act(policy, batch), strict=True))
+        return [answers[i] for i in range(len(requests))]
 
-    def _act(self, policy: Policy, asks: list[Ask]) -> list[Any]:
-        episodes = [ask.session.episode for ask in asks]
-        for ask, episode in zip(asks, episodes, strict=True):
-            episode.step = ask.request.step  # the noise is that of the robot's step
-        actions = policy.act_batch(episodes, [ask.observation for ask in asks])
-        return [_to_answer(a, p, policy.version) for a, p in zip(asks, actions, strict=True)]
+    def _act(self, policy: Policy, requests: list[InferenceRequest]) -> list[Message]:
+        """Return the answers of one release."""
+        episodes = [request.session.episode for request in requests]
+        for request, episode in zip(requests, episodes, strict=True):
+            episode.step = request.request.step  # the noise depends on the robot's step
+        actions = policy.act_batch(episodes, [request.observation for request in requests])
+        return [
+            _to_answer(request, action, policy.version)
+            for request, action in zip(requests, actions, strict=True)
+        ]
 
-    def _choose(self, request: Any) -> Policy:
-        """Return the newest release, or the one that an episode began with."""
+    def _choose_policy(self, request: Message) -> Policy:
+        """
+        Return the newest release, or the one that an episode began with.
+
+        :raises RefusedError: when the server does not have the requested release.
+        """
         session = self._sessions.get(request.robot)
         policy = self._policy
         if request.goes_on and session and session.episode_id == request.episode_id:
             policy = session.policy
         wanted = request.policy_version
-        here = policy.version if policy else 0
-        if here < wanted or (request.goes_on and here != wanted) or not here:
+        if (
+            policy is None
+            or policy.version < wanted
+            or (request.goes_on and policy.version != wanted)
+        ):
             raise RefusedError(
                 'NOT_FOUND',
                 f'release: expected {wanted}{"" if request.goes_on else " or newer"}, got '
-                f'{here or "none yet"}; '
-                'an episode is acted by one release, and begins when the one asked for is here',
+                f'{policy.version if policy else "none yet"}; '
+                'one release acts in the whole episode, which begins when that release is loaded',
             )
         return policy
 
     def _make_room(self, robot: str) -> None:
+        """
+        Remove the session that was not used for longest, if there is no room for another.
+
+        :raises RefusedError: when all sessions are in use.
+        """
         if robot in self._sessions or len(self._sessions) < self._max_robots:
             return
         name, oldest = min(self._sessions.items(), key=lambda pair: pair[1].used)
@@ -195,13 +225,14 @@ class Sessions:
         del self._sessions[name]
 
 
-def _to_answer(ask: Ask, action: Any, version: int) -> Any:
-    request = ask.request
+def _to_answer(request: InferenceRequest, action: PolicyAction, version: int) -> Message:
+    """Return an action as an ``ActAnswer``."""
+    message = request.request
     return wire.ActAnswer(
-        episode_id=request.episode_id,
-        step=request.step,
-        stamp=request.stamp,
-        deadline=request.deadline,
+        episode_id=message.episode_id,
+        step=message.step,
+        stamp=message.stamp,
+        deadline=message.deadline,
         policy_version=version,
         tokens=wire.from_array(np.asarray(action.tokens)),
         values=wire.from_array(np.asarray(action.values)),

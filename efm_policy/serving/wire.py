@@ -1,9 +1,9 @@
 """
-What goes over the wire: protobuf messages, and arrays in them.
+The protobuf messages between robots and a policy server, and arrays in them.
 
-The message classes are made from ``serving.desc``, the descriptors of ``serving.proto``, when this
-is imported; so every protobuf runtime from ROS 2 Humble's on reads one file, and no generated code
-asks for a runtime of its own age. Make it again, after a change, with::
+The message classes come from ``serving.desc``, the descriptors of ``serving.proto``, at import.
+So one file serves every protobuf runtime since that of ROS 2 Humble. Generated code would need a
+runtime of its own version. After a change of ``serving.proto``, write the descriptors again::
 
     python -m grpc_tools.protoc -Iefm_policy/serving \
         --descriptor_set_out=efm_policy/serving/serving.desc serving.proto
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 import numpy as np
@@ -21,11 +21,12 @@ import numpy as np
 DESCRIPTORS = Path(__file__).with_name('serving.desc')
 PACKAGE = 'efm.serving.v1'
 SERVICE = 'efm.serving.v1.Policy'
-TYPES = ('uint8', 'int32', 'int64', 'float32')
+TYPES = ('uint8', 'int32', 'int64', 'float32')  # dtypes of arrays
+Message: TypeAlias = Any  # a message of serving.proto; its classes exist only at run time
 
 
 def read_messages() -> dict[str, Any]:
-    """Return every message class of ``serving.proto``, by its name."""
+    """Return the message classes of ``serving.proto`` by name."""
     pool = descriptor_pool.DescriptorPool()
     files = descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
     names = [message.name for file in files.file for message in file.message_type]
@@ -45,20 +46,25 @@ Array, BeginRequest, BeginAnswer, ActRequest, ActAnswer = (
 METHODS = {'Begin': (BeginRequest, BeginAnswer), 'Act': (ActRequest, ActAnswer)}
 
 
-def from_array(value: np.ndarray) -> Any:
-    """Return an array of one of ``TYPES``, of any shape, as a message."""
+def from_array(value: np.ndarray) -> Message:
+    """
+    Return an array as a message.
+
+    :param value: of any shape, with a dtype in ``TYPES``.
+    :raises ValueError: for another dtype.
+    """
     if value.dtype.name not in TYPES:
         raise ValueError(f'array: expected one of {", ".join(TYPES)}, got {value.dtype.name}')
     plain = np.ascontiguousarray(value, value.dtype.newbyteorder('<'))
     return Array(dtype=value.dtype.name, shape=value.shape, data=plain.tobytes())
 
 
-def to_array(message: Any, name: str) -> np.ndarray:
+def to_array(message: Message, name: str) -> np.ndarray:
     """
     Return the array in a message, read-only.
 
-    :param name: what it is, for people.
-    :raises ValueError: when its type is unknown, or its bytes are not what its shape asks for.
+    :param name: name of the array in error messages.
+    :raises ValueError: when the dtype is unknown, or the bytes do not fit the shape.
     """
     if message.dtype not in TYPES:
         raise ValueError(f'{name}: expected one of {", ".join(TYPES)}, got {message.dtype!r}')

@@ -1,4 +1,4 @@
-"""The one thread that runs the model: it takes a batch, answers it, and takes the next."""
+"""The thread that runs the policy on one batch after another."""
 
 from __future__ import annotations
 
@@ -7,21 +7,34 @@ from collections.abc import Callable
 from concurrent.futures import Future
 import threading
 import time
-from typing import Any
+from typing import Generic, TypeVar
 
-from efm_policy.serving.batcher import Batcher, Waiting
+from efm_policy.serving.batcher import Batcher, QueuedRequest
 from efm_policy.serving.sessions import RefusedError
+from efm_policy.serving.wire import Message
+
+Item = TypeVar('Item')
 
 
-class Worker:
+class Worker(Generic[Item]):
     """
-    Answers requests in batches.
+    Answers requests in batches, on a thread of its own.
 
-    :param run: takes the items of a batch and returns their answers, in their order.
-    :ivar counts: requests ``answered``, ``late`` (dropped unseen), ``failed``; ``batches``.
+    :ivar counts: requests ``answered``, ``late`` (dropped before inference) and ``failed``, and
+        the number of ``batches``.
     """
 
-    def __init__(self, batcher: Batcher, run: Callable[[list[Any]], list[Any]]):
+    def __init__(
+        self,
+        batcher: Batcher[tuple[Item, Future[Message]]],
+        run: Callable[[list[Item]], list[Message]],
+    ):
+        """
+        Start the thread.
+
+        :param batcher: forms the batches.
+        :param run: runs the policy on a batch; returns one ``ActAnswer`` for each item.
+        """
         self._batcher = batcher
         self._run = run
         self._changed = threading.Condition()
@@ -30,33 +43,36 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name='policy worker', daemon=True)
         self._thread.start()
 
-    def submit(self, robot: str, item: Any, seconds: float) -> Future:
+    def submit(self, robot: str, item: Item, seconds: float) -> Future[Message]:
         """
-        Return what will hold the answer, and when the batch began and how long it took.
+        Queue a request; return the future of its answer.
 
-        :param seconds: an answer after this long is worth nothing.
+        The answer also holds the size of the batch, its duration and the waiting time. A newer
+        request of the same robot replaces one that still waits; that one fails with ``ABORTED``.
+
+        :param seconds: time after which the answer has no use [s].
+        :raises RefusedError: when the worker is stopping.
         """
-        future: Future = Future()
+        future: Future[Message] = Future()
         with self._changed:
             if self._stopping:
                 raise RefusedError('UNAVAILABLE', 'the server is stopping')
             now = time.monotonic()
-            former = self._batcher.put(robot, (item, future), now, now + seconds)
+            replaced = self._batcher.add(robot, (item, future), now, now + seconds)
             self._changed.notify()
-        if former:
-            former[1].set_exception(
-                RefusedError('ABORTED', 'the robot has asked about a newer one')
+        if replaced:
+            replaced[1].set_exception(
+                RefusedError('ABORTED', 'a newer request of the robot replaced this one')
             )
         return future
 
     def stop(self) -> None:
-        """End the thread; whoever waits is refused."""
+        """End the thread; requests that still wait fail with ``UNAVAILABLE``."""
         with self._changed:
             self._stopping = True
-            left = self._batcher.clear()
+            waiting = self._batcher.clear()
             self._changed.notify()
-        for entry in left:
-            entry.item[1].set_exception(RefusedError('UNAVAILABLE', 'the server is stopping'))
+        _fail(waiting, 'UNAVAILABLE', 'the server is stopping')
         self._thread.join()
 
     def _loop(self) -> None:
@@ -66,15 +82,12 @@ class Worker:
                     return
                 batch, late = self._batcher.take(time.monotonic())
             self.counts['late'] += len(late)
-            for entry in late:
-                entry.item[1].set_exception(
-                    RefusedError('DEADLINE_EXCEEDED', 'no answer could have come in time')
-                )
+            _fail(late, 'DEADLINE_EXCEEDED', 'the deadline could not be met')
             if batch:
                 self._answer(batch)
 
     def _wait(self) -> bool:
-        """Return once a batch is due; False when it is time to stop."""
+        """Wait until a batch is due and return True; return False when the worker stops."""
         while not self._stopping:
             now = time.monotonic()
             due = self._batcher.due(now)
@@ -83,22 +96,30 @@ class Worker:
             self._changed.wait(None if due is None else due - now)
         return False
 
-    def _answer(self, batch: list[Waiting]) -> None:
+    def _answer(self, batch: list[QueuedRequest[tuple[Item, Future[Message]]]]) -> None:
+        """Run the policy on a batch and set the results of its futures."""
         began = time.monotonic()
         try:
-            answers = self._run([entry.item[0] for entry in batch])
-        except Exception as error:  # whatever a model raises: the others of its robots go on
+            answers = self._run([request.item[0] for request in batch])
+        except Exception as error:  # any fault of a policy fails its batch, not the server
             self.counts['failed'] += len(batch)
-            for entry in batch:
-                entry.item[1].set_exception(RefusedError('INTERNAL', f'policy: {error}'))
+            _fail(batch, 'INTERNAL', f'policy: {error}')
             return
-        took = time.monotonic() - began
+        duration = time.monotonic() - began
         with self._changed:
-            self._batcher.ran(took)
+            self._batcher.record_batch(duration)
         self.counts['answered'] += len(batch)
         self.counts['batches'] += 1
-        for entry, answer in zip(batch, answers, strict=True):
+        for request, answer in zip(batch, answers, strict=True):
             answer.batch = len(batch)
-            answer.inference_s = took
-            answer.waited_s = began - entry.arrived
-            entry.item[1].set_result(answer)
+            answer.inference_s = duration
+            answer.waited_s = began - request.arrived
+            request.item[1].set_result(answer)
+
+
+def _fail(
+    requests: list[QueuedRequest[tuple[Item, Future[Message]]]], code: str, detail: str
+) -> None:
+    """Let the future of each request raise a ``RefusedError``."""
+    for request in requests:
+        request.item[1].set_exception(RefusedError(code, detail))

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Any
 
-from efm_core.config import check, parameter
-
-DEMONSTRATOR_TEXT = "Who demonstrates, `module:class`; empty for the table's own"
+from efm_core.config import config, parameter
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class EnvironmentConfig:
     """
-    A Gymnasium environment that plays a robot: the section `gymnasium` of an embodiment's file.
+    A Gymnasium environment that simulates a robot: the section `gymnasium` of an embodiment.
 
-    A place is one of `render`, `reward`, `terminated`, `observation` and `info`, the last two with
-    keys behind dots: `info.coverage`.
+    A place is one of `render`, `reward`, `terminated`, `observation` and `info`; the last two may
+    be followed by keys, separated by dots: `info.coverage`.
 
-    :param kwargs: of ``gymnasium.make``.
-    :param positions: names, each with the place of one to three numbers that are published as
-        the positions of ``world_state``: what a demonstrator needs to see.
+    :param kwargs: further arguments of ``gymnasium.make``.
+    :param positions: names, each with the place of one to three numbers. They are published as
+        the positions of ``world_state``, for a demonstrator.
     """
 
-    id: str = parameter('', '`module:name`: what is imported first, and what it has registered')
-    kwargs: dict = field(default_factory=dict)
-    pixels: str = parameter('render', 'Place of the picture')
-    success: str = parameter('terminated', 'Place of the truth: yes or no, or a number')
-    success_at: float = parameter(1.0, 'The task is done from this number on', '', -1e9, 1e9)
-    instruction: str = parameter('', 'The sentence that says what is asked')
-    instruction_from: str = parameter('', 'Instead, the place of the sentence after a reset')
+    id: str = parameter('', 'Name for `gymnasium.make`; `module:name` imports the module first')
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    pixels: str = parameter('render', 'Place of the image')
+    success: str = parameter('terminated', 'Place of the true success: a boolean or a number')
+    success_at: float = parameter(
+        1.0, 'Value of `success` from which the task is done', '', -1e9, 1e9
+    )
+    instruction: str = parameter('', 'Sentence of the task')
+    instruction_from: str = parameter(
+        '', 'Place of the sentence after a reset, instead of `instruction`'
+    )
     action: str = parameter(
         'same',
-        "same: it has the robot's bounds; affine: they are mapped",
+        "Bounds of the environment's actions; same: equal to the robot's; affine: mapped to them",
         choices=('same', 'affine'),
     )
-    relative_to: str = parameter('', 'Place of the position that an action is added to; or none')
-    repeat: int = parameter(1, 'Steps of the environment in one control step', 'steps', 1, 10000)
-    positions: dict = field(default_factory=dict)
-    demonstrator: str = parameter('', DEMONSTRATOR_TEXT)
+    relative_to: str = parameter(
+        '', 'Place of a position to which each action is added; empty: none'
+    )
+    repeat: int = parameter(1, 'Environment steps per control step', 'steps', 1, 10000)
+    positions: dict[str, Any] = field(default_factory=dict)
+    demonstrator: str = parameter(
+        '', "Scripted demonstrator, `module:class`; empty: the simulated table's"
+    )
 
-    def __post_init__(self):
+    def validate(self) -> None:
         """
-        Check the values.
+        Check that the environment and the source of the sentence are given.
 
-        :raises ValueError: when one is out of range, or what is asked is said twice or never.
+        :raises ValueError: without an id, and with no or two sources of the sentence.
         """
-        check(self)
         if not self.id:
-            raise ValueError('id: expected what gymnasium.make takes, got nothing')
+            raise ValueError('id: expected a name for gymnasium.make, got nothing')
         if bool(self.instruction) == bool(self.instruction_from):
             raise ValueError(
                 'instruction: expected either a sentence or instruction_from, '

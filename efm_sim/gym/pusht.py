@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, KW_ONLY
 
-from efm_core.config import check, parameter
+from efm_core.config import config, parameter
 from gym_pusht.envs.pusht import PushTEnv
 import numpy as np
 import pymunk
@@ -34,21 +34,21 @@ BOARD = 512.0
 DETOUR = 80.0  # what going around the T costs
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class PushTConfig:
-    """How the scripted demonstrator works."""
+    """Noise and speed of the scripted demonstrator."""
 
     noise: float = parameter(
-        0.2, 'Standard deviation of the noise on each action, as a share of max_action', '', 0, 2
+        0.2,
+        'Standard deviation of the noise on each action, as a fraction of max_action',
+        '',
+        0,
+        2,
     )
     max_action: float = parameter(60.0, 'Largest displacement per axis', 'px', 1, 512)
     haste: float = parameter(
-        0.06, 'How much nearer the corners must come for each pixel on the way', '', 0, 1
+        0.06, 'Smallest gain of a push: approach of the corners per pixel of path', '', 0, 1
     )
-
-    def __post_init__(self):
-        """Refuse a value out of range."""
-        check(self)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,11 @@ class GymnasiumWorld:
         return self._success
 
     @property
+    def demonstrator(self) -> str:
+        """The scripted demonstrator of the environment, ``module:class``; empty without one."""
+        return self._config.demonstrator
+
+    @property
     def information(self) -> Mapping[str, Any]:
         """What the environment tells beside the observation; for demonstrators."""
         return self._moment.info

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-import time
 
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
@@ -17,6 +16,7 @@ from efm_sim.gazebo.world import GazeboTable
 import numpy as np
 import psutil
 import pytest
+from waiting import alive_after, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 ROBOT = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
@@ -32,15 +32,18 @@ def efm(verb, run, *words):
             [*command, *map(str, words)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
     servers = set()
-    end = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < end:
-        family = process.children(recursive=True)
-        servers |= {child for child in family if name_of(child) == 'gzserver'}
-        time.sleep(0.2)
-    if process.poll() is None:
-        process.terminate()
-        process.wait(20)
-        pytest.fail(f'efm {verb}: expected an end within 300 s; it said: {said.read_text()}')
+
+    def has_ended():
+        if process.poll() is not None:
+            return True
+        servers.update(c for c in process.children(recursive=True) if name_of(c) == 'gzserver')
+        return False
+
+    try:
+        wait_for(has_ended, f'the end of efm {verb}', 300)
+    finally:
+        if process.poll() is None:
+            process.terminate()
     assert process.returncode == 0, said.read_text()
     return servers
 
@@ -73,7 +76,7 @@ def test_two_robots_practise_and_the_trainer_learns_from_every_episode(run):
         'practice', run, *GAZEBO, '--fleet', 2, '--episodes', 8, '--max-steps', 4, '--seed', 50
     )
     assert len(servers) == 2
-    assert not psutil.wait_procs(servers, timeout=10)[1]
+    assert not alive_after(servers, 10)
     episodes = episodes_of(run, 'practice')
     assert [episode.seed for episode in episodes] == list(range(50, 58))
     for episode in episodes:

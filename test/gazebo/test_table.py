@@ -11,6 +11,7 @@ from efm_sim.table.world import Table
 import numpy as np
 import psutil
 import pytest
+from waiting import alive_after
 
 TYPES = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')
 AWAY = np.array([(0, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
@@ -205,7 +206,7 @@ def test_the_floating_tool_pushes_too_and_closing_leaves_no_process(root):
     finally:
         floating.close()
     assert family
-    assert not psutil.wait_procs(family, timeout=5)[1]
+    assert not alive_after(family, 5)
 
 
 def test_a_world_that_does_not_load_says_what_gzserver_said(root):

@@ -1,4 +1,4 @@
-"""Runs of the command `efm`, as a person types it, in processes of their own."""
+"""Runs of the command `efm`, as a person types it, in separate processes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,35 @@ from typing import Any
 from efm_bringup.graph import KINDS
 import psutil
 import pytest
-from waiting import wait_for
+from waiting import alive_after, run_to_end, scaled, wait_for
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ('--body', 'tool', '--max-steps', '10')
+# Time limits of the nodes [s]: on a machine that does nothing else, and at most.
+LIMITS = {
+    'supervisor': {'stall_timeout_s': (10.0, 600.0)},
+    'recorder': {'completion_timeout_s': (5.0, 60.0)},
+    'fleet': {'ready_timeout_s': (60.0, 3600.0), 'stall_timeout_s': (120.0, 36000.0)},
+}
+STOP_S = 4.0  # from SIGTERM to SIGKILL
+
+
+def write_limits(path: Path) -> Path:
+    """Write the time limits of the nodes, for the load of this moment, as ROS parameters."""
+    nodes = {
+        node: {'ros__parameters': {name: scaled(*limit) for name, limit in limits.items()}}
+        for node, limits in LIMITS.items()
+    }
+    path.write_text(yaml.safe_dump(nodes))
+    return path
 
 
 class Lab:
     """
     A run's directory and the commands on it.
 
-    :ivar said: what each command printed, by its first word.
+    :ivar said: output of each command, by its first word.
     """
 
     def __init__(self, run: Path):
@@ -32,27 +50,28 @@ class Lab:
         self.said: dict[str, str] = {}
 
     def copy(self, run: Path) -> Lab:
-        """Return a laboratory of its own that begins where this one is."""
+        """Return a separate laboratory with a copy of this run."""
         shutil.copytree(self.run, run)
         return Lab(run)
 
     def command(self, verb: str, *words: Any) -> list[str]:
-        """Return the command line of a verb on this run."""
+        """Return the command line of a verb on this run, with time limits for this machine."""
         efm = [sys.executable, '-m', 'efm.cli', verb, '--run', str(self.run)]
+        if verb in KINDS:
+            limits = write_limits(self.run.with_name(f'{self.run.name}-limits.yaml'))
+            efm += ['--params-file', str(limits), '--stop-timeout-s', str(scaled(STOP_S))]
         return [*efm, *map(str, words)]
 
     def efm(self, verb: str, *words: Any, code: int = 0) -> str:
-        """Run a command to its end and return what it said; it must end with ``code``."""
-        done = subprocess.run(
-            self.command(verb, *words), cwd=ROOT, capture_output=True, text=True, timeout=300
-        )
+        """Run a command to its end and return its output; it must end with ``code``."""
+        done = run_to_end(self.command(verb, *words), 300, cwd=ROOT)
         self.said[verb] = done.stdout + done.stderr
         assert done.returncode == code, self.said[verb]
         return self.said[verb]
 
     @contextmanager
     def started(self, verb: str, *words: Any) -> Iterator[psutil.Popen]:
-        """Run a command beside the test, as the leader of a process group; leave nothing."""
+        """Run a command beside the test in its own process group; end all of it afterwards."""
         with open(self.run / 'said.txt', 'w') as said:
             process = psutil.Popen(
                 self.command(verb, *words),
@@ -74,7 +93,7 @@ class Lab:
 
     @contextmanager
     def served(self, *words: Any) -> Iterator[tuple[subprocess.Popen, str, Path]]:
-        """Serve this run's policy; yield the process, where it is and the file of what it says."""
+        """Serve this run's policy; yield the process, its address and the file of its output."""
         said = self.run / 'served.txt'
         with open(said, 'w') as out:
             process = subprocess.Popen(
@@ -92,14 +111,14 @@ class Lab:
             process.wait()
 
     def results(self, verb: str) -> list[str]:
-        """Return the lines that the fleet has written so far."""
+        """Return the result lines that the fleet has written so far."""
         path = self.run / 'results' / f'{KINDS[verb]}.jsonl'
         return path.read_text().splitlines() if path.is_file() else []
 
 
 @pytest.fixture(scope='session')
 def new_lab(tmp_path_factory) -> Callable[[str], Lab]:
-    """Return a function that makes a run in which nothing has happened."""
+    """Return a function that makes an empty run."""
     return lambda name: Lab(tmp_path_factory.mktemp(name) / 'run')
 
 
@@ -114,28 +133,30 @@ def taught(tmp_path_factory) -> Lab:
 
 @pytest.fixture(scope='session')
 def practised(taught, tmp_path_factory) -> Lab:
-    """Return a run that went through the whole loop once."""
+    """Return a run after one pass through the whole loop."""
     lab = taught.copy(tmp_path_factory.mktemp('practised') / 'run')
     evaluate = ('evaluate', *SMALL, '--seed', 1000, '--episodes', 4)
-    lab.efm(*evaluate, '--version', 1, '--fleet', 2, '--folder', 'evaluation_before')
+    lab.efm(
+        *evaluate, '--policy-version', 1, '--fleet', 2, '--episodes-subdir', 'evaluation_before'
+    )
     lab.efm('practice', *SMALL, '--seed', 5000, '--episodes', 16, '--fleet', 2)
-    lab.efm(*evaluate, '--version', 1, '--fleet', 1, '--folder', 'again')
+    lab.efm(*evaluate, '--policy-version', 1, '--fleet', 1, '--episodes-subdir', 'again')
     lab.efm('report')
     return lab
 
 
 @pytest.fixture
 def lab(taught, tmp_path) -> Lab:
-    """Return a run after stage 1 that the test may do anything with."""
+    """Return a copy of the run after stage 1 for one test alone."""
     return taught.copy(tmp_path / 'run')
 
 
 @pytest.fixture
-def send() -> Callable[[psutil.Popen, int], list[psutil.Process]]:
-    """Return a function that sends a signal and returns who is alive some seconds later."""
+def send() -> Callable[[psutil.Popen, int, float], list[psutil.Process]]:
+    """Return a function that sends a signal and returns the processes alive some seconds later."""
 
-    def send(process: psutil.Popen, number: int, within_s: float) -> list[psutil.Process]:
+    def send(process: psutil.Popen, number: int, seconds: float) -> list[psutil.Process]:
         process.send_signal(signal.Signals(number))
-        return psutil.wait_procs([process, *process.crew], timeout=within_s)[1]
+        return alive_after([process, *process.crew], seconds)
 
     return send

@@ -1,4 +1,4 @@
-"""A guard and a driver in processes of their own: what the last command is when they are ended."""
+"""A guard and a driver in separate processes: the last command when they are ended."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import signal
 import subprocess
 import sys
-import time
 import warnings
 
 from arms import make_arm
 from efm_core import ros_topics, topics
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_action, from_ns, stamped
 from efm_interfaces.msg import Permit
@@ -20,7 +20,7 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
-from releases import write_embodiment
+from waiting import Deadline, scaled
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of the parser that the message classes bring along
@@ -31,7 +31,7 @@ SERVO = 'moveit_servo'
 
 
 class Person(Node):
-    """Gives leave, wants to move, and watches."""
+    """Publishes permits and actions, and watches the arm."""
 
     def __init__(self, context, robot):
         super().__init__('person', context=context)
@@ -46,14 +46,14 @@ class Person(Node):
         ros_topics.subscription(self, command, self.commands.append)
         ros_topics.subscription(self, topics.JOINT_STATES, self.joints.append)
 
-    def spin_until(self, fact, what, timeout_s=30.0):
-        end = time.monotonic() + timeout_s
+    def spin_until(self, fact, what, seconds=30.0):
+        deadline = Deadline(seconds)
         while not fact():
-            assert time.monotonic() < end, f'waited {timeout_s} s in vain for {what}'
+            assert not deadline.has_passed(), f'waited {seconds} s in vain for {what}'
             self._executor.spin_once(timeout_sec=0.02)
 
     def move(self):
-        """Give leave and want to move until the arm does."""
+        """Publish permits and actions until the arm moves."""
 
         def moving():
             now = self.get_clock().now().nanoseconds
@@ -73,7 +73,7 @@ class Person(Node):
 
 @contextmanager
 def running(module, path, **parameters):
-    """Run a node in a process of its own; leave nothing."""
+    """Run a node in a separate process; end it afterwards."""
     words = [f'{key}:={value}' for key, value in {'embodiment': path, **parameters}.items()]
     given = [word for pair in words for word in ('-p', pair)]
     process = subprocess.Popen([sys.executable, '-m', module, '--ros-args', *given])
@@ -95,12 +95,12 @@ def context():
 @pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['sigterm', 'ctrl_c'])
 def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kind, number):
-    robot = make_arm(kind, state_timeout_s=1.0)
-    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    robot = make_arm(kind, state_timeout_s=scaled(1.0))
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
     person = Person(context, robot)
     # A watchdog that never comes: only the guard's last command can stop this arm.
     with (
-        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=2.0),
+        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=scaled(2.0, 10.0)),
         running('efm_guard.node', path) as guard,
     ):
         person.move()
@@ -116,11 +116,11 @@ def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kin
 
 
 def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_path):
-    robot = make_arm(SERVO, state_timeout_s=1.0)
-    path = write_embodiment(robot, tmp_path / 'arm.yaml')
+    robot = make_arm(SERVO, state_timeout_s=scaled(1.0))
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
     person = Person(context, robot)
     with (
-        running('efm_sim.fake_arm.node', path, max_age_s=2.0),
+        running('efm_sim.fake_arm.node', path, max_age_s=scaled(2.0, 10.0)),
         running('efm_guard.node', path) as guard,
     ):
         person.move()

@@ -66,8 +66,18 @@ def test_in_real_time_chunks_are_executed_by_the_clock(lab):
 
 def test_chunks_may_come_from_elsewhere(lab):
     with lab.served() as (_, where, _):
-        lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'elsewhere', '--server', where)
-    lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--folder', 'own')
+        lab.efm(
+            'evaluate',
+            *SMALL,
+            2,
+            '--seed',
+            9000,
+            '--episodes-subdir',
+            'elsewhere',
+            '--server',
+            where,
+        )
+    lab.efm('evaluate', *SMALL, 2, '--seed', 9000, '--episodes-subdir', 'own')
     found = episodes_of(lab, 'elsewhere')
     assert len(found) == 2
     for elsewhere, own in zip(found, episodes_of(lab, 'own'), strict=True):

@@ -35,7 +35,7 @@ def untaught(new_lab):
     open_run(str(lab.run), str(PUSHT))
     make_run(lab.run, load_embodiment(PUSHT))
     encoder = TextEncoder(ensure_text_encoder())
-    Trainer(lab.run, load_embodiment(PUSHT), encoder=encoder, config=PracticeConfig()).close()
+    Trainer(lab.run, load_embodiment(PUSHT), text_encoder=encoder, config=PracticeConfig()).close()
     return lab
 
 
@@ -90,14 +90,14 @@ def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
     main([str(shown.run / 'pictures.npz'), '--count', '24'])
     pictures = ('--pictures', shown.run / 'pictures.npz', '--iterations', 2, '--batch', 4)
     assert 'off by effector' in shown.efm('pretrain', *pictures)
-    grounding = shown.run / 'grounding.safetensors'
-    assert 'grounding_weights: expected none' in shown.efm(
-        'train', '--pretrained', 'none', '--grounding-weights', grounding, code=1
+    grounding = shown.run / 'encoder.safetensors'
+    assert 'encoder_weights: expected none' in shown.efm(
+        'train', '--pretrained', 'none', '--encoder-weights', grounding, code=1
     )
     assert f'encoder: {grounding}' in shown.efm('train', '--hidden-size', 24, '--iterations', 4)
     robot = load_embodiment(shown.run / 'embodiment.yaml')
     model, card = load_checkpoint(shown.run / 'sft' / 'policy', robot)
-    assert (model.config.hidden_size, card['sft']['grounding_weights']) == (24, str(grounding))
+    assert (model.config.hidden_size, card['sft']['encoder_weights']) == (24, str(grounding))
     for name, value in load_file(grounding).items():
         assert torch.equal(model.grounding.state_dict()[name], value), name
     found = shown.efm('evaluate', '--world', 'gym', '--episodes', 2, '--max-steps', 5)

@@ -22,7 +22,8 @@ from efm_bringup.graph import (
 )
 from efm_bringup.parameter_file import read_rules
 from efm_bringup.processes import to_command
-from efm_bringup.run import find_embodiment
+from efm_core.config import flag_of
+from efm_core.embodiment_files import find_embodiment
 from efm_policy.serving.config import ServingConfig
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from efm_supervisor.config import FleetConfig
@@ -108,7 +109,10 @@ def config(tmp_path):
     release = tmp_path / 'run' / 'releases' / '000001'
     release.mkdir(parents=True)
     return GraphConfig(
-        run=str(tmp_path / 'run'), fleet=2, embodiment=str(find_embodiment('')), text_encoder="a'b"
+        run=str(tmp_path / 'run'),
+        num_robots=2,
+        embodiment=str(find_embodiment('')),
+        text_encoder="a'b",
     )
 
 
@@ -117,7 +121,9 @@ def launch_file(name):
 
 
 def words_of(config):
-    return {name: str(value) for name, value in dataclasses.asdict(config).items()}
+    return {
+        flag_of(field): str(getattr(config, field.name)) for field in dataclasses.fields(config)
+    }
 
 
 def launched(description, config, **words):
@@ -215,7 +221,7 @@ def test_the_files_of_the_nodes_together_start_the_graph(launching, config, mode
 
 
 def test_every_node_is_in_a_graph_or_started_beside_one(config):
-    taught = dataclasses.replace(config, source='teleoperation')
+    taught = dataclasses.replace(config, demonstrator='teleoperation')
     graphs = [make_graph(mode, c) for mode in MODES for c in (config, taught)]
     assert {node.name for nodes in graphs for node in nodes} == set(NODES) - set(ALONE)
 
@@ -239,7 +245,7 @@ def test_launch_arguments_are_the_options_of_efm(launching, name):
     )
     arguments = [e for e in describe(name).args[0] if isinstance(e, DeclareLaunchArgument)]
     fields = [field for config_type in types for field in dataclasses.fields(config_type)]
-    assert [argument.args[0] for argument in arguments] == [field.name for field in fields]
+    assert [argument.args[0] for argument in arguments] == [flag_of(field) for field in fields]
     for argument, field in zip(arguments, fields, strict=True):
         assert argument.kwargs['default_value'] == str(field.default)
         assert field.metadata['description'] in argument.kwargs['description']
@@ -249,7 +255,7 @@ def test_the_words_of_a_launch_become_the_config(launching):
     assert launching.to_config(GraphConfig, words_of(GraphConfig())) == GraphConfig()
     words = {'fleet': '4', 'lockstep': 'false', 'run': 'runs/7', 'body': 'tool', 'seed': '12'}
     assert launching.to_config(GraphConfig, words) == GraphConfig(
-        fleet=4, lockstep=False, run='runs/7', body='tool', seed=12
+        num_robots=4, lockstep=False, run='runs/7', body='tool', seed=12
     )
     assert launching.to_config(GraphConfig, {'lockstep': 'True'}).lockstep
     assert launching.to_config(GraphConfig, {'use_sim_time': 'True'}).use_sim_time == 'true'
@@ -286,7 +292,7 @@ def configs_of(executable):
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', NODES)
 def test_every_parameter_that_is_given_is_declared(config, name, mode, world):
-    config = dataclasses.replace(config, world=world, source='teleoperation')
+    config = dataclasses.replace(config, world=world, demonstrator='teleoperation')
     if (name, world) == ('world', 'real'):
         with pytest.raises(ValueError, match='world: expected one that is simulated, got real'):
             make_node(name, mode, config)
@@ -344,7 +350,7 @@ def test_with_a_server_each_robot_asks_it_with_its_own_token(config):
 def test_the_page_about_launch_has_every_file_and_every_argument(launching):
     page = (ROOT / 'docs' / 'launch.md').read_text()
     rows = [
-        f'| `{field.name}` | {f"`{field.default}`" if field.default != "" else ""} '
+        f'| `{flag_of(field)}` | {f"`{field.default}`" if field.default != "" else ""} '
         f'| {launching.meaning(field)} |'
         for config_type in (launching.NodeConfig, GraphConfig)
         for field in dataclasses.fields(config_type)

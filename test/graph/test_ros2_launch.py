@@ -11,10 +11,11 @@ import sys
 
 from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EXECUTABLES
+from efm_core.config import flag_of
 import psutil
 import pytest
 from sources import ROOT
-from waiting import wait_for
+from waiting import wait_for, wait_for_exit
 
 reading = pytest.importorskip(
     'launch.launch_description_sources', reason='`launch` is not here; docs/launch.md says how'
@@ -93,7 +94,7 @@ def node(process, module):
 def test_launch_reads_every_file_and_its_arguments(path):
     description = reading.get_launch_description_from_python_launch_file(str(path))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert {field.name for field in dataclasses.fields(GraphConfig)} <= arguments.keys()
+    assert {flag_of(field) for field in dataclasses.fields(GraphConfig)} <= arguments.keys()
     for argument in arguments.values():
         assert argument.description
         assert argument.default_value is not None
@@ -103,14 +104,14 @@ def test_a_fleet_that_is_done_ends_its_launch_with_code_0(start, lab):
     process = start(
         'evaluate', f'run:={lab.run}', 'fleet:=1', 'body:=tool', 'max_steps:=5', 'episodes:=2'
     )
-    assert process.wait(timeout=180) == 0
+    assert wait_for_exit(process, 180) == 0
     assert len(lab.results('evaluate')) == 2
 
 
 def test_a_launched_robot_may_have_its_policy_elsewhere(start, lab):
     with lab.served() as (_, where, _):
         words = ('fleet:=1', 'body:=tool', 'max_steps:=5', 'episodes:=2', f'server:={where}')
-        assert start('evaluate', f'run:={lab.run}', *words).wait(timeout=180) == 0
+        assert wait_for_exit(start('evaluate', f'run:={lab.run}', *words), 180) == 0
     assert len(lab.results('evaluate')) == 2
 
 
@@ -122,7 +123,7 @@ def test_practice_in_a_namespace_goes_on_when_a_policy_was_killed(start, lab):
     first = node(process, 'efm_policy.node')
     first.send_signal(signal.SIGKILL)
     wait_for(lambda: node(process, 'efm_policy.node') not in (None, first), 'another policy')
-    assert process.wait(timeout=300) == 0
+    assert wait_for_exit(process, 300) == 0
     lines = [json.loads(line) for line in lab.results('practice')]
     assert {line['index'] for line in lines if line['termination'] != 'fault'} == set(range(16))
     assert {line['robot'] for line in lines} == {'lab/robot_0'}
@@ -132,13 +133,13 @@ def test_a_fleet_that_gave_up_ends_its_launch_with_code_1(start, lab, tmp_path):
     path = tmp_path / 'parameters.yaml'
     path.write_text('fleet: {ros__parameters: {ready_timeout_s: 1.0}}\n')
     process = start('fleet', f'run:={lab.run}', 'mode:=evaluate', f'params_file:={path}')
-    assert process.wait(timeout=60) == 1
+    assert wait_for_exit(process, 60) == 1
     assert 'the fleet gave up with code 1' in (tmp_path / 'said.txt').read_text()
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_starts(start, lab, tmp_path):
     process = start('practice', f'run:={lab.run}', 'use_composition:=True')
-    assert process.wait(timeout=60) == 1
+    assert wait_for_exit(process, 60) == 1
     said = (tmp_path / 'said.txt').read_text()
     assert 'use_composition: expected false' in said
     assert 'process started' not in said

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 
 from efm_bringup.run import open_run
 from models import table_arm
 import pytest
 from releases import publish_untrained
 from serving import write_certificate, write_tokens
+from waiting import wait_for, wait_for_exit
 
 EPISODES = ('--fleet', '2', '--body', 'tool', '--max-steps', '8', '--episodes', '4')
-WAIT_S = 120.0
 SMALL = ('--body', 'tool', '--max-steps', '10')
 
 
@@ -34,7 +33,7 @@ def secrets(tmp_path):
 
 def evaluate(lab, folder, *words):
     """Run episodes; return what happened in each, but for when and to whom."""
-    lab.efm('evaluate', *EPISODES, '--folder', folder, *words)
+    lab.efm('evaluate', *EPISODES, '--episodes-subdir', folder, *words)
     lines = (lab.run / 'results' / f'{folder}.jsonl').read_text().splitlines()
     names = ('index', 'outcome', 'termination', 'steps', 'steps_to_go', 'policy_version')
     found = (json.loads(line) for line in lines)
@@ -49,7 +48,7 @@ def test_robots_do_elsewhere_what_they_do_with_a_policy_of_their_own(untaught, s
     with untaught.served(*door) as (process, where, said):
         elsewhere = evaluate(untaught, 'elsewhere', '--server', where, *ticket)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert wait_for_exit(process, 30) == 0
     assert len(own) == 4
     assert elsewhere == own
     assert 'release 1 on port' in said.read_text()
@@ -74,10 +73,7 @@ def test_a_release_that_comes_later_is_followed_and_a_bad_one_is_not(untaught):
 
 
 def wait_for_word(path, word):
-    end = time.monotonic() + WAIT_S
-    while word not in ' '.join(path.read_text().split()):
-        assert time.monotonic() < end, path.read_text()
-        time.sleep(0.1)
+    wait_for(lambda: word in ' '.join(path.read_text().split()), word, 120)
 
 
 def test_beyond_this_host_it_does_not_serve_without_tls_and_tokens(untaught):

@@ -16,8 +16,8 @@ ROS = re.compile(
     r'(rclpy|rosidl\w*|ament_\w+|launch(_\w+)?|std_srvs|\w+_msgs|\w+_interfaces)(\.|$)'
 )
 MAY_IMPORT_ROS = re.compile(
-    r'efm_\w+/(\w+/)?(node|\w+_node)\.py|efm_(core|guard)/ros_\w+\.py|efm_bringup/launching\.py'
-    r'|(launch|benchmarks|test/ros|test/graph)/.*'
+    r'efm_\w+/(\w+/)?(node|\w+_node)\.py|efm_(core|guard|supervisor)/ros_\w+\.py'
+    r'|efm_bringup/launching\.py|(launch|benchmarks|test/ros|test/graph)/.*'
 )
 # Each room, and the rooms that it may import; the longest matching path is a file's room.
 ROOMS = {
@@ -37,7 +37,14 @@ ROOMS = {
     'efm_sim/gym': ('efm_core',),
     'efm_sim/fake_arm': ('efm_core',),
     'efm_sim': ('efm_core', 'efm_sim/table', 'efm_sim/gazebo', 'efm_sim/gym', 'efm_sim/fake_arm'),
-    'efm_bringup': ('efm_core', 'efm_guard', 'efm_sim', 'efm_sim/gym'),
+    'efm_bringup': (
+        'efm_core',
+        'efm_guard',
+        'efm_release/release.py',
+        'efm_sim',
+        'efm_sim/gym',
+        'efm_sim/table',
+    ),
     'efm_experiments': ('efm_*',),
     'efm': ('efm_*',),
 }

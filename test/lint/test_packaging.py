@@ -22,6 +22,7 @@ REQUIREMENTS = [
     'act',
     'pusht',
     'test',
+    'docs',
     'colcon',
 ]
 SETUP = (ROOT / 'setup.py').read_text()

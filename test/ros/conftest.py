@@ -1,15 +1,15 @@
-"""A stage for nodes: they live in this process, and the test itself spins them."""
+"""A stage for nodes: they run in this process, and the test spins them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import itertools
-import time
 from typing import Any
 import warnings
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import stamped
 from efm_interfaces.msg import EpisodeEvent
@@ -20,7 +20,8 @@ from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from releases import publish_untrained, write_embodiment
+from releases import publish_untrained
+from waiting import Deadline
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of the parser that the message classes bring along
@@ -62,7 +63,7 @@ class Stage:
         return node
 
     def speak(self, topic: topics.Topic, lockstep: bool = True) -> Any:
-        """Return a publisher that everybody on the stage who wants to hears."""
+        """Return a publisher that is connected to every subscription on the stage."""
         publisher = ros_topics.publisher(self.peer, topic, lockstep)
         self._connect(topic)
         return publisher
@@ -70,7 +71,7 @@ class Stage:
     def listen(
         self, topic: topics.Topic, then: Callable[[Any], Any] = bool, lockstep: bool = True
     ) -> list[Any]:
-        """Return a list that fills with the messages of a topic; ``then`` is called for each."""
+        """Return a list that collects the messages of a topic; ``then`` is called for each."""
         heard: list[Any] = []
         ros_topics.subscription(
             self.peer, topic, lambda message: (heard.append(message), then(message)), lockstep
@@ -79,7 +80,7 @@ class Stage:
         return heard
 
     def hear(self, heard: list[Any], count: int = 1) -> list[Any]:
-        """Return what ``heard`` holds once it holds ``count`` messages; nothing more may come."""
+        """Return ``heard`` once it has ``count`` messages; it must not have more."""
         self.spin_until(lambda: len(heard) >= count, f'{count} messages')
         assert len(heard) == count
         return heard
@@ -95,15 +96,15 @@ class Stage:
         self.spin_until(future.done, 'an answer')
         return future.result()
 
-    def spin_until(self, fact: Callable[[], Any], what: str = '', timeout_s: float = 20.0) -> None:
-        """Hand out events until ``fact()`` holds; fail when it does not come to hold."""
-        end = time.monotonic() + timeout_s
+    def spin_until(self, fact: Callable[[], Any], what: str = '', seconds: float = 20.0) -> None:
+        """Hand out events until ``fact()`` holds; fail when the time is up."""
+        deadline = Deadline(seconds)
         while not fact():
-            assert time.monotonic() < end, f'waited {timeout_s} s in vain for {what}'
+            assert not deadline.has_passed(), f'waited {seconds} s in vain for {what}'
             self._executor.spin_once(timeout_sec=0.02)
 
     def close(self) -> None:
-        """End all nodes, once nothing can call them any more."""
+        """Destroy all nodes, after the executor has ended."""
         self._executor.shutdown()
         for node in reversed(self._nodes):
             node.destroy_node()
@@ -114,7 +115,7 @@ class Stage:
         return node
 
     def _connect(self, topic: topics.Topic) -> None:
-        """Wait until every publisher of a topic has found every subscription."""
+        """Wait until every publisher of a topic is connected to every subscription."""
         name = self.peer.resolve_topic_name(topic.name)
         publishers = [p for node in self._nodes for p in node.publishers if p.topic_name == name]
         ears = [s for node in self._nodes for s in node.subscriptions if s.topic_name == name]
@@ -142,7 +143,7 @@ def stage(context) -> Iterator[Stage]:
 
 @pytest.fixture(scope='session')
 def shelf(tmp_path_factory):
-    """Return a function that publishes release ``version`` for an embodiment, once a run."""
+    """Return a function that returns release ``version`` for an embodiment; made once a run."""
     made: dict[tuple[int, str], Any] = {}
 
     def release(version: int, robot: Embodiment | None = None) -> Any:
@@ -158,12 +159,12 @@ def shelf(tmp_path_factory):
 @pytest.fixture
 def yaml_of(tmp_path):
     """Return a function that writes an embodiment's file and returns its path."""
-    return lambda robot: str(write_embodiment(robot, tmp_path / f'{robot.hash}.yaml'))
+    return lambda robot: str(save_embodiment(robot, tmp_path / f'{robot.hash}.yaml'))
 
 
 @pytest.fixture
 def make_event(embodiment):
-    """Return a function that makes an episode's event; a START unless told."""
+    """Return a function that makes an event of an episode, by default START."""
 
     def make(episode_id: str = 'first', stamp: int = FIRST_STAMP, **fields: Any) -> EpisodeEvent:
         known = {

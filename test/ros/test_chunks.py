@@ -21,11 +21,12 @@ from efm_policy.node import PolicyNode
 from models import FakeTextEncoder, frames
 import numpy as np
 import pytest
+from waiting import scaled
 
 T0 = 500_000_000
 PERIOD = 100_000_000
 CHUNK = 3
-ROWS = np.float32([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]])
+STEPS = np.float32([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]])
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +37,7 @@ def robot():
 
 
 class Scene:
-    """A guard, and everybody that it listens to."""
+    """A guard, and publishers of every topic that it subscribes."""
 
     def __init__(self, stage, make_event, *, robot, path, lockstep):
         self.stage = stage
@@ -55,7 +56,7 @@ class Scene:
     def now(self):
         return self.node.get_clock().now().nanoseconds
 
-    def want(self, stamp, values=ROWS, period=PERIOD, deadline=0):
+    def want(self, stamp, values=STEPS, period=PERIOD, deadline=0):
         fields = {'episode_id': 'first', 'embodiment_hash': self.robot.hash}
         times = {'deadline': from_ns(deadline), 'period': from_period(period)}
         self.actions.publish(from_action(np.arange(6), values, 0.0, stamp, **times, **fields))
@@ -65,9 +66,9 @@ class Scene:
         fields = {'episode_id': 'first', 'lockstep': self.lockstep, 'valid_until': until}
         self.permits.publish(stamped(Permit(**fields), stamp))
 
-    def lease(self):
-        self.permit(T0, 30.0)
-        self.stage.spin_until(lambda: self.node._guard._lease.episode_id, 'a lease')
+    def allow(self):
+        self.permit(T0, scaled(30.0))
+        self.stage.spin_until(lambda: self.node._guard._permit.episode_id, 'a permit')
 
     def tick(self, number):
         """Let the world in lockstep come to a control step after T0."""
@@ -78,7 +79,7 @@ class Scene:
         return [
             (
                 (to_stamp(command) - T0) / PERIOD,
-                round(1000 * float(to_displacement(command, 10.0)[0])),
+                round(1000 * float(to_displacement(command, self.robot.control_rate_hz)[0])),
             )
             for command in self.commands
         ]
@@ -86,18 +87,25 @@ class Scene:
 
 @pytest.fixture
 def scene(stage, make_event, robot, yaml_of):
-    def make(lockstep):
+    def make(lockstep, robot=robot):
         return Scene(stage, make_event, robot=robot, path=yaml_of(robot), lockstep=lockstep)
 
     return make
 
 
-def test_in_lockstep_the_world_is_given_a_row_each_time_it_has_moved_on(scene, stage):
+@pytest.fixture
+def slow(robot):
+    """Return the robot with a control period that a busy machine can keep."""
+    period_s = scaled(0.4)
+    return replace(robot, control_rate_hz=1 / period_s, action_lifetime_s=3 * period_s)
+
+
+def test_in_lockstep_the_world_gets_a_chunk_step_each_time_it_has_moved_on(scene, stage):
     guard = scene(lockstep=True)
     guard.want(T0)
     guard.permit(T0)
     for number, count in ((0, 1), (1, 2), (2, 3)):
-        stage.spin_until(lambda n=count: len(guard.commands) >= n, 'a row')
+        stage.spin_until(lambda n=count: len(guard.commands) >= n, 'a chunk step')
         assert guard.heard() == [(0, 1), (1, 2), (2, 3)][:count]
         guard.tick(number + 1)
     guard.tick(2)  # long past
@@ -107,14 +115,14 @@ def test_in_lockstep_the_world_is_given_a_row_each_time_it_has_moved_on(scene, s
     assert guard.heard() == [(0, 1), (1, 2), (2, 3), (3, 1)]
 
 
-def test_a_row_is_given_again_to_a_world_that_shows_the_same_moment_again(scene, stage):
+def test_a_chunk_step_is_sent_again_to_a_world_that_shows_the_same_moment_again(scene, stage):
     guard = scene(lockstep=True)
     guard.want(T0)
     guard.permit(T0)
-    stage.spin_until(lambda: guard.commands, 'a row')
+    stage.spin_until(lambda: guard.commands, 'a chunk step')
     guard.tick(1)
     guard.tick(1)
-    stage.spin_until(lambda: len(guard.commands) >= 3, 'the row again')
+    stage.spin_until(lambda: len(guard.commands) >= 3, 'the step again')
     assert guard.heard() == [(0, 1), (1, 2), (1, 2)]
 
 
@@ -122,7 +130,7 @@ def test_the_end_of_an_episode_in_mid_chunk_drops_the_rest(scene, stage, make_ev
     guard = scene(lockstep=True)
     guard.want(T0)
     guard.permit(T0)
-    stage.spin_until(lambda: guard.commands, 'a row')
+    stage.spin_until(lambda: guard.commands, 'a chunk step')
     guard.events.publish(make_event('first', T0, event=EpisodeEvent.END))
     stage.spin_until(lambda: len(guard.commands) >= 2, 'a stop')
     guard.tick(1)
@@ -132,11 +140,11 @@ def test_the_end_of_an_episode_in_mid_chunk_drops_the_rest(scene, stage, make_ev
     assert [length for _, length in guard.heard()] == [1, 0]
 
 
-def test_in_real_time_rows_follow_the_clock_and_then_the_robot_stops(scene, stage):
-    guard = scene(lockstep=False)
-    guard.lease()
+def test_in_real_time_chunk_steps_follow_the_clock_and_then_the_robot_stops(scene, stage, slow):
+    guard = scene(lockstep=False, robot=slow)
+    guard.allow()
     begun = guard.now
-    guard.want(begun, deadline=begun + 300_000_000)
+    guard.want(begun, period=slow.period_ns, deadline=begun + 3 * slow.period_ns)
     times = []
 
     def look():
@@ -146,18 +154,19 @@ def test_in_real_time_rows_follow_the_clock_and_then_the_robot_stops(scene, stag
     stage.spin_until(look, 'a stop')
     lengths = [length for _, length in guard.heard()]
     assert lengths[-1] == 0
-    assert lengths[:-1] == sorted(set(lengths[:-1]))  # on a busy machine rows may be skipped
+    assert lengths[:-1] == sorted(set(lengths[:-1]))  # on a busy machine steps may be skipped
     assert set(lengths) <= {0, 1, 2, 3}
     for at, length in zip(times, lengths, strict=True):
-        assert length == 0 or at - begun >= (length - 1) * PERIOD
+        assert length == 0 or at - begun >= (length - 1) * slow.period_ns
 
 
-def test_a_chunk_that_is_late_joins_and_what_was_skipped_is_reported(scene, stage):
-    guard = scene(lockstep=False)
-    guard.lease()
-    begun = guard.now - 2 * PERIOD - PERIOD // 4
-    guard.want(begun, deadline=begun + 300_000_000)
-    stage.spin_until(lambda: guard.commands, 'a row or a stop')
+def test_a_chunk_that_is_late_joins_and_skipped_steps_are_reported(scene, stage, slow):
+    guard = scene(lockstep=False, robot=slow)
+    guard.allow()
+    period = slow.period_ns
+    begun = guard.now - 2 * period - period // 8
+    guard.want(begun, period=period, deadline=begun + 3 * period)
+    stage.spin_until(lambda: guard.commands, 'a step or a stop')
     assert guard.heard()[0][1] == 3
     stage.spin_until(lambda: 'skipped' in str(guard.diagnostics), 'a report')
 
@@ -165,9 +174,9 @@ def test_a_chunk_that_is_late_joins_and_what_was_skipped_is_reported(scene, stag
 @pytest.mark.parametrize(
     ('values', 'period', 'reason'),
     [
-        (ROWS[:2], PERIOD, 'expected shape'),
-        (ROWS * 100, PERIOD, 'expected values in'),
-        (ROWS, PERIOD // 2, 'period'),
+        (STEPS[:2], PERIOD, 'expected shape'),
+        (STEPS * 100, PERIOD, 'expected values in'),
+        (STEPS, PERIOD // 2, 'period'),
     ],
 )
 def test_a_bad_chunk_is_refused_with_the_reason(scene, stage, values, period, reason):
@@ -178,12 +187,14 @@ def test_a_bad_chunk_is_refused_with_the_reason(scene, stage, values, period, re
     assert not guard.commands
 
 
-def test_rows_of_different_lengths_are_refused(scene, stage):
+def test_chunk_steps_of_different_lengths_are_refused(scene, stage):
     guard = scene(lockstep=True)
-    message = from_action(np.arange(6), ROWS, 0.0, T0, episode_id='first')
+    message = from_action(np.arange(6), STEPS, 0.0, T0, episode_id='first')
     message.chunk_steps = 4
     guard.actions.publish(message)
-    stage.spin_until(lambda: 'expected 4 equal rows, got 6' in str(guard.diagnostics), 'a reason')
+    stage.spin_until(
+        lambda: 'expected 4 equal chunk steps, got 6' in str(guard.diagnostics), 'a reason'
+    )
 
 
 def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shelf, monkeypatch):

@@ -1,4 +1,4 @@
-"""The last hop before the robot, with its clock and its topics."""
+"""The last node before the robot, with its clock and its topics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool
+from waiting import scaled
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
@@ -60,13 +61,13 @@ class Scene:
         fields = {'episode_id': episode_id, 'lockstep': self.lockstep, 'valid_until': until}
         self.permits.publish(stamped(Permit(**fields), stamp))
 
-    def lease(self, seconds=30.0):
-        """Give leave to move and wait until the guard has it."""
+    def allow(self, seconds=30.0):
+        """Publish a permit and wait until the guard has it."""
         self.permit(T0, seconds)
-        self.stage.spin_until(lambda: self.node._guard._lease.episode_id, 'a lease')
+        self.stage.spin_until(lambda: self.node._guard._permit.episode_id, 'a permit')
 
     def heard(self, count):
-        """Return displacement [m] of each command, once there are ``count``, and no more."""
+        """Return the displacement [m] of each command, once there are exactly ``count``."""
         commands = self.stage.hear(self.commands, count)
         return [tuple(round(float(v), 6) for v in to_displacement(c, 10.0)) for c in commands]
 
@@ -103,7 +104,7 @@ def test_in_lockstep_the_permitted_stamp_passes_and_no_other(lockstep, action_fi
     assert to_stamp(lockstep.commands[0]) == T0
 
 
-def test_leave_is_for_one_action(lockstep):
+def test_a_permit_is_for_one_action(lockstep):
     lockstep.permit(T0)
     lockstep.want(T0)
     lockstep.heard(1)
@@ -134,28 +135,28 @@ def test_an_action_that_may_never_pass_is_refused_with_the_reason(lockstep, wron
 
 
 def test_an_action_of_another_episode_does_not_pass(real_time):
-    real_time.lease()
+    real_time.allow()
     real_time.want(T0, episode_id='another')
     real_time.want(T0 + PERIOD)
     assert real_time.heard(1) == [GOOD]
-    real_time.wait_for_refusal('no leave to move')
+    real_time.wait_for_refusal('no permit')
 
 
-def test_without_leave_nothing_passes(real_time):
+def test_without_a_permit_nothing_passes(real_time):
     real_time.want(T0)
-    real_time.wait_for_refusal('no leave to move')
+    real_time.wait_for_refusal('no permit')
     assert not real_time.commands
 
 
 def test_a_command_carries_the_stamp_of_its_observation(real_time):
-    real_time.lease()
+    real_time.allow()
     real_time.want(T0)
     real_time.heard(1)
     assert to_stamp(real_time.commands[0]) == T0
 
 
 def test_an_action_after_its_deadline_does_not_pass(real_time):
-    real_time.lease()
+    real_time.allow()
     real_time.want(T0, (0.02, 0.02), deadline=real_time.now - 1)
     real_time.want(T0 + PERIOD, deadline=real_time.now + 10**10)
     assert real_time.heard(1) == [GOOD]
@@ -163,20 +164,20 @@ def test_an_action_after_its_deadline_does_not_pass(real_time):
 
 
 def test_the_robot_stops_when_no_further_action_comes(real_time):
-    real_time.lease()
+    real_time.allow()
     real_time.want(T0)
     assert real_time.heard(2) == [GOOD, STOP]
 
 
-def test_the_robot_stops_when_the_lease_runs_out(stage, make_event, embodiment, yaml_of):
-    patient = replace(embodiment, action_lifetime_s=60.0)
+def test_the_robot_stops_when_the_permit_ends(stage, make_event, embodiment, yaml_of):
+    patient = replace(embodiment, action_lifetime_s=scaled(60.0))
     scene = Scene(stage, make_event, embodiment=patient, yaml_of=yaml_of, lockstep=False)
-    scene.lease(1.0)
+    scene.allow(scaled(1.0))
     scene.want(T0)
     assert scene.heard(2) == [GOOD, STOP]
-    assert scene.now >= scene.node._guard._lease.valid_until
+    assert scene.now >= scene.node._guard._permit.valid_until
     scene.want(T0 + PERIOD)
-    scene.wait_for_refusal('no leave to move')
+    scene.wait_for_refusal('no permit')
     assert len(scene.commands) == 2
 
 
@@ -184,7 +185,7 @@ def test_the_robot_stops_when_the_lease_runs_out(stage, make_event, embodiment, 
 @pytest.mark.parametrize('way_out', ['deactivate', 'shutdown', 'end', 'estop'])
 def test_on_every_way_out_the_last_command_is_stop(request, mode, way_out):
     scene = request.getfixturevalue(mode)
-    scene.lease()
+    scene.allow()
     scene.want(T0)
     scene.stage.spin_until(lambda: scene.commands, 'a command')
     before = len(scene.commands)

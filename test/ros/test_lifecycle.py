@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import ENTITIES
 from efm_data.recorder_node import RecorderNode
 from efm_guard.node import GuardNode
@@ -9,7 +10,6 @@ from efm_supervisor.node import SupervisorNode
 from models import table_arm
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
-from releases import write_embodiment
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -24,7 +24,7 @@ def node(request, stage, tmp_path):
     """Return a node that is not configured yet."""
     parameters = {'episodes_dir': str(tmp_path / 'spool')}
     if request.param is not RecorderNode:
-        parameters = {'embodiment': str(write_embodiment(table_arm(), tmp_path / 'robot.yaml'))}
+        parameters = {'embodiment': str(save_embodiment(table_arm(), tmp_path / 'robot.yaml'))}
     return stage.make(request.param, **parameters)
 
 

@@ -1,16 +1,19 @@
-"""One bag per episode, which says what was said live."""
+"""One bag for each episode, with the messages that were sent live."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 import errno
 from functools import partial
-from pathlib import Path
+import math
 
 from bags import make_episode
 from efm_core import topics
+from efm_core.episode import EpisodeEnding
 from efm_core.messages import (
     to_displacement,
+    to_goal,
     to_image,
     to_positions,
     to_probabilities,
@@ -28,7 +31,8 @@ from efm_core.ros_messages import (
     from_steps_to_go,
     from_world,
 )
-from efm_data import bag_writer as recording
+from efm_data import bag_writer
+from efm_data.bag_writer import stamp_of
 from efm_data.episodes import find_bags, read_bag, read_episode
 from efm_data.recorder_node import RecorderNode
 from efm_interfaces.msg import EpisodeEvent
@@ -37,6 +41,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import String
+from waiting import scaled
 
 SPOKEN = (
     topics.IMAGE,
@@ -54,13 +59,19 @@ FULL = OSError(errno.ENOSPC, 'No space left on device')
 
 
 class Robot:
-    """Everybody but the recorder, saying what they said in an episode that is known."""
+    """All nodes but the recorder: publishes the messages of an episode that is given."""
 
     def __init__(self, stage, make_event, *, folder, late=False, **parameters):
         self.stage = stage
         self.make_event = make_event
         self.spool = folder / 'practice'
-        known = {'lockstep': True, 'episodes_dir': str(folder), **parameters}
+        known = {
+            'lockstep': True,
+            'require_world_state': True,
+            'episodes_dir': str(folder),
+            'completion_timeout_s': scaled(5.0, 60.0),
+            **parameters,
+        }
         self.record = partial(stage.start, RecorderNode, **known)
         self.node = None if late else self.record()
         self.voices = {topic.name: stage.speak(topic) for topic in SPOKEN}
@@ -82,7 +93,7 @@ class Robot:
         )
 
     def play(self, episode, without=(), without_first=()):
-        """Say all of an episode; the first picture comes before its START."""
+        """Publish a whole episode; the first picture comes before its START."""
         self.play_step(episode, 0, (*without, *without_first))
         self.say(topics.INSTRUCTION, String(data=episode.instruction))
         self.say(topics.EPISODE_EVENT, self.event(episode, EpisodeEvent.START))
@@ -90,27 +101,33 @@ class Robot:
         self.stage.spin_until(self.is_open_or_failed(), 'an open bag')
         for step in range(1, len(episode) + 1):
             self.play_step(episode, step, without)
+        self.end(episode)
+
+    def end(self, episode):
+        """Publish the END of an episode, then its outcome."""
         end = self.event(episode, EpisodeEvent.END)
         self.say(topics.EPISODE_EVENT, end)
         self.say(
             topics.OUTCOME,
             from_outcome(
-                end,
-                int(episode.stamps[-1]),
-                outcome=episode.outcome.value,
-                termination=episode.termination.value,
-                steps=len(episode),
-                policy_version=episode.policy_version,
-                reward_version=episode.reward_version,
+                to_goal(end),
+                EpisodeEnding(
+                    episode.outcome,
+                    episode.termination,
+                    stamp=int(episode.stamps[-1]),
+                    steps=len(episode),
+                    policy_version=episode.policy_version,
+                    reward_version=episode.reward_version,
+                ),
             ),
         )
 
     def is_open_or_failed(self):
         said = len(self.recordings)
-        return lambda: self.node._recording.episode_id or len(self.recordings) > said
+        return lambda: self.node._writer.episode_id or len(self.recordings) > said
 
     def play_step(self, episode, step, without=()):
-        """Say what belongs to one observation; the action for the last is not executed."""
+        """Publish the messages of one observation; the action for the last is not executed."""
         stamp = int(episode.stamps[step])
         picture = episode.observations[step]
         about = {'episode_id': episode.episode_id}
@@ -147,6 +164,20 @@ class Robot:
     def hear_recordings(self, count=1):
         return self.stage.hear(self.recordings, count)
 
+    def wait_for_gaps(self, *names):
+        """Wait until everything has arrived but these topics."""
+        expected = sorted(names)
+        self.stage.spin_until(
+            lambda: [gap.topic for gap in self.node._writer.gaps] == expected, f'all but {names}'
+        )
+
+    def give_up(self, *names):
+        """Return the recorder's report once its time is up, of a bag that lacks these topics."""
+        self.wait_for_gaps(*names)
+        assert not self.recordings
+        self.node._ended_at = -math.inf
+        return self.hear_recordings()[0]
+
 
 @pytest.fixture
 def robot(stage, make_event, tmp_path):
@@ -178,39 +209,45 @@ def test_a_recorder_that_joins_after_the_start_misses_nothing(
     said = robot.hear_recordings()[0]
     assert (said.success, said.detail) == (True, '')
     assert_same(read_episode(said.uri, embodiment), episode)
-    pictures = read_bag(Path(said.uri), 'image').pictures
-    assert list(pictures) == episode.stamps.tolist()
+    found = stamps_in(said.uri)
+    for name in ('image', 'joint_states', 'world_state', 'observation'):
+        assert found[name] == episode.stamps.tolist(), name
 
 
-def test_a_bag_of_a_simulator_waits_for_a_truth_that_is_heard_of_late(
-    stage, make_event, tmp_path, embodiment
+def stamps_in(bag):
+    """Return topic name to the stamps [ns] of its messages in a bag."""
+    found = defaultdict(list)
+    with Reader(bag) as reader:
+        for connection, _, data in reader.messages():
+            found[connection.topic.rpartition('/')[2]].append(stamp_of(data))
+    return found
+
+
+@pytest.mark.parametrize('topic', [topics.WORLD_STATE, topics.JOINT_STATES, topics.IMAGE])
+def test_a_bag_waits_for_a_topic_whose_publisher_is_found_last(
+    stage, make_event, tmp_path, embodiment, topic
 ):
-    robot = Robot(stage, make_event, folder=tmp_path, require_world_state=True)
+    """On a busy machine all messages of a topic may arrive after everything else."""
+    robot = Robot(stage, make_event, folder=tmp_path, record_camera_images=True)
     episode = make_episode(embodiment, index=3, steps=5)
-    robot.play(episode, without=(topics.WORLD_STATE,))
-    lacking = robot.node._recording
-    stage.spin_until(lambda: lacking.missing == ['world_state'], 'all but the truth')
+    robot.play(episode, without=(topic,))
+    robot.wait_for_gaps(topic.name)
     assert not robot.recordings
-    others = set(SPOKEN) - {topics.WORLD_STATE}
+    others = set(SPOKEN) - {topic}
     for step in range(len(episode) + 1):
         robot.play_step(episode, step, without=others)
     said = robot.hear_recordings()[0]
     assert (said.success, said.detail) == (True, '')
     assert_same(read_episode(said.uri, embodiment), episode)
+    assert stamps_in(said.uri)[topic.name] == episode.stamps.tolist()
 
 
-def test_a_simulator_that_says_no_truth_makes_no_whole_bag(
-    stage, make_event, tmp_path, embodiment
-):
-    robot = Robot(
-        stage, make_event, folder=tmp_path, require_world_state=True, completion_timeout_s=0.2
-    )
-    robot.play(make_episode(embodiment, steps=2), without=(topics.WORLD_STATE,))
-    said = robot.hear_recordings()[0]
-    assert (said.success, said.detail) == (
-        False,
-        'not every observation has a message on world_state',
-    )
+def test_a_simulator_without_truth_makes_no_whole_bag_and_the_report_names_it(robot, embodiment):
+    episode = make_episode(embodiment, steps=2)
+    robot.play(episode, without=(topics.WORLD_STATE,))
+    said = robot.give_up('world_state')
+    assert not said.success
+    assert said.detail == f'missing: world_state (3, first at stamp {episode.stamps[0]})'
 
 
 def arrays_of(name, message):
@@ -226,7 +263,7 @@ def arrays_of(name, message):
 
 
 @pytest.mark.parametrize('record_camera_images', [True, False])
-def test_a_bag_says_what_was_said_live(
+def test_a_bag_has_the_messages_that_were_sent_live(
     stage, make_event, tmp_path, embodiment, record_camera_images
 ):
     robot = Robot(stage, make_event, folder=tmp_path, record_camera_images=record_camera_images)
@@ -301,7 +338,7 @@ def test_a_full_disk_loses_that_bag_and_nothing_else(robot, embodiment, monkeypa
         raise FULL
 
     with monkeypatch.context() as broken:
-        broken.setattr(recording.Writer, where, fail)
+        broken.setattr(bag_writer.Writer, where, fail)
         robot.play(episodes[1])
         said = robot.hear_recordings(2)[1]
     assert (said.success, said.episode_id, said.uri) == (False, 'episode-1', '')
@@ -325,30 +362,56 @@ def test_an_episode_that_exists_already_is_not_overwritten(robot, embodiment):
     assert_same(read_episode(robot.spool / episode.episode_id, embodiment), episode)
 
 
-def test_a_bag_whose_last_message_never_comes_is_given_up(stage, make_event, tmp_path, embodiment):
-    robot = Robot(stage, make_event, folder=tmp_path, completion_timeout_s=0.2)
+def test_a_bag_whose_last_message_never_comes_is_given_up(robot, embodiment):
+    episode = make_episode(embodiment, steps=2)
+    robot.play(episode)
+    robot.hear_recordings(1)
+    del robot.recordings[:]
+    second = replace(make_episode(embodiment, 1, 2), stamps=episode.stamps + 10**12)
+    for step in range(3):
+        robot.play_step(second, step, without=(topics.STEPS_TO_GO,) if step == 2 else ())
+    robot.say(topics.EPISODE_EVENT, robot.event(second, EpisodeEvent.START))
+    robot.stage.spin_until(robot.is_open_or_failed(), 'an open bag')
+    robot.end(second)
+    said = robot.give_up('steps_to_go')
+    assert not said.success
+    assert said.detail == f'missing: steps_to_go (1, first at stamp {second.stamps[-1]})'
+    assert [bag.name for bag in find_bags(robot.spool)] == [episode.episode_id]
+
+
+def test_a_bag_is_given_up_when_its_time_is_up(stage, make_event, tmp_path, embodiment):
+    robot = Robot(stage, make_event, folder=tmp_path, completion_timeout_s=0.1)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     said = robot.hear_recordings()[0]
     assert not said.success
-    assert said.detail == 'not every observation has a message on steps_to_go'
+    assert 'steps_to_go (3, first at stamp' in said.detail
     assert not find_bags(robot.spool)
 
 
 @pytest.mark.parametrize(
     'topic', [topics.OBSERVATION, topics.ACTION, topics.COMMAND, topics.STEPS_TO_GO]
 )
-def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_called_whole(
-    stage, make_event, tmp_path, embodiment, topic
-):
-    robot = Robot(stage, make_event, folder=tmp_path, completion_timeout_s=0.2)
-    robot.play(make_episode(embodiment, steps=3), without_first=(topic,))
-    said = robot.hear_recordings()[0]
+def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_whole(robot, embodiment, topic):
+    episode = make_episode(embodiment, steps=3)
+    robot.play(episode, without_first=(topic,))
+    said = robot.give_up(topic.name)
     assert not said.success
-    assert said.detail == f'not every observation has a message on {topic.name}'
+    assert said.detail == f'missing: {topic.name} (1, first at stamp {episode.stamps[0]})'
     assert not find_bags(robot.spool)
 
 
-def test_where_nobody_judges_a_bag_is_whole_without_steps_to_go(
+def test_a_bag_with_fewer_actions_than_its_outcome_counts_is_not_whole(
+    stage, make_event, tmp_path, embodiment
+):
+    """In real time a recorder that joined late cannot know the first stamps."""
+    robot = Robot(stage, make_event, folder=tmp_path, lockstep=False)
+    episode = make_episode(embodiment, steps=3)
+    robot.play(episode, without_first=(topics.OBSERVATION, topics.ACTION))
+    said = robot.give_up('observation')
+    assert said.detail == 'missing: observation (1, counted by the outcome)'
+
+
+def test_without_a_reward_model_a_bag_is_whole_without_steps_to_go(
     stage, make_event, tmp_path, embodiment
 ):
     robot = Robot(stage, make_event, folder=tmp_path, reward_enabled=False)

@@ -11,7 +11,7 @@ from efm_policy.serving import loading
 from models import FakeTextEncoder, frames, table_arm
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
-from serving import Asker
+from serving import BlockingClient
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,12 @@ def make(stage, embodiment, yaml_of, shelf):
 
 @pytest.fixture
 def robot(request):
-    """Return a function that makes the robot of a server."""
+    """Return a function that connects a robot to a server node."""
 
     def connect(node):
-        asker = Asker(f'127.0.0.1:{node.port}')
-        request.addfinalizer(asker.close)
-        return asker
+        client = BlockingClient(f'127.0.0.1:{node.port}')
+        request.addfinalizer(client.close)
+        return client
 
     return connect
 
@@ -46,34 +46,34 @@ def announce(to, release, **fields):
     to.speak(topics.POLICY_RELEASE).publish(PolicyRelease(**{**known, **fields}))
 
 
-def test_it_acts_with_the_release_it_was_given(make, robot, shelf):
-    asker = robot(make(release=shelf(7).uri))
-    assert asker.begin().policy_version == 7
-    assert asker.act(frames(1)[0]).policy_version == 7
+def test_the_server_acts_with_the_given_release(make, robot, shelf):
+    client = robot(make(release=shelf(7).uri))
+    assert client.begin().policy_version == 7
+    assert client.act(frames(1)[0]).policy_version == 7
 
 
 def test_a_new_release_acts_in_the_next_episode(make, robot, shelf, stage):
     node = make(release=shelf(7).uri)
-    asker = robot(node)
-    asker.begin('first')
+    client = robot(node)
+    client.begin('first')
     announce(stage, shelf(8))
     stage.spin_until(lambda: node._server.sessions.version == 8, 'release 8')
-    assert asker.act(frames(1)[0]).policy_version == 7
-    assert asker.begin('second').policy_version == 8
+    assert client.act(frames(1)[0]).policy_version == 7
+    assert client.begin('second').policy_version == 8
 
 
-def test_without_a_release_it_waits_for_one(make, robot, shelf, stage):
+def test_without_a_release_the_server_waits_for_one(make, robot, shelf, stage):
     node = make()
-    asker = robot(node)
-    assert asker.begin().code == 'NOT_FOUND'
+    client = robot(node)
+    assert client.begin().code == 'NOT_FOUND'
     announce(stage, shelf(8), stage='candidate')
     announce(stage, shelf(9))
     stage.spin_until(lambda: node._server.sessions.version, 'a release')
-    assert asker.begin().policy_version == 9
+    assert client.begin().policy_version == 9
 
 
 @pytest.mark.parametrize('wrong', ['sha256', 'embodiment'])
-def test_a_bad_release_is_refused_and_the_old_one_goes_on(make, robot, shelf, stage, wrong):
+def test_a_bad_release_is_refused_and_the_old_one_stays(make, robot, shelf, stage, wrong):
     node = make(release=shelf(7).uri)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
     if wrong == 'sha256':
@@ -88,22 +88,22 @@ def test_a_bad_release_is_refused_and_the_old_one_goes_on(make, robot, shelf, st
     assert robot(node).begin().policy_version == 7
 
 
-def test_before_activation_and_after_deactivation_nobody_is_answered(make, robot, shelf):
+def test_requests_are_refused_unless_the_node_is_active(make, robot, shelf):
     node = make(release=shelf(7).uri)
-    asker = robot(node)
-    asker.begin()
+    client = robot(node)
+    client.begin()
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert asker.act(frames(1)[0]).code == 'UNAVAILABLE'
+    assert client.act(frames(1)[0]).code == 'UNAVAILABLE'
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert asker.act(frames(1)[0]).policy_version == 7
+    assert client.act(frames(1)[0]).policy_version == 7
 
 
-def test_it_says_how_much_it_answers(make, robot, shelf, stage):
+def test_the_diagnostics_count_the_answers(make, robot, shelf, stage):
     node = make(release=shelf(7).uri)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
-    asker = robot(node)
-    asker.begin()
-    asker.act(frames(1)[0])
+    client = robot(node)
+    client.begin()
+    client.act(frames(1)[0])
 
     def values():
         said = [status for message in diagnostics for status in message.status]
@@ -113,7 +113,7 @@ def test_it_says_how_much_it_answers(make, robot, shelf, stage):
     assert (values()['robots'], values()['policy_version']) == ('1', '7')
 
 
-def test_beyond_this_host_without_tls_it_is_not_configured(stage, embodiment, yaml_of, capfd):
+def test_a_public_address_without_tls_is_refused_at_configure(stage, embodiment, yaml_of, capfd):
     node = stage.make(
         ServerNode, embodiment=yaml_of(embodiment), text_encoder='none', address='0.0.0.0'
     )

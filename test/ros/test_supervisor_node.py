@@ -17,6 +17,7 @@ from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+from waiting import scaled
 
 PERIOD = 100_000_000  # [ns]
 FIRST = 10 * PERIOD
@@ -135,7 +136,7 @@ def robot(stage, parameters):
 
 @pytest.fixture
 def impatient(stage, parameters):
-    return Robot(stage, stall_timeout_s=0.5, **parameters)
+    return Robot(stage, stall_timeout_s=scaled(0.5), **parameters)
 
 
 def how(result):
@@ -200,7 +201,8 @@ def test_whoever_falls_silent_is_named(impatient, still_speak, missing):
     impatient.still_speak = still_speak
     result = impatient.run()
     assert how(result) == ('unlabelled', 'fault')
-    assert result.outcome.detail == f'nothing for 0.5 s; waiting for {missing}'
+    limit_s = impatient.node.config.stall_timeout_s
+    assert result.outcome.detail == f'nothing for {limit_s} s; waiting for {missing}'
     impatient.silent_at = 1000
     assert how(impatient.run('second')) == ('success', 'success_detected')
 
@@ -266,7 +268,7 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     assert robot.events[-1].event == EpisodeEvent.END
     assert not robot.ask('second').accepted
     robot.estop.publish(Bool(data=False))
-    robot.stage.spin_until(lambda: not robot.node._supervisor.emergency, 'the reset')
+    robot.stage.spin_until(lambda: not robot.node._supervisor.obstacle, 'the reset')
     robot.silent_at = 1000
     assert how(robot.run('third')) == ('success', 'success_detected')
 

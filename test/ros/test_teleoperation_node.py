@@ -24,6 +24,7 @@ from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
+from waiting import scaled
 
 START = 7
 SUCCESS = 3
@@ -43,10 +44,17 @@ class Desk:
             SupervisorNode,
             reward_enabled=False,
             permit_duration_s=5.0,
+            stall_timeout_s=scaled(10.0, 600.0),
             tick_rate_hz=50.0,
             **common,
         )
-        stage.start(RecorderNode, reward_enabled=False, episodes_dir=str(spool), **common)
+        stage.start(
+            RecorderNode,
+            reward_enabled=False,
+            episodes_dir=str(spool),
+            completion_timeout_s=scaled(5.0, 60.0),
+            **common,
+        )
         self.node = stage.start(TeleoperationNode, embodiment=path)
         self.twists = stage.speak(topics.TELEOP_TWIST)
         self.joy = stage.speak(topics.JOY)

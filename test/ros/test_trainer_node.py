@@ -1,4 +1,4 @@
-"""Bags in, releases out, and one trainer at a time."""
+"""The trainer node: from bags to releases, one trainer for each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from efm_release.release import load_release
 from efm_trainer.node import TrainerNode
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
-from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
+from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment
 
 ROBOT = small_embodiment()
 
@@ -36,12 +36,12 @@ def run(tmp_path):
     return tmp_path / 'run'
 
 
-def test_episodes_become_a_release_that_is_announced(stage, parameters, run):
+def test_an_update_publishes_a_release(stage, parameters, run):
     stage.start(TrainerNode, **parameters)
     releases = stage.listen(topics.POLICY_RELEASE)
     statuses = stage.listen(topics.TRAINER_STATUS)
     assert stage.hear(releases)[0].version == 1
-    spool_bags(run, ROBOT, range(2))
+    add_bags(run, ROBOT, range(2))
     newest = stage.hear(releases, 2)[1]
     assert (newest.version, newest.stage, newest.embodiment_hash) == (2, 'active', ROBOT.hash)
     manifest = load_release(newest.uri, newest.sha256, ROBOT.hash).manifest
@@ -52,14 +52,14 @@ def test_episodes_become_a_release_that_is_announced(stage, parameters, run):
     assert (status.version, status.updates, status.stale, status.quarantined) == (2, 1, 0, 0)
 
 
-def test_a_torn_bag_and_a_stale_episode_are_counted_and_not_learned_from(stage, parameters, run):
+def test_damaged_bags_and_stale_episodes_are_counted_and_not_used(stage, parameters, run):
     stage.start(TrainerNode, **parameters)
     releases = stage.listen(topics.POLICY_RELEASE)
     statuses = stage.listen(topics.TRAINER_STATUS)
     stage.hear(releases)
-    spool = run / 'episodes' / 'practice'
-    spool_bags(run, ROBOT, range(1), policy_version=0)
-    write_bag(make_episode(ROBOT, 1), spool / 'torn', without=('outcome',))
+    inbox = run / 'episodes' / 'practice'
+    add_bags(run, ROBOT, range(1), policy_version=0)
+    write_bag(make_episode(ROBOT, 1), inbox / 'torn', without=('outcome',))
     stage.spin_until(lambda: statuses and statuses[-1].quarantined == 1, 'a quarantine')
     stage.spin_until(lambda: statuses[-1].stale == 1, 'a stale episode')
     assert len(releases) == 1
@@ -69,7 +69,7 @@ def test_a_torn_bag_and_a_stale_episode_are_counted_and_not_learned_from(stage, 
     ]
 
 
-def test_a_second_trainer_on_the_run_is_refused_and_says_why(stage, parameters, run, capfd):
+def test_a_second_trainer_on_the_run_is_refused_with_the_reason(stage, parameters, run, capfd):
     first = stage.start(TrainerNode, **parameters)
     second = stage.make(TrainerNode, **parameters)
     assert second.trigger_configure() == TransitionCallbackReturn.FAILURE
@@ -82,9 +82,9 @@ def test_a_second_trainer_on_the_run_is_refused_and_says_why(stage, parameters, 
     assert second.trigger_configure() == TransitionCallbackReturn.SUCCESS
 
 
-def test_a_trainer_goes_on_where_the_one_before_stopped(stage, parameters, run):
+def test_a_trainer_continues_from_the_state_of_the_trainer_before(stage, parameters, run):
     first = stage.start(TrainerNode, **parameters)
-    spool_bags(run, ROBOT, range(2))
+    add_bags(run, ROBOT, range(2))
     stage.spin_until(lambda: first._trainer.version == 2, 'an update')
     assert first.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
     releases = stage.listen(topics.POLICY_RELEASE)
@@ -92,7 +92,7 @@ def test_a_trainer_goes_on_where_the_one_before_stopped(stage, parameters, run):
     stage.spin_until(lambda: releases and releases[-1].version == 2, 'the newest release')
 
 
-def test_a_run_without_stage_1_is_refused_and_says_why(stage, parameters, tmp_path, capfd):
+def test_a_run_without_stage_1_is_refused_with_the_reason(stage, parameters, tmp_path, capfd):
     node = stage.make(TrainerNode, **{**parameters, 'run': str(tmp_path / 'empty')})
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     said = capfd.readouterr().err
@@ -100,7 +100,7 @@ def test_a_run_without_stage_1_is_refused_and_says_why(stage, parameters, tmp_pa
     assert 'Traceback' not in said
 
 
-def test_a_full_disk_is_said_and_tried_again(stage, parameters, run, monkeypatch):
+def test_a_full_disk_is_reported_and_the_update_is_repeated(stage, parameters, run, monkeypatch):
     node = stage.start(TrainerNode, **parameters)
     releases = stage.listen(topics.POLICY_RELEASE)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
@@ -110,7 +110,7 @@ def test_a_full_disk_is_said_and_tried_again(stage, parameters, run, monkeypatch
 
     with monkeypatch.context() as broken:
         broken.setattr('efm_trainer.trainer.write_state', full)
-        spool_bags(run, ROBOT, range(2))
+        add_bags(run, ROBOT, range(2))
         name = node.get_fully_qualified_name()
         stage.spin_until(
             lambda: any(

@@ -1,13 +1,13 @@
 from dataclasses import replace
 
 from efm_model.vlm.estimate import (
+    activation_bytes,
     BACKBONES,
-    CARDS,
     estimate,
-    GroundingEncoder,
-    kept,
+    GPUS,
     prompt_flops,
     table,
+    Transformer,
 )
 import pytest
 import torch
@@ -17,14 +17,14 @@ PALIGEMMA, SMOLVLM, QWEN = BACKBONES
 
 
 def text(backbone, heads):
-    tower = backbone.text
+    transformer = backbone.text
     return {
-        'hidden_size': tower.hidden,
-        'intermediate_size': tower.mlp,
-        'num_hidden_layers': tower.layers,
+        'hidden_size': transformer.hidden_size,
+        'intermediate_size': transformer.mlp,
+        'num_hidden_layers': transformer.layers,
         'num_attention_heads': heads,
-        'num_key_value_heads': heads * tower.kv_width // tower.q_width,
-        'head_dim': tower.q_width // heads,
+        'num_key_value_heads': heads * transformer.kv_width // transformer.q_width,
+        'head_dim': transformer.q_width // heads,
         'vocab_size': backbone.vocabulary,
     }
 
@@ -81,7 +81,7 @@ def qwen():
     ('backbone', 'config', 'public'),
     [(PALIGEMMA, paligemma, 2.92e9), (SMOLVLM, smolvlm, 2.25e9), (QWEN, qwen, 3.75e9)],
 )
-def test_the_weights_are_those_of_the_real_class(backbone, config, public):
+def test_the_number_of_weights_is_that_of_the_transformers_class(backbone, config, public):
     with torch.device('meta'):
         model = transformers.AutoModelForImageTextToText.from_config(config())
     real = sum(parameter.numel() for parameter in model.parameters())
@@ -89,24 +89,26 @@ def test_the_weights_are_those_of_the_real_class(backbone, config, public):
     assert backbone.parameters == pytest.approx(public, rel=0.005)
 
 
-def test_a_tower_counts_its_matrices():
-    tower = GroundingEncoder(layers=2, hidden_size=4, mlp=8, q_width=4, kv_width=2, gated=True)
-    assert tower.parameters == 2 * (16 + 16 + 8 + 8 + 3 * 32)
-    assert tower.adapters(rank=1) == 2 * (8 + 8 + 6 + 6 + 3 * 12)
+def test_the_weights_of_a_transformer_are_those_of_its_matrices():
+    transformer = Transformer(layers=2, hidden_size=4, mlp=8, q_width=4, kv_width=2, gated=True)
+    assert transformer.parameters == 2 * (16 + 16 + 8 + 8 + 3 * 32)
+    assert transformer.adapters(rank=1) == 2 * (8 + 8 + 6 + 6 + 3 * 12)
 
 
 def test_weights_alone_are_two_bytes_each_and_practice_has_them_twice():
     for backbone in BACKBONES:
-        found = estimate(backbone, CARDS[0])
+        found = estimate(backbone, GPUS[0])
         weights = 2 * backbone.parameters / 1e9
         assert found.practice_gb - found.training_gb == pytest.approx(weights)
         assert weights < found.acting_gb < found.training_gb
 
 
-def test_more_prompts_at_once_cost_memory_and_a_better_card_saves_time():
-    small, large = (estimate(PALIGEMMA, CARDS[0], max_batch_size=n) for n in (1, 9))
-    assert large.training_gb - small.training_gb == pytest.approx(8 * kept(PALIGEMMA) / 1e9)
-    fast = estimate(PALIGEMMA, replace(CARDS[0], flops=2 * CARDS[0].flops))
+def test_larger_batches_need_more_memory_and_a_faster_gpu_needs_less_time():
+    small, large = (estimate(PALIGEMMA, GPUS[0], max_batch_size=n) for n in (1, 9))
+    assert large.training_gb - small.training_gb == pytest.approx(
+        8 * activation_bytes(PALIGEMMA) / 1e9
+    )
+    fast = estimate(PALIGEMMA, replace(GPUS[0], flops=2 * GPUS[0].flops))
     assert fast.samples_per_s == pytest.approx(2 * small.samples_per_s)
 
 
@@ -117,5 +119,5 @@ def test_arithmetic_is_at_least_two_operations_a_weight_and_token():
     assert least < prompt_flops(PALIGEMMA) < 1.1 * least
 
 
-def test_the_table_has_a_row_for_each_model_on_each_card():
-    assert len(table().splitlines()) == 2 + len(BACKBONES) * len(CARDS)
+def test_the_table_has_a_row_for_each_model_and_gpu():
+    assert len(table().splitlines()) == 2 + len(BACKBONES) * len(GPUS)

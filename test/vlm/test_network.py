@@ -10,7 +10,7 @@ from models import frames, signed_arm, table_arm
 import numpy as np
 import pytest
 import torch
-from vlms import base_folder, FAMILIES, glimpse, options
+from vlms import base_folder, FAMILIES, options, prompt_inputs
 
 SHORT = 'push it'
 LONG = 'push the red cube to the blue cylinder'
@@ -26,10 +26,12 @@ def noise(count, seed=0, shape=(2, 11)):
 
 
 def shown(model, *sentences, first=0):
-    return glimpse(model, frames(2 * len(sentences), first).reshape(-1, 2, 64, 64, 3), sentences)
+    return prompt_inputs(
+        model, frames(2 * len(sentences), first).reshape(-1, 2, 64, 64, 3), sentences
+    )
 
 
-def test_what_is_sampled_has_the_probability_that_teacher_forcing_gives_it(model):
+def test_a_sampled_action_has_the_log_probability_of_teacher_forcing(model):
     seen = shown(model, SHORT, LONG, LONG)
     tokens, found, logits = model.sample(seen, noise(3))
     assert tokens.shape == (3, 2)
@@ -39,7 +41,7 @@ def test_what_is_sampled_has_the_probability_that_teacher_forcing_gives_it(model
     torch.testing.assert_close(found, log_probability(taught, tokens), rtol=0, atol=1e-5)
 
 
-def test_a_sample_is_the_best_of_logits_and_noise(model):
+def test_a_sample_is_the_maximum_of_logits_plus_noise(model):
     seen = shown(model, LONG, LONG)
     drawn = noise(2, seed=3)
     tokens, _, logits = model.sample(seen, drawn)
@@ -48,7 +50,7 @@ def test_a_sample_is_the_best_of_logits_and_noise(model):
     assert torch.equal(greedy, logits.argmax(dim=-1))
 
 
-def test_a_token_is_judged_without_those_that_follow(model):
+def test_the_logits_of_a_token_do_not_depend_on_later_tokens(model):
     seen = shown(model, LONG)
     with torch.no_grad():
         one, other = (model.policy_logits(seen, torch.tensor([[k, 0]])) for k in (2, 9))
@@ -56,7 +58,7 @@ def test_a_token_is_judged_without_those_that_follow(model):
     assert (one[:, 1] - other[:, 1]).abs().max() > 1e-5
 
 
-def test_a_longer_sentence_beside_it_changes_nothing(model):
+def test_a_longer_instruction_in_the_batch_does_not_change_the_logits(model):
     both = shown(model, SHORT, LONG)
     alone = shown(model, SHORT)
     tokens = torch.tensor([[3, 4]])
@@ -68,7 +70,7 @@ def test_a_longer_sentence_beside_it_changes_nothing(model):
             torch.testing.assert_close(ask(both)[:1], ask(alone), rtol=0, atol=1e-5)
 
 
-def test_both_frames_and_the_sentence_matter_for_both_answers(model):
+def test_the_logits_depend_on_both_frames_and_on_the_instruction(model):
     seen = shown(model, LONG)
     others = [
         seen._replace(frames=seen.frames.flip(1)),
@@ -84,7 +86,7 @@ def test_both_frames_and_the_sentence_matter_for_both_answers(model):
                 assert (ask(seen) - ask(other)).abs().max() > 1e-6
 
 
-def test_actions_and_steps_to_go_are_different_ordinary_words(model):
+def test_actions_and_steps_to_go_have_different_ordinary_tokens(model):
     tokens = model.config.tokens
     tokenizer = model.prompter.tokenizer
     ids = [*tokens.action, *tokens.steps_to_go]
@@ -95,7 +97,7 @@ def test_actions_and_steps_to_go_are_different_ordinary_words(model):
     assert not set(ids) & set(said)
 
 
-def test_each_position_keeps_to_its_own_vocabulary():
+def test_each_position_samples_from_its_own_vocabulary():
     model = new_vlm(signed_arm(), options('smolvlm'))
     assert model.config.vocabulary == (2, 11, 2, 11)
     drawn = noise(40, shape=(4, 11))
@@ -111,7 +113,7 @@ def test_each_position_keeps_to_its_own_vocabulary():
 @pytest.mark.parametrize(('family', 'grows'), [('paligemma', True), ('qwen2_5_vl', False)])
 def test_added_tokens_take_spare_rows_first(family, grows):
     model = new_vlm(table_arm(), options(family, token_source='added'))
-    rows = model._whole.get_input_embeddings().weight.shape[0]
+    rows = model._transformer.get_input_embeddings().weight.shape[0]
     assert model.config.tokens.words[:2] == ('<action_0>', '<action_1>')
     before = json.loads((base_folder(family) / 'config.json').read_text())['text_config']
     assert (rows > before['vocab_size']) == grows
@@ -119,7 +121,7 @@ def test_added_tokens_take_spare_rows_first(family, grows):
     assert tokens.max() < 11
 
 
-def test_bfloat16_samples_and_judges_and_learns_in_float32():
+def test_with_bfloat16_logits_and_adapters_are_float32():
     model = new_vlm(table_arm(), options('smolvlm', precision='bfloat16'))
     seen = shown(model, SHORT, LONG)
     tokens, found, logits = model.sample(seen, noise(2))
@@ -146,7 +148,7 @@ def test_recomputed_activations_give_the_same_gradient(family):
         torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-7)
 
 
-def test_a_checkpoint_holds_the_adapters_alone_and_comes_back(model, tmp_path):
+def test_a_checkpoint_holds_only_the_adapters_and_restores_the_model(model, tmp_path):
     with torch.no_grad():
         for index, value in enumerate(model.state_dict().values()):
             value.add_(0.01 * (index + 1))  # the very memory of the model, on a CPU
@@ -160,7 +162,7 @@ def test_a_checkpoint_holds_the_adapters_alone_and_comes_back(model, tmp_path):
     assert torch.equal(loaded.steps_to_go_logits(seen), model.steps_to_go_logits(seen))
 
 
-def test_everything_comes_back_after_full_fine_tuning(tmp_path):
+def test_a_checkpoint_after_full_fine_tuning_restores_the_model(tmp_path):
     model = new_vlm(table_arm(), options('paligemma', tuning='full'))
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -202,7 +204,7 @@ def test_a_base_model_may_have_moved(tmp_path):
     assert load_checkpoint(directory, table_arm(), base=here)[0].config.options.base == here
 
 
-def test_ids_that_mean_something_else_are_refused(tmp_path):
+def test_a_checkpoint_with_other_token_ids_is_refused(tmp_path):
     directory = saved(tmp_path)
     change_card(directory, lambda card: card['tokens']['action'].reverse())
     with pytest.raises(ValueError, match='expected the ids of the checkpoint'):
@@ -222,7 +224,7 @@ def test_a_folder_without_a_model_is_refused(folder):
         new_vlm(table_arm(), VlmConfig(base=folder))
 
 
-def test_a_model_that_sees_nothing_is_refused(tmp_path):
+def test_a_model_without_image_input_is_refused(tmp_path):
     (tmp_path / 'config.json').write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match=r"image-text-to-text .* got 'bert'"):
         new_vlm(table_arm(), VlmConfig(base=str(tmp_path)))
@@ -236,7 +238,7 @@ def test_a_folder_without_weights_is_refused(tmp_path):
         new_vlm(table_arm(), VlmConfig(base=str(tmp_path)))
 
 
-def test_a_tokenizer_without_room_is_refused_with_the_way_out():
+def test_a_tokenizer_with_too_few_tokens_is_refused_with_the_option_to_use():
     space = replace(table_arm().action, bins=401)
-    with pytest.raises(ValueError, match=r'ordinary words.*--token-source added'):
+    with pytest.raises(ValueError, match=r'ordinary tokens.*--token-source added'):
         new_vlm(replace(table_arm(), action=space), options('smolvlm'))

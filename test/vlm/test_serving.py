@@ -1,24 +1,24 @@
-"""A vision-language model for robots that could not hold it: over gRPC, from its checkpoint."""
+"""A policy server with a vision-language model, loaded from its checkpoint."""
 
 from __future__ import annotations
 
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import new_model
 from efm_model.vlm.network import new_vlm
-from efm_policy.serving.loading import load_learned
+from efm_policy.serving.loading import load_vlm_policy
 from models import frames, SENTENCE, table_arm
 import pytest
-from serving import Asker, numbers, serving
+from serving import BlockingClient, numbers, serving
 from vlms import options
 
 
 def test_robots_act_with_a_vision_language_model(tmp_path):
     model = new_vlm(table_arm(), options('smolvlm'))
     folder = save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1)
-    alone = load_learned(str(folder), table_arm())
+    alone = load_vlm_policy(str(folder), table_arm())
     alone.begin(SENTENCE, 3)
-    with serving(load_learned(str(folder), table_arm())) as (_, where):
-        robots = [Asker(where, f'robot_{i}') for i in range(2)]
+    with serving(load_vlm_policy(str(folder), table_arm())) as (_, where):
+        robots = [BlockingClient(where, f'robot_{i}') for i in range(2)]
         for robot in robots:
             assert robot.begin(seed=3).policy_version == 1
         for step, picture in enumerate(frames(3)):
@@ -32,11 +32,11 @@ def test_robots_act_with_a_vision_language_model(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['reward', 'policy'])
-def test_what_is_no_policy_of_a_vision_language_model_is_refused(tmp_path, kind):
+def test_a_checkpoint_of_another_kind_or_family_is_refused(tmp_path, kind):
     make = {
         'reward': lambda: new_vlm(table_arm(), options('smolvlm')),
         'policy': lambda: new_model(table_arm(), seed=0, pretrained='none'),
     }
     folder = save_checkpoint(tmp_path / kind, make[kind](), table_arm(), kind, 1)
     with pytest.raises(ValueError, match='expected a policy of the family vlm, got a'):
-        load_learned(str(folder), table_arm())
+        load_vlm_policy(str(folder), table_arm())

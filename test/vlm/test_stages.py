@@ -8,13 +8,13 @@ from efm_core.episode import Kind, Outcome
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import log_probability
+from efm_model.torch_runtime import TorchRuntime
 from efm_model.vlm.network import new_vlm
-from efm_model.vlm.runtime import VlmRuntime
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
 from efm_trainer.config import SftConfig, VLM_PRACTICE
-from efm_trainer.dataset import to_samples
+from efm_trainer.dataset import to_batch
 from efm_trainer.imitation import make_objectives, OBJECTIVES
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -33,9 +33,9 @@ CONFIG = SftConfig(
 
 
 def losses_of(model):
-    """Return the three losses on all that stage 1 is shown."""
+    """Return the three losses on the demonstrations of stage 1."""
     episodes = demonstrations(EMBODIMENT, 3)
-    found = make_objectives(model, episodes, EMBODIMENT, model.sentences, CONFIG).all()
+    found = make_objectives(model, episodes, EMBODIMENT, model.text_encoder, CONFIG).evaluate()
     model.eval()
     return {name: found[name] for name in OBJECTIVES}
 
@@ -45,13 +45,18 @@ def stage_one(directory, family, **changes):
     model = new_vlm(EMBODIMENT, options(family, **changes))
     before = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
     result = fine_tune(
-        demonstrations(EMBODIMENT, 3), EMBODIMENT, model.sentences, CONFIG, directory, model=model
+        demonstrations(EMBODIMENT, 3),
+        EMBODIMENT,
+        model.text_encoder,
+        CONFIG,
+        directory,
+        model=model,
     )
     return model, before, result
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_stage_one_learns_all_three_objectives_and_leaves_the_base_alone(family, tmp_path):
+def test_stage_1_improves_all_objectives_and_leaves_the_base_model_unchanged(family, tmp_path):
     fresh = losses_of(new_vlm(EMBODIMENT, options(family)))
     model, before, _ = stage_one(tmp_path, family)
     learned = losses_of(model)
@@ -65,7 +70,7 @@ def test_stage_one_learns_all_three_objectives_and_leaves_the_base_alone(family,
         assert loaded.config == model.config
 
 
-def test_everything_may_learn(tmp_path):
+def test_full_fine_tuning_changes_all_parts_of_the_model(tmp_path):
     model, before, _ = stage_one(tmp_path, 'paligemma', tuning='full', recompute=True)
     assert not before
     fresh = new_vlm(EMBODIMENT, options('paligemma', tuning='full'))
@@ -85,29 +90,35 @@ def learner(family, **changes):
     policy, reward = (new_vlm(EMBODIMENT, options(family, **changes), seed) for seed in (0, 1))
     config = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3, batch_size=64)
     return Reinforce(
-        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=config
+        policy,
+        reward,
+        text_encoder=policy.text_encoder,
+        scale=EMBODIMENT.steps_to_go,
+        config=config,
     )
 
 
 def weighed(learner, episodes):
-    """Return the sum of R log p over what was done."""
+    """Return the sum of R log p of the executed actions."""
     batch = learner.prepare(episodes)
-    tokens = batch.samples.tokens[batch.rows]
+    tokens = batch.episodes.tokens[batch.indices]
     with torch.no_grad():
         logits = learner.policy.policy_logits(
-            learner.policy.features(*batch.samples.model_inputs(batch.rows)), tokens
+            learner.policy.features(*batch.episodes.model_inputs(batch.indices)), tokens
         )
     return float((batch.returns * log_probability(logits, tokens)).sum())
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(family):
+def test_stage_2_makes_rewarded_actions_more_probable_and_changes_no_frozen_part(family):
     one = learner(family)
-    with torch.no_grad():  # adapters begin at zero, and the reward model would see nothing
+    with (
+        torch.no_grad()
+    ):  # adapters start at zero, so that the reward model would ignore its input
         for value in one._reward_model.state_dict().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     episodes = [make_episode(EMBODIMENT, i, 4) for i in range(2)]
-    grounding = dict(one.policy._whole.get_encoder(modality='image').named_parameters())
+    grounding = dict(one.policy._transformer.get_encoder(modality='image').named_parameters())
     assert any('lora_' in name for name in grounding)
     sight = {name: value.detach().clone() for name, value in grounding.items()}
     reward = {name: value.clone() for name, value in one._reward_model.state_dict().items()}
@@ -119,7 +130,7 @@ def test_stage_two_makes_rewarded_actions_likelier_and_freezes_sight_and_reward(
     assert all(torch.equal(reward[n], v) for n, v in one._reward_model.state_dict().items())
 
 
-def test_small_passes_give_the_gradient_of_one_large_pass():
+def test_microbatches_give_the_gradient_of_one_batch():
     found = []
     for max_batch_size in (3, 64):
         one = learner('smolvlm', max_batch_size=max_batch_size)
@@ -133,7 +144,7 @@ def test_small_passes_give_the_gradient_of_one_large_pass():
 
 
 class Line:
-    """A world of one number, shown as brightness; going right is going to the goal."""
+    """A world with one position, rendered as brightness; the goal is on the right."""
 
     instruction = 'push the red cube to the blue cylinder'
 
@@ -151,15 +162,19 @@ class Line:
         return self._place > 0.9
 
 
-def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
+def test_practice_in_one_process_is_reproducible(tmp_path):
     stage_one(tmp_path, 'qwen2_5_vl')
     policy, reward = (load_checkpoint(tmp_path / k, EMBODIMENT)[0] for k in ('policy', 'reward'))
     practice = replace(VLM_PRACTICE, update='episodes', learning_rate=1e-3)
     one = Reinforce(
-        policy, reward, encoder=policy.sentences, scale=EMBODIMENT.steps_to_go, config=practice
+        policy,
+        reward,
+        text_encoder=policy.text_encoder,
+        scale=EMBODIMENT.steps_to_go,
+        config=practice,
     )
-    actor = Policy(VlmRuntime(policy), policy.sentences, embodiment=EMBODIMENT)
-    reward_model = RewardModel(VlmRuntime(reward), reward.sentences, embodiment=EMBODIMENT)
+    actor = Policy(TorchRuntime(policy), policy.text_encoder, embodiment=EMBODIMENT)
+    reward_model = RewardModel(TorchRuntime(reward), reward.text_encoder, embodiment=EMBODIMENT)
 
     def practise():
         return rollout([Line(), Line()], actor, reward_model, range(3), EMBODIMENT, max_steps=4)
@@ -169,7 +184,7 @@ def test_a_robot_practises_in_one_process_and_repeats_itself(tmp_path):
     for left, right in zip(episodes, again, strict=True):
         assert np.array_equal(left.tokens, right.tokens)
         assert left.kind is Kind.PRACTICE
-    samples = to_samples(episodes, policy.sentences)
+    samples = to_batch(episodes, policy.text_encoder)
     rows = samples.has_action.nonzero()[:, 0]
     with torch.no_grad():
         logits = policy.policy_logits(
@@ -198,23 +213,24 @@ def write_demonstrations(run):
         write_bag(episode, folder / f'{index:06d}')
 
 
-def test_efm_train_makes_checkpoints_of_a_vlm_and_says_that_there_is_no_release(tmp_path, capsys):
+def test_efm_train_writes_checkpoints_of_a_vlm_and_no_release(tmp_path, capsys):
     run = tmp_path / 'run'
     base = str(base_folder('smolvlm'))
     write_demonstrations(run)
-    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--batch', '3', '--rank', '2']
+    words = ['--model', 'vlm', '--base', base, '--iterations', '2', '--rank', '2']
+    words += ['--batch-size', '3']
     with pytest.raises(SystemExit) as done:
         main(['train', '--run', str(run), *words])
     said = capsys.readouterr()
     assert done.value.code == 0, said.err
     assert 'checkpoints' in said.out
     _, card = load_checkpoint(run / 'sft' / 'policy', table_arm())
-    assert (card['sft']['learning_rate'], card['sft']['batch']) == (1e-4, 3)
+    assert (card['sft']['learning_rate'], card['sft']['batch_size']) == (1e-4, 3)
     with pytest.raises(ValueError, match='expected a compact model'):
-        Trainer(run, table_arm(), encoder=None)
+        Trainer(run, table_arm(), text_encoder=None)
 
 
-def test_efm_train_says_what_is_wrong_with_a_base(tmp_path, capsys):
+def test_efm_train_reports_a_missing_base_model(tmp_path, capsys):
     words = ['train', '--run', str(tmp_path), '--model', 'vlm', '--base', 'nowhere']
     with pytest.raises(SystemExit) as done:
         main(words)

@@ -6,8 +6,8 @@ import io
 import json
 
 from efm.cli import main
-from efm.pretrain import GROUNDING, note
-from efm.train import choose_tower
+from efm.pretrain import ENCODER_FILE, note
+from efm.train import choose_encoder_weights
 from efm_core.embodiment import load_embodiment
 from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_trainer.config import SftConfig
@@ -44,26 +44,26 @@ def test_a_run_gets_a_tower_with_its_card(words, tmp_path, capsys):
         main(words)
     assert end.value.code == 0
     run = tmp_path / 'run'
-    assert f'encoder: {run / "grounding.safetensors"}; `efm train`' in capsys.readouterr().out
-    assert 'image.keys.weight' in load_file(run / 'grounding.safetensors')
-    card = json.loads((run / 'grounding.json').read_text())
+    assert f'encoder: {run / "encoder.safetensors"}; `efm train`' in capsys.readouterr().out
+    assert 'image.keys.weight' in load_file(run / 'encoder.safetensors')
+    card = json.loads((run / 'encoder.json').read_text())
     assert (card['pictures'], card['config']['iterations']) == (24, 3)
     assert card['errors_percent_of_picture']['effector_median'] > 0
     assert sorted(path.name for path in run.iterdir()) == [
         'embodiment.yaml',
-        'grounding.json',
-        'grounding.safetensors',
+        'encoder.json',
+        'encoder.safetensors',
     ]
 
 
 def test_a_tower_that_is_there_is_not_overwritten(words, tmp_path, capsys):
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run' / 'grounding.safetensors').write_text('precious')
+    (tmp_path / 'run' / 'encoder.safetensors').write_text('precious')
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 1
     assert 'expected one without an encoder' in capsys.readouterr().err
-    assert (tmp_path / 'run' / 'grounding.safetensors').read_text() == 'precious'
+    assert (tmp_path / 'run' / 'encoder.safetensors').read_text() == 'precious'
 
 
 def test_the_note_says_how_far_off_it_is():
@@ -77,16 +77,16 @@ def test_the_note_says_how_far_off_it_is():
         ('pusht', True, {}, 'encoder: ', 'own'),
         ('pusht', False, {}, 'knows the simulated table only', ''),
         ('table_arm', False, {}, '', ''),
-        ('pusht', True, {'grounding_weights': 'another'}, '', 'another'),
+        ('pusht', True, {'encoder_weights': 'another'}, '', 'another'),
         ('pusht', True, {'pretrained': 'none'}, '', ''),
     ],
 )
 def test_a_run_begins_from_its_own_tower(tmp_path, embodiment, has_own, changes, said, begun):
     if has_own:
-        (tmp_path / GROUNDING).write_text('weights')
+        (tmp_path / ENCODER_FILE).write_text('weights')
     robot = load_embodiment(ROOT / 'config' / 'embodiments' / f'{embodiment}.yaml')
     console = Console(file=io.StringIO())
-    config = choose_tower(tmp_path, robot, SftConfig(**changes), console)
-    assert config.grounding_weights == (str(tmp_path / GROUNDING) if begun == 'own' else begun)
+    config = choose_encoder_weights(tmp_path, robot, SftConfig(**changes), console)
+    assert config.encoder_weights == (str(tmp_path / ENCODER_FILE) if begun == 'own' else begun)
     assert said in console.file.getvalue()
     assert bool(said) == bool(console.file.getvalue())

@@ -71,7 +71,9 @@ def test_without_autostart_nodes_wait_and_so_does_the_fleet(make):
 
 
 def test_python_nodes_are_not_composed():
-    with pytest.raises(ValueError, match='use_composition: expected false: a component container'):
+    with pytest.raises(
+        ValueError, match='use_composition: expected false, because a component container'
+    ):
         GraphConfig(use_composition=True)
 
 
@@ -87,23 +89,23 @@ def test_a_person_or_a_real_robot_never_makes_the_world_wait(make):
         return by_name(mode, make(**words))['robot_0/guard'].parameters['lockstep']
 
     assert waits(RECORD)
-    assert not waits(RECORD, source='teleoperation')
-    assert waits(PRACTICE, source='teleoperation')
+    assert not waits(RECORD, demonstrator='teleoperation')
+    assert waits(PRACTICE, demonstrator='teleoperation')
     assert not waits(PRACTICE, world='real')
     assert not waits(PRACTICE, lockstep=False)
 
 
 @pytest.mark.parametrize(
-    ('source', 'who'),
-    [('demonstrator', 'demonstrator'), ('teleoperation', 'teleoperation'), ('other', None)],
+    ('demonstrator', 'node'),
+    [('scripted', 'demonstrator'), ('teleoperation', 'teleoperation'), ('other', None)],
 )
-def test_somebody_demonstrates(make, source, who):
-    config = make(source=source)
+def test_a_recording_has_the_node_of_its_demonstrator(make, demonstrator, node):
+    config = make(demonstrator=demonstrator)
     names = {node.name for node in make_graph(RECORD, config)}
-    assert names & {'demonstrator', 'teleoperation', 'policy', 'reward'} == {who} - {None}
+    assert names & {'demonstrator', 'teleoperation', 'policy', 'reward'} == {node} - {None}
     recorders = (make_node('recorder', mode, config) for mode in (RECORD, PRACTICE))
     assert [recorder.parameters['receive_history'] for recorder in recorders] == [
-        who is not None,
+        node is not None,
         True,
     ]
 
@@ -119,13 +121,13 @@ def test_the_fleet_has_patience_with_people(make):
         return make_node('fleet', RECORD, make(**words)).parameters.get('stall_timeout_s')
 
     assert patience() is None
-    assert patience(source='teleoperation') == 36000.0
+    assert patience(demonstrator='teleoperation') == 36000.0
 
 
-def test_nobody_demonstrates_by_script_where_nothing_is_simulated(make):
-    with pytest.raises(ValueError, match='expected teleoperation or other, where the world is'):
+def test_a_scripted_demonstrator_is_refused_with_a_real_robot(make):
+    with pytest.raises(ValueError, match='demonstrator: expected teleoperation or other for a re'):
         make_graph(RECORD, make(world='real'))
-    assert make_graph(RECORD, make(world='real', source='teleoperation'))
+    assert make_graph(RECORD, make(world='real', demonstrator='teleoperation'))
 
 
 def test_an_environment_names_its_own_demonstrator(make, tmp_path):
@@ -136,7 +138,7 @@ def test_an_environment_names_its_own_demonstrator(make, tmp_path):
     nobody.write_text(own.read_text().replace('  demonstrator:', '  # demonstrator:'))
     with pytest.raises(ValueError, match='or a `demonstrator` in the section gymnasium'):
         make_graph(RECORD, make(world='gym', embodiment=str(nobody)))
-    assert make_graph(RECORD, make(world='gym', embodiment=str(nobody), source='other'))
+    assert make_graph(RECORD, make(world='gym', embodiment=str(nobody), demonstrator='other'))
     assert 'demonstrator' not in make_node('demonstrator', RECORD, make()).parameters
 
 
@@ -147,7 +149,7 @@ def test_the_environment_that_the_embodiment_names_is_asked_for(make):
 
 @pytest.mark.parametrize('mode', MODES)
 def test_a_real_robot_brings_its_own_world(make, mode):
-    names = {node.name for node in make_graph(mode, make(world='real', source='other'))}
+    names = {node.name for node in make_graph(mode, make(world='real', demonstrator='other'))}
     assert not names & {'world', 'fake_driver'}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from sources import ROOT
+from waiting import scaled, wait_for
 
 COUNTING = """
 import pathlib, sys
@@ -31,7 +31,7 @@ def keep(code, path):
 
 def test_what_died_lives_again_and_what_ended_well_does_not(tmp_path):
     process = keep(COUNTING, tmp_path / 'lives')
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=scaled(60))
     assert process.returncode == 0
     assert (tmp_path / 'lives').read_text() == 'xx'
     assert said == 'ended with code 3; again in 2.0 s\n'
@@ -40,9 +40,7 @@ def test_what_died_lives_again_and_what_ended_well_does_not(tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_what_is_asked_to_end_ends(tmp_path, number):
     process = keep(WAITING, tmp_path / 'alive')
-    end = time.monotonic() + 60
-    while not (tmp_path / 'alive').exists() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for((tmp_path / 'alive').exists, 'the command')
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=scaled(30))
     assert 'again' not in said

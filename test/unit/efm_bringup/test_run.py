@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from efm.cli import where_to_run
+from efm.graphs import in_domain
 from efm.train import train
 from efm_bringup.processes import environment, ProcessConfig
-from efm_bringup.run import find_embodiment, open_run
+from efm_bringup.run import open_run
+from efm_core.embodiment_files import find_embodiment
 from efm_trainer.config import SftConfig
 import pytest
 from rich.console import Console
@@ -43,9 +44,9 @@ def test_a_run_is_fine_tuned_once_and_says_so_at_once(tmp_path):
 def test_a_simulated_run_has_a_domain_of_its_own_and_a_real_robot_the_shells(monkeypatch):
     monkeypatch.setenv('ROS_DOMAIN_ID', '42')
     own = ProcessConfig()
-    assert where_to_run(own, 'mujoco').domain_id == -1
-    assert where_to_run(own, 'real').domain_id == 42
-    assert where_to_run(ProcessConfig(domain_id=7), 'real').domain_id == 7
+    assert in_domain(own, 'mujoco').domain_id == -1
+    assert in_domain(own, 'real').domain_id == 42
+    assert in_domain(ProcessConfig(domain_id=7), 'real').domain_id == 7
 
 
 def test_nobody_else_on_the_network_hears_unless_asked():

@@ -1,4 +1,4 @@
-"""Chunks out of single actions: what comes next, and what holds the robot at the end."""
+"""Chunks made from single actions: the next control steps, and a hold after the last."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_holding_is_no_displacement_or_the_same_position(name, again):
     np.testing.assert_array_equal(holding(last, arm), expected)
 
 
-def test_a_speed_is_held_by_none_at_all():
+def test_holding_a_velocity_is_zero():
     arm = robot('aloha')
-    command = replace(arm.command, controller='forward_velocity_controller')
+    limits = replace(arm.command.limits, max_following_error=0.0)
+    command = replace(arm.command, controller='forward_velocity_controller', limits=limits)
     assert not holding(np.ones(14, np.float32), replace(arm, command=command)).any()

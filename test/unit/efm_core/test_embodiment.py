@@ -1,16 +1,18 @@
-"""The contract: read from YAML, hashed, refused when it makes no sense."""
+"""The embodiment: read from YAML, hashed, refused when no robot can have it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, KW_ONLY, replace
+import hashlib
 import json
 
+from efm_core.command import Command, Limits
 from efm_core.embodiment import (
     ActionSpace,
     Camera,
     Embodiment,
+    EpisodeRules,
     load_embodiment,
-    Reset,
     StepsToGoRange,
 )
 import numpy as np
@@ -36,7 +38,7 @@ def load(tmp_path):
     return load
 
 
-def test_shipped_table_arm_says_what_the_simulator_expects(embodiment):
+def test_shipped_table_arm_fits_the_simulator(embodiment):
     assert embodiment.cameras == (
         Camera('table', 'image', height=64, width=64, crop=(0, 0, 64, 64)),
     )
@@ -46,11 +48,11 @@ def test_shipped_table_arm_says_what_the_simulator_expects(embodiment):
     assert embodiment.episode.success_dwell == 2
 
 
-def test_what_is_left_out_has_a_default(load):
+def test_omitted_keys_have_defaults(load):
     robot = load(MINIMAL)
     assert robot.instruction_language == 'en'
     assert robot.action.bins == 11
-    assert robot.reset == Reset()
+    assert robot.episode == EpisodeRules()
 
 
 def test_whole_numbers_become_floats_where_floats_are_meant(load):
@@ -59,8 +61,14 @@ def test_whole_numbers_become_floats_where_floats_are_meant(load):
 
 
 def test_hash_is_stable(load):
-    """A change of this hash makes every bag and checkpoint in the world another robot's."""
-    assert load(MINIMAL).hash == 'f015d356f09d1fa9'
+    """A change of this hash makes all existing bags and checkpoints those of another robot."""
+    canonical = (
+        '{"action":{"high":[1.0],"low":[-1.0],"names":["x"],"unit":"m"},'
+        '"cameras":[{"height":48,"name":"wrist","topic":"image","width":64}],'
+        '"name":"robot","observation_size":[32,32]}'
+    )
+    assert load(MINIMAL).hash == hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    assert load(MINIMAL).hash == '0eb2633c4424d41a'
 
 
 def test_hash_does_not_depend_on_the_order_of_keys_or_on_comments(load):
@@ -69,13 +77,72 @@ def test_hash_does_not_depend_on_the_order_of_keys_or_on_comments(load):
 
 
 def test_hash_depends_on_every_field(embodiment):
-    changed = [
-        replace(embodiment, name='other'),
-        replace(embodiment, control_rate_hz=10.5),
-        replace(embodiment, action=replace(embodiment.action, bins=13)),
-        replace(embodiment, episode=replace(embodiment.episode, success_threshold=3.0)),
-    ]
-    assert len({embodiment.hash, *(other.hash for other in changed)}) == 5
+    camera = embodiment.cameras[0]
+    changes = {
+        'name': 'other',
+        'cameras': (replace(camera, topic='other'),),
+        'observation_size': (64, 32),
+        'action': replace(embodiment.action, bins=13),
+        'instruction_language': 'de',
+        'command': replace(embodiment.command, frame='other'),
+        'control_rate_hz': 10.5,
+        'action_lifetime_s': 0.4,
+        'steps_to_go': replace(embodiment.steps_to_go, bins=31),
+        'episode': replace(embodiment.episode, success_threshold=3.0),
+    }
+    assert changes.keys() == {field.name for field in fields(Embodiment)} - {'_'}
+    others = [replace(embodiment, **{name: value}) for name, value in changes.items()]
+    assert len({embodiment.hash, *(other.hash for other in others)}) == len(changes) + 1
+
+
+@dataclass(frozen=True)
+class LaterCamera(Camera):
+    """A camera of a later release, with an optional field."""
+
+    _: KW_ONLY
+    exposure_s: float = 0.01
+
+
+@dataclass(frozen=True)
+class LaterLimits(Limits):
+    """Limits of a later release, with an optional field."""
+
+    _: KW_ONLY
+    max_force: float = 0.0
+
+
+@dataclass(frozen=True)
+class LaterEmbodiment(Embodiment):
+    """An embodiment of a later release, with an optional field."""
+
+    _: KW_ONLY
+    proprioception: tuple[str, ...] = ()
+
+
+def values_of(instance):
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}
+
+
+def test_a_new_optional_field_does_not_change_the_hash_until_a_robot_sets_it(embodiment):
+    values = values_of(embodiment)
+    assert LaterEmbodiment(**values).hash == embodiment.hash
+    assert LaterEmbodiment(**values, proprioception=('joint1',)).hash != embodiment.hash
+
+
+def test_a_new_optional_field_of_a_part_does_not_change_the_hash_either(embodiment):
+    camera = values_of(embodiment.cameras[0])
+    later = replace(embodiment, cameras=(LaterCamera(**camera),))
+    assert later.hash == embodiment.hash
+    later = replace(embodiment, cameras=(LaterCamera(**camera, exposure_s=0.02),))
+    assert later.hash != embodiment.hash
+    command = replace(embodiment.command, limits=LaterLimits())
+    assert replace(embodiment, command=command).hash == embodiment.hash
+
+
+def test_a_field_that_is_set_to_its_default_does_not_change_the_hash(load):
+    longer = f'{MINIMAL}command: {{frame: table, state_timeout_s: 0.2}}\ncontrol_rate_hz: 10\n'
+    assert load(longer).command == Command()
+    assert load(longer).hash == load(MINIMAL).hash
 
 
 def test_another_hash_is_refused_with_both(embodiment):
@@ -97,7 +164,10 @@ def test_missing_file_is_named(tmp_path):
         ('observation_size', 'observaton_size', "did you mean 'observation_size'"),
         ('height: 48', 'hight: 48', r"cameras: unknown key 'hight', did you mean 'height'"),
         ('name: robot', 'zzzzz: 1', "unknown key 'zzzzz'$"),
-        ('name: robot', '', "missing 1 required positional argument: 'name'"),
+        ('name: robot', '', r'robot.yaml: name: expected a value, got none'),
+        ('name: wrist, ', '', r'robot.yaml: cameras: name: expected a value, got none'),
+        ('name: robot', '5: robot', r'robot.yaml: unknown key 5$'),
+        ('{name: wrist', '{name: a, topic: b, height: 8, width: 8}, {name: wrist', 'got a, wrist'),
         ('[-1]', '[-1, 2]', r'as many low and high as names \(1\), got 2 and 1'),
         ('[-1]', '[1]', 'expected low < high'),
         ('unit: m', 'unit: m, tokeniser: magic', "tokeniser: expected .*, got 'magic'"),
@@ -121,7 +191,7 @@ def test_wrong_file_is_refused_and_says_why(load, old, new, said):
         ('name: robot', 'name: robot\ncontrol_rate_hz: 0', 'control_rate_hz: expected'),
         ('height: 48', 'height: 0', r'wrist: height, width: expected 1 px or more, got \(0, 64\)'),
         ('width: 64', 'width: 64, crop: [32, 0, 64, 48]', 'crop: expected'),
-        (MINIMAL.splitlines()[2], 'cameras: []', 'cameras: expected at least one'),
+        (MINIMAL.splitlines()[2], 'cameras: []', 'cameras: expected one camera; .*, got none'),
         ('unit: m', 'unit: 5', 'unit: expected text, got 5'),
         ('high: [1]', 'high: [.inf]', 'expected low < high'),
         ('[32, 32]', '[32]', 'observation_size: expected'),
@@ -130,6 +200,27 @@ def test_wrong_file_is_refused_and_says_why(load, old, new, said):
 def test_values_that_no_robot_has_are_refused(load, old, new, said):
     with pytest.raises(ValueError, match=said):
         load(MINIMAL.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('proprioception: [joint1]', r"proprioception: expected no such key; .*got \['joint1'\]"),
+        ('proprioception: []', 'proprioception: expected no such key; joint positions .* later'),
+        ('reset: {strategy: script}', 'robot.yaml: reset: expected no such key; .*reset_world'),
+        ('reset: {timeout_s: 60.0}', r"reset: .* later release, got \{'timeout_s': 60.0\}"),
+    ],
+)
+def test_a_key_that_no_code_reads_is_refused_in_one_line(load, line, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load(MINIMAL + line)
+    assert '\n' not in str(error.value)
+
+
+def test_a_second_camera_is_refused_in_one_line(embodiment):
+    message = 'cameras: expected one camera; several cameras come with a later release, got table'
+    with pytest.raises(ValueError, match=message):
+        replace(embodiment, cameras=embodiment.cameras * 2)
 
 
 def test_action_spec_holds_the_bounds_in_float32():
@@ -153,7 +244,7 @@ def test_embodiment_cannot_be_changed_by_accident(embodiment):
     assert isinstance(embodiment, Embodiment)
 
 
-def test_a_chunk_of_one_is_the_contract_that_it_always_was(embodiment):
+def test_a_chunk_of_one_is_the_same_contract_as_no_chunk(embodiment):
     assert embodiment.action.chunk == 1
     assert replace(embodiment, action=replace(embodiment.action, chunk=1)).hash == embodiment.hash
     assert (embodiment.decision_ns, embodiment.period_ns) == (0, 100_000_000)
@@ -183,15 +274,20 @@ def test_levels_and_chunks_that_no_robot_has_are_refused(load, new, said):
         load(MINIMAL.replace('unit: m', new))
 
 
-def test_a_robot_may_not_stop_between_two_rows(embodiment):
+def test_a_robot_may_not_stop_between_two_chunk_steps(embodiment):
     action = replace(embodiment.action, chunk=2)
-    with pytest.raises(ValueError, match=r'action_lifetime_s: .*between its rows'):
+    with pytest.raises(ValueError, match=r'action_lifetime_s: .*between its steps'):
         replace(embodiment, action=action, action_lifetime_s=0.05)
 
 
-def test_what_differs_is_named_where_the_other_contract_is_known(embodiment):
+def test_differences_are_listed_when_the_other_contract_is_known(embodiment):
     chunked = replace(embodiment, action=replace(embodiment.action, chunk=4))
     older = json.loads(json.dumps(asdict(embodiment)))
     del older['action']['chunk']
+    del older['steps_to_go']
+    older['proprioception'] = []  # a key of an earlier version
     with pytest.raises(ValueError, match=r'\(action.chunk: 4 here, 1 there\)'):
         chunked.check_same(embodiment.hash, 'policy.onnx', older)
+    other = replace(embodiment, steps_to_go=StepsToGoRange(max_steps=50))
+    with pytest.raises(ValueError, match=r'\(steps_to_go.max_steps: 50 here, 60 there\)'):
+        other.check_same(embodiment.hash, 'policy.onnx', older)

@@ -1,4 +1,4 @@
-"""From the camera's picture to the policy's input."""
+"""From the camera's image to the policy's input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
 
 
-def test_whole_picture_of_the_right_size_is_left_alone():
+def test_an_image_of_the_right_size_is_unchanged():
     out = preprocess(NOISE, Camera('c', 'image', height=8, width=12), (8, 12))
     np.testing.assert_array_equal(out, NOISE)
 
@@ -41,12 +41,12 @@ def test_size_is_height_then_width():
         (NOISE.astype(np.float32), 'expected dtype uint8, got float32'),
     ],
 )
-def test_picture_of_another_camera_is_refused(picture, said):
+def test_an_image_of_another_size_or_type_is_refused(picture, said):
     with pytest.raises(ValueError, match=said):
         preprocess(picture, Camera('table', 'image', height=8, width=12), (4, 4))
 
 
-def test_observation_obeys_its_spec(embodiment):
+def test_an_observation_fits_its_specification(embodiment):
     picture = np.zeros((64, 64, 3), np.uint8)
     embodiment.observation_spec.check(observe(picture, embodiment))
 

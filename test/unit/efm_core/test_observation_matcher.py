@@ -1,14 +1,14 @@
-"""Which picture is which step, whatever order the messages come in."""
+"""Which picture is which step, in whatever order the messages arrive."""
 
 from __future__ import annotations
 
-from efm_core.observation_matcher import ObservationMatcher
+from efm_core.observation_matcher import EARLY_PICTURES, ObservationMatcher
 import pytest
 
 
 @pytest.fixture
 def running():
-    """Return an matcher whose first observation has stamp 100."""
+    """Return a matcher whose first observation has stamp 100."""
     matcher = ObservationMatcher()
     matcher.start('event', 100)
     return matcher
@@ -38,20 +38,61 @@ def test_older_picture_that_comes_late_is_not_taken(running):
 def test_picture_that_comes_before_its_event_is_not_lost():
     matcher = ObservationMatcher()
     assert not matcher.admit(100, 'first')
-    assert matcher.start('event', 100) == (100, 'first')
+    assert matcher.start('event', 100) == [(100, 'first')]
+    assert matcher.admit(100, 'first')
 
 
-def test_newest_picture_takes_the_place_of_an_older_one():
+def test_every_picture_since_the_reset_is_kept_in_order():
     matcher = ObservationMatcher()
-    matcher.admit(100, 'first')
-    matcher.admit(200, 'second')
-    assert matcher.start('event', 100) == (200, 'second')
+    for stamp in (90, 100, 133, 166):
+        assert not matcher.admit(stamp, f'picture {stamp}')
+    arrived = matcher.start('event', 100)
+    assert arrived == [(100, 'picture 100'), (133, 'picture 133'), (166, 'picture 166')]
+    steps = [(stamp, matcher.admit(stamp, 'a'), matcher.count(stamp)) for stamp, _ in arrived]
+    assert steps == [(100, True, 0), (133, True, 1), (166, True, 2)]
 
 
-def test_picture_of_the_scene_before_the_reset_is_not_waiting():
+def test_with_chunks_the_early_pictures_between_two_steps_are_no_steps():
+    matcher = ObservationMatcher(decision_ns=40, period_ns=10)
+    for stamp in range(1000, 1060, 10):
+        matcher.admit(stamp, 'a')
+    steps = [
+        (stamp, matcher.count(stamp))
+        for stamp, _ in matcher.start('event', 1000)
+        if matcher.admit(stamp, 'a')
+    ]
+    assert steps == [(1000, 0), (1040, 1)]
+
+
+def test_a_picture_of_the_next_episode_that_the_last_one_took_is_kept_for_its_start(running):
+    running.count(100)
+    assert running.admit(300, 'next scene')  # the END of the episode before is still on its way
+    running.count(300)
+    running.end()
+    assert running.start('second', 300) == [(300, 'next scene')]
+    assert running.admit(300, 'next scene')
+    assert running.count(300) == 0
+
+
+def test_of_very_many_early_pictures_the_newest_are_kept():
+    matcher = ObservationMatcher()
+    for stamp in range(100, 100 + 2 * EARLY_PICTURES):
+        matcher.admit(stamp, 'a')
+    stamps = [stamp for stamp, _ in matcher.start('event', 100)]
+    assert stamps == list(range(100 + EARLY_PICTURES, 100 + 2 * EARLY_PICTURES))
+
+
+def test_a_picture_that_is_shown_again_is_kept_once():
+    matcher = ObservationMatcher()
+    matcher.admit(100, 'a')
+    matcher.admit(100, 'a')
+    assert matcher.start('event', 100) == [(100, 'a')]
+
+
+def test_picture_of_the_scene_before_the_reset_belongs_to_no_episode():
     matcher = ObservationMatcher()
     matcher.admit(90, 'old scene')
-    assert matcher.start('event', 100) is None
+    assert matcher.start('event', 100) == []
 
 
 def test_nothing_belongs_to_an_episode_that_has_ended(running):
@@ -65,8 +106,14 @@ def test_picture_between_two_episodes_waits_for_the_second(running):
     running.count(100)
     running.end()
     running.admit(300, 'next scene')
-    assert running.start('second', 300) == (300, 'next scene')
-    assert running.count(300) == 0
+    assert running.start('second', 300) == [(300, 'next scene')]
+
+
+def test_what_one_episode_could_not_answer_is_not_for_the_next(running):
+    running.keep(100, 'a')
+    running.end()
+    running.start('second', 50)
+    assert running.take() is None
 
 
 def test_kept_picture_is_given_out_once_and_for_its_own_stamp_only(running):
@@ -79,12 +126,13 @@ def test_kept_picture_is_given_out_once_and_for_its_own_stamp_only(running):
 def test_clock_that_starts_again_at_a_reset_starts_anew(running):
     running.count(100)
     running.end()
-    running.start('second', 10)
+    running.admit(10, 'a')
+    assert running.start('second', 10) == [(10, 'a')]
     assert running.admit(10, 'a')
 
 
 def chunked(*taken: int) -> ObservationMatcher:
-    """Return an matcher from 1000 on with steps of 4 x 10, after some of them."""
+    """Return a matcher from 1000 on with steps of 4 x 10, after some of them."""
     matcher = ObservationMatcher(decision_ns=40, period_ns=10)
     matcher.start('event', 1000)
     for stamp in taken:

@@ -1,4 +1,4 @@
-"""Poses: by hand, and against another library's rotations."""
+"""Poses: values computed by hand, and rotations compared with scipy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_point_ahead_of_a_frame_that_looks_left_lies_to_the_left():
     np.testing.assert_allclose(compose(LEFT, ahead)[:3], [1.0, 3.0, 3.0], atol=1e-12)
 
 
-def test_turns_agree_with_scipy():
+def test_rotations_agree_with_scipy():
     rng = np.random.default_rng(0)
     for _ in range(20):
         a = random_pose(rng)[3:]
@@ -50,7 +50,7 @@ def test_turns_agree_with_scipy():
 
 
 @pytest.mark.parametrize('tiny', [0.0, 1e-14, 1e-7])
-def test_no_turn_is_no_turn(tiny):
+def test_a_tiny_rotation_survives_both_conversions(tiny):
     q = from_rotation_vector(np.array([tiny, 0.0, 0.0]))
     np.testing.assert_allclose(to_rotation_vector(q), [tiny, 0, 0], atol=1e-12)
 
@@ -60,7 +60,7 @@ def test_a_pose_and_its_inverse_cancel():
     np.testing.assert_allclose(compose(pose, inverse(pose)), IDENTITY, atol=1e-12)
 
 
-def test_the_difference_is_the_way_from_one_to_the_other():
+def test_the_difference_leads_from_one_pose_to_the_other():
     turned = np.concatenate([[1.0, 2.0, 3.5], from_rotation_vector(np.array([0.0, 0.0, 1.8]))])
     np.testing.assert_allclose(
         difference(turned, LEFT), [0, 0, 0.5, 0, 0, 1.8 - np.pi / 2], atol=1e-12
@@ -91,12 +91,12 @@ def test_a_pose_is_found_across_branches_and_upwards(tree):
     assert tree.pose('base', 'camera')[1] is None
 
 
-def test_frames_that_nothing_connects_are_named(tree):
+def test_unconnected_frames_are_named(tree):
     with pytest.raises(LookupError, match='expected gripper under base, got frames base, camera'):
         tree.pose('gripper', 'base')
 
 
-def test_a_ring_is_refused(tree):
+def test_a_cycle_is_refused(tree):
     tree.put('tool', 'base', IDENTITY, 60)
-    with pytest.raises(LookupError, match='expected a tree, got a ring'):
+    with pytest.raises(LookupError, match='expected a tree, got a cycle through'):
         tree.pose('tool', 'camera')

@@ -1,4 +1,4 @@
-"""Array specs: what passes, and what the refusal says."""
+"""Array specifications: valid arrays pass, others raise an error that names both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 ACTION = ArraySpec('action', (2,), dtype=np.float32, unit='m', low=-0.025, high=0.025)
 
 
-def test_array_that_obeys_comes_back_itself():
+def test_a_valid_array_is_returned_unchanged():
     value = np.array([-0.025, 0.02], np.float32)
     assert (
         ArraySpec('a', (2,), dtype=np.float32, unit='m', low=-0.03, high=0.03).check(value)
@@ -17,7 +17,7 @@ def test_array_that_obeys_comes_back_itself():
     )
 
 
-def test_any_length_is_allowed_where_the_shape_says_none():
+def test_none_in_the_shape_allows_any_length():
     spec = ArraySpec('states', (None, 3), dtype=np.uint8, unit='')
     for length in (0, 1, 7):
         spec.check(np.zeros((length, 3), np.uint8))
@@ -34,7 +34,7 @@ def test_any_length_is_allowed_where_the_shape_says_none():
         (np.array([0, 0.026], np.float32), r'expected values in \[-0.025, 0.025\] m, got \[0.0'),
     ],
 )
-def test_refusal_names_the_array_what_was_expected_and_what_came(value, said):
+def test_the_error_has_the_name_the_expected_and_the_actual_value(value, said):
     with pytest.raises(ValueError, match=said):
         ACTION.check(value)
 
@@ -44,7 +44,7 @@ def test_infinity_is_refused_even_without_bounds():
         ArraySpec('x', (1,), dtype=np.float32, unit='').check(np.array([np.inf], np.float32))
 
 
-def test_image_spec_wants_bytes_in_three_colours():
+def test_an_image_has_three_channels_of_bytes():
     spec = image_spec('table', 4, 6)
     spec.check(np.zeros((4, 6, 3), np.uint8))
     for wrong in (np.zeros((6, 4, 3), np.uint8), np.zeros((4, 6), np.uint8)):

@@ -25,7 +25,7 @@ def test_uniform_takes_the_nearest_of_eleven_levels(action, tokens):
     ('action', 'tokens'),
     [((0.03, -0.1), (1, 3, 0, 10)), ((0.0, 0.1), (1, 0, 1, 10)), ((-0.004, -9.0), (0, 0, 0, 10))],
 )
-def test_sign_magnitude_gives_two_tokens_a_dimension(action, tokens):
+def test_sign_magnitude_has_two_tokens_per_dimension(action, tokens):
     assert SIGNED.encode(np.array(action, np.float32)).tolist() == list(tokens)
 
 
@@ -45,7 +45,7 @@ def test_vocabulary_is_the_number_of_tokens_at_each_position():
 
 
 @pytest.mark.parametrize(('tokeniser', 'half_a_bin'), [(UNIFORM, 0.0025), (SIGNED, 0.005)])
-def test_decoding_gives_back_the_action_to_half_a_bin(tokeniser, half_a_bin):
+def test_decoding_returns_the_action_within_half_a_bin(tokeniser, half_a_bin):
     limit = 10 * half_a_bin
     actions = np.random.default_rng(0).uniform(-limit, limit, (4, 50, 2)).astype(np.float32)
     decoded = tokeniser.decode(tokeniser.encode(actions))
@@ -53,7 +53,7 @@ def test_decoding_gives_back_the_action_to_half_a_bin(tokeniser, half_a_bin):
     assert np.abs(decoded - actions).max() <= half_a_bin * 1.0001
 
 
-def test_decoded_actions_obey_the_action_spec():
+def test_decoded_actions_fit_the_action_spec():
     for tokens in ([0, 0], [10, 10]):
         table_arm().action.spec.check(UNIFORM.decode(np.array(tokens)))
 

@@ -8,7 +8,7 @@ import pytest
 from sources import ROOT
 
 
-def test_no_name_stands_twice_in_the_table():
+def test_names_in_the_table_are_unique():
     names = [topic.name for topic in topics.TABLE]
     assert len(names) == len(set(names))
 
@@ -19,7 +19,7 @@ def test_every_topic_of_the_module_is_in_the_table():
 
 
 @pytest.mark.parametrize('topic', topics.TABLE, ids=lambda topic: topic.name)
-def test_every_row_has_a_known_type_a_quality_and_a_meaning(topic):
+def test_each_row_has_a_known_type_a_qos_profile_and_a_meaning(topic):
     assert topic.type in known_types()
     assert topic.qos in (topics.SENSOR_DATA, topics.RELIABLE, topics.DURABLE, topics.LATCHED)
     assert topic.meaning
@@ -31,7 +31,7 @@ def test_the_readme_has_the_same_table():
     assert written.split('\n\n')[0].splitlines()[2:] == rows
 
 
-def test_names_are_relative_so_that_robots_live_in_namespaces():
+def test_names_are_relative_to_the_namespace_of_a_robot():
     absolute = [topic.name for topic in topics.TABLE if topic.name.startswith('/')]
     assert absolute == ['/diagnostics']
 

@@ -4,12 +4,13 @@ from efm_evaluation.metrics import (
     detect,
     detect_per_episode,
     detect_per_frame,
-    first_alarm,
+    evaluate,
+    Evaluation,
     Proportion,
     reached,
+    self_stopped,
     steps_to_goal,
     success_rate,
-    success_when_ended,
 )
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ EPISODES = [
 ]
 
 
-def test_the_interval_is_wilson_s():
+def test_the_interval_of_a_proportion_is_wilsons():
     low, high = Proportion(8, 10).interval  # worked out by hand from Wilson's formula, z = 1.96
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
@@ -54,45 +55,56 @@ def test_a_goal_that_was_left_again_was_reached():
     assert success_rate(EPISODES) == Proportion(2, 4)
 
 
+def test_both_measures_of_success_have_their_counts():
+    # Reached: first and third. At the goal where the detector or the time limit stops: first.
+    assert evaluate(EPISODES, EMBODIMENT) == Evaluation(
+        Proportion(2, 4), Proportion(1, 4), mean_steps=(2 + 2 + 1 + 2) / 4
+    )
+
+
+def test_no_episodes_have_no_success_and_no_steps():
+    found = evaluate([], EMBODIMENT)
+    assert (found.reached, found.self_stopped) == (Proportion(0, 0), Proportion(0, 0))
+    assert np.isnan(found.mean_steps)
+    assert found.reached.to_plain()['rate'] is None
+
+
+def test_a_proportion_prints_counts_rate_and_interval():
+    assert str(Proportion(8, 10)) == '8 of 10 (80 % [49, 94])'
+    assert str(Proportion(0, 0)) == '0 of 0'
+
+
 def test_episodes_of_unknown_truth_do_not_count():
     unknown = make_episode(EMBODIMENT, true_success=None, true_success_per_step=None)
     assert success_rate([unknown]) == Proportion(0, 0)
 
 
-def test_the_detector_of_episodes_is_held_against_the_truth():
+def test_detections_of_episodes_are_compared_with_the_truth():
     found = detect_per_episode(EPISODES, EMBODIMENT.episode)
     assert (found.true_positives, found.false_positives) == (1, 1)
     assert (found.false_negatives, found.true_negatives) == (1, 1)
     assert (found.precision, found.recall) == (0.5, 0.5)
 
 
-def test_the_detector_of_frames_is_held_against_the_truth():
+def test_detections_of_observations_are_compared_with_the_truth():
     found = detect_per_frame(EPISODES, threshold=2.0)
     assert (found.true_positives, found.false_positives) == (1, 3)
     assert (found.false_negatives, found.true_negatives) == (1, 7)
 
 
-def test_unjudged_episodes_say_nothing_about_a_detector():
+def test_episodes_without_steps_to_go_do_not_count_for_the_detector():
     silent = make_episode(EMBODIMENT, steps_to_go=np.full(5, np.nan, np.float32))
     assert detect_per_frame([silent], 2.0) == detect([], [])
     assert detect_per_episode([silent], EMBODIMENT.episode).to_plain()['precision'] is None
 
 
-def test_a_detector_that_may_not_end_an_episode_still_counts():
+def test_a_detection_that_did_not_end_the_episode_counts():
     late = episode([0, 0, 1, 1, 0], [9, 3, 2, 2, 9], fired=False)
     assert detect_per_episode([late], EMBODIMENT.episode).true_positives == 1
-    assert success_when_ended([late], EMBODIMENT.episode) == 1
+    assert self_stopped([late], EMBODIMENT.episode) == Proportion(1, 1)
 
 
-def test_an_episode_that_the_detector_ends_too_early_is_no_success_when_ended():
+def test_an_episode_that_the_detector_ends_too_early_is_no_self_stopped_success():
     early = episode([0, 0, 0, 1], [9, 2, 2, 2], fired=True)
-    assert success_when_ended([early], EMBODIMENT.episode) == 0
+    assert self_stopped([early], EMBODIMENT.episode) == Proportion(0, 1)
     assert steps_to_goal(early) == 3
-
-
-def test_an_alarm_needs_enough_low_observations_in_a_row():
-    d = [1.0, 3.0, 1.0, 1.0, 1.0]
-    assert first_alarm(d, 2.0, 1) == 0
-    assert first_alarm(d, 2.0, 2) == 3
-    assert first_alarm(d, 2.0, 3) == 4
-    assert first_alarm(d, 0.5, 1) is None

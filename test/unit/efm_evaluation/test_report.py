@@ -73,11 +73,11 @@ class Page(HTMLParser):
 
 
 def test_the_summary_counts_what_the_bags_say(summary):
-    assert (summary['success_before']['successes'], summary['success_before']['episodes']) == (
-        1,
-        8,
-    )
-    assert (summary['success_after']['successes'], summary['success_after']['episodes']) == (8, 8)
+    for measure in ('reached', 'self_stopped'):
+        counts = [summary[f'success_{word}'][measure] for word in ('before', 'after')]
+        assert [(one['successes'], one['episodes']) for one in counts] == [(1, 8), (8, 8)]
+    assert summary['success_before']['at_last_observation'] == 1
+    assert summary['success_before']['mean_steps'] == 8
     assert (summary['episodes_demonstrated'], summary['episodes_practised']) == (1, 6)
     assert summary['intervals_are_disjoint'] is True
     assert summary['wall_clock_s'] == {'<b>1</b>': 31.2, 'practice': 90.0}
@@ -100,7 +100,7 @@ def test_the_page_holds_its_pictures_itself(run):
 
 def test_a_name_cannot_break_the_page(run):
     page = Page((run / 'report.html').read_text())
-    assert page.count['b'] == 5  # the headline figures and nothing else
+    assert page.count['b'] == 6  # the headline figures and nothing else
 
 
 def test_every_picture_is_also_a_file(run):
@@ -113,7 +113,7 @@ def test_an_empty_run_has_a_report_too(tmp_path):
     page = Page(write_report(tmp_path, EMBODIMENT).read_text())
     assert 'img' not in page.count
     summary = json.loads((tmp_path / 'summary.json').read_text())
-    assert summary['success_before']['rate'] is None
+    assert summary['success_before']['reached']['rate'] is None
     assert summary['intervals_are_disjoint'] is False
 
 

@@ -16,7 +16,7 @@ from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
 from efm_model.grounding import EFFECTOR
-from efm_model.network import FEATURES, GROUNDING_WEIGHTS
+from efm_model.network import ENCODER_WEIGHTS, FEATURES
 from models import FakeTextEncoder, frames, table_arm
 import pytest
 from safetensors.torch import load_file
@@ -83,14 +83,14 @@ def test_the_unimodal_encoder_has_a_tool_query_that_ignores_the_sentence():
     assert torch.equal(queries[0, EFFECTOR], weights['tool'])
     assert torch.equal(queries[1, EFFECTOR], weights['tool'])
     assert torch.equal(model.grounding.image.keys.weight, weights['image.keys.weight'])
-    shipped = load_file(GROUNDING_WEIGHTS)
+    shipped = load_file(ENCODER_WEIGHTS)
     assert not torch.equal(model.grounding.text.out.weight, shipped['text.out.weight'])
     assert id(model.grounding.text.out.weight) not in {id(p) for p in pretrained}
 
 
 def test_the_tuned_encoder_starts_with_the_shipped_weights():
     model, pretrained = make_end_to_end('tuned', table_arm(), 0, SMOKE.vision)
-    shipped = load_file(GROUNDING_WEIGHTS)
+    shipped = load_file(ENCODER_WEIGHTS)
     assert all(torch.equal(v, shipped[k]) for k, v in model.grounding.state_dict().items())
     assert len(pretrained) == len(list(model.grounding.parameters()))
 

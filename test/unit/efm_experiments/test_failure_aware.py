@@ -28,8 +28,8 @@ from efm_experiments.learners.threshold import (
 from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import failed_returns
 from efm_model.network import new_model
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def episode(index, length, detected, true):
 
 
 def samples_of(*episodes):
-    return to_samples(episodes, FakeTextEncoder())
+    return to_batch(episodes, FakeTextEncoder())
 
 
 def seen(model, before, now):
@@ -85,14 +85,14 @@ def seen(model, before, now):
 
 def test_rewound_features_are_those_of_the_film_played_backwards(model):
     one = episode(0, 3, True, True)
-    forwards = all_features(model, samples_of(one))
+    forwards = compute_all_features(model, samples_of(one))
     backwards = [seen(model, one.observations[t + 1], one.observations[t]) for t in range(3)]
     torch.testing.assert_close(time_reversed(forwards), torch.cat(backwards), atol=1e-5, rtol=1e-4)
 
 
 def test_features_without_motion_are_those_of_two_equal_frames(model):
     one = episode(0, 2, True, True)
-    forwards = all_features(model, samples_of(one))
+    forwards = compute_all_features(model, samples_of(one))
     still = [seen(model, frame, frame) for frame in one.observations]
     torch.testing.assert_close(without_motion(forwards), torch.cat(still), atol=1e-5, rtol=1e-4)
 
@@ -100,7 +100,7 @@ def test_features_without_motion_are_those_of_two_equal_frames(model):
 def test_demonstrations_have_the_same_labels_in_both_directions_and_without_motion(model):
     episodes = [replace(episode(k, 2, True, True), index=k) for k in range(2)]
     samples = samples_of(*episodes)
-    found = label_demonstrations(all_features(model, samples), samples, SCALE)
+    found = label_demonstrations(compute_all_features(model, samples), samples, SCALE)
     assert found.bins.tolist() == [2, 1, 0, 2, 1, 0] * 2 + [2, 1, 2, 1]
     assert len(found.features) == len(found.bins)
 
@@ -116,7 +116,7 @@ def test_ends_of_demonstrations_under_another_instruction_are_labelled_as_failur
     swapped = samples_of(
         replace(long, instruction=sentences[1]), replace(short, instruction=sentences[0])
     )
-    expected = all_features(model, swapped)[4:]
+    expected = compute_all_features(model, swapped)[4:]
     torch.testing.assert_close(found.features, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -138,8 +138,8 @@ def test_time_outs_are_labelled_as_failure_and_detected_successes_with_steps_to_
 
 def test_a_new_failure_aware_model_predicts_almost_the_same_d(model):
     features = torch.randn(20, 50)
-    baseline = label(model, features, SCALE)
-    model_with_failure = label(FailureAwareReward(model), features, SCALE)
+    baseline = expected_steps_to_go(model, features, SCALE)
+    model_with_failure = expected_steps_to_go(FailureAwareReward(model), features, SCALE)
     torch.testing.assert_close(baseline, model_with_failure, atol=2.0, rtol=0.0)
 
 
@@ -149,7 +149,9 @@ def test_the_failure_bin_counts_as_the_largest_number_of_steps(model):
         model_with_failure.out.bias[FAILURE] = 1e3
     features = torch.randn(5, 50)
     assert model_with_failure.steps_to_go_logits(features).shape == (5, SCALE.bins)
-    torch.testing.assert_close(label(model_with_failure, features, SCALE), torch.full((5,), 60.0))
+    torch.testing.assert_close(
+        expected_steps_to_go(model_with_failure, features, SCALE), torch.full((5,), 60.0)
+    )
 
 
 def test_the_loss_is_smallest_at_the_true_bin():
@@ -175,14 +177,14 @@ def test_training_the_failure_bin_leaves_the_base_model_unchanged(model):
         (LabelledFeatures(never, torch.full((8,), FAILURE)), 0.5),
     ]
     train_head(model_with_failure, lessons, 60, seed=0)
-    assert float(label(model_with_failure, near, SCALE).max()) < 2
-    assert float(label(model_with_failure, never, SCALE).min()) > 58
+    assert float(expected_steps_to_go(model_with_failure, near, SCALE).max()) < 2
+    assert float(expected_steps_to_go(model_with_failure, never, SCALE).min()) > 58
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_held_out_demonstrations_dwell_at_their_goals(model):
     samples = samples_of(episode(0, 2, True, True), episode(1, 3, True, True))
-    fresh = add_goal_dwell(all_features(model, samples), samples)
+    fresh = add_goal_dwell(compute_all_features(model, samples), samples)
     assert fresh.lengths == (3 + DWELL_OBSERVATIONS, 4 + DWELL_OBSERVATIONS)
     assert len(fresh.features) == sum(fresh.lengths)
 

@@ -141,8 +141,8 @@ def test_a_kl_penalty_keeps_the_policy_near_stage_1(models):
             'kl_regularised', (policy, models[1]), kl_weight=kl_weight, learning_rate=1e-3
         )
         batch = held.prepare(episodes)
-        features = batch.features[batch.rows]
-        tokens = batch.samples.tokens[batch.rows]
+        features = batch.features[batch.indices]
+        tokens = batch.episodes.tokens[batch.indices]
         found = []
         for _ in range(2):
             with torch.no_grad():

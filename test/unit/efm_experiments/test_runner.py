@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-import time
 
 from efm_experiments import runner
 from efm_experiments.experiment import digest, Experiment, Record, Results
@@ -13,6 +12,7 @@ from efm_experiments.publish import make_page, read, to_csv, to_json
 from efm_experiments.store import Store
 import pytest
 from rich.console import Console
+from waiting import wait_for
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,4 @@ def test_workers_end_when_the_run_is_killed(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         worker = int(parent.stdout.readline())
         parent.kill()
-    late = time.monotonic() + 20
-    while Path(f'/proc/{worker}').exists() and time.monotonic() < late:
-        time.sleep(0.05)
-    assert not Path(f'/proc/{worker}').exists()
+    wait_for(lambda: not Path(f'/proc/{worker}').exists(), 'the end of the worker', 20)

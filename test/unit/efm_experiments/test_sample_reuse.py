@@ -39,7 +39,7 @@ def arguments(models, **changes):
     return {
         'policy': deepcopy(policy),
         'reward_model': reward,
-        'encoder': FakeTextEncoder(),
+        'text_encoder': FakeTextEncoder(),
         'scale': config.embodiment.steps_to_go,
         'config': config.practice_config,
     }

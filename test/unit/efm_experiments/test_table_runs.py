@@ -11,15 +11,8 @@ from efm_experiments.table.evaluation import (
     success_rate,
 )
 from efm_experiments.table.practice import RepeatedScenes
-from efm_experiments.table.torch_runtime import FeatureCache, TorchRuntime
-from efm_model.export import export_policy, export_reward
-from efm_model.network import new_model
-from efm_policy.policy import Policy
-from efm_reward.model import RewardModel
-from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
@@ -50,33 +43,6 @@ def test_the_embodiment_has_the_limits_and_bins_of_the_config():
     ).embodiment
     assert (robot.episode.max_steps, robot.episode.success_threshold) == (33, 1.5)
     assert (robot.episode.success_dwell, robot.steps_to_go.bins) == (3, 31)
-
-
-def test_a_torch_model_predicts_the_same_as_its_export(tmp_path):
-    model = new_model(table_arm(), seed=3)
-    robot = table_arm()
-    encoder = FakeTextEncoder()
-    exported = (
-        Policy.load(export_policy(model, tmp_path / 'p.onnx', robot, 1), encoder, robot),
-        RewardModel.load(export_reward(model, tmp_path / 'r.onnx', robot, 1), encoder, robot),
-    )
-    runtime = TorchRuntime(model, FeatureCache(model))
-    live = (
-        Policy(runtime, encoder, embodiment=robot),
-        RewardModel(runtime, encoder, embodiment=robot),
-    )
-    said = []
-    for policy, reward_model in (exported, live):
-        acting = [policy.start(SENTENCE, seed) for seed in range(3)]
-        judging = [reward_model.start(SENTENCE) for _ in range(3)]
-        for step in range(2):
-            seen = list(frames(3, seed=step))
-            d = [one.steps_to_go for one in reward_model.predict_batch(judging, seen)]
-            tokens = [one.tokens for one in policy.act_batch(acting[:2], seen[:2])]
-            said.append((np.array(d), np.array(tokens)))
-    for (d, tokens), (live_d, live_tokens) in zip(said[:2], said[2:], strict=True):
-        np.testing.assert_allclose(d, live_d, atol=1e-3)
-        np.testing.assert_array_equal(tokens, live_tokens)
 
 
 def test_demonstrations_from_disk_equal_the_collected_ones():
@@ -112,20 +78,3 @@ def test_a_group_of_seeds_has_one_scene():
 def test_a_value_out_of_range_is_refused():
     with pytest.raises(ValueError, match='gamma'):
         replace(TINY, gamma=1.5)
-
-
-def test_each_frame_is_encoded_once(monkeypatch):
-    model = new_model(table_arm(), 0, 'none')
-    shots = frames(4)
-    text = np.ones((1, 3, 384), np.float32)
-    mask = np.ones((1, 3), np.float32)
-    feature_cache = FeatureCache(model)
-    looked = []
-    see = model.see
-    pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
-    with torch.no_grad():
-        expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]
-    monkeypatch.setattr(model, 'see', lambda new: looked.append(len(new)) or see(new))
-    for pair, features in zip(pairs, expected, strict=True):
-        torch.testing.assert_close(feature_cache.features(pair, text, mask), features)
-    assert looked == [1, 1, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from arms import GRIPPER, JOINT_LIMITS, KINDS, make_arm, pose, TOOL_LIMITS
+from arms import GRIPPER, JOINT_LIMITS, KINDS, limits_of, make_arm, pose, TOOL_LIMITS
 from efm_guard.commander import Commander
 from efm_guard.setpoints import RobotState
 from models import table_arm
@@ -28,8 +28,7 @@ def setpoint_of(robot, values=SMALL, state=STATE, now=NOW):
 
 def clamping(kind):
     """Return an arm that clamps."""
-    limits = JOINT_LIMITS if kind in (*ON_JOINTS, VELOCITIES) else TOOL_LIMITS
-    return make_arm(kind, limits=replace(limits, on_violation='clamp'))
+    return make_arm(kind, limits=replace(limits_of(kind), on_violation='clamp'))
 
 
 def test_the_tables_displacement_is_the_velocity_that_makes_it_and_needs_no_state():
@@ -194,7 +193,7 @@ def test_a_target_may_not_run_away_from_an_arm_that_is_stuck(kind):
     commander = Commander(make_arm(kind))
     for _ in range(10):
         commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
-    with pytest.raises(ValueError, match=r'lead of the command: expected 0\.5 at most'):
+    with pytest.raises(ValueError, match=r'following error: expected 0\.5 at most'):
         commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
     assert commander.target[0] - HERE[0] == pytest.approx(0.5)
     commander.driver_command(np.array([-0.05, 0], np.float32), STATE, NOW)

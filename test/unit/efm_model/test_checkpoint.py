@@ -16,7 +16,7 @@ def saved(tmp_path):
     )
 
 
-def test_a_checkpoint_comes_back_as_it_was(saved):
+def test_a_checkpoint_restores_config_weights_and_card(saved):
     model, directory = saved
     loaded, card = load_checkpoint(directory, table_arm())
     assert loaded.config == model.config
@@ -67,8 +67,16 @@ def test_a_missing_checkpoint_is_named(tmp_path):
         load_checkpoint(tmp_path / 'nowhere', table_arm())
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     model = new_model(table_arm(), pretrained='none')
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1, note=object())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones(saved):
+    card = json.loads((saved[1] / 'config.json').read_text())
+    card['family'] = 'other'
+    (saved[1] / 'config.json').write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="family: expected one of compact, vlm, got 'other'"):
+        load_checkpoint(saved[1], table_arm())

@@ -1,4 +1,4 @@
-"""Chunks and many dimensions in the model; one action stays what it was."""
+"""Chunks and many dimensions in the model; single actions are unchanged."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ import numpy as np
 import pytest
 import torch
 
-# By the code that knew no chunks, from seed 3: names and shapes of the weights, the sum of their
-# sizes, tokens and log-probability of three sampled actions, sum and size of the logits.
+# Recorded at seed 3 with the last version without chunks: digest of the names and shapes of the
+# weights (recomputed when `tower.` became `grounding.`), sum of their absolute values, tokens and
+# log-probability of three sampled actions, sum and absolute sum of the logits.
 BEFORE = {
     'table_arm': (
-        '7a117bafacfe21e6',
+        'f33382807779fd22',
         9035.012697888737,
         [[9, 10], [10, 10], [3, 7]],
         [-4.846071243286133, -4.550538063049316, -4.898075580596924],
         (0.010437905322760344, 8.914261411409825),
     ),
     'signed': (
-        '2311a64d1c1878db',
+        '3657a8a8a028f861',
         10930.83269774028,
         [[1, 10, 0, 7], [1, 10, 1, 0], [1, 7, 1, 7]],
         [-6.106771469116211, -6.086578845977783, -6.5364089012146],
@@ -43,14 +44,14 @@ def chunked(chunk: int = 3, **changes) -> Embodiment:
 
 
 def small_aloha() -> Embodiment:
-    """Return the paper's Aloha setting with pictures of 16 pixels."""
+    """Return the paper's Aloha setting with images of 16 pixels."""
     robot = load_embodiment(ROOT / 'config' / 'embodiments' / 'aloha.yaml')
     camera = replace(robot.cameras[0], height=16, width=16, crop=(0, 0, 0, 0))
     return replace(robot, cameras=(camera,), observation_size=(16, 16))
 
 
 @pytest.mark.parametrize('robot', [table_arm(), signed_arm()], ids=lambda robot: robot.name)
-def test_with_chunks_of_one_everything_is_as_it_was_before_there_were_chunks(robot, tmp_path):
+def test_without_chunks_weights_and_actions_are_those_of_earlier_versions(robot, tmp_path):
     model = new_model(robot, seed=3, pretrained='none', pieces=('push',))
     names = [f'{name} {tuple(value.shape)}' for name, value in model.state_dict().items()]
     digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
@@ -72,7 +73,7 @@ def test_with_chunks_of_one_everything_is_as_it_was_before_there_were_chunks(rob
     assert [action.values.shape for action in actions] == [(2,)] * 3
 
 
-def test_a_chunks_tokens_are_those_of_its_rows_one_after_another():
+def test_the_tokens_of_a_chunk_are_the_tokens_of_its_steps_in_order():
     space = ActionSpace(('x', 'y'), 'm', low=(-1.0, 0.0), high=(1.0, 1.0), bins=(3, 5), chunk=2)
     tokeniser = ActionTokeniser(space)
     assert tokeniser.vocabulary == (3, 5, 3, 5)
@@ -85,7 +86,7 @@ def test_a_chunks_tokens_are_those_of_its_rows_one_after_another():
     assert ActionTokeniser(space.single_step).encode(values[0]).tolist() == [[0, 1], [1, 4]]
 
 
-def test_signs_and_magnitudes_come_in_rows_too():
+def test_chunks_work_with_the_sign_magnitude_tokeniser():
     space = ActionSpace(
         ('x',), 'm', low=(-0.1,), high=(0.4,), tokeniser='sign_magnitude', bins=5, chunk=3
     )
@@ -105,18 +106,18 @@ def test_tokens_of_another_number_are_refused():
         ActionTokeniser(chunked().action).decode(np.zeros((4, 2), int))
 
 
-def test_a_sampled_chunk_has_the_probability_that_it_has_when_it_is_given():
+def test_a_sampled_chunk_has_the_log_probability_of_teacher_forcing():
     model = new_model(chunked(), seed=1, pretrained='none')
     features = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
     gumbel = -torch.rand(5, 6, 11, generator=torch.Generator().manual_seed(1)).log().log1p()
     with torch.no_grad():
-        tokens, said, logits = model.sample(features, gumbel)
+        tokens, log_probs, logits = model.sample(features, gumbel)
         again = model.policy_logits(features, tokens)
     torch.testing.assert_close(again, logits)
-    torch.testing.assert_close(log_probability(again, tokens), said)
+    torch.testing.assert_close(log_probability(again, tokens), log_probs)
 
 
-def test_every_token_of_a_chunk_depends_on_those_before_it_and_on_no_other():
+def test_each_token_of_a_chunk_depends_only_on_the_tokens_before_it():
     model = new_model(chunked(), seed=1, pretrained='none')
     features = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 6, dtype=torch.int64)
@@ -129,15 +130,15 @@ def test_every_token_of_a_chunk_depends_on_those_before_it_and_on_no_other():
             assert changed.tolist() == [k > place for k in range(6)]
 
 
-def test_rows_share_their_weights_but_are_not_the_same():
+def test_chunk_steps_share_weights_but_have_different_logits():
     short, long = (new_model(chunked(n), seed=0, pretrained='none').policy for n in (2, 40))
     count = [sum(p.numel() for p in head.parameters()) for head in (short, long)]
-    assert count[1] - count[0] == 38 * 128  # the embeddings of the rows' numbers
+    assert count[1] - count[0] == 38 * 128  # the embeddings of the steps' indices
     state = torch.ones(1, 128)
     assert not torch.equal(long.logits(state, 0), long.logits(state, 2))
 
 
-def test_alohas_chunk_of_70_tokens_is_exported_and_sampled_as_in_torch(tmp_path):
+def test_the_exported_aloha_policy_samples_its_70_tokens_as_torch_does(tmp_path):
     robot = small_aloha()
     model = new_model(robot, seed=0, pretrained='none')
     path = export_policy(model, tmp_path / 'policy.onnx', robot, 1)
@@ -148,12 +149,12 @@ def test_alohas_chunk_of_70_tokens_is_exported_and_sampled_as_in_torch(tmp_path)
     action = policy.act(np.zeros((16, 16, 3), np.uint8))
     assert (action.tokens.shape, action.values.shape) == ((70,), (5, 14))
     assert -2 * 70 * np.log(256) < action.log_probability < 0
-    for row in action.values:
-        robot.action.spec.check(row)
+    for step in action.values:
+        robot.action.spec.check(step)
     assert len(np.unique(action.tokens)) > 20
 
 
-def test_a_dimension_with_fewer_levels_never_draws_a_token_that_it_lacks(tmp_path):
+def test_a_dimension_with_fewer_levels_never_samples_a_token_beyond_them(tmp_path):
     robot = chunked(2, bins=(3, 11))
     model = new_model(robot, seed=0, pretrained='none')
     path = export_policy(model, tmp_path / 'policy.onnx', robot, 1)
@@ -165,20 +166,20 @@ def test_a_dimension_with_fewer_levels_never_draws_a_token_that_it_lacks(tmp_pat
 
 
 @pytest.mark.parametrize('made_for', [table_arm(), chunked(4)])
-def test_a_model_with_another_chunk_is_refused_and_says_so(tmp_path, made_for):
+def test_a_model_with_another_chunk_length_is_refused_with_the_reason(tmp_path, made_for):
     model = new_model(made_for, pretrained='none')
-    said = f'action.chunk: 3 here, {made_for.action.chunk} there'
+    expected = f'action.chunk: 3 here, {made_for.action.chunk} there'
     save_checkpoint(tmp_path / 'policy', model, made_for, 'policy', 1)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=expected):
         load_checkpoint(tmp_path / 'policy', chunked())
     path = export_policy(model, tmp_path / 'policy.onnx', made_for, 1)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=expected):
         Policy.load(path, FakeTextEncoder(), chunked())
 
 
-def test_a_checkpoint_brings_its_chunk_back(tmp_path):
+def test_a_checkpoint_restores_the_chunk_length(tmp_path):
     model = new_model(chunked(), seed=2, pretrained='none')
     save_checkpoint(tmp_path / 'policy', model, chunked(), 'policy', 1)
     again, _ = load_checkpoint(tmp_path / 'policy', chunked())
     assert again.config == model.config
-    assert torch.equal(again.policy.rows.weight, model.policy.rows.weight)
+    assert torch.equal(again.policy.chunk_steps.weight, model.policy.chunk_steps.weight)

@@ -10,7 +10,7 @@ import torch
 
 
 @pytest.mark.parametrize('kind', ['policy', 'reward'])
-def test_the_exported_file_says_what_torch_says(kind):
+def test_an_exported_file_passes_the_parity_test(kind):
     model = new_model(table_arm(), seed=3, pretrained='none')
     report = parity(model, exported(kind), table_arm(), kind)
     assert report.passed
@@ -32,19 +32,19 @@ def test_two_tokens_a_dimension_are_exported_too(tmp_path):
     ).passed
 
 
-def test_other_weights_do_not_pass_for_the_exported_ones():
+def test_the_parity_test_fails_with_other_weights():
     other = new_model(table_arm(), seed=4, pretrained='none')
     assert not parity(other, exported('policy'), table_arm()).passed
     assert not parity(other, exported('reward'), table_arm(), 'reward').passed
 
 
-def test_a_report_needs_equal_tokens_and_a_small_difference():
+def test_a_parity_report_passes_with_equal_tokens_and_a_small_difference():
     assert ParityReport('policy', 1e-5, same_tokens=True, samples=8).passed
     assert not ParityReport('policy', 1e-3, same_tokens=True, samples=8).passed
     assert not ParityReport('policy', 1e-5, same_tokens=False, samples=8).passed
 
 
-def test_the_file_carries_its_card():
+def test_an_exported_file_has_metadata():
     model = onnx.load(exported('policy'))
     card = {entry.key: entry.value for entry in model.metadata_props}
     assert (card['kind'], card['version'], card['embodiment_hash']) == (
@@ -72,3 +72,10 @@ def test_export_leaves_the_random_numbers_of_training_alone(tmp_path):
     torch.manual_seed(1)
     export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_family_that_cannot_be_exported_is_refused(tmp_path):
+    model = new_model(table_arm(), pretrained='none')
+    model.family = 'vlm'
+    with pytest.raises(ValueError, match=r"expected a model of the family compact, got .* 'vlm'"):
+        export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1)

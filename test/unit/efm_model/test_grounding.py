@@ -38,7 +38,7 @@ def test_cell_centres_run_to_the_right_and_then_down():
     ]
 
 
-def test_a_sharp_peak_means_its_cell(grounding):
+def test_a_sharp_peak_gives_the_centre_of_its_cell(grounding):
     point = grounding.points(heat_map(c3_12=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([2 * 12.5 / 16 - 1, 2 * 3.5 / 16 - 1]))
 
@@ -48,24 +48,24 @@ def test_a_second_peak_far_away_does_not_move_the_point(grounding):
     torch.testing.assert_close(point, torch.tensor([0.5625, -0.5625]))
 
 
-def test_two_equal_neighbours_mean_the_middle_between_them(grounding):
+def test_two_equal_neighbouring_cells_give_the_point_between_them(grounding):
     point = grounding.points(heat_map(c3_12=50.0, c3_13=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([0.625, -0.5625]))
 
 
-def test_a_peak_in_the_corner_stays_in_the_picture(grounding):
+def test_a_peak_in_the_corner_gives_a_point_inside_the_image(grounding):
     point = grounding.points(heat_map(c0_0=50.0))[0, 0]
     torch.testing.assert_close(point, torch.tensor([-0.9375, -0.9375]))
 
 
-def test_a_query_can_mean_a_place_whatever_is_there(grounding):
+def test_a_query_can_name_a_place_independent_of_the_image(grounding):
     query = torch.zeros(1, 1, QUERY_SIZE)
     query[0, 0, KEY_SIZE:] = torch.tensor([0.3, -0.5, 15.0])
     point = grounding.points(grounding.heat(query, torch.randn(1, KEY_SIZE, 256)))[0, 0]
     torch.testing.assert_close(point, torch.tensor([0.3, -0.5]), rtol=0, atol=0.01)
 
 
-def test_a_query_without_a_place_finds_the_key_that_fits(grounding):
+def test_a_query_without_coordinates_finds_the_matching_key(grounding):
     keys = torch.randn(1, KEY_SIZE, 256)
     query = torch.zeros(1, 1, QUERY_SIZE)
     query[0, 0, :KEY_SIZE] = 20 * keys[0, :, 83]
@@ -97,14 +97,14 @@ def test_padding_does_not_change_the_queries(grounding):
     )
 
 
-def test_words_in_another_order_with_the_same_states_give_the_same_queries(grounding):
+def test_the_queries_do_not_depend_on_the_order_of_the_token_states(grounding):
     text = torch.rand(1, 6, 384)
     torch.testing.assert_close(
         grounding.text(text, torch.ones(1, 6)), grounding.text(text.flip(1), torch.ones(1, 6))
     )
 
 
-def test_the_image_tower_is_small_enough_for_a_robot(grounding):
+def test_the_grounding_encoder_has_less_than_100_000_weights(grounding):
     assert sum(parameter.numel() for parameter in grounding.parameters()) < 100_000
 
 

@@ -1,4 +1,4 @@
-"""An encoder for another world, from pictures in which somebody has pointed."""
+"""Pretraining of the grounding encoder on images with labelled points."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 from efm_core.embodiment import Camera
 from efm_model.config import LabelledConfig
 from efm_model.labelled import (
-    Labelled,
-    learn_to_point,
+    LabelledImages,
     load_labelled,
+    pretrain_on_labels,
     summarise,
-    to_plane,
+    to_image_coordinates,
 )
 from efm_model.network import new_model
 from models import FakeTextEncoder, table_arm
@@ -24,8 +24,8 @@ SENTENCES = ('push red to green', 'push green to red')
 COLOURS = np.array([[250, 250, 250], [200, 30, 30], [30, 200, 30]], np.uint8)
 
 
-def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
-    """Return dark pictures with three squares; the sentence says which of two is the source."""
+def paint(count: int, seed: int = 0, sentences: int = 2) -> LabelledImages:
+    """Return dark images with three squares; the sentence names one of two as the source."""
     rng = np.random.default_rng(seed)
     images = np.full((count, 64, 64, 3), 20, np.uint8)
     places = np.array([rng.permutation(9)[:3] for _ in range(count)])  # of a 3 x 3 grid
@@ -36,13 +36,13 @@ def paint(count: int, seed: int = 0, sentences: int = 2) -> Labelled:
     sentence = rng.integers(sentences, size=count)
     order = np.where(sentence[:, None] == 0, [0, 1, 2], [0, 2, 1])
     points = np.take_along_axis(corners + 4, order[..., None], axis=1)
-    return Labelled(
+    return LabelledImages(
         images, (points / 32 - 1).astype(np.float32), sentences=SENTENCES, sentence=sentence
     )
 
 
 def write(path, **changes):
-    """Write a file of labelled pictures, with ``changes`` to its arrays; None leaves one out."""
+    """Write a file of labelled images, with ``changes`` to its arrays; None leaves one out."""
     made = paint(20)
     arrays = {
         'images': made.images,
@@ -55,43 +55,45 @@ def write(path, **changes):
     return path
 
 
-def test_it_learns_to_find_all_three_in_pictures_that_it_has_not_seen():
+def test_the_encoder_learns_to_find_all_three_points_in_held_out_images():
     config = LabelledConfig(iterations=200, batch_size=16, validate_every=100)
-    heard = []
-    lessons = paint(400, sentences=1)
-    grounding, measured = learn_to_point(
-        lessons, FakeTextEncoder(), config, lambda iteration, found: heard.append(iteration)
+    validations = []
+    grounding, measured = pretrain_on_labels(
+        paint(400, sentences=1),
+        FakeTextEncoder(),
+        config,
+        lambda iteration, found: validations.append(iteration),
     )
-    assert heard == [100, 200]
+    assert validations == [100, 200]
     assert not grounding.training
     assert all(measured[f'{name}_median'] < 3 for name in ('effector', 'source', 'target'))
 
 
-def test_the_same_seed_gives_the_same_tower():
+def test_the_same_seed_gives_the_same_encoder():
     config = LabelledConfig(iterations=3, batch_size=4)
     torch.manual_seed(5)
-    first, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
+    first, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), config)
     after = torch.rand(1)
-    second, _ = learn_to_point(paint(20), FakeTextEncoder(), config)
-    other, _ = learn_to_point(paint(20), FakeTextEncoder(), replace(config, seed=1))
+    second, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), config)
+    other, _ = pretrain_on_labels(paint(20), FakeTextEncoder(), replace(config, seed=1))
     torch.manual_seed(5)
-    assert torch.rand(1) == after  # nobody else's numbers are used up
+    assert torch.rand(1) == after  # the global generator is unchanged
     assert torch.equal(first.image.first.weight, second.image.first.weight)
     assert not torch.equal(first.image.first.weight, other.image.first.weight)
 
 
-def test_a_model_begins_from_such_a_tower_and_keeps_it(tmp_path):
-    grounding, _ = learn_to_point(
+def test_a_model_loads_the_encoder_and_keeps_it_frozen(tmp_path):
+    grounding, _ = pretrain_on_labels(
         paint(20), FakeTextEncoder(), LabelledConfig(iterations=2, batch_size=4)
     )
-    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
-    model = new_model(table_arm(), weights=tmp_path / 'grounding.safetensors')
+    save_file(grounding.state_dict(), tmp_path / 'encoder.safetensors')
+    model = new_model(table_arm(), weights=tmp_path / 'encoder.safetensors')
     assert torch.equal(model.grounding.image.keys.weight, grounding.image.keys.weight)
     assert torch.equal(model.grounding.text.learned, grounding.text.learned)
     assert not model.grounding.image.keys.weight.requires_grad
 
 
-def test_a_file_is_read_as_the_policy_sees_it(tmp_path):
+def test_images_and_points_of_a_file_are_converted_to_the_policys_input(tmp_path):
     made = paint(20)
     found = load_labelled(write(tmp_path / 'pictures.npz'), table_arm())
     np.testing.assert_array_equal(found.images, made.images)
@@ -100,41 +102,41 @@ def test_a_file_is_read_as_the_policy_sees_it(tmp_path):
     np.testing.assert_array_equal(found.sentence, made.sentence)
 
 
-def test_points_are_those_of_what_the_policy_sees_of_a_picture():
+def test_image_coordinates_are_relative_to_the_crop_of_the_camera():
     camera = Camera('top', 'image', height=100, width=200, crop=(50, 20, 80, 60))
     points = np.array([[50, 20], [90, 50], [130, 80]])
-    np.testing.assert_allclose(to_plane(points, camera), [[-1, -1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(to_image_coordinates(points, camera), [[-1, -1], [0, 0], [1, 1]])
     whole = replace(camera, crop=(0, 0, 0, 0))
-    np.testing.assert_allclose(to_plane(np.array([150, 25]), whole), [0.5, -0.5])
+    np.testing.assert_allclose(to_image_coordinates(np.array([150, 25]), whole), [0.5, -0.5])
 
 
 @pytest.mark.parametrize(
     ('changes', 'match'),
     [
         ({'sentence': None}, r'expected the arrays images, points, sentences, sentence, got'),
-        ({'images': paint(19).images}, '20 pictures at least, got 19'),
+        ({'images': paint(19).images}, '20 images at least, got 19'),
         (
             {'points': np.zeros((20, 2, 2))},
             r'\(20, 3, 2\) finite numbers \[px\], got \(20, 2, 2\)',
         ),
         ({'points': np.full((20, 3, 2), np.nan)}, 'finite numbers'),
-        ({'sentence': np.full(20, 2)}, '20 rows of the 2 sentences'),
+        ({'sentence': np.full(20, 2)}, '20 indices of the 2 sentences'),
         ({'images': np.zeros((20, 32, 64, 3), np.uint8)}, '64, 64'),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_with_what_was_expected(tmp_path, changes, match):
+def test_a_file_with_wrong_arrays_is_refused_with_what_was_expected(tmp_path, changes, match):
     with pytest.raises(ValueError, match=match):
         load_labelled(write(tmp_path / 'pictures.npz', **changes), table_arm())
 
 
 @pytest.mark.parametrize('name', ['', 'none.npz', '.'])
-def test_no_file_is_said(tmp_path, monkeypatch, name):
+def test_a_missing_file_is_named(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"pictures: expected an \.npz file, got '"):
         load_labelled(name, table_arm())
 
 
-def test_a_torn_file_another_kind_and_a_pickled_one_are_refused(tmp_path):
+def test_a_damaged_file_an_npy_file_and_a_pickled_file_are_refused(tmp_path):
     path = write(tmp_path / 'pictures.npz')
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r'expected a whole \.npz file'):
@@ -147,6 +149,6 @@ def test_a_torn_file_another_kind_and_a_pickled_one_are_refused(tmp_path):
         load_labelled(path, table_arm())
 
 
-def test_errors_are_shares_of_a_picture():
+def test_errors_are_in_per_cent_of_the_image():
     found = summarise(np.array([[0.01, 0.02, 0.03]] * 5))
     assert (found['effector_median'], found['target_p95']) == (1.0, 3.0)

@@ -3,9 +3,9 @@ import json
 
 from efm_model.network import (
     BEGIN,
+    ENCODER_WEIGHTS,
     END,
     FEATURES,
-    GROUNDING_WEIGHTS,
     log_probability,
     new_model,
     UNKNOWN,
@@ -41,25 +41,25 @@ def features(model, model_inputs):
         return model.features(*model_inputs)
 
 
-def test_features_of_one_do_not_depend_on_the_others(model, model_inputs, features):
+def test_the_features_of_a_sample_do_not_depend_on_its_batch(model, model_inputs, features):
     with torch.no_grad():
         alone = model.features(*(value[1:] for value in model_inputs))
     torch.testing.assert_close(alone, features[1:], rtol=1e-4, atol=1e-5)
 
 
-def test_both_frames_count(model, model_inputs, features):
+def test_the_features_depend_on_both_frames(model, model_inputs, features):
     with torch.no_grad():
         swapped = model.features(model_inputs[0].flip(1), *model_inputs[1:])
     assert not torch.allclose(swapped, features)
 
 
-def test_no_motion_is_seen_between_equal_frames(model, model_inputs):
+def test_the_movement_between_equal_frames_is_zero(model, model_inputs):
     still = model_inputs[0][:, :1].expand(-1, 2, -1, -1, -1)
     with torch.no_grad():
         assert model.features(still, *model_inputs[1:])[:, 16:22].abs().max() < 1e-6
 
 
-def test_teacher_forcing_gives_the_logits_that_sampling_saw(model, features):
+def test_teacher_forcing_gives_the_logits_of_sampling(model, features):
     tokens, log_probabilities, logits = model.sample(features, torch.randn(2, 2, 11))
     forced = model.policy_logits(features, tokens)
     torch.testing.assert_close(forced, logits)
@@ -75,12 +75,12 @@ def test_the_second_token_depends_on_the_first(model, features):
     assert not torch.allclose(logits[0][1], logits[1][1])
 
 
-def test_without_noise_the_likeliest_token_is_taken(model, features):
+def test_without_noise_the_most_probable_token_is_sampled(model, features):
     tokens, _, logits = model.sample(features, torch.zeros(2, 2, 11))
     assert torch.equal(tokens, logits.argmax(dim=-1))
 
 
-def test_samples_come_as_often_as_their_probability_says(model, features):
+def test_the_frequency_of_samples_agrees_with_their_probability(model, features):
     rng = np.random.default_rng(0)
     noise = torch.from_numpy(rng.gumbel(size=(20000, 2, 11)).astype(np.float32))
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_samples_come_as_often_as_their_probability_says(model, features):
     torch.testing.assert_close(counts, torch.softmax(logits[0, 0], dim=0), rtol=0, atol=0.015)
 
 
-def test_a_token_beyond_its_own_vocabulary_is_never_drawn():
+def test_a_token_beyond_its_vocabulary_is_never_sampled():
     model = new_model(signed_arm(), pretrained='none')
     noise = torch.zeros(1, 4, 11)
     noise[:, :, 10] = 1000.0
@@ -109,7 +109,7 @@ def test_steps_to_go_has_one_logit_for_each_bin(model, features):
 
 
 def test_the_instruction_is_predicted_piece_by_piece(model):
-    scenes = model.scenes(torch.from_numpy(frames(4)))
+    scenes = model.scene_features(torch.from_numpy(frames(4)))
     pieces = torch.tensor([model.encode_pieces(['push', 'the', 'red', 'thing'])] * 2)
     assert pieces[0].tolist() == [BEGIN, 5, 7, 6, UNKNOWN, END]
     logits = model.instruction_logits(scenes[:2], scenes[2:], pieces)
@@ -124,7 +124,7 @@ def test_a_model_without_pieces_has_no_instruction_head():
     assert not hasattr(new_model(table_arm(), pretrained='none'), 'instruction')
 
 
-def test_the_same_seed_gives_the_same_heads_and_leaves_torch_alone():
+def test_the_same_seed_gives_the_same_heads_and_torchs_generator_is_unchanged():
     torch.manual_seed(5)
     first = torch.rand(1)
     torch.manual_seed(5)
@@ -134,14 +134,14 @@ def test_the_same_seed_gives_the_same_heads_and_leaves_torch_alone():
         assert torch.equal(one, other)
 
 
-def test_a_joint_tower_is_frozen_and_stays_without_dropout():
+def test_a_joint_encoder_is_frozen_and_has_no_dropout():
     model = new_model(table_arm()).train()
     assert not any(parameter.requires_grad for parameter in model.grounding.parameters())
     assert not model.grounding.training
     assert model.trunk.training
 
 
-def test_a_vision_tower_keeps_the_image_weights_only():
+def test_pretrained_vision_loads_only_the_weights_of_the_image_encoder():
     joint, vision, scratch = (
         new_model(table_arm(), pretrained=grounding).grounding
         for grounding in ('joint', 'vision', 'none')
@@ -157,23 +157,23 @@ def test_missing_weights_name_the_command_that_makes_them(tmp_path):
 
 
 @pytest.mark.parametrize('weights', [{'image.first.weight': torch.zeros(2)}, None])
-def test_a_file_that_is_no_tower_is_refused(tmp_path, weights):
-    path = tmp_path / 'grounding.safetensors'
+def test_a_file_without_an_encoder_is_refused(tmp_path, weights):
+    path = tmp_path / 'encoder.safetensors'
     if weights is None:
         path.write_text('something else')
     else:
         save_file(weights, path)
-    with pytest.raises(ValueError, match=r'encoder: expected .* got .*grounding\.safetensors'):
+    with pytest.raises(ValueError, match=r'encoder: expected .* got .*encoder\.safetensors'):
         new_model(table_arm(), weights=path)
 
 
-def test_the_heads_are_as_wide_as_asked():
+def test_hidden_size_sets_the_width_of_the_heads():
     model = new_model(table_arm(), pretrained='none', hidden_size=24)
     assert model.config.hidden_size == model.steps_to_go.in_features == 24
 
 
-def test_shipped_weights_are_small_and_say_how_they_came_about():
-    assert GROUNDING_WEIGHTS.stat().st_size < 1_000_000
-    card = json.loads(GROUNDING_WEIGHTS.with_suffix('.json').read_text())
+def test_the_shipped_weights_are_small_and_have_a_card():
+    assert ENCODER_WEIGHTS.stat().st_size < 1_000_000
+    card = json.loads(ENCODER_WEIGHTS.with_suffix('.json').read_text())
     assert 'stand-in for web-scale' in card['nature']
     assert set(card['grounding']) == {'train', 'phrasing', 'synonym', 'pairs', 'pushes'}

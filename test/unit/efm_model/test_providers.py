@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 from efm_model.config import SessionConfig
-from efm_model.providers import candidates, NAMES, profiles, rehearsal, Session
+from efm_model.providers import candidates, example_run, NAMES, OnnxSession, profiles
 from efm_model.runtime import Runtime
 from models import exported, table_arm
 import numpy as np
@@ -12,7 +12,7 @@ EVERYTHING = ['CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutio
 
 
 class Engine:
-    """An onnxruntime that offers all providers, as its GPU package does where no GPU is."""
+    """An onnxruntime that lists all providers, as its GPU package does without a GPU."""
 
     SessionOptions = onnxruntime.SessionOptions
     ExecutionMode = onnxruntime.ExecutionMode
@@ -39,7 +39,7 @@ class Engine:
 
 
 class Started:
-    """A session on the CPU that says that it is another one's."""
+    """A session on the CPU that reports another provider."""
 
     def __init__(self, real, first, *, engine):
         self._real = real
@@ -60,7 +60,7 @@ class Started:
 
 def example(session, seed=0):
     rng = np.random.default_rng(seed)
-    inputs = {name: value[:1] for name, value in rehearsal(session.inputs).items()}
+    inputs = {name: value[:1] for name, value in example_run(session.inputs).items()}
     return {
         name: rng.integers(0, 256, value.shape, np.uint8)
         if value.dtype == np.uint8
@@ -69,22 +69,22 @@ def example(session, seed=0):
     }
 
 
-def test_the_order_is_tensorrt_cuda_cpu_whatever_order_they_are_offered_in():
+def test_providers_are_tried_in_the_order_tensorrt_cuda_cpu():
     assert candidates(EVERYTHING) == ['tensorrt', 'cuda', 'cpu']
     assert candidates(['CPUExecutionProvider', 'AzureExecutionProvider']) == ['cpu']
 
 
-def test_one_provider_can_be_forced_and_must_be_there():
+def test_a_requested_provider_is_the_only_candidate_and_must_exist():
     assert candidates(EVERYTHING, 'cuda') == ['cuda']
     with pytest.raises(ValueError, match='this onnxruntime has, cpu; got cuda'):
         candidates(['CPUExecutionProvider'], 'cuda')
 
 
-def test_a_provider_that_does_not_start_is_named_and_the_next_one_runs_the_model():
+def test_a_provider_that_does_not_start_is_reported_and_the_next_one_runs_the_model():
     engine = Engine(raises=[NAMES['tensorrt']], silent=[NAMES['cuda']])
-    session = Session(exported('policy'), 'policy', engine=engine)
+    session = OnnxSession(exported('policy'), 'policy', engine=engine)
     assert session.provider == 'cpu'
-    first, second = session.refused
+    first, second = session.provider_failures
     assert first == (
         'policy: provider tensorrt did not start: no library for TensorrtExecutionProvider'
     )
@@ -94,15 +94,15 @@ def test_a_provider_that_does_not_start_is_named_and_the_next_one_runs_the_model
     )
 
 
-def test_a_provider_that_fails_in_its_first_run_is_passed_over_too():
-    session = Session(exported('policy'), 'policy', engine=Engine(breaks=[NAMES['tensorrt']]))
+def test_a_provider_that_fails_in_its_first_run_is_skipped_too():
+    session = OnnxSession(exported('policy'), 'policy', engine=Engine(breaks=[NAMES['tensorrt']]))
     assert session.provider == 'cuda'
-    assert 'tensorrt did not start: out of memory' in session.refused[0]
+    assert 'tensorrt did not start: out of memory' in session.provider_failures[0]
 
 
-def test_a_forced_provider_that_does_not_start_has_no_successor():
+def test_a_requested_provider_that_does_not_start_is_an_error():
     with pytest.raises(ValueError, match='provider cuda did not start'):
-        Session(
+        OnnxSession(
             exported('policy'),
             'policy',
             config=SessionConfig(provider='cuda'),
@@ -110,9 +110,9 @@ def test_a_forced_provider_that_does_not_start_has_no_successor():
         )
 
 
-def test_each_provider_leaves_what_it_does_not_know_to_those_after_it():
+def test_slower_providers_follow_each_provider_in_the_session():
     engine = Engine(raises=[NAMES['tensorrt']])
-    Session(exported('policy'), 'policy', engine=engine)
+    OnnxSession(exported('policy'), 'policy', engine=engine)
     plain, tensorrt, cuda = engine.asked
     assert plain == [NAMES['cpu']]  # read for its shapes, before TensorRT starts
     assert [name for name, _ in tensorrt] == [NAMES[n] for n in ('tensorrt', 'cuda', 'cpu')]
@@ -121,7 +121,7 @@ def test_each_provider_leaves_what_it_does_not_know_to_those_after_it():
     assert cuda[0][1]['use_tf32'] is False
 
 
-def test_tensorrt_is_told_of_every_length_that_a_sentence_can_have():
+def test_the_tensorrt_profiles_cover_every_length_of_an_instruction():
     inputs = [
         SimpleNamespace(name='text', shape=['B', 'L', 384]),
         SimpleNamespace(name='observations', shape=['B', 2, 64, 64, 3]),
@@ -143,9 +143,9 @@ def test_tensorrt_is_told_of_every_length_that_a_sentence_can_have():
     ],
     ids=str,
 )
-def test_no_option_changes_what_the_model_says(changes):
-    plain = Session(exported('policy'), 'policy')
-    other = Session(exported('policy'), 'policy', config=SessionConfig(**changes))
+def test_no_session_option_changes_the_outputs(changes):
+    plain = OnnxSession(exported('policy'), 'policy')
+    other = OnnxSession(exported('policy'), 'policy', config=SessionConfig(**changes))
     for seed in range(3):
         expected, found = (s.run(example(plain, seed)) for s in (plain, other))
         assert found.keys() == expected.keys()
@@ -153,14 +153,14 @@ def test_no_option_changes_what_the_model_says(changes):
         np.testing.assert_allclose(found['logits'], expected['logits'], rtol=1e-4, atol=1e-4)
 
 
-def test_a_bound_answer_is_not_overwritten_by_the_next_one():
-    session = Session(exported('policy'), 'policy', config=SessionConfig(binding=True))
+def test_the_outputs_of_a_bound_run_are_not_overwritten_by_the_next_run():
+    session = OnnxSession(exported('policy'), 'policy', config=SessionConfig(binding=True))
     first = session.run(example(session, 0))
     kept = first['logits'].copy()
     session.run(example(session, 1))
     np.testing.assert_array_equal(first['logits'], kept)
 
 
-def test_a_model_says_where_it_runs():
+def test_a_runtime_reports_its_provider():
     runtime = Runtime(exported('reward'), 'reward', embodiment=table_arm(), provider='cpu')
-    assert (runtime.provider, runtime.refused) == ('cpu', [])
+    assert (runtime.provider, runtime.provider_failures) == ('cpu', [])

@@ -14,12 +14,12 @@ def test_another_embodiment_is_refused_with_both_hashes():
         Runtime(exported('policy'), 'policy', embodiment=other)
 
 
-def test_a_reward_model_does_not_pass_for_a_policy():
+def test_a_reward_model_is_refused_as_a_policy():
     with pytest.raises(ValueError, match='expected kind policy, got reward'):
         Runtime(exported('reward'), 'policy', embodiment=table_arm())
 
 
-def test_a_torn_file_is_refused(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / 'policy.onnx').write_bytes(exported('policy').read_bytes()[:5000])
     with pytest.raises(ValueError, match='policy: expected a readable ONNX file'):
         Runtime(tmp_path / 'policy.onnx', 'policy', embodiment=table_arm())
@@ -30,10 +30,14 @@ def test_a_missing_file_is_named(tmp_path):
         Runtime(tmp_path / 'none.onnx', 'policy', embodiment=table_arm())
 
 
-def test_the_first_frame_is_its_own_predecessor():
-    eye = FrameHistory(np.zeros((3, 384)))
-    pictures = np.arange(3)
-    assert [eye.look(picture).tolist() for picture in pictures] == [[0, 0], [0, 1], [1, 2]]
+def test_the_first_frame_is_its_own_previous_frame():
+    history = FrameHistory(np.zeros((3, 384)))
+    observations = np.arange(3)
+    assert [history.stack_frames(observation).tolist() for observation in observations] == [
+        [0, 0],
+        [0, 1],
+        [1, 2],
+    ]
 
 
 def test_padding_is_zero_and_masked():

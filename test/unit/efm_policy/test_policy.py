@@ -1,12 +1,12 @@
 import dataclasses
 import math
-import subprocess
 import sys
 
 from efm_policy.policy import gumbel, Policy
 from models import exported, FakeTextEncoder, frames, ROOT, SENTENCE, table_arm
 import numpy as np
 import pytest
+from waiting import run_to_end
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_an_action_obeys_its_spec_and_has_a_probability(policy):
     assert policy.version == 7
 
 
-def test_an_episode_can_be_repeated_whatever_happened_before(policy):
+def test_an_episode_can_be_repeated_after_other_episodes(policy):
     pictures = frames(20)
     first = episode(policy, 5, pictures)
     episode(policy, 6, pictures[::-1])
@@ -39,7 +39,7 @@ def test_another_seed_gives_other_actions(policy):
     assert episode(policy, 5, pictures) != episode(policy, 6, pictures)
 
 
-def test_many_episodes_at_once_act_as_each_alone(policy):
+def test_a_batch_of_episodes_gives_the_actions_of_single_episodes(policy):
     pictures = frames(6)
     episodes = [policy.start(SENTENCE, 1), policy.start('push it', 2)]
     together = [policy.act_batch(episodes, [picture, picture]) for picture in pictures]
@@ -102,13 +102,13 @@ def test_an_empty_instruction_is_refused(policy):
         policy.begin(' ', 1)
 
 
-def test_an_embodiment_that_speaks_another_language_is_refused():
+def test_an_embodiment_in_another_language_is_refused():
     german = dataclasses.replace(table_arm(), instruction_language='de')
     with pytest.raises(ValueError, match=r"instruction_language: expected en.*got 'de'"):
         Policy.load(exported('policy'), FakeTextEncoder(), german)
 
 
-def test_policy_and_judge_run_without_torch():
+def test_policy_and_reward_model_run_without_torch():
     code = '\n'.join(
         (
             'import sys; import numpy as np',
@@ -124,6 +124,5 @@ def test_policy_and_judge_run_without_torch():
         )
     )
     path = f'{ROOT}:{ROOT / "test"}'
-    subprocess.run(
-        [sys.executable, '-c', code], check=True, cwd=ROOT, env={'PYTHONPATH': path}, timeout=60
-    )
+    done = run_to_end([sys.executable, '-c', code], 60, cwd=ROOT, env={'PYTHONPATH': path})
+    assert done.returncode == 0, done.stderr

@@ -1,22 +1,24 @@
-"""The robot's side, with a client that the test itself answers for."""
+"""The robot's side of a remote policy, with a client whose answers come from the test."""
 
 from collections import Counter
 from types import SimpleNamespace
 
 from efm_policy.serving import wire
 from efm_policy.serving.client import Failure, FIRST_RETRY_S, LAST_RETRY_S
-from efm_policy.serving.remote import Remote, Start
+from efm_policy.serving.remote import EpisodeRequest, RemotePolicy
 from models import frames, SENTENCE, table_arm
 import numpy as np
 import pytest
 
 PICTURE = frames(1)[0]
-FIRST, SECOND = (Start(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second'))
+FIRST, SECOND = (
+    EpisodeRequest(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second')
+)
 MS = 1_000_000  # [ns]
 
 
 class FakeDiagnostics:
-    """What a node keeps of itself."""
+    """Stores faults and counts, as the diagnostics of a node do."""
 
     def __init__(self):
         self.fault = ''
@@ -28,7 +30,7 @@ class FakeDiagnostics:
 
 
 class Robot:
-    """A robot whose clocks and whose server are the test's."""
+    """A robot whose clocks and server the test controls."""
 
     def __init__(self):
         self.diagnostics = FakeDiagnostics()
@@ -39,10 +41,11 @@ class Robot:
         self.begun = 0
         self.answers = []
         self.closed = False
-        self.remote = Remote(
-            self, table_arm(), timeout_s=2.0, health=self.diagnostics, post=lambda task: task(),
+        self.remote = RemotePolicy(
+            self, table_arm(), timeout_s=2.0, diagnostics=self.diagnostics,
+            post=lambda task: task(),
             now=lambda: self.now, on_begun=self._on_begun,
-            on_answer=lambda *answer: self.answers.append(answer),
+            on_action=lambda *answer: self.answers.append(answer),
             clock=lambda: self.time,
         )  # fmt: skip
 
@@ -64,10 +67,10 @@ class Robot:
         assert self.remote.begin(start)
 
     def ask(self, stamp=1000 * MS, deadline=1300 * MS, step=0):
-        return self.remote.ask(PICTURE, stamp, step, deadline)
+        return self.remote.request_action(PICTURE, stamp, step, deadline)
 
     def answer(self, **changes):
-        """Answer the newest question."""
+        """Answer the newest request."""
         then, asked = self.acts[-1]
         known = {name: getattr(asked, name) for name in ('episode_id', 'step', 'stamp')}
         known |= {'deadline': asked.deadline, 'policy_version': 7, 'log_probability': -1.0}
@@ -84,25 +87,25 @@ def robot():
     return Robot()
 
 
-def test_an_episode_begins_with_all_that_the_server_needs(robot):
+def test_a_begin_request_has_all_fields_of_the_episode(robot):
     assert not robot.remote.begin(FIRST)
     _, asked = robot.begins[0]
     assert (asked.episode_id, asked.instruction, asked.seed) == ('first', SENTENCE, 3)
     assert (asked.policy_version, asked.goes_on) == (7, False)
     assert asked.embodiment_hash == table_arm().hash
     robot.begins[0][0](wire.BeginAnswer(policy_version=9))
-    assert (robot.begun, robot.remote.begun, robot.remote.version) == (1, True, 9)
+    assert (robot.begun, robot.remote.has_begun, robot.remote.version) == (1, True, 9)
 
 
-def test_the_server_has_as_long_as_the_deadline_leaves(robot):
+def test_the_timeout_of_a_request_is_the_time_before_the_deadline(robot):
     robot.begin_well()
     robot.now = 1100 * MS
     assert robot.ask()
     assert robot.acts[0][1].seconds == pytest.approx(0.2)
-    assert robot.remote.busy
+    assert robot.remote.is_busy
 
 
-def test_in_lockstep_the_server_has_as_long_as_the_robot_waits(robot):
+def test_in_lockstep_the_timeout_is_that_of_the_configuration(robot):
     robot.begin_well()
     assert robot.ask(deadline=0)
     assert robot.acts[0][1].seconds == 2.0
@@ -111,13 +114,13 @@ def test_in_lockstep_the_server_has_as_long_as_the_robot_waits(robot):
     assert robot.answers[0][1] is not None
 
 
-def test_an_observation_that_is_too_old_is_not_asked_about(robot):
+def test_an_observation_after_its_deadline_is_not_sent(robot):
     robot.begin_well()
     robot.now = 1300 * MS
     assert not robot.ask()
     assert not robot.acts
-    assert not robot.remote.busy
-    assert robot.diagnostics.counts == {'observation too old to ask about': 1}
+    assert not robot.remote.is_busy
+    assert robot.diagnostics.counts == {'observation too old to send': 1}
 
 
 def test_an_answer_in_time_is_an_action(robot):
@@ -129,20 +132,20 @@ def test_an_answer_in_time_is_an_action(robot):
     assert (question.stamp, question.step) == (1000 * MS, 4)
     assert action.tokens.tolist() == [1, 2]
     np.testing.assert_array_equal(action.values, np.float32([0.01, 0]))
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
-def test_an_answer_after_its_deadline_is_thrown_away_and_counted(robot):
+def test_an_answer_after_its_deadline_is_dropped_and_counted(robot):
     robot.begin_well()
     robot.ask()
     robot.now = 1301 * MS
     robot.answer()
     assert robot.answers[0][1] is None
     assert robot.diagnostics.counts == {'late answer': 1}
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
-def test_no_answer_in_time_is_counted_as_late_too(robot):
+def test_a_request_without_an_answer_in_time_is_counted_as_late(robot):
     robot.begin_well()
     robot.ask()
     robot.fail('DEADLINE_EXCEEDED')
@@ -161,7 +164,7 @@ def test_no_answer_in_time_is_counted_as_late_too(robot):
         {'tokens': wire.from_array(np.zeros(2, np.float32))},
     ],
 )  # fmt: skip
-def test_an_answer_to_something_else_or_of_another_kind_is_no_action(robot, changes):
+def test_an_answer_to_another_request_or_with_wrong_arrays_is_no_action(robot, changes):
     robot.begin_well()
     robot.ask()
     robot.answer(**changes)
@@ -169,27 +172,27 @@ def test_an_answer_to_something_else_or_of_another_kind_is_no_action(robot, chan
     assert sum(robot.diagnostics.counts.values()) == 1
 
 
-def test_several_rows_at_once_are_an_action_too(robot):
+def test_an_answer_with_a_chunk_is_an_action(robot):
     robot.begin_well()
     robot.ask()
     robot.answer(values=wire.from_array(np.zeros((4, 2), np.float32)))
     assert robot.answers[0][1].values.shape == (4, 2)
 
 
-def test_an_answer_for_a_former_episode_is_no_action_in_this_one(robot):
+def test_an_answer_of_the_previous_episode_is_no_action(robot):
     robot.begin_well()
     robot.ask()
     robot.begin_well(SECOND)
     robot.answer()
     assert robot.answers[0][1] is None
-    assert not robot.remote.busy
+    assert not robot.remote.is_busy
 
 
-def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
+def test_an_episode_that_cannot_begin_is_tried_again_with_back_off(robot):
     robot.remote.begin(FIRST)
     pauses = []
     for _ in range(8):
-        robot.begins[-1][0](Failure('UNAVAILABLE', 'nobody is there'))
+        robot.begins[-1][0](Failure('UNAVAILABLE', 'connection refused'))
         failed = robot.time
         tried = len(robot.begins)
         while len(robot.begins) == tried:
@@ -198,19 +201,19 @@ def test_an_episode_that_cannot_begin_is_tried_again_ever_more_rarely(robot):
         pauses.append(robot.time - failed)
     expected = [min(FIRST_RETRY_S * 2**i, LAST_RETRY_S) for i in range(8)]
     assert pauses == pytest.approx(expected, abs=0.11)
-    assert robot.diagnostics.fault == 'server: UNAVAILABLE: nobody is there'
+    assert robot.diagnostics.fault == 'server: UNAVAILABLE: connection refused'
     robot.begins[-1][0](wire.BeginAnswer(policy_version=7))
     assert (robot.diagnostics.fault, robot.begun) == ('', 1)
 
 
-def test_while_the_server_thinks_about_it_it_is_not_asked_again(robot):
+def test_a_pending_begin_request_is_not_sent_again(robot):
     robot.remote.begin(FIRST)
     robot.time = 100.0
     robot.remote.tick()
     assert len(robot.begins) == 1
 
 
-def test_what_would_be_refused_again_is_not_tried_again(robot):
+def test_a_permanent_failure_is_not_tried_again(robot):
     robot.remote.begin(FIRST)
     robot.begins[0][0](Failure('INVALID_ARGUMENT', 'instruction: expected a sentence'))
     robot.time = 100.0
@@ -220,18 +223,18 @@ def test_what_would_be_refused_again_is_not_tried_again(robot):
     robot.begin_well(SECOND)
 
 
-def test_with_a_server_that_forgot_the_episode_it_goes_on_with_the_same_release(robot):
+def test_after_a_restart_of_the_server_the_episode_continues_with_the_same_release(robot):
     robot.begin_well(version=9)
     robot.ask()
     robot.fail('FAILED_PRECONDITION', 'episode: expected Begin before Act')
-    assert not robot.remote.begun
+    assert not robot.remote.has_begun
     _, asked = robot.begins[-1]
     assert (asked.episode_id, asked.policy_version, asked.goes_on) == ('first', 9, True)
     robot.begins[-1][0](wire.BeginAnswer(policy_version=9))
-    assert (robot.begun, robot.remote.begun) == (2, True)
+    assert (robot.begun, robot.remote.has_begun) == (2, True)
 
 
-def test_a_server_that_is_gone_is_a_fault_until_it_answers(robot):
+def test_an_unavailable_server_is_a_fault_until_it_answers(robot):
     robot.begin_well()
     robot.ask()
     robot.fail('UNAVAILABLE', 'connection refused')
@@ -242,7 +245,7 @@ def test_a_server_that_is_gone_is_a_fault_until_it_answers(robot):
     assert robot.diagnostics.fault == ''
 
 
-def test_after_the_end_nothing_is_asked_or_done(robot):
+def test_after_the_end_of_the_episode_nothing_is_sent(robot):
     robot.begin_well()
     robot.ask()
     robot.remote.end()
@@ -253,16 +256,16 @@ def test_after_the_end_nothing_is_asked_or_done(robot):
     assert len(robot.begins) == 1
 
 
-def test_a_begin_that_was_overtaken_by_another_episode_means_nothing(robot):
+def test_the_answer_to_an_outdated_begin_request_is_ignored(robot):
     robot.remote.begin(FIRST)
     robot.remote.begin(SECOND)
     robot.begins[0][0](wire.BeginAnswer(policy_version=7))
-    assert (robot.begun, robot.remote.begun) == (0, False)
+    assert (robot.begun, robot.remote.has_begun) == (0, False)
     robot.begins[1][0](wire.BeginAnswer(policy_version=7))
-    assert (robot.begun, robot.remote.begun) == (1, True)
+    assert (robot.begun, robot.remote.has_begun) == (1, True)
 
 
-def test_it_says_whether_it_is_connected(robot):
+def test_the_diagnostics_show_whether_the_server_is_connected(robot):
     assert robot.diagnostics.values['server'] == 'not connected'
     robot.begin_well()
     assert robot.diagnostics.values['server'] == 'connected'
@@ -281,4 +284,4 @@ def test_closing_ends_the_connection(robot):
     robot.begin_well()
     robot.remote.close()
     assert robot.closed
-    assert not robot.remote.begun
+    assert not robot.remote.has_begun

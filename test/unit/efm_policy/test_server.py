@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 import threading
-import time
 
 from efm_policy.policy import Policy
 from efm_policy.serving import wire
@@ -13,13 +12,14 @@ from efm_policy.serving.server import PolicyServer
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
-from serving import Asker, numbers, policy, serving, write_certificate, write_tokens
+from serving import BlockingClient, numbers, policy, serving, write_certificate, write_tokens
+from waiting import scaled, wait_for
 
 PICTURES = frames(6)
 
 
 class Slow:
-    """A model that answers when it is let to, and says what it was asked."""
+    """A policy that blocks until ``go`` is set, and records the sizes of its batches."""
 
     def __init__(self):
         self._policy = policy()
@@ -37,12 +37,12 @@ class Slow:
 
 
 @pytest.fixture
-def asker():
-    """Return a function that makes a robot."""
+def connect():
+    """Return a function that connects a robot to a server."""
     made = []
 
     def make(server, robot='robot_0', authority='', token=''):
-        made.append(Asker(server, robot, authority=authority, token=token))
+        made.append(BlockingClient(server, robot, authority=authority, token=token))
         return made[-1]
 
     yield make
@@ -51,34 +51,26 @@ def asker():
 
 
 @pytest.fixture(scope='module')
-def door():
+def open_server():
     """Return a server that needs neither TLS nor tokens."""
     with serving() as (server, where):
         yield server, where
 
 
 @pytest.fixture
-def robot(door, asker):
-    return asker(door[1])
-
-
-def wait_for(fact):
-    """Look until ``fact()`` holds; fail when it does not come to hold."""
-    end = time.monotonic() + 20
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def robot(open_server, connect):
+    return connect(open_server[1])
 
 
 def alone(seed=3, pictures=PICTURES):
-    """Return what the policy itself says, in one process."""
+    """Return the actions of the policy itself, in this process."""
     local = policy()
     local.begin(SENTENCE, seed)
     actions = [local.act(picture) for picture in pictures]
     return [(a.tokens.tolist(), a.values.tolist(), a.log_probability) for a in actions]
 
 
-def test_the_server_says_what_the_policy_itself_says(robot):
+def test_the_server_returns_the_actions_of_the_policy(robot):
     assert robot.begin().policy_version == 7
     for step, expected in enumerate(alone()):
         answer = robot.act(PICTURES[step], step)
@@ -87,7 +79,7 @@ def test_the_server_says_what_the_policy_itself_says(robot):
         assert log_probability == pytest.approx(expected[2], abs=1e-5)
 
 
-def test_an_answer_names_what_it_answers(robot):
+def test_an_answer_repeats_the_fields_of_its_request(robot):
     robot.begin()
     answer = robot.act(PICTURES[0], 4, stamp=77, deadline=99)
     assert (answer.episode_id, answer.step, answer.stamp, answer.deadline) == ('first', 4, 77, 99)
@@ -96,8 +88,8 @@ def test_an_answer_names_what_it_answers(robot):
     assert 0 < answer.inference_s < 20
 
 
-def test_robots_that_ask_at_once_get_what_each_would_get_alone(door, asker):
-    robots = [asker(door[1], f'robot_{seed}') for seed in range(4)]
+def test_simultaneous_robots_get_the_actions_of_single_robots(open_server, connect):
+    robots = [connect(open_server[1], f'robot_{seed}') for seed in range(4)]
     for seed, robot in enumerate(robots):
         robot.begin(seed=seed)
 
@@ -112,26 +104,26 @@ def test_robots_that_ask_at_once_get_what_each_would_get_alone(door, asker):
             assert log_probability == pytest.approx(expected[2], abs=1e-4)
 
 
-def test_those_who_ask_while_the_model_is_busy_are_answered_together(asker):
+def test_requests_that_arrive_during_a_batch_form_the_next_batch(connect):
     slow = Slow()
     with serving(slow) as (server, where):
-        robots = [asker(where, f'robot_{i}') for i in range(4)]
+        robots = [connect(where, f'robot_{i}') for i in range(4)]
         for robot in robots:
             robot.begin()
         robots[0].send(PICTURES[0])
         assert slow.busy.wait(20)
         for robot in robots[1:]:
             robot.send(PICTURES[0])
-        wait_for(lambda: len(server._worker._batcher._waiting) == 3)
+        wait_for(lambda: len(server._worker._batcher._waiting) == 3, 'three requests')
         slow.go.set()
         assert [robot.hear().batch for robot in robots] == [1, 3, 3, 3]
         assert slow.batches == [1, 3]
 
 
-def test_without_micro_batching_they_are_answered_one_by_one(asker):
+def test_without_micro_batching_each_batch_has_one_request(connect):
     slow = Slow()
     with serving(slow, max_batch=1, max_wait_s=0.0) as (server, where):
-        robots = [asker(where, f'robot_{i}') for i in range(3)]
+        robots = [connect(where, f'robot_{i}') for i in range(3)]
         for robot in robots:
             robot.begin()
             robot.send(PICTURES[0])
@@ -140,13 +132,13 @@ def test_without_micro_batching_they_are_answered_one_by_one(asker):
         assert server.counts['batches'] == 3
 
 
-def test_an_observation_that_is_asked_about_again_is_answered_once(robot, door):
+def test_an_observation_that_is_sent_again_is_not_run_again(robot, open_server):
     robot.begin()
     first = robot.act(PICTURES[0], 0)
-    answered = door[0].counts['answered']
+    answered = open_server[0].counts['answered']
     again = robot.act(PICTURES[0], 0)
     assert again == first
-    assert door[0].counts['answered'] == answered
+    assert open_server[0].counts['answered'] == answered
     tokens, values, _ = numbers(robot.act(PICTURES[1], 1))
     assert (tokens, values) == alone()[1][:2]
 
@@ -175,7 +167,7 @@ def test_an_episode_that_cannot_begin_is_refused_with_the_reason(robot, fields, 
     ],
     ids=['size', 'type'],
 )
-def test_an_observation_of_another_kind_is_refused_and_spoils_nothing(robot, picture, word):
+def test_an_invalid_observation_is_refused_and_the_episode_continues(robot, picture, word):
     robot.begin()
     failure = robot.act(picture)
     assert failure.code == 'INVALID_ARGUMENT'
@@ -183,29 +175,29 @@ def test_an_observation_of_another_kind_is_refused_and_spoils_nothing(robot, pic
     assert numbers(robot.act(PICTURES[0], 0))[0] == alone()[0][0]
 
 
-def test_a_message_that_is_too_long_is_refused(asker):
+def test_a_message_beyond_the_size_limit_is_refused(connect):
     with serving(max_message_bytes=4096) as (_, where):
-        robot = asker(where)
+        robot = connect(where)
         robot.begin()
         assert robot.act(PICTURES[0]).code == 'RESOURCE_EXHAUSTED'
 
 
-def test_an_episode_that_did_not_begin_here_is_not_acted_in(robot):
+def test_an_observation_of_an_unknown_episode_is_refused(robot):
     robot.begin('first')
     failure = robot.act(PICTURES[0], episode_id='second')
     assert failure.code == 'FAILED_PRECONDITION'
     assert "none of robot_0 for 'second'" in failure.detail
 
 
-def test_a_robot_without_a_name_is_refused(door, asker):
-    assert asker(door[1], '').begin().code == 'INVALID_ARGUMENT'
+def test_a_robot_without_a_name_is_refused(open_server, connect):
+    assert connect(open_server[1], '').begin().code == 'INVALID_ARGUMENT'
 
 
-def test_what_cannot_be_answered_in_time_is_dropped_unseen(asker):
+def test_a_request_that_cannot_meet_its_deadline_is_dropped_before_inference(connect):
     slow = Slow()
     with serving(slow) as (server, where):
-        first = asker(where, 'robot_0')
-        second = asker(where, 'robot_1')
+        first = connect(where, 'robot_0')
+        second = connect(where, 'robot_1')
         first.begin()
         second.begin()
         first.send(PICTURES[0])
@@ -218,9 +210,9 @@ def test_what_cannot_be_answered_in_time_is_dropped_unseen(asker):
         assert server.counts['late'] == 1
 
 
-def test_a_model_that_fails_refuses_its_batch_and_goes_on(asker, monkeypatch):
+def test_a_failure_of_the_policy_fails_its_batch_only(connect, monkeypatch):
     with serving() as (server, where):
-        robot = asker(where)
+        robot = connect(where)
         robot.begin()
         with monkeypatch.context() as broken:
             broken.setattr(Policy, 'act_batch', lambda *_: 1 / 0)
@@ -230,9 +222,9 @@ def test_a_model_that_fails_refuses_its_batch_and_goes_on(asker, monkeypatch):
         assert server.counts['failed'] == 1
 
 
-def test_more_robots_than_there_is_room_for_are_refused(asker):
+def test_more_robots_than_max_robots_are_refused(connect):
     with serving(max_robots=2) as (server, where):
-        robots = [asker(where, f'robot_{i}') for i in range(3)]
+        robots = [connect(where, f'robot_{i}') for i in range(3)]
         assert [isinstance(robot.begin(), Failure) for robot in robots] == [False, False, True]
         assert 'at most 2' in robots[2].begin().detail
         server.sessions._clock = lambda: 1e9
@@ -240,15 +232,15 @@ def test_more_robots_than_there_is_room_for_are_refused(asker):
         assert robots[0].act(PICTURES[0]).code == 'FAILED_PRECONDITION'
 
 
-def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp_path):
+def test_a_newer_release_acts_in_the_episodes_that_begin_after_it(connect, tmp_path):
     from efm_model.export import export_policy
     from efm_model.network import new_model
 
     model = new_model(table_arm(), seed=8, pretrained='none')
     newer = export_policy(model, tmp_path / 'policy.onnx', table_arm(), 8)
     with serving() as (server, where):
-        robot = asker(where, 'robot_0')
-        other = asker(where, 'robot_1')
+        robot = connect(where, 'robot_0')
+        other = connect(where, 'robot_1')
         robot.begin('first')
         server.sessions.adopt(Policy.load(newer, FakeTextEncoder(), table_arm()))
         assert other.begin('first').policy_version == 8
@@ -259,18 +251,18 @@ def test_a_newer_release_acts_in_the_episodes_that_begin_from_then_on(asker, tmp
         assert robot.begin('second').policy_version == 8
 
 
-def test_before_there_is_a_release_no_episode_begins(asker):
+def test_without_a_release_no_episode_begins(connect):
     server = PolicyServer(ServingConfig(port=0), table_arm(), policy=None)
     try:
-        failure = asker(f'127.0.0.1:{server.start()}').begin()
+        failure = connect(f'127.0.0.1:{server.start()}').begin()
         assert (failure.code, server.sessions.version) == ('NOT_FOUND', 0)
         assert 'got none yet' in failure.detail
     finally:
         server.stop()
 
 
-def test_two_servers_do_not_share_a_port(door):
-    port = int(door[1].rpartition(':')[2])
+def test_two_servers_do_not_share_a_port(open_server):
+    port = int(open_server[1].rpartition(':')[2])
     server = PolicyServer(ServingConfig(port=port), table_arm(), policy=policy())
     with pytest.raises(OSError, match=f'expected to listen on 127.0.0.1:{port}'):
         server.start()
@@ -287,9 +279,9 @@ def guarded(tmp_path_factory):
         yield server, where, certificate, tokens
 
 
-def test_over_tls_with_its_token_a_robot_acts(guarded, asker):
+def test_a_robot_with_tls_and_its_token_is_answered(guarded, connect):
     server, where, certificate, tokens = guarded
-    robot = asker(where, 'robot_1', certificate, f'{tokens}/robot_1')
+    robot = connect(where, 'robot_1', certificate, f'{tokens}/robot_1')
     assert robot.begin().policy_version == 7
     assert numbers(robot.act(PICTURES[0]))[0] == alone()[0][0]
     assert server.describe() == 'this host only, TLS, 2 tokens'
@@ -298,37 +290,37 @@ def test_over_tls_with_its_token_a_robot_acts(guarded, asker):
 @pytest.mark.parametrize(
     ('name', 'token'), [('robot_0', 'robot_1'), ('robot_2', 'robot_1'), ('robot_0', '')]
 )
-def test_a_robot_with_another_token_or_none_is_refused(guarded, asker, name, token):
+def test_a_robot_with_another_token_or_none_is_refused(guarded, connect, name, token):
     _, where, certificate, tokens = guarded
-    robot = asker(where, name, certificate, f'{tokens}/{token}' if token else '')
+    robot = connect(where, name, certificate, f'{tokens}/{token}' if token else '')
     for failure in (robot.begin(), robot.act(PICTURES[0])):
         assert failure.code == 'UNAUTHENTICATED'
         assert f'expected the one that the server has for robot {name!r}' in failure.detail
 
 
-def test_a_server_with_another_certificate_is_not_asked(guarded, asker, tmp_path):
+def test_a_server_with_another_certificate_is_refused_by_the_robot(guarded, connect, tmp_path):
     _, where, _, tokens = guarded
     other, _ = write_certificate(tmp_path)
-    assert asker(where, 'robot_0', other, f'{tokens}/robot_0').begin().code == 'UNAVAILABLE'
+    assert connect(where, 'robot_0', other, f'{tokens}/robot_0').begin().code == 'UNAVAILABLE'
 
 
-def test_without_tls_a_server_that_wants_it_says_nothing(guarded, asker):
-    assert asker(guarded[1]).begin(seconds=5.0).code == 'UNAVAILABLE'
+def test_a_server_with_tls_does_not_answer_a_robot_without(guarded, connect):
+    assert connect(guarded[1]).begin(seconds=5.0).code == 'UNAVAILABLE'
 
 
-def test_a_server_that_was_started_again_goes_on_with_the_episode(asker):
+def test_an_episode_continues_after_a_restart_of_the_server(connect):
     with serving() as (_, where):
-        robot = asker(where)
+        robot = connect(where)
         robot.begin()
         robot.act(PICTURES[0], 0)
     assert robot.act(PICTURES[1], 1).code == 'UNAVAILABLE'
     with serving(port=int(where.rpartition(':')[2])):
-        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION')
+        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION', 'a new episode')
         assert robot.begin(policy_version=7, goes_on=True).policy_version == 7
         assert robot.act(PICTURES[1], 1).policy_version == 7
 
 
-def test_the_noise_is_that_of_the_robots_step_whatever_was_lost_before(robot):
+def test_the_noise_depends_on_the_robots_step_even_if_requests_were_lost(robot):
     robot.begin()
     local = policy()
     local._episode = replace(local.start(SENTENCE, 3), step=5)
@@ -336,11 +328,11 @@ def test_the_noise_is_that_of_the_robots_step_whatever_was_lost_before(robot):
     assert numbers(robot.act(PICTURES[5], 5))[0] == expected.tokens.tolist()
 
 
-def test_what_is_no_message_is_refused(door):
+def test_a_malformed_message_is_refused(open_server):
     import grpc
 
-    with grpc.insecure_channel(door[1]) as channel:
+    with grpc.insecure_channel(open_server[1]) as channel:
         call = channel.unary_unary(f'/{wire.SERVICE}/Act')
         with pytest.raises(grpc.RpcError) as caught:
-            call(b'\xff\xff\xff\xff not a message', timeout=20)
+            call(b'\xff\xff\xff\xff not a message', timeout=scaled(20))
     assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)

@@ -32,16 +32,16 @@ def test_the_descriptors_are_those_of_the_proto_file(tmp_path):
         np.arange(24, dtype=np.uint8).reshape(2, 4, 3)[:, ::2],
         np.arange(3).astype('>i4'),
     ],
-    ids=['tokens', 'rows', 'empty', 'number', 'strided', 'big-endian'],
+    ids=['tokens', 'chunk', 'empty', 'number', 'strided', 'big-endian'],
 )
-def test_an_array_of_any_shape_comes_back(array):
+def test_an_array_of_any_shape_survives_the_conversion(array):
     message = wire.Array.FromString(wire.from_array(array).SerializeToString())
     back = wire.to_array(message, 'array')
     np.testing.assert_array_equal(back, array)
     assert (back.dtype.name, back.shape) == (array.dtype.name, array.shape)
 
 
-def test_an_array_of_objects_never_leaves():
+def test_an_array_of_objects_is_refused():
     with pytest.raises(ValueError, match='expected one of uint8, int32, int64, float32, got obj'):
         wire.from_array(np.array([{}]))
 
@@ -53,6 +53,6 @@ def test_an_array_of_another_type_is_refused(dtype):
 
 
 @pytest.mark.parametrize('shape', [[2, 3], [2**31, 2**31, 4], [0]])
-def test_bytes_that_are_not_those_of_the_shape_are_refused(shape):
+def test_bytes_that_do_not_fit_the_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r'values: expected \d+ bytes for shape .*, got 4'):
         wire.to_array(wire.Array(dtype='float32', shape=shape, data=b'1234'), 'values')

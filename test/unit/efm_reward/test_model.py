@@ -1,6 +1,7 @@
 import dataclasses
 
-from efm_core.embodiment import EpisodeRules, StepsToGoRange
+from efm_core.embodiment import StepsToGoRange
+from efm_core.episode_rules import EpisodeRules
 from efm_reward.model import RewardModel
 from models import exported, FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np

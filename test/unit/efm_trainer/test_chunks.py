@@ -13,7 +13,7 @@ from efm_data.message_types import known_types
 from efm_model.checkpoint import load_checkpoint
 from efm_reward.reward import rewards
 from efm_trainer.config import PRESETS, SftConfig
-from efm_trainer.dataset import to_samples
+from efm_trainer.dataset import to_batch
 from efm_trainer.imitation import with_chunks
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -31,7 +31,7 @@ CONFIG = SftConfig(
 
 
 def small_aloha():
-    """Return the paper's Aloha setting with small pictures."""
+    """Return the paper's Aloha setting with small images."""
     robot = load_embodiment(TABLE_ARM.with_name('aloha.yaml'))
     return replace(robot, cameras=TABLE.cameras, observation_size=TABLE.observation_size)
 
@@ -45,48 +45,48 @@ def shown(robot, index=0, steps=7, **fields):
 
 def samples_of(*episodes, robot=CHUNKED):
     episodes = [with_chunks(episode, robot) for episode in episodes]
-    return to_samples(episodes, FakeTextEncoder(), ActionTokeniser(robot.action))
+    return to_batch(episodes, FakeTextEncoder(), ActionTokeniser(robot.action))
 
 
-def test_every_control_step_of_a_demonstration_has_the_chunk_that_begins_there():
+def test_each_control_step_of_a_demonstration_gets_the_chunk_that_starts_there():
     episode = shown(CHUNKED, steps=4)
     tokens = samples_of(episode).tokens
-    row = ActionTokeniser(CHUNKED.action.single_step).encode(episode.actions).tolist()
+    step = ActionTokeniser(CHUNKED.action.single_step).encode(episode.actions).tolist()
     still = [5, 5]  # the middle level, no displacement
     assert tokens.tolist() == [
-        row[0] + row[1] + row[2],
-        row[1] + row[2] + row[3],
-        row[2] + row[3] + still,
-        row[3] + still + still,
+        step[0] + step[1] + step[2],
+        step[1] + step[2] + step[3],
+        step[2] + step[3] + still,
+        step[3] + still + still,
         [0] * 6,
     ]
 
 
-def test_steps_to_go_are_the_chunks_that_are_left_of_every_phase():
+def test_steps_to_go_count_the_remaining_chunks_at_every_phase():
     samples = samples_of(shown(CHUNKED, steps=7))
     assert samples.steps_to_go.tolist() == [3, 2, 2, 2, 1, 1, 1, 0]
-    # A chunk of the demonstrator itself brings one step, whatever phase it begins at.
+    # A demonstrated chunk has a reward of one step at every phase.
     d = samples.steps_to_go.numpy()
     for phase in (1, 2, 4):
         assert rewards(d[phase::3]).tolist() == [1.0] * len(d[phase::3][1:])
 
 
-def test_the_frame_before_is_a_chunk_earlier_as_it_is_for_the_policy():
+def test_the_previous_frame_is_one_chunk_earlier_as_in_the_policys_input():
     samples = samples_of(shown(CHUNKED, steps=4), shown(CHUNKED, 1, steps=3))
     assert samples.previous.tolist() == [0, 1, 2, 0, 1, 5, 6, 7, 5]
 
 
-def test_practice_counts_its_own_decisions():
-    samples = to_samples([make_episode(CHUNKED, steps=4)], FakeTextEncoder())
+def test_steps_to_go_of_practice_count_decisions():
+    samples = to_batch([make_episode(CHUNKED, steps=4)], FakeTextEncoder())
     assert samples.tokens.shape == (5, 6)
     assert samples.steps_to_go.tolist() == [4, 3, 2, 1, 0]
     assert samples.previous.tolist() == [0, 0, 1, 2, 3]
 
 
-def test_a_demonstration_in_chunks_is_taken_as_it_is_and_one_of_others_is_refused():
+def test_a_demonstration_in_chunks_is_used_unchanged_and_another_chunk_length_is_refused():
     episode = make_episode(CHUNKED, kind=Kind.DEMONSTRATION)
     assert with_chunks(episode, CHUNKED) is episode
-    with pytest.raises(ValueError, match='rows: expected 1 or 1, got 3'):
+    with pytest.raises(ValueError, match='chunk steps: expected 1 or 1, got 3'):
         with_chunks(episode, TABLE)
 
 
@@ -96,18 +96,18 @@ def test_both_stages_learn_from_chunks(robot, tmp_path):
     result = fine_tune(episodes, robot, FakeTextEncoder(), CONFIG, tmp_path)
     assert result.curve[-1]['training/action'] < 0.98 * result.curve[0]['training/action']
     policy, reward = (load_checkpoint(tmp_path / k, robot)[0] for k in ('policy', 'reward'))
-    before = policy.policy.rows.weight.detach().clone()
+    before = policy.policy.chunk_steps.weight.detach().clone()
     config = replace(PRESETS['paper'], batch_size=5, updates=3)
     learner = Reinforce(
-        policy, reward, encoder=FakeTextEncoder(), scale=robot.steps_to_go, config=config
+        policy, reward, text_encoder=FakeTextEncoder(), scale=robot.steps_to_go, config=config
     )
     figures = learner.update([make_episode(robot, i, 5 + i) for i in range(3)])
     assert figures['samples'] == 15
     assert np.isfinite(figures['loss'])
-    assert not torch.equal(policy.policy.rows.weight, before)
+    assert not torch.equal(policy.policy.chunk_steps.weight, before)
 
 
-def test_a_bag_of_chunks_is_read_as_it_was_acted(tmp_path):
+def test_a_bag_of_chunks_is_read_with_all_its_steps(tmp_path):
     episode = make_episode(CHUNKED)
     found = read_episode(write_bag(episode, tmp_path / 'bag'), CHUNKED)
     assert (found.tokens.shape, found.actions.shape) == ((4, 6), (4, 3, 2))
@@ -115,35 +115,37 @@ def test_a_bag_of_chunks_is_read_as_it_was_acted(tmp_path):
         np.testing.assert_array_equal(getattr(found, name), getattr(episode, name), name)
 
 
-def test_a_demonstration_may_be_recorded_at_the_rate_of_control(tmp_path):
+def test_a_demonstration_may_have_one_action_for_each_control_step(tmp_path):
     episode = shown(CHUNKED)
     found = read_episode(write_bag(episode, tmp_path / 'bag'), CHUNKED)
     np.testing.assert_array_equal(found.actions, episode.actions)
 
 
 @pytest.mark.parametrize(
-    ('episode', 'said'),
+    ('episode', 'steps'),
     [
         (make_episode(replace(TABLE, action=replace(TABLE.action, chunk=2))), r'\[2\]'),
         (make_episode(TABLE), r'\[1\]'),
         (shown(CHUNKED, kind=Kind.PRACTICE), r'\[1\]'),
     ],
-    ids=['two_rows', 'another_robot', 'practice_without_chunks'],
+    ids=['two_steps', 'another_robot', 'practice_without_chunks'],
 )
-def test_a_bag_of_another_chunk_is_refused_and_says_so(tmp_path, episode, said):
+def test_a_bag_with_another_chunk_length_is_refused_with_the_reason(tmp_path, episode, steps):
     bag = write_bag(episode, tmp_path / 'bag')
-    with pytest.raises(ValueError, match=f'rows of an action: expected 3 .*, got {said}') as error:
+    with pytest.raises(
+        ValueError, match=f'chunk steps of an action: expected 3 .*, got {steps}'
+    ) as error:
         read_episode(bag, CHUNKED)
     assert not isinstance(error.value, TornBag)
 
 
-def test_a_bag_of_chunks_is_refused_by_a_robot_without(tmp_path):
+def test_a_bag_of_chunks_is_refused_by_a_robot_without_chunks(tmp_path):
     bag = write_bag(make_episode(CHUNKED), tmp_path / 'bag')
-    with pytest.raises(ValueError, match=r'rows of an action: expected 1 .*, got \[3\]'):
+    with pytest.raises(ValueError, match=r'chunk steps of an action: expected 1 .*, got \[3\]'):
         read_episode(bag, TABLE)
 
 
-def test_a_chunk_of_which_one_row_was_executed_counts_and_one_without_any_does_not(tmp_path):
+def test_a_chunk_counts_if_at_least_one_of_its_steps_was_executed(tmp_path):
     episode = make_episode(CHUNKED)
     first, second, _, fourth, _ = episode.stamps.tolist()
     period = (second - first) // 3
@@ -154,18 +156,18 @@ def test_a_chunk_of_which_one_row_was_executed_counts_and_one_without_any_does_n
     np.testing.assert_array_equal(found.actions, episode.actions[[0, 1, 3]])
 
 
-def test_pictures_within_a_chunk_need_no_action(tmp_path):
+def test_images_within_a_chunk_need_no_action(tmp_path):
     episode = make_episode(CHUNKED, steps=2)
     bag = write_bag(episode, tmp_path / 'bag', without=('observation',), between=True)
     found = read_episode(bag, CHUNKED)
     np.testing.assert_array_equal(found.stamps, episode.stamps)
 
 
-def test_a_missing_chunk_is_missed_though_pictures_within_chunks_are_not(tmp_path):
+def test_a_missing_chunk_is_an_error_although_images_within_chunks_need_no_action(tmp_path):
     episode = make_episode(CHUNKED, steps=3)
     late = replace(episode, stamps=episode.stamps + np.repeat([0, 10**9], 2))
     bag = write_bag(late, tmp_path / 'bag', without=('observation',), between=True)
-    with pytest.raises(TornBag, match='expected an action for the observation at'):
+    with pytest.raises(TornBag, match='missing: action'):
         read_episode(bag, CHUNKED)
 
 
@@ -183,14 +185,14 @@ float32[] values
 
 
 def older_types(definitions):
-    """Return the types of the time when an action was one."""
+    """Return the message types of the version before chunks."""
     name = 'efm_interfaces/msg/Action'
     store = get_typestore(Stores.EMPTY)
     store.register({**known_types(), **get_types_from_msg(OLDER, name)})
     return store
 
 
-def test_a_bag_from_before_there_were_chunks_is_read(tmp_path, monkeypatch):
+def test_a_bag_of_the_version_before_chunks_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr('bags.typestore_for', older_types)
     episode = make_episode(TABLE)
     bag = write_bag(episode, tmp_path / 'bag')

@@ -1,4 +1,4 @@
-"""The whole loop in one process on the simulated table, by chunks of two control steps."""
+"""The whole loop in one process on the simulated table, with chunks of two control steps."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def world():
 
 @pytest.fixture(scope='module')
 def loop(robot, world, tmp_path_factory):
-    """Return demonstrations, practice and what the trainer made of them."""
+    """Return demonstrations, practice episodes and the results of both stages."""
     run = tmp_path_factory.mktemp('run')
     encoder = FakeTextEncoder()
     shown = demonstrate([world], range(8), robot, max_steps=60)
     result = fine_tune(shown, robot, encoder, CONFIG, run / 'sft')
     config = replace(PRESETS['default'], episodes_per_update=EPISODES)
-    trainer = Trainer(run, robot, encoder=encoder, config=config)
+    trainer = Trainer(run, robot, text_encoder=encoder, config=config)
     practised = practise(trainer.release, robot, world, encoder)
     for episode in practised:
         write_bag(episode, run / 'episodes' / 'practice' / episode.episode_id)
@@ -58,7 +58,7 @@ def loop(robot, world, tmp_path_factory):
 
 
 def practise(release, robot, world, encoder):
-    """Return episodes by the policy of a release."""
+    """Return practice episodes with the policy of a release."""
     files = load_release(release.uri, release.sha256, robot.hash)
     policy = Policy.load(files.policy, encoder, robot)
     reward_model = RewardModel.load(files.reward, encoder, robot)
@@ -73,7 +73,7 @@ def test_demonstrations_are_single_actions_and_stage_1_learns_chunks_from_them(l
     assert result.curve[-1]['validation/action'] < result.curve[0]['validation/action']
 
 
-def test_an_episode_is_one_observation_and_one_chunk_a_step(loop, robot):
+def test_an_episode_has_one_observation_and_one_chunk_for_each_decision(loop, robot):
     for episode in loop[2]:
         assert episode.actions.shape == (DECISIONS, CHUNK, 2)
         assert episode.tokens.shape == (DECISIONS, 2 * CHUNK)
@@ -81,21 +81,21 @@ def test_an_episode_is_one_observation_and_one_chunk_a_step(loop, robot):
         assert (np.diff(episode.stamps) == CHUNK * robot.period_ns).all()
 
 
-def test_the_tool_moved_by_every_row_of_every_chunk(loop, robot, world):
+def test_the_tool_executed_every_step_of_every_chunk(loop, robot, world):
     for episode in loop[2]:
         world.reset(episode.seed)
         places = [world.tool_position()]
         np.testing.assert_array_equal(observe(world.render(), robot), episode.observations[0])
         for chunk, seen in zip(episode.actions, episode.observations[1:], strict=True):
-            for row in chunk:
-                world.step(as_commanded(row, robot.control_rate_hz))
+            for step in chunk:
+                world.step(as_commanded(step, robot.control_rate_hz))
                 places.append(world.tool_position())
             np.testing.assert_array_equal(observe(world.render(), robot), seen)
         moved = np.linalg.norm(np.diff(places, axis=0), axis=1)
         assert (moved > 1e-4).mean() > 0.7
 
 
-def test_practice_became_the_next_release_which_acts_by_chunks_too(loop, robot, world):
+def test_practice_gives_the_next_release_which_acts_in_chunks_too(loop, robot, world):
     release = loop[3]
     assert release.version == 2
     (episode, *_) = practise(release, robot, world, FakeTextEncoder())

@@ -23,12 +23,12 @@ def test_action_loss_sums_over_tokens():
     assert action_loss(EVEN, TOKENS).item() == pytest.approx(2 * math.log(4))
 
 
-def test_reinforce_weighs_each_log_probability_by_its_return():
+def test_reinforce_weights_each_log_probability_with_its_return():
     loss = reinforce_loss(EVEN, TOKENS, torch.tensor([3.0, -1.0]), 0.1)
     assert loss.item() == pytest.approx(0.1 * (3 - 1) * 2 * math.log(4) / 2)
 
 
-def test_reinforce_makes_rewarded_tokens_likelier_and_punished_ones_less_likely():
+def test_reinforce_makes_tokens_with_positive_returns_more_probable_and_others_less():
     logits = EVEN.clone().requires_grad_()
     reinforce_loss(logits, TOKENS, torch.tensor([1.0, -1.0]), 1.0).backward()
     assert logits.grad[0, 0, 0] < 0 < logits.grad[1, 0, 1]
@@ -38,13 +38,13 @@ def test_reinforce_makes_rewarded_tokens_likelier_and_punished_ones_less_likely(
     ('ratio', 'advantage', 'worth', 'slope'),
     [
         (1.1, 2.0, 2.2, 2.0),
-        (1.5, 2.0, 2.4, 0.0),  # likelier already, and good: enough
-        (1.5, -2.0, -3.0, -2.0),  # likelier, but bad: back
+        (1.5, 2.0, 2.4, 0.0),  # more probable, positive return: no gradient
+        (1.5, -2.0, -3.0, -2.0),  # more probable, negative return: gradient
         (0.5, 2.0, 1.0, 2.0),
         (0.5, -2.0, -1.6, 0.0),
     ],
 )
-def test_the_clip_stops_what_went_far_enough_and_nothing_else(ratio, advantage, worth, slope):
+def test_the_clip_limits_only_weights_beyond_the_range(ratio, advantage, worth, slope):
     ratio = torch.tensor([ratio], requires_grad=True)
     found = clipped(ratio, torch.tensor([advantage]), 0.2)
     found.sum().backward()
@@ -52,7 +52,7 @@ def test_the_clip_stops_what_went_far_enough_and_nothing_else(ratio, advantage, 
     assert ratio.grad.item() == pytest.approx(slope)
 
 
-def test_where_nothing_has_moved_the_clipped_gradient_is_that_of_reinforce():
+def test_at_unchanged_probabilities_the_clipped_gradient_is_that_of_reinforce():
     plain, clipped = (EVEN.clone().requires_grad_() for _ in range(2))
     returns = torch.tensor([3.0, -1.0])
     before = torch.full((2,), 2 * math.log(1 / 4))
@@ -61,7 +61,7 @@ def test_where_nothing_has_moved_the_clipped_gradient_is_that_of_reinforce():
     torch.testing.assert_close(plain.grad, clipped.grad)
 
 
-def test_beyond_the_clip_a_sample_stops_teaching_but_never_the_way_back():
+def test_a_sample_beyond_the_clip_range_has_a_gradient_only_towards_the_range():
     logits = EVEN.clone().requires_grad_()
     before = torch.full((2,), 2 * math.log(1 / 4))
     before = before + torch.tensor([math.log(0.5), math.log(2)])  # now 2x and 0.5x as likely
@@ -71,7 +71,7 @@ def test_beyond_the_clip_a_sample_stops_teaching_but_never_the_way_back():
     assert logits.grad[0, 0, 0] > 0 > logits.grad[1, 0, 1]
 
 
-def test_the_line_takes_away_what_steps_to_go_says_of_the_return():
+def test_the_linear_baseline_removes_what_steps_to_go_predict_of_the_return():
     d = torch.tensor([1.0, 4.0, 9.0, 16.0])
     torch.testing.assert_close(linear_baseline(2 * d - 3, d), 2 * d - 3)
     noise = torch.tensor([1.0, -1.0, -1.0, 1.0])
@@ -80,7 +80,7 @@ def test_the_line_takes_away_what_steps_to_go_says_of_the_return():
     assert (left @ d).abs() < 1e-3
 
 
-def test_where_all_look_alike_the_line_is_their_mean():
+def test_at_equal_steps_to_go_the_linear_baseline_is_the_mean():
     assert linear_baseline(torch.tensor([1.0, 3.0]), torch.full((2,), 5.0)).tolist() == [2.0, 2.0]
     assert torch.isnan(
         linear_baseline(torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]))
@@ -101,7 +101,7 @@ def test_steps_to_go_loss_of_an_even_distribution_is_the_log_of_the_bins():
     assert loss.item() == pytest.approx(math.log(8))
 
 
-def test_padding_counts_nothing_in_the_instruction_loss():
+def test_padding_does_not_contribute_to_the_instruction_loss():
     logits = torch.zeros(1, 3, 5)
     logits[0, 1] = torch.tensor([9.0, 0, 0, 0, 0])
     loss = instruction_loss(logits, torch.tensor([[4, NO_PIECE, NO_PIECE]]))

@@ -3,8 +3,8 @@ from dataclasses import replace
 from bags import make_episode
 from efm_model.network import new_model
 from efm_trainer.config import ONCE, PRESETS
-from efm_trainer.dataset import all_features, to_samples
-from efm_trainer.reinforce import label, Reinforce
+from efm_trainer.dataset import compute_all_features, to_batch
+from efm_trainer.reinforce import expected_steps_to_go, Reinforce
 import numpy as np
 import pytest
 import torch
@@ -17,7 +17,7 @@ def make_learner(**changes) -> Reinforce:
     policy, reward = (new_model(EMBODIMENT, seed, pretrained='none') for seed in (0, 1))
     config = replace(PRESETS['default'], **{**ONCE, **changes})
     return Reinforce(
-        policy, reward, encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
+        policy, reward, text_encoder=FakeTextEncoder(), scale=EMBODIMENT.steps_to_go, config=config
     )
 
 
@@ -40,12 +40,12 @@ def test_steps_to_go_is_the_mean_of_the_distribution():
     bias = torch.full((61,), -100.0)
     bias[[10, 20]] = 0.0
     model.steps_to_go.bias.data = bias
-    features = all_features(model, to_samples(episodes(1), FakeTextEncoder()))
-    d = label(model, features, EMBODIMENT.steps_to_go)
+    features = compute_all_features(model, to_batch(episodes(1), FakeTextEncoder()))
+    d = expected_steps_to_go(model, features, EMBODIMENT.steps_to_go)
     torch.testing.assert_close(d, torch.full((4,), 15.0))
 
 
-def test_returns_are_discounted_differences_with_the_last_observation_labelled_too():
+def test_returns_are_discounted_differences_up_to_the_last_observation():
     learner = make_learner()
     batch = learner.prepare([make_episode(EMBODIMENT, 0, 2)])
     d = batch.steps_to_go.tolist()
@@ -54,7 +54,7 @@ def test_returns_are_discounted_differences_with_the_last_observation_labelled_t
     assert batch.returns.tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_update_moves_the_policy_but_neither_image_tower_nor_reward_model():
+def test_an_update_changes_the_policy_but_neither_its_image_encoder_nor_the_reward_model():
     learner = make_learner()
     before = weights(learner)
     reward = {n: v.clone() for n, v in learner._reward_model.state_dict().items()}
@@ -76,7 +76,7 @@ def test_the_order_of_arrival_changes_nothing():
     assert_equal(weights(first), weights(second))
 
 
-def test_what_the_simulator_knows_changes_nothing():
+def test_simulator_truth_does_not_change_an_update():
     first = make_learner()
     second = make_learner()
     first.update(episodes())
@@ -93,7 +93,7 @@ def test_what_the_simulator_knows_changes_nothing():
     assert_equal(weights(first), weights(second))
 
 
-def test_what_the_robot_said_while_acting_changes_nothing():
+def test_recorded_steps_to_go_do_not_change_an_update():
     first = make_learner()
     second = make_learner()
     first.update(episodes())
@@ -103,14 +103,14 @@ def test_what_the_robot_said_while_acting_changes_nothing():
     assert_equal(weights(first), weights(second))
 
 
-def test_the_paper_s_update_uses_each_of_its_samples_once_and_throws_the_rest_away():
+def test_the_papers_update_uses_each_sample_once_and_drops_the_rest():
     learner = make_learner(update='samples', updates=2, batch_size=4)
     figures = learner.update(episodes())
     assert figures['samples'] == 8
     assert figures['optimiser_steps'] == 2
 
 
-def test_the_paper_s_numbers_are_the_paper_s():
+def test_the_preset_paper_has_the_values_of_the_paper():
     paper = PRESETS['paper']
     assert (paper.updates, paper.batch_size, paper.gamma, paper.return_scale) == (
         16,
@@ -122,13 +122,13 @@ def test_the_paper_s_numbers_are_the_paper_s():
     assert (paper.update_epochs, paper.baseline) == (1, 'none')
 
 
-def test_every_pass_takes_all_samples_and_says_how_many_steps_that_were():
+def test_each_epoch_uses_all_samples_and_the_optimiser_steps_are_counted():
     learner = make_learner(update_epochs=4, batch_size=8)
     figures = learner.update(episodes())
     assert (figures['samples'], figures['optimiser_steps']) == (12, 4 * 2)
 
 
-def test_one_pass_is_the_paper_s_loss_whatever_acted():
+def test_a_single_epoch_uses_the_papers_loss_without_recorded_probabilities():
     first = make_learner(update_epochs=1)
     second = make_learner(update_epochs=1)
     first.update(episodes())
@@ -136,7 +136,7 @@ def test_one_pass_is_the_paper_s_loss_whatever_acted():
     assert_equal(weights(first), weights(second))
 
 
-def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
+def test_several_epochs_use_the_recorded_probabilities():
     first = make_learner(update_epochs=2)
     second = make_learner(update_epochs=2)
     first.update(episodes())
@@ -145,7 +145,7 @@ def test_several_passes_ask_how_likely_an_action_was_when_it_was_acted():
     assert any(not torch.equal(left, right) for left, right in pairs)
 
 
-def test_what_acts_follows_what_learns_by_a_share_of_the_way():
+def test_the_deployed_policy_is_a_moving_average_of_the_trained_policy():
     plain = make_learner()
     learner = make_learner(ema_rate=0.25)
     before = weights(learner)
@@ -162,9 +162,9 @@ def test_what_acts_follows_what_learns_by_a_share_of_the_way():
     assert any(name.startswith('policy.') for name in moved)
 
 
-def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
+def test_with_the_linear_baseline_advantages_do_not_correlate_with_steps_to_go():
     batch = make_learner(baseline='linear').prepare(episodes())
-    d = batch.steps_to_go[batch.rows]
+    d = batch.steps_to_go[batch.indices]
     assert torch.corrcoef(torch.stack([batch.advantages, d]))[0, 1].abs() < 1e-3
     assert not torch.equal(batch.advantages, batch.returns)
     assert torch.equal(
@@ -175,7 +175,7 @@ def test_with_a_line_the_advantages_say_nothing_that_steps_to_go_said():
     )
 
 
-def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
+def test_sharing_a_frozen_encoder_does_not_change_the_result():
     learners = [make_learner(), make_learner()]
     for learner in learners:
         for model in (learner.policy, learner._reward_model):
@@ -186,14 +186,14 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
         Reinforce(
             x.policy,
             x._reward_model,
-            encoder=FakeTextEncoder(),
+            text_encoder=FakeTextEncoder(),
             scale=EMBODIMENT.steps_to_go,
             config=x._config,
         )
         for x in learners
     )
-    assert shared._same_tower
-    asking._same_tower = False
+    assert shared._shares_encoder
+    asking._shares_encoder = False
     shared.update(episodes())
     asking.update(episodes())
     for left, right in zip(shared.policy.parameters(), asking.policy.parameters(), strict=True):
@@ -203,7 +203,7 @@ def test_a_shared_frozen_tower_is_asked_once_with_the_same_result():
 @pytest.mark.parametrize(
     'words', [{}, {'update_epochs': 4, 'baseline': 'linear'}], ids=['once', 'again']
 )
-def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
+def test_a_loss_that_is_not_finite_leaves_the_policy_unchanged(words):
     learner = make_learner(return_scale=1.0, **words)
     torch.nn.init.constant_(learner._reward_model.steps_to_go.bias, torch.nan)
     before = weights(learner)
@@ -212,14 +212,14 @@ def test_a_loss_that_is_not_finite_leaves_the_policy_alone(words):
     assert_equal(before, weights(learner))
 
 
-def test_a_step_along_the_gradient_makes_rewarded_actions_likelier():
+def test_an_update_makes_actions_with_positive_returns_more_probable():
     learner = make_learner(learning_rate=1e-2)
     batch = learner.prepare(episodes(1))
-    rows = batch.rows
-    tokens = batch.samples.tokens[rows]
+    indices = batch.indices
+    tokens = batch.episodes.tokens[indices]
 
     def score() -> float:
-        features = learner.policy.features(*batch.samples.model_inputs(rows))
+        features = learner.policy.features(*batch.episodes.model_inputs(indices))
         logits = torch.log_softmax(learner.policy.policy_logits(features, tokens), dim=-1)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
         return float((batch.returns * chosen).sum().detach())

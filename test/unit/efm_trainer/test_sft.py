@@ -5,7 +5,7 @@ from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import new_model
 from efm_trainer.config import SftConfig
-from efm_trainer.sft import counts, fine_tune, split
+from efm_trainer.sft import fine_tune, objective_counts, split_demonstrations
 import pytest
 from safetensors.torch import save_file
 import torch
@@ -22,7 +22,7 @@ def run(directory, config=CONFIG, **options):
     return fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), config, directory, **options)
 
 
-def test_losses_fall_and_both_checkpoints_load(tmp_path):
+def test_losses_decrease_and_both_checkpoints_load(tmp_path):
     seen = []
     result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
     assert result.curve[-1]['training/action'] < result.curve[0]['training/action']
@@ -34,7 +34,7 @@ def test_losses_fall_and_both_checkpoints_load(tmp_path):
     assert json.loads((tmp_path / 'sft' / 'curve.json').read_text()) == result.curve
 
 
-def test_the_policy_is_the_last_step_and_the_reward_the_best_detector(tmp_path):
+def test_the_policy_is_of_the_last_iteration_and_the_reward_model_of_the_best_detector(tmp_path):
     result = run(tmp_path)
     best = max(row['validation/detector_f1'] for row in result.curve)
     chosen = [row for row in result.curve if row['iteration'] == result.reward_iteration]
@@ -42,7 +42,7 @@ def test_the_policy_is_the_last_step_and_the_reward_the_best_detector(tmp_path):
     assert chosen[0]['validation/detector_f1'] == best
 
 
-def test_either_may_be_the_step_of_the_best_loss_instead(tmp_path):
+def test_both_may_be_of_the_iteration_with_the_best_loss(tmp_path):
     config = replace(CONFIG, policy_checkpoint='loss', reward_checkpoint='loss', learning_rate=0.3)
     result = run(tmp_path, config)
     for name, iteration in (
@@ -59,11 +59,11 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
         assert torch.equal(left, right)
 
 
-def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
+def test_failed_demonstrations_are_not_used_and_held_out_ones_succeeded():
     episodes = demonstrations(EMBODIMENT, 8)
     outcomes = [Outcome.FAILURE, Outcome.UNLABELLED] + 6 * [Outcome.SUCCESS]
     episodes = [replace(e, outcome=o) for e, o in zip(episodes, outcomes, strict=True)]
-    learning, held_out = split(episodes, CONFIG)
+    learning, held_out = split_demonstrations(episodes, CONFIG)
     assert {e.index for e in learning} | {e.index for e in held_out} == set(range(1, 8))
     assert len(held_out) == 1
     assert held_out[0].outcome is Outcome.SUCCESS
@@ -71,7 +71,7 @@ def test_failures_are_not_learned_from_and_held_out_episodes_succeeded():
 
 def test_too_few_successes_are_refused():
     with pytest.raises(ValueError, match='at least 2 that succeeded, got 1'):
-        split(demonstrations(EMBODIMENT, 1), CONFIG)
+        split_demonstrations(demonstrations(EMBODIMENT, 1), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,18 @@ def test_too_few_successes_are_refused():
         (9, 0.0, (4, 4, 1)),
     ],
 )
-def test_each_objective_has_its_share_of_a_batch(batch, share, expected):
-    assert counts(SftConfig(batch_size=batch, instruction_fraction=share)) == expected
+def test_each_objective_has_its_fraction_of_a_batch(batch, share, expected):
+    counts = objective_counts(SftConfig(batch_size=batch, instruction_fraction=share))
+    assert tuple(counts.values()) == expected
 
 
-def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
+def test_training_starts_from_the_given_encoder_weights_with_the_given_hidden_size(tmp_path):
     grounding = new_model(EMBODIMENT, 7, pretrained='none').grounding
-    save_file(grounding.state_dict(), tmp_path / 'grounding.safetensors')
+    save_file(grounding.state_dict(), tmp_path / 'encoder.safetensors')
     config = replace(
         CONFIG,
         pretrained='joint',
-        grounding_weights=str(tmp_path / 'grounding.safetensors'),
+        encoder_weights=str(tmp_path / 'encoder.safetensors'),
         hidden_size=16,
     )
     result = run(tmp_path / 'sft', config)
@@ -103,8 +104,6 @@ def test_a_named_tower_is_begun_from_and_its_width_is_kept(tmp_path):
         assert model.config.hidden_size == 16
 
 
-def test_a_tower_that_would_not_be_used_is_refused():
-    with pytest.raises(
-        ValueError, match='grounding_weights: expected none with --pretrained none'
-    ):
-        replace(CONFIG, grounding_weights='grounding.safetensors')
+def test_encoder_weights_that_would_not_be_used_are_refused():
+    with pytest.raises(ValueError, match='encoder_weights: expected none with --pretrained none'):
+        replace(CONFIG, encoder_weights='encoder.safetensors')

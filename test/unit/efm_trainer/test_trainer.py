@@ -2,6 +2,7 @@ from dataclasses import replace
 import json
 
 from bags import make_episode, write_bag
+from efm_core import files
 from efm_core.episode import Kind
 from efm_model.export import ParityReport
 from efm_release.release import load_release
@@ -11,19 +12,19 @@ from efm_trainer.config import PRESETS
 from efm_trainer.trainer import Trainer
 import pytest
 import torch
-from trainer_fakes import FakeTextEncoder, make_run, small_embodiment, spool_bags
+from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment
 
 EMBODIMENT = small_embodiment()
 CONFIG = replace(PRESETS['default'], episodes_per_update=2, ema_rate=0.5)
 
 
 class Killed(BaseException):
-    """A process that is gone; nobody catches this."""
+    """Ends a trainer as a killed process does; no handler catches it."""
 
 
 @pytest.fixture(scope='module')
 def quick():
-    """Replace the export to ONNX, which takes most of the time and has tests of its own."""
+    """Replace the export to ONNX, which takes most of the time; other tests cover it."""
 
     def export(model, path, embodiment, version):
         path.write_text(str(version))
@@ -42,7 +43,7 @@ def quick():
 def undisturbed(quick, tmp_path_factory):
     """Return the state of a trainer that made two updates and was never killed."""
     whole = make_run(tmp_path_factory.mktemp('whole'), EMBODIMENT)
-    trainer = Trainer(whole, EMBODIMENT, encoder=FakeTextEncoder(), config=CONFIG)
+    trainer = Trainer(whole, EMBODIMENT, text_encoder=FakeTextEncoder(), config=CONFIG)
     learn_twice(trainer, whole)
     trainer.close()
     return weights(whole)
@@ -59,7 +60,7 @@ def begin(run, quick):
     made = []
 
     def make(config=CONFIG, directory=run):
-        made.append(Trainer(directory, EMBODIMENT, encoder=FakeTextEncoder(), config=config))
+        made.append(Trainer(directory, EMBODIMENT, text_encoder=FakeTextEncoder(), config=config))
         return made[-1]
 
     yield make
@@ -68,7 +69,7 @@ def begin(run, quick):
 
 
 def weights(run):
-    """Return policy, optimiser and random numbers as the state file holds them."""
+    """Return policy, optimiser and random numbers from the state file."""
     with state.safe_open(run / 'trainer' / 'state.safetensors', 'pt') as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
@@ -86,10 +87,10 @@ def metrics(run):
 
 def test_enough_episodes_make_the_next_release(run, begin):
     trainer = begin()
-    spool_bags(run, EMBODIMENT, range(1))
+    add_bags(run, EMBODIMENT, range(1))
     assert trainer.step() is None
     assert trainer.status['pending'] == 1
-    spool_bags(run, EMBODIMENT, range(1, 2))
+    add_bags(run, EMBODIMENT, range(1, 2))
     release = trainer.step()
     assert (release.version, trainer.version) == (2, 2)
     assert trainer.status == {
@@ -105,35 +106,35 @@ def test_enough_episodes_make_the_next_release(run, begin):
     assert trainer.step() is None
 
 
-def test_episodes_of_an_older_policy_are_counted_but_not_learned_from(run, begin):
+def test_episodes_of_an_older_policy_are_counted_but_not_used(run, begin):
     trainer = begin()
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
     trainer.step()
     before = weights(run)
-    spool_bags(run, EMBODIMENT, range(2, 6))  # still of version 1
+    add_bags(run, EMBODIMENT, range(2, 6))  # still of version 1
     assert trainer.step() is None
     assert (trainer.status['stale'], trainer.status['episodes']) == (4, 6)
     assert_same(weights(run), before)
 
 
-def test_evaluation_episodes_are_not_learned_from(run, begin):
+def test_evaluation_episodes_are_not_used(run, begin):
     trainer = begin()
-    spool_bags(run, EMBODIMENT, range(2), kind=Kind.EVALUATION)
+    add_bags(run, EMBODIMENT, range(2), kind=Kind.EVALUATION)
     assert trainer.step() is None
     assert trainer.status['unusable'] == 2
 
 
-def test_the_paper_s_update_waits_for_its_samples(run, begin):
+def test_the_papers_update_waits_for_its_samples(run, begin):
     trainer = begin(replace(PRESETS['paper'], updates=2, batch_size=5))
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
     assert trainer.step() is None
-    spool_bags(run, EMBODIMENT, range(2, 3))  # 12 samples now, 10 are needed
+    add_bags(run, EMBODIMENT, range(2, 3))  # 12 samples now, 10 are needed
     assert trainer.step().version == 2
     assert metrics(run)[0]['samples'] == 10
     assert trainer.status['pending'] == 0
 
 
-def test_robots_get_what_acts_not_what_learns(run, begin, monkeypatch):
+def test_a_release_holds_the_deployed_policy_not_the_trained_one(run, begin, monkeypatch):
     exported = []
     export = module.export_policy
     monkeypatch.setattr(
@@ -143,16 +144,16 @@ def test_robots_get_what_acts_not_what_learns(run, begin, monkeypatch):
     )
     trainer = begin()
     learner = trainer._learner
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
     trainer.step()
     assert learner.deployed is not learner.policy
     assert exported[-1] is learner.deployed
 
 
 def learn_twice(trainer, run):
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
     trainer.step()
-    spool_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
+    add_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
     trainer.step()
 
 
@@ -161,19 +162,19 @@ def learn_twice(trainer, run):
     [
         (module.Reinforce, 'update'),
         (module, 'write_state'),
-        (state.os, 'replace'),
+        (files.os, 'replace'),
         (module, 'export_policy'),
         (module, 'publish'),
         (module.json, 'dumps'),
     ],
 )
-def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_happened(
+def test_a_trainer_killed_at_any_moment_continues_with_the_same_result(
     run, begin, monkeypatch, undisturbed, target, name
 ):
     trainer = begin()
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
     trainer.step()
-    spool_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
+    add_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
 
     def die(*_, **__):
         raise Killed
@@ -192,7 +193,7 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_happened(
     assert load_release(successor.release.uri, successor.release.sha256).manifest['version'] == 3
 
 
-def test_killed_after_everything_was_written_nothing_is_learned_twice(run, begin):
+def test_a_trainer_killed_after_an_update_uses_no_episode_twice(run, begin):
     trainer = begin()
     learn_twice(trainer, run)
     trainer.close()
@@ -206,7 +207,7 @@ def test_killed_after_everything_was_written_nothing_is_learned_twice(run, begin
 
 def test_the_order_of_arrival_changes_nothing(run, begin, tmp_path_factory):
     other = make_run(tmp_path_factory.mktemp('other'), EMBODIMENT)
-    spool_bags(run, EMBODIMENT, range(3))
+    add_bags(run, EMBODIMENT, range(3))
     (other / 'episodes' / 'practice').mkdir(parents=True)
     for name, index in (('z', 0), ('y', 1), ('x', 2)):
         write_bag(make_episode(EMBODIMENT, index), other / 'episodes' / 'practice' / name)
@@ -215,10 +216,10 @@ def test_the_order_of_arrival_changes_nothing(run, begin, tmp_path_factory):
     assert_same(weights(run), weights(other))
 
 
-def test_a_full_disk_is_named_and_the_state_before_is_intact(run, begin, monkeypatch):
+def test_a_full_disk_is_reported_and_the_last_state_remains(run, begin, monkeypatch):
     trainer = begin()
     before = weights(run)
-    spool_bags(run, EMBODIMENT, range(2))
+    add_bags(run, EMBODIMENT, range(2))
 
     def full(*_, **__):
         raise OSError(28, 'No space left on device')
@@ -238,13 +239,13 @@ def test_a_second_trainer_on_the_same_run_is_refused(begin):
         begin()
 
 
-def test_a_run_without_stage_one_is_refused_and_leaves_no_lock(tmp_path):
+def test_a_run_without_stage_1_is_refused_and_leaves_no_lock(tmp_path):
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match='checkpoint'):
-            Trainer(tmp_path, EMBODIMENT, encoder=FakeTextEncoder())
+            Trainer(tmp_path, EMBODIMENT, text_encoder=FakeTextEncoder())
 
 
-def test_a_state_of_another_stage_one_is_refused(run, begin, tmp_path_factory):
+def test_a_state_of_another_stage_1_is_refused(run, begin, tmp_path_factory):
     begin().close()
     elsewhere = make_run(tmp_path_factory.mktemp('elsewhere'), EMBODIMENT)
     (run / 'sft' / 'policy').rename(run / 'sft' / 'old')
@@ -253,7 +254,7 @@ def test_a_state_of_another_stage_one_is_refused(run, begin, tmp_path_factory):
         begin()
 
 
-def test_a_damaged_state_is_named(run, begin):
+def test_a_damaged_state_is_refused(run, begin):
     begin().close()
     path = run / 'trainer' / 'state.safetensors'
     path.write_bytes(path.read_bytes()[:100])
@@ -263,7 +264,7 @@ def test_a_damaged_state_is_named(run, begin):
 
 def test_a_torn_bag_does_not_stop_the_others(run, begin):
     trainer = begin()
-    bags = spool_bags(run, EMBODIMENT, range(3))
+    bags = add_bags(run, EMBODIMENT, range(3))
     (file,) = bags[1].glob('*.mcap')
     file.write_bytes(file.read_bytes()[:500])
     assert trainer.step().version == 2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import ActionSpace, Camera, Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Kind, Outcome
 from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.world import GymnasiumWorld, load_world
-from efm_sim.rollout import Runner, ScriptedAction
+from efm_sim.rollout import Runner
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
 import gymnasium
@@ -338,7 +339,7 @@ class GoRight:
         assert attempt.world.instruction == SENTENCE
 
     def act(self, attempts):
-        return [ScriptedAction(np.array([10, 5]), np.float32([1, 0])) for _ in attempts]
+        return [PolicyAction(np.array([10, 5]), np.float32([1, 0])) for _ in attempts]
 
 
 def test_a_rollout_runs_in_it():

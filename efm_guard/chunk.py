@@ -1,4 +1,4 @@
-"""The chunk that is being executed: which of its rows is due, none late and none twice."""
+"""The chunk under execution: which of its steps is due, none late and none twice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class ActionRequest:
     """
     One action on its way to the robot, or a chunk of them.
 
-    :param stamp: the observation that caused it; of a row, the time that it is due [ns].
-    :param deadline: not to be executed after this time [ns]; 0 for none. Each further row of a
-        chunk has one period more.
+    :param stamp: of the observation; of a chunk step, the time when it is due [ns].
+    :param deadline: the action must not be executed after this time [ns]; 0: no deadline. Each
+        further step of a chunk has one period more.
     :param values: ``(A,)`` float32, units of the embodiment; of a chunk ``(H, A)``.
-    :param period: from one row to the next [ns].
+    :param period: from one chunk step to the next [ns]; 0 for a single action.
     """
 
     episode_id: str
@@ -29,11 +29,11 @@ class ActionRequest:
 
     @property
     def is_chunk(self) -> bool:
-        """Whether there are rows in it."""
+        """Whether this is a chunk of control steps."""
         return self.values.ndim == 2
 
-    def row(self, number: int) -> ActionRequest:
-        """Return one row of a chunk as an action of its own."""
+    def chunk_step(self, number: int) -> ActionRequest:
+        """Return one step of a chunk as a single action."""
         later = number * self.period
         deadline = self.deadline + later if self.deadline else 0
         values = self.values[number]
@@ -44,13 +44,13 @@ class ChunkExecutor:
     """
     Executes chunks by the clock.
 
-    Row ``h`` has its turn from the observation's stamp + ``h`` periods until the next one's, or
-    until its own deadline. A row whose turn has passed is never executed. A newer chunk takes the
-    place of the rest of an older one; which of its rows comes next, the clock says.
+    Step ``h`` is due from the observation's stamp + ``h`` periods until the next step is, or until
+    its own deadline. A step whose time has passed is never executed. A newer chunk replaces the
+    rest of an older one; the clock decides with which of its steps it begins.
 
-    :param repeats: a row may be asked for twice in its turn: in lockstep, where time stands still
-        until the command has arrived.
-    :ivar skipped: rows whose turn passed unused, so far.
+    :param repeats: a step may be returned twice in its time: in lockstep, where the time stands
+        still until the command has arrived.
+    :ivar skipped: number of steps whose time passed unused.
     """
 
     def __init__(self, repeats: bool = False):
@@ -59,15 +59,15 @@ class ChunkExecutor:
         self.drop()
 
     def drop(self) -> None:
-        """Forget all rows, and what came before."""
+        """Forget the chunk and its stamp; any chunk may follow."""
         self._chunk: ActionRequest | None = None
         self._newest = 0
         self._next = 0
 
     def objection(self, request: ActionRequest, now: int) -> str:
-        """Return why this action or chunk must not follow the one under execution, or ''."""
+        """Return why this action or chunk must not follow the current one; empty if it may."""
         if self._newest and request.stamp <= self._newest:
-            return 'older observation: a chunk that answers one as new is under execution'
+            return 'older observation: the chunk of one as new is under execution'
         if not request.is_chunk:
             return ''
         if request.stamp > now + request.period:
@@ -76,20 +76,20 @@ class ChunkExecutor:
         return 'stale' if now >= end else ''
 
     def join(self, request: ActionRequest) -> None:
-        """Execute this chunk from now on; what is left of an older one is dropped."""
-        if not request.is_chunk:
-            self.drop()
-        else:
+        """Execute this chunk from now on; the rest of an older one is dropped."""
+        if request.is_chunk:
             self._chunk = request
             self._newest = request.stamp
             self._next = 0
+        else:
+            self.drop()
 
     def cut(self) -> None:
-        """Drop the rest of the chunk; an older one may not come back."""
+        """Drop the rest of the chunk; an older one must not follow."""
         self._chunk = None
 
     def due(self, now: int) -> ActionRequest | None:
-        """Return the row whose turn it is, once; None where there is none, or it is too late."""
+        """Return the step that is due, once; None if no step is, or its deadline has passed."""
         chunk = self._chunk
         if chunk is None or now < chunk.stamp:
             return None
@@ -98,10 +98,10 @@ class ChunkExecutor:
             self.skipped += len(chunk.values) - self._next
             self.cut()
             return None
-        row = chunk.row(number)
+        step = chunk.chunk_step(number)
         again = self._repeats and number == self._next - 1
-        if (number < self._next and not again) or 0 < row.deadline < now:
+        if (number < self._next and not again) or 0 < step.deadline < now:
             return None
         self.skipped += max(0, number - self._next)
         self._next = number + 1
-        return row
+        return step

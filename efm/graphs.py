@@ -1,0 +1,73 @@
+"""The ROS 2 node graph of a run: from the options of the command line to the recorded bags."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+import os
+from pathlib import Path
+from typing import Any
+
+from efm_bringup.config import GraphConfig
+from efm_bringup.graph import bags_path, make_graph, MODES, RECORD, results_path
+from efm_bringup.processes import ProcessConfig, run_nodes
+from efm_bringup.progress import watching
+from efm_bringup.run import open_run
+from efm_core.config import expect
+from rich.console import Console
+
+TITLES = {'record': 'demonstrations', 'practice': 'practice', 'evaluate': 'evaluation'}
+INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
+
+
+def run_graph(mode: str, **options: Any) -> Path:
+    """
+    Run the ROS 2 node graph until its fleet is done; return the folder of the bags.
+
+    ``efm record``, ``efm practice`` and ``efm evaluate`` do the same. Each node is one process on
+    this host. ``read_episodes`` reads the bags.
+
+    :param mode: ``record``, ``practice`` or ``evaluate``.
+    :param options: options of that command, with underscores: ``run``, ``embodiment``, ``world``,
+        ``num_robots``, ``episodes``, ``seed`` and more.
+    :raises TypeError: on an unknown option.
+    :raises ValueError: when an option is out of range, or the run belongs to another embodiment.
+    :raises FileNotFoundError: when the robots need a release and the run has none.
+    :raises RuntimeError: when a node fails, with its last log lines.
+    :raises KeyboardInterrupt: when the nodes were interrupted.
+    """
+    expect(mode in MODES, 'mode', ', '.join(MODES), repr(mode))
+    own = {field.name for field in fields(ProcessConfig)}
+    processes = ProcessConfig(**{k: v for k, v in options.items() if k in own})
+    config = GraphConfig(**{k: v for k, v in options.items() if k not in own})
+    code = run_mode(mode, config, processes, Console(quiet=True))
+    if code in INTERRUPTED:
+        raise KeyboardInterrupt
+    return bags_path(config, mode)
+
+
+def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: Console) -> int:
+    """
+    Run the node graph of a mode until its fleet is done; return the exit code.
+
+    :param mode: ``record``, ``practice`` or ``evaluate``.
+    :param console: shows the progress.
+    :raises RuntimeError: when a node fails, with its last log lines.
+    """
+    config = replace(config, embodiment=str(open_run(config.run, config.embodiment)))
+    if mode != RECORD and not config.text_encoder:
+        from efm_model.text import ensure_text_encoder
+
+        config = replace(config, text_encoder=str(ensure_text_encoder()))
+    nodes = make_graph(mode, config)
+    results = results_path(config, mode)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    logs = Path(config.run) / 'logs' / (config.episodes_subdir or mode)
+    with watching(TITLES[mode], results, config.episodes, mode == RECORD, console):
+        return run_nodes(nodes, logs, config.log_level, in_domain(processes, config.world))
+
+
+def in_domain(processes: ProcessConfig, world: str) -> ProcessConfig:
+    """Return ``processes``; a real robot without a given domain is in the shell's ROS domain."""
+    if world == 'real' and processes.domain_id < 0:
+        return replace(processes, domain_id=int(os.environ.get('ROS_DOMAIN_ID', 0)))
+    return processes

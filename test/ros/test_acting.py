@@ -1,0 +1,111 @@
+"""What every node that acts puts into its actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from efm_core import topics
+from efm_core.action import PolicyAction
+from efm_core.embodiment import load_embodiment
+from efm_core.messages import to_image, to_ns, to_period, to_stamp, to_tokens, to_values
+from efm_core.ros_acting import ActingNode
+from efm_core.ros_messages import from_image
+from models import frames
+import numpy as np
+import pytest
+
+T0 = 500_000_000  # [ns]
+PERIOD = 100_000_000  # [ns]
+LIFETIME = 300_000_000  # [ns], of the table's embodiment
+PICTURES = frames(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    """Parameters of the node under test; ``steps`` is the length of its actions."""
+
+    embodiment: str = ''
+    lockstep: bool = False
+    steps: int = 1
+    offers: bool = True
+
+
+class Actor(ActingNode):
+    """Acts on the first image, and takes the second one for the last of the episode."""
+
+    config_type = ActorConfig
+    source = 'demonstrator'
+
+    def __init__(self, **kwargs):
+        super().__init__('actor', **kwargs)
+
+    def build(self):
+        config = self.config
+        self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
+        if config.offers:
+            self.offer_actions()
+        shape = (config.steps, 2) if config.steps > 1 else (2,)
+        self.action = PolicyAction(np.arange(2 * config.steps), np.zeros(shape, np.float32))
+
+    def on_observation(self, stamp, message):
+        observation = to_image(message)
+        if self.matcher.step:
+            self.publish_last_observation(observation, stamp)
+        else:
+            self.publish_action(self.action, observation, stamp, policy_version=4)
+        return True
+
+
+@pytest.fixture
+def act(stage, make_event, yaml_of, embodiment):
+    """Return a function that runs an episode of two images; it returns actions, observations."""
+
+    def run(robot=embodiment, **parameters):
+        stage.start(Actor, embodiment=yaml_of(robot), **parameters)
+        camera = stage.speak(topics.IMAGE)
+        events = stage.speak(topics.EPISODE_EVENT)
+        actions = stage.listen(topics.ACTION)
+        observations = stage.listen(topics.OBSERVATION)
+        events.publish(make_event('first', T0, embodiment_hash=robot.hash))
+        for step, picture in enumerate(PICTURES):
+            camera.publish(from_image(picture, T0 + step * robot.action.chunk * PERIOD))
+            stage.hear(observations, step + 1)
+        return stage.hear(actions), observations
+
+    return run
+
+
+def test_an_action_names_episode_step_source_version_and_embodiment(act, embodiment):
+    (action,), observations = act(lockstep=True)
+    assert (action.episode_id, action.step, action.source) == ('first', 0, 'demonstrator')
+    assert (action.policy_version, action.embodiment_hash) == (4, embodiment.hash)
+    assert (to_tokens(action).tolist(), to_values(action).tolist()) == ([0, 1], [0, 0])
+    assert action.log_probability == 0
+    assert [to_stamp(message) for message in (action, *observations)] == [T0, T0, T0 + PERIOD]
+    for message, picture in zip(observations, PICTURES, strict=True):
+        np.testing.assert_array_equal(to_image(message), picture)
+
+
+@pytest.mark.parametrize(('lockstep', 'deadline'), [(True, 0), (False, T0 + LIFETIME)])
+def test_an_action_has_a_deadline_unless_the_world_waits_for_it(act, lockstep, deadline):
+    (action,), _ = act(lockstep=lockstep)
+    assert to_ns(action.deadline) == deadline
+
+
+def test_a_chunk_names_its_period(act, embodiment):
+    chunked = replace(embodiment, action=replace(embodiment.action, chunk=3))
+    (action,), _ = act(chunked, lockstep=True, steps=3)
+    assert to_values(action).shape == (3, 2)
+    assert to_period(action) == PERIOD
+
+
+def test_a_single_action_has_no_period(act):
+    (action,), _ = act(lockstep=True)
+    assert to_ns(action.period) == 0
+
+
+def test_an_action_before_the_offer_is_an_error(stage, yaml_of, embodiment):
+    node = stage.start(Actor, embodiment=yaml_of(embodiment), offers=False)
+    assert not node.offers_actions
+    with pytest.raises(RuntimeError, match='expected offer_actions'):
+        node.publish_action(node.action, PICTURES[0], T0)

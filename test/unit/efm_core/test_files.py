@@ -1,0 +1,160 @@
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from efm_core import files
+from efm_core.files import share, whole_directory, whole_file, write_whole
+import pytest
+from sources import ROOT
+
+CRASH = """
+import os, signal
+from efm_core.files import whole_directory, write_whole
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+{code}
+"""
+
+
+@pytest.fixture
+def synced(monkeypatch) -> list[str]:
+    """Return the names of files and folders in the order in which they are synchronised."""
+    names: list[str] = []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        names.append(Path(os.readlink(f'/proc/self/fd/{handle}')).name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, 'fsync', note)
+    return names
+
+
+def run_until_killed(code: str, folder: Path) -> int:
+    """Return the exit code of a process that is killed where it would synchronise to disk."""
+    done = subprocess.run(
+        [sys.executable, '-c', CRASH.format(code=code)],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    return done.returncode
+
+
+def fill(folder: Path, *names: str, number: float = 1.0) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text('whole')
+    assert 1 / number
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
+
+
+def test_a_file_holds_the_bytes_or_the_text_as_utf_8(tmp_path):
+    assert write_whole(tmp_path / 'a' / 'text', 'größer\n') == tmp_path / 'a' / 'text'
+    assert (tmp_path / 'a' / 'text').read_bytes() == b'gr\xc3\xb6\xc3\x9fer\n'
+    write_whole(tmp_path / 'a' / 'text', b'\x00')
+    assert (tmp_path / 'a' / 'text').read_bytes() == b'\x00'
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['text']
+
+
+def test_a_file_is_synchronised_before_its_folder(tmp_path, synced):
+    write_whole(tmp_path / 'kept', 'new')
+    assert synced == ['kept', tmp_path.name]
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file(tmp_path):
+    write_whole(tmp_path / 'kept', 'old')
+    assert run_until_killed("write_whole('kept', 'new')", tmp_path) == -signal.SIGKILL
+    assert (tmp_path / 'kept').read_text() == 'old'
+    assert visible(tmp_path) == ['kept']
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_whole(tmp_path / 'kept', 'old')
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / 'kept') as unfinished:
+        unfinished.write_text(f'ne{1 / 0}')
+    assert (tmp_path / 'kept').read_text() == 'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['kept']
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
+    write_whole(tmp_path / 'kept', 'old')
+
+    def full(handle: int) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_whole(tmp_path / 'kept', 'new')
+    assert (tmp_path / 'kept').read_text() == 'old'
+
+
+def test_a_file_that_its_writer_kept_private_can_be_read_by_the_robots_user(tmp_path):
+    with whole_file(tmp_path / 'weights') as unfinished:
+        unfinished.touch(mode=0o600)
+    assert (tmp_path / 'weights').stat().st_mode & 0o777 == 0o644
+
+
+def test_a_body_that_writes_no_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / 'none'):
+        pass
+
+
+def test_a_directory_appears_with_all_its_files_or_not_at_all(tmp_path, synced):
+    with whole_directory(tmp_path / 'a' / 'model') as unfinished:
+        (unfinished / 'inner').mkdir()
+        (unfinished / 'inner' / 'weights').write_bytes(b'1')
+        assert visible(tmp_path / 'a') == []
+    assert (tmp_path / 'a' / 'model' / 'inner' / 'weights').read_bytes() == b'1'
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['model']
+    assert (tmp_path / 'a' / 'model').stat().st_mode & 0o777 == 0o755
+    assert sorted(synced[:2]) == ['inner', 'weights']
+    assert synced[2].startswith('.model-')
+    assert synced[3:] == ['a']
+
+
+def test_an_error_leaves_no_directory(tmp_path):
+    with pytest.raises(ZeroDivisionError), whole_directory(tmp_path / 'model') as unfinished:
+        fill(unfinished, 'weights', number=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_killed_leaves_no_directory(tmp_path):
+    code = "with whole_directory('model') as folder: (folder / 'weights').touch()"
+    assert run_until_killed(code, tmp_path) == -signal.SIGKILL
+    assert visible(tmp_path) == []
+
+
+def test_a_directory_that_is_there_is_never_replaced(tmp_path):
+    (tmp_path / 'model').mkdir()
+    with pytest.raises(FileExistsError), whole_directory(tmp_path / 'model'):
+        pytest.fail('the body must not run')
+
+
+@pytest.mark.parametrize('names', [(), ('weights',)], ids=('empty', 'full'))
+def test_a_directory_of_a_process_that_was_faster_stays(tmp_path, names):
+    with pytest.raises(FileExistsError), whole_directory(tmp_path / 'model'):
+        fill(tmp_path / 'model', *names)
+    assert visible(tmp_path / 'model') == [*names]
+
+
+def test_what_ships_is_found_in_the_source_tree():
+    assert share('config/embodiments/table_arm.yaml') == (
+        ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
+    )
+
+
+def test_what_ships_is_found_where_it_was_installed(tmp_path, monkeypatch):
+    module = tmp_path / 'lib' / 'python3' / 'site-packages' / 'efm_core' / 'files.py'
+    installed = tmp_path / 'share' / 'efm' / 'urdf' / 'arm.urdf'
+    write_whole(installed, '<robot/>')
+    monkeypatch.setattr(files, '__file__', str(module))
+    assert share('urdf/arm.urdf') == installed
+
+
+def test_what_is_nowhere_is_named():
+    with pytest.raises(FileNotFoundError, match=r'urdf/none\.urdf: expected it in the source'):
+        share('urdf/none.urdf')

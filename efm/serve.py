@@ -95,12 +95,12 @@ def find_policy(
     if options.version:
         return load(str(folder / f'{options.version:06d}')), lambda: None
     releases = ReleaseFolder(folder, load)
-    policy = releases.newer()
-    if policy is None:
+    newest = releases.newer()
+    if newest is None:
         raise FileNotFoundError(
             f'release: expected one in {folder}, got none; make one with `efm train`'
         )
-    return policy, releases.newer
+    return newest, releases.newer
 
 
 def deploy_newer(

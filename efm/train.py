@@ -21,7 +21,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from efm_model.protocol import Model
-    from efm_model.text import TextEncoder
+    from efm_model.text import InstructionEncoder
 
 
 @config
@@ -115,7 +115,7 @@ def choose_encoder_weights(
 def _fine_tune(
     run: Path,
     embodiment: Embodiment,
-    text_encoder: TextEncoder,
+    text_encoder: InstructionEncoder,
     config: SftConfig,
     console: Console,
     model: Model | None = None,

@@ -1,9 +1,10 @@
-"""The terms of an episode: outcome, termination, kind, and the episode itself."""
+"""The terms of an episode: outcome, termination, kind, goal, ending and the episode itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, KW_ONLY
 from enum import Enum
+import math
 
 import numpy as np
 
@@ -32,6 +33,50 @@ class Kind(str, Enum):
     DEMONSTRATION = 'demonstration'
     PRACTICE = 'practice'
     EVALUATION = 'evaluation'
+
+
+@dataclass(frozen=True)
+class EpisodeGoal:
+    """
+    One requested episode; fields as in ``RunEpisode.action``.
+
+    :param index: position of the episode in its run.
+    :param kind: a value of ``Kind``.
+    :param instruction: the goal g; '' lets the world choose.
+    :param max_steps: time limit [decisions]; 0 for the embodiment's.
+    :param policy_version: release that must act; 0 for the newest.
+    """
+
+    episode_id: str
+    index: int = 0
+    _: KW_ONLY
+    kind: str = Kind.PRACTICE.value
+    instruction: str = ''
+    seed: int = 0
+    max_steps: int = 0
+    policy_version: int = 0
+
+
+@dataclass(frozen=True)
+class EpisodeEnding:
+    """
+    The end of one episode; fields as in ``EpisodeOutcome.msg``.
+
+    :param stamp: of the last observation [ns]; 0 without any observation.
+    :param steps: executed decisions: actions, or chunks.
+    :param detail: reason of a fault, in words.
+    :param steps_to_go: d at the last observation [steps]; NaN without a reward model.
+    """
+
+    outcome: Outcome
+    termination: Termination
+    _: KW_ONLY
+    stamp: int = 0
+    steps: int = 0
+    detail: str = ''
+    steps_to_go: float = math.nan
+    policy_version: int = 0
+    reward_version: int = 0
 
 
 @dataclass(frozen=True)

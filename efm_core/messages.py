@@ -1,14 +1,15 @@
 """
-From messages to arrays, the same for live messages and for bags.
+Conversions from messages to arrays, times and dataclasses: ``to_*``.
 
-Works on anything that has a message's fields, so that rclpy's classes and those of a bag reader
-go through one code.
+They accept any object with the fields of the message, so live messages of rclpy and messages from
+a bag take the same path. The inverse is ``ros_messages.py``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from efm_core.episode import EpisodeGoal
 from efm_core.observation import decode_image
 import numpy as np
 
@@ -17,19 +18,38 @@ CHANNEL_ORDER = {'rgb8': (0, 1, 2), 'bgr8': (2, 1, 0), 'rgba8': (0, 1, 2), 'bgra
 
 def to_ns(stamp: Any) -> int:
     """Return a ``builtin_interfaces/Time`` as nanoseconds."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def to_stamp(message: Any) -> int:
-    """Return the header's stamp [ns]: the observation that caused the message."""
+    """Return the stamp of the header [ns]; it identifies the observation."""
     return to_ns(message.header.stamp)
+
+
+def to_goal(message: Any) -> EpisodeGoal:
+    """Return the goal in a request of ``RunEpisode`` or in an ``EpisodeEvent``."""
+    return EpisodeGoal(
+        message.episode_id,
+        message.index,
+        kind=message.kind,
+        instruction=message.instruction,
+        seed=message.seed,
+        max_steps=message.max_steps,
+        policy_version=message.policy_version,
+    )
+
+
+def to_fields(message: Any) -> dict[str, Any]:
+    """Return the fields of a live message of rclpy, without its header."""
+    names = message.get_fields_and_field_types()
+    return {name: getattr(message, name) for name in names if name != 'header'}
 
 
 def to_image(message: Any) -> np.ndarray:
     """
     Return a ``sensor_msgs/Image`` or ``CompressedImage`` as ``(H, W, 3)`` uint8 RGB.
 
-    :raises ValueError: on an encoding that is not colour, or data of the wrong length.
+    :raises ValueError: on an encoding without colour, or data of the wrong length.
     """
     if hasattr(message, 'format'):
         return decode_image(bytes(message.data))
@@ -50,12 +70,12 @@ def to_image(message: Any) -> np.ndarray:
 
 
 def to_chunk_steps(message: Any) -> int:
-    """Return how many control steps an ``Action`` is for; older bags know only one."""
+    """Return the number of control steps of an ``Action``; older bags have no such field: 1."""
     return max(1, getattr(message, 'chunk_steps', 1))
 
 
 def to_period(message: Any) -> int:
-    """Return the time from one row of an ``Action`` to the next [ns]; 0 for a single one."""
+    """Return the time between two chunk steps of an ``Action`` [ns]; 0 for a single action."""
     return to_ns(message.period) if to_chunk_steps(message) > 1 else 0
 
 
@@ -68,17 +88,17 @@ def to_values(message: Any) -> np.ndarray:
     """
     Return the decoded values of an ``Action``, ``(A,)`` float32, units of the embodiment.
 
-    Of a chunk: its rows, ``(H, A)``.
+    Of a chunk: its chunk steps, ``(H, A)``.
 
-    :raises ValueError: when the rows are not of one length.
+    :raises ValueError: when the values do not divide into equal chunk steps.
     """
     values = np.asarray(message.values, np.float32)
-    rows = to_chunk_steps(message)
-    if rows == 1:
+    steps = to_chunk_steps(message)
+    if steps == 1:
         return values
-    if len(values) % rows:
-        raise ValueError(f'action: expected {rows} equal rows, got {len(values)} values')
-    return values.reshape(rows, -1)
+    if len(values) % steps:
+        raise ValueError(f'action: expected {steps} equal chunk steps, got {len(values)} values')
+    return values.reshape(steps, -1)
 
 
 def to_probabilities(message: Any) -> np.ndarray:
@@ -87,23 +107,23 @@ def to_probabilities(message: Any) -> np.ndarray:
 
 
 def to_positions(message: Any) -> dict[str, np.ndarray]:
-    """Return a ``WorldState`` as name to ``(3,)`` float64 position [m], in the message's order."""
+    """Return a ``WorldState`` as ``{name: (3,) float64 position [m]}``, in its own order."""
     pairs = zip(message.names, message.positions, strict=True)
     return {name: np.array([p.x, p.y, p.z]) for name, p in pairs}
 
 
 def to_displacement(message: Any, rate_hz: float) -> np.ndarray:
     """Return a planar ``TwistStamped`` as displacement per control step, ``(2,)`` float32 [m]."""
-    return np.array([message.twist.linear.x, message.twist.linear.y], np.float32) / np.float32(
-        rate_hz
-    )
+    velocity = np.array([message.twist.linear.x, message.twist.linear.y], np.float32)
+    displacement: np.ndarray = velocity / np.float32(rate_hz)
+    return displacement
 
 
 def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
     """
-    Return the positions of some joints of a ``JointState``, ``(J,)`` float64 [rad or m].
+    Return the positions of ``joints`` from a ``JointState``, ``(J,)`` float64 [rad or m].
 
-    :raises ValueError: when one is missing or not finite.
+    :raises ValueError: when a joint is missing or a position is not finite.
     """
     found = dict(zip(message.name, message.position, strict=False))
     missing = [name for name in joints if name not in found]
@@ -122,19 +142,20 @@ def to_twist(message: Any, scale: tuple[float, ...] = ()) -> np.ndarray:
     """
     Return a ``TwistStamped`` as ``(6,)`` float64 [m/s, rad/s].
 
-    :param scale: what 1 stands for, linear and angular, where the driver takes unitless commands.
+    :param scale: value of 1, linear [m/s] and angular [rad/s], for drivers with unitless commands.
     """
     linear = message.twist.linear
     angular = message.twist.angular
     numbers = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
-    return numbers * np.repeat(scale or (1.0, 1.0), 3)
+    scaled: np.ndarray = numbers * np.repeat(scale or (1.0, 1.0), 3)
+    return scaled
 
 
 def to_pose(message: Any) -> np.ndarray:
     """
     Return a ``Pose`` or a ``Transform`` as ``(7,)`` float64: x, y, z [m], quaternion x, y, z, w.
 
-    :raises ValueError: when the quaternion is not of length 1, or a number not finite.
+    :raises ValueError: when a number is not finite, or the quaternion is not of length 1.
     """
     place = message.position if hasattr(message, 'position') else message.translation
     turn = message.orientation if hasattr(message, 'orientation') else message.rotation

@@ -1,16 +1,39 @@
-"""From arrays to messages: the inverse of messages.py."""
+"""Conversions from arrays, times and dataclasses to messages: ``from_*``, and `stamped`."""
 
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
+from efm_core.episode import EpisodeEnding, EpisodeGoal
 from efm_core.observation import encode_png
-from efm_interfaces.msg import Action, EpisodeEvent, EpisodeOutcome, StepsToGo, WorldState
-from geometry_msgs.msg import Point, TwistStamped
+from efm_interfaces.action import RunEpisode
+from efm_interfaces.msg import (
+    Action,
+    EpisodeEvent,
+    EpisodeOutcome,
+    Permit,
+    PolicyRelease,
+    Recording,
+    StepsToGo,
+    WorldState,
+)
+from geometry_msgs.msg import Point, TransformStamped, TwistStamped
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+
+MessageType = TypeVar('MessageType')
+
+
+class ReleaseFields(Protocol):
+    """The fields of ``PolicyRelease.msg``; ``efm_release.release.Release`` has them."""
+
+    version: int
+    stage: str
+    uri: str
+    sha256: str
+    embodiment_hash: str
 
 
 def from_ns(nanoseconds: int) -> Time:
@@ -23,10 +46,11 @@ def from_period(nanoseconds: int) -> Duration:
     return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
-def stamped(message: Any, stamp: int, frame: str = '') -> Any:
+def stamped(message: MessageType, stamp: int, frame: str = '') -> MessageType:
     """Return ``message`` with its header filled; ``stamp`` in nanoseconds."""
-    message.header.stamp = from_ns(stamp)
-    message.header.frame_id = frame
+    header = message.header  # type: ignore[attr-defined]  # rosidl has no type for "has a header"
+    header.stamp = from_ns(stamp)
+    header.frame_id = frame
     return message
 
 
@@ -66,7 +90,10 @@ def from_action(
     Return an ``Action``.
 
     :param tokens: ``(K,)`` integers.
-    :param values: ``(A,)`` float32; of a chunk ``(H, A)``, with its ``period`` as a field.
+    :param values: ``(A,)`` float32, or ``(H, A)`` of a chunk, which also needs the field
+        ``period``.
+    :param stamp: of the observation [ns].
+    :param fields: other fields of ``Action.msg``.
     """
     return stamped(
         Action(
@@ -83,7 +110,15 @@ def from_action(
 def from_steps_to_go(
     probabilities: np.ndarray, steps_to_go: float, success: bool, stamp: int, **fields: Any
 ) -> StepsToGo:
-    """Return a ``StepsToGo``; ``probabilities`` ``(bins,)`` float32, ``steps_to_go`` in steps."""
+    """
+    Return a ``StepsToGo``.
+
+    :param probabilities: ``(bins,)`` float32.
+    :param steps_to_go: mean of the distribution [steps].
+    :param success: the success detector fires.
+    :param stamp: of the observation [ns].
+    :param fields: other fields of ``StepsToGo.msg``.
+    """
     return stamped(
         StepsToGo(
             probabilities=array('f', np.asarray(probabilities, np.float32).tobytes()),
@@ -96,7 +131,7 @@ def from_steps_to_go(
 
 
 def from_displacement(values: np.ndarray, rate_hz: float, stamp: int, frame: str) -> TwistStamped:
-    """Return a displacement per control step, ``(2,)`` [m], as the velocity that makes it."""
+    """Return a planar displacement per control step, ``(2,)`` [m], as a velocity [m/s]."""
     message = stamped(TwistStamped(), stamp, frame)
     velocity = np.asarray(values, np.float64) * rate_hz
     message.twist.linear.x = float(velocity[0])
@@ -107,7 +142,12 @@ def from_displacement(values: np.ndarray, rate_hz: float, stamp: int, frame: str
 def from_world(
     positions: dict[str, np.ndarray], success: bool, distance: float, stamp: int
 ) -> WorldState:
-    """Return simulator truth; ``positions`` [m]: tool, source, target, then the others."""
+    """
+    Return simulator truth as a ``WorldState``.
+
+    :param positions: ``(3,)`` each [m], in this order: tool, source, target, the other blocks.
+    :param distance: to the goal [m].
+    """
     points = [Point(x=float(p[0]), y=float(p[1]), z=float(p[2])) for p in positions.values()]
     return stamped(
         WorldState(
@@ -120,15 +160,123 @@ def from_world(
     )
 
 
-def from_outcome(event: EpisodeEvent, stamp: int, **fields: Any) -> EpisodeOutcome:
-    """Return the outcome of the episode that ``event`` started."""
-    return stamped(
-        EpisodeOutcome(
-            episode_id=event.episode_id,
-            index=event.index,
-            kind=event.kind,
-            instruction=event.instruction,
-            **fields,
-        ),
-        stamp,
+def from_camera_info(
+    matrix: np.ndarray, *, height: int, width: int, stamp: int, frame: str
+) -> CameraInfo:
+    """
+    Return the ``CameraInfo`` of a pinhole camera without distortion.
+
+    :param matrix: ``(3, 3)`` camera matrix [px].
+    """
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    message = CameraInfo(
+        height=height,
+        width=width,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
     )
+    return stamped(message, stamp, frame)
+
+
+def from_goal(goal: EpisodeGoal) -> RunEpisode.Goal:
+    """Return a goal as a request of ``RunEpisode``."""
+    return RunEpisode.Goal(
+        episode_id=goal.episode_id,
+        index=goal.index,
+        kind=goal.kind,
+        instruction=goal.instruction,
+        seed=goal.seed,
+        max_steps=goal.max_steps,
+        policy_version=goal.policy_version,
+    )
+
+
+def from_event(goal: EpisodeGoal, event: int, stamp: int, embodiment_hash: str) -> EpisodeEvent:
+    """
+    Return the START or END of the episode of a goal.
+
+    :param event: ``EpisodeEvent.START`` or ``EpisodeEvent.END``.
+    :param stamp: of the first or last observation [ns].
+    """
+    message = EpisodeEvent(
+        event=event,
+        episode_id=goal.episode_id,
+        index=goal.index,
+        kind=goal.kind,
+        instruction=goal.instruction,
+        seed=goal.seed,
+        max_steps=goal.max_steps,
+        policy_version=goal.policy_version,
+        embodiment_hash=embodiment_hash,
+    )
+    return stamped(message, stamp)
+
+
+def from_outcome(goal: EpisodeGoal, ending: EpisodeEnding) -> EpisodeOutcome:
+    """Return the outcome of the episode of a goal."""
+    message = EpisodeOutcome(
+        episode_id=goal.episode_id,
+        index=goal.index,
+        kind=goal.kind,
+        instruction=goal.instruction,
+        outcome=ending.outcome.value,
+        termination=ending.termination.value,
+        detail=ending.detail,
+        steps=ending.steps,
+        policy_version=ending.policy_version,
+        reward_version=ending.reward_version,
+        steps_to_go=float(ending.steps_to_go),
+    )
+    return stamped(message, ending.stamp)
+
+
+def from_permit(episode_id: str, stamp: int, *, lockstep: bool, valid_until: int = 0) -> Permit:
+    """
+    Return a permit to move.
+
+    :param stamp: of the observation [ns]; in lockstep the permit passes its action only.
+    :param valid_until: in real time the end of the permit [ns]; 0 in lockstep.
+    """
+    message = Permit(episode_id=episode_id, lockstep=lockstep, valid_until=from_ns(valid_until))
+    return stamped(message, stamp)
+
+
+def from_recording(
+    episode_id: str, stamp: int, *, success: bool, uri: str = '', detail: str = ''
+) -> Recording:
+    """
+    Return the result of recording one episode.
+
+    :param stamp: of the last observation [ns]; 0 if the bag could not be written.
+    :param uri: folder of the bag.
+    :param detail: reason why the bag could not be written.
+    """
+    message = Recording(episode_id=episode_id, success=success, uri=uri, detail=detail)
+    return stamped(message, stamp)
+
+
+def from_release(release: ReleaseFields) -> PolicyRelease:
+    """Return the announcement of a release."""
+    return PolicyRelease(
+        version=release.version,
+        stage=release.stage,
+        uri=release.uri,
+        sha256=release.sha256,
+        embodiment_hash=release.embodiment_hash,
+    )
+
+
+def from_transform(pose: np.ndarray, stamp: int, *, frame: str, child: str) -> TransformStamped:
+    """
+    Return the pose of the frame ``child`` in ``frame``.
+
+    :param pose: ``(7,)``: x, y, z [m], quaternion x, y, z, w.
+    """
+    message = stamped(TransformStamped(child_frame_id=child), stamp, frame)
+    place = message.transform.translation
+    turn = message.transform.rotation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = pose.tolist()
+    return message

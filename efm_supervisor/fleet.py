@@ -1,26 +1,27 @@
 """
-Who does which episode next, over a whole fleet; without ROS.
+Assigns episodes to the robots of a fleet, without ROS.
 
-Episodes are numbered and the number gives the seed, so that it does not matter which robot runs
-which. Practice goes in rollouts: after each, the fleet waits until the trainer has taken in every
-episode and has published what it learned. So every episode is on-policy, and a run with a seed is
-repeatable whatever the timing of the robots.
+Each episode has an index, and the index gives the seed. So it does not matter which robot runs
+which episode. Practice runs in rollouts: after each, the fleet waits until the trainer has
+ingested every episode and has published a release. So practice is on-policy, and a run with a seed
+is repeatable whatever the timing of the robots.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from efm_core.episode import EpisodeGoal, Outcome, Termination
 from efm_supervisor.config import FleetConfig
-from efm_supervisor.supervisor import Goal
 
 
 @dataclass(frozen=True)
 class TrainerProgress:
     """
-    What the trainer last said.
+    The newest status of the trainer.
 
-    :param episodes: practice episodes it has taken in, ever.
+    :param version: newest release.
+    :param episodes: practice episodes ingested so far, over all runs of the trainer.
     """
 
     version: int
@@ -29,24 +30,30 @@ class TrainerProgress:
 
 class Fleet:
     """
-    Hands out goals and counts what comes back.
+    Assigns goals to robots and counts their results.
 
-    :param first_index: number of the first episode; those before it were run earlier.
+    :param first_index: index of the first episode; earlier runs used the ones below.
+    :ivar finished: episodes that ended without a fault.
+    :ivar counted: finished episodes that count towards ``config.episodes``.
+    :ivar faults_in_a_row: faults since the last finished episode.
     """
 
     def __init__(self, config: FleetConfig, first_index: int = 0):
         self._config = config
-        self._next_index = self._rollout_end = first_index
+        self._next_index = first_index
+        self._rollout_end = first_index
         self._running: set[str] = set()
         self._retries: list[int] = []
-        self._attempts: dict[int, int] = {}
+        self._tries: dict[int, int] = {}
         self._trainer: TrainerProgress | None = None
-        self._expected_episodes: int | None = None
-        self.counted = self.finished = self.faults_in_a_row = 0
+        self._expected_episodes = 0
+        self.finished = 0
+        self.counted = 0
+        self.faults_in_a_row = 0
 
     @property
     def is_done(self) -> bool:
-        """Whether everything asked for has come back, and has been learned from."""
+        """Whether all episodes are finished, and the trainer has used them if it is awaited."""
         if self._running or self._retries:
             return False
         return self.counted >= self._config.episodes and (
@@ -55,68 +62,75 @@ class Fleet:
 
     @property
     def has_failed(self) -> bool:
-        """Whether nothing but faults comes back."""
+        """Whether too many episodes in a row ended with a fault."""
         return self.faults_in_a_row >= self._config.max_consecutive_faults
 
-    def next_goal(self, robot: str) -> Goal | None:
-        """Return what ``robot`` shall do now, or None while it has to wait."""
+    def next_goal(self, robot: str) -> EpisodeGoal | None:
+        """Return the next goal for ``robot``, or None while it has to wait."""
         if robot in self._running or self.has_failed:
             return None
-        index = self._next()
+        index = self._pop_index()
         if index is None:
             return None
         self._running.add(robot)
-        attempt = self._attempts[index] = self._attempts.get(index, 0) + 1
+        tries = self._tries.get(index, 0) + 1
+        self._tries[index] = tries
         kind = self._config.kind
-        return Goal(
-            episode_id=f'{kind}-{index:06d}' + (f'-{attempt}' if attempt > 1 else ''),
+        return EpisodeGoal(
+            episode_id=f'{kind}-{index:06d}' + (f'-{tries}' if tries > 1 else ''),
             index=index,
             kind=kind,
             seed=self._config.seed + index,
             max_steps=self._config.max_steps,
-            policy_version=self._version,
+            policy_version=self._policy_version,
         )
 
     def on_result(
-        self, robot: str, index: int, outcome: str, termination: str, recorded: bool
+        self, robot: str, index: int, *, outcome: str, termination: str, recorded: bool
     ) -> None:
-        """Count an episode that came back; one that broke is tried again, with the same seed."""
+        """
+        Count the result of an episode. After a fault the episode is retried with the same seed.
+
+        :param outcome: value of ``Outcome``.
+        :param termination: value of ``Termination``.
+        :param recorded: whether the episode has a bag, which the trainer will ingest.
+        """
         self._running.discard(robot)
-        if self._expected_episodes is not None and recorded:
+        if self._trainer is not None and recorded:
             self._expected_episodes += 1
-        if termination == 'fault':
+        if termination == Termination.FAULT.value:
             self.faults_in_a_row += 1
             self._retries.append(index)
             return
         self.faults_in_a_row = 0
         self.finished += 1
-        self.counted += not self._config.only_successes or outcome == 'success'
+        self.counted += not self._config.only_successes or outcome == Outcome.SUCCESS.value
 
     def on_refusal(self, robot: str, index: int) -> None:
-        """Take back an episode that a robot would not begin now: it is paused, or stopped."""
+        """Take back an episode that the robot rejected: it is paused or stopped."""
         self._running.discard(robot)
-        self._attempts[index] -= 1
+        self._tries[index] -= 1
         self._retries.append(index)
 
-    def on_trainer(self, view: TrainerProgress) -> None:
-        """Take the trainer's word on how far it is."""
-        if self._expected_episodes is None:
-            self._expected_episodes = view.episodes
-        self._trainer = view
+    def on_trainer(self, progress: TrainerProgress) -> None:
+        """Note the newest status of the trainer."""
+        if self._trainer is None:
+            self._expected_episodes = progress.episodes
+        self._trainer = progress
 
     @property
-    def _version(self) -> int:
-        return (
-            self._trainer.version if self._config.wait_for_trainer else self._config.policy_version
-        )
+    def _policy_version(self) -> int:
+        if self._config.wait_for_trainer and self._trainer is not None:
+            return self._trainer.version
+        return self._config.policy_version
 
     @property
     def _is_trainer_ready(self) -> bool:
-        view = self._trainer
-        return view is not None and view.episodes >= self._expected_episodes
+        trainer = self._trainer
+        return trainer is not None and trainer.episodes >= self._expected_episodes
 
-    def _next(self) -> int | None:
-        """Return the number of the next episode, or None while there is none to be had."""
+    def _pop_index(self) -> int | None:
+        """Return the index of the next episode, or None while there is none to run."""
         if self._retries:
             return self._retries.pop(0)
         if self._next_index >= self._rollout_end and not self._open_rollout():
@@ -125,13 +139,13 @@ class Fleet:
         return self._next_index - 1
 
     def _open_rollout(self) -> bool:
-        """Begin the next rollout if the one before is done, and learned from."""
-        left = self._config.episodes - self.counted
+        """Open the next rollout if the last one is finished and the trainer has used it."""
+        remaining = self._config.episodes - self.counted
         if self._config.wait_for_trainer:
             if self._running or not self._is_trainer_ready:
                 return False
-            size = min(left, self._config.episodes_per_rollout)
+            size = min(remaining, self._config.episodes_per_rollout)
         else:
-            size = left - len(self._running)
+            size = remaining - len(self._running)
         self._rollout_end += max(size, 0)
         return size > 0

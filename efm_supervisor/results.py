@@ -1,17 +1,18 @@
-"""The fleet's own record: one JSON line per episode, which survives a crash."""
+"""The results file of the fleet: one JSON line per episode."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 import time
+from typing import Any
 
 
-class Results:
+class ResultsFile:
     """
-    A file that only grows.
+    A file of JSON lines that is only appended to. A crash can cut its last line only.
 
-    :param path: the file; empty for none.
+    :param path: the file; '' for none, then `append` does nothing.
     """
 
     def __init__(self, path: str):
@@ -19,35 +20,33 @@ class Results:
 
     @property
     def next_index(self) -> int:
-        """Number of the first episode that no earlier run has used."""
+        """The index of the first episode that no earlier run has used."""
         if self._path is None or not self._path.is_file():
             return 0
         return 1 + max(map(_index, self._path.read_text().splitlines()), default=-1)
 
-    def append(self, robot: str, index: int, outcome: dict, recording: str) -> None:
+    def append(self, robot: str, index: int, outcome: dict[str, Any], recording: str) -> None:
         """
-        Add one episode.
+        Append one episode.
 
         :param outcome: fields of ``EpisodeOutcome.msg``.
-        :param recording: folder of the bag; '' if there is none.
+        :param recording: folder of the bag; '' without one.
         """
         if self._path is None:
             return
-        # JSON knows no NaN, which stands for: nobody judged.
+        # JSON has no NaN. It stands for steps-to-go without a reward model.
         plain = {key: None if value != value else value for key, value in outcome.items()}
         line = {'time': time.time(), 'robot': robot, 'index': index, **plain}
-        with open(self._path, 'a') as file:
-            file.write(self._mend() + json.dumps({**line, 'recording': recording}) + '\n')
-
-    def _mend(self) -> str:
-        """Return the end of line that a crash has kept from the last line, if so."""
-        text = self._path.read_text()
-        return '\n' if text and not text.endswith('\n') else ''
+        with open(self._path, 'a+') as file:
+            file.seek(0)
+            text = file.read()
+            is_cut = bool(text) and not text.endswith('\n')
+            file.write('\n' * is_cut + json.dumps({**line, 'recording': recording}) + '\n')
 
 
 def _index(line: str) -> int:
-    """Return the episode's number in one line; -1 of a line that a crash has cut."""
+    """Return the index of the episode in a line; -1 if a crash has cut the line."""
     try:
-        return json.loads(line)['index']
+        return int(json.loads(line)['index'])
     except (json.JSONDecodeError, KeyError):
         return -1

@@ -192,7 +192,9 @@ def test_chunk_steps_of_different_lengths_are_refused(scene, stage):
     message = from_action(np.arange(6), STEPS, 0.0, T0, episode_id='first')
     message.chunk_steps = 4
     guard.actions.publish(message)
-    stage.spin_until(lambda: 'expected 4 equal rows, got 6' in str(guard.diagnostics), 'a reason')
+    stage.spin_until(
+        lambda: 'expected 4 equal chunk steps, got 6' in str(guard.diagnostics), 'a reason'
+    )
 
 
 def test_the_policy_decides_once_a_chunk(stage, make_event, robot, yaml_of, shelf, monkeypatch):

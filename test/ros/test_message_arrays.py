@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from efm_core import messages, ros_messages
-from efm_core.episode import Outcome, Termination
+from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
 from efm_interfaces.msg import EpisodeEvent
+from efm_release.release import Release
 from models import frames
 import numpy as np
 import pytest
@@ -111,13 +114,90 @@ def test_simulator_truth_keeps_the_order_of_things():
     assert (message.success, message.distance) == (True, 0.25)
 
 
-def test_an_outcome_belongs_to_the_episode_that_its_event_started():
-    event = EpisodeEvent(episode_id='first', index=7, kind='practice', instruction='push')
-    message = over_the_wire(
-        ros_messages.from_outcome(
-            event, STAMP, outcome=Outcome.SUCCESS.value, termination=Termination.STOPPED.value
-        )
+GOAL = EpisodeGoal(
+    'first',
+    7,
+    kind='practice',
+    instruction='push',
+    seed=2**40,
+    max_steps=9,
+    policy_version=3,
+)
+
+
+def test_a_goal_comes_back_from_its_request():
+    assert messages.to_goal(over_the_wire(ros_messages.from_goal(GOAL))) == GOAL
+
+
+@pytest.mark.parametrize('kind', [EpisodeEvent.START, EpisodeEvent.END])
+def test_a_goal_comes_back_from_the_events_of_its_episode(kind):
+    message = over_the_wire(ros_messages.from_event(GOAL, kind, STAMP, 'abc'))
+    assert messages.to_goal(message) == GOAL
+    assert (message.event, message.embodiment_hash) == (kind, 'abc')
+    assert messages.to_stamp(message) == STAMP
+
+
+def test_an_outcome_has_the_goal_and_the_ending_of_its_episode():
+    ending = EpisodeEnding(
+        Outcome.SUCCESS,
+        Termination.STOPPED,
+        stamp=STAMP,
+        steps=4,
+        detail='why',
+        steps_to_go=1.5,
+        policy_version=3,
+        reward_version=2,
     )
-    assert (message.episode_id, message.index, message.kind) == ('first', 7, 'practice')
-    assert (message.instruction, message.outcome) == ('push', 'success')
+    message = over_the_wire(ros_messages.from_outcome(GOAL, ending))
+    assert messages.to_stamp(message) == STAMP
+    assert messages.to_fields(message) == {
+        'episode_id': 'first',
+        'index': 7,
+        'kind': 'practice',
+        'instruction': 'push',
+        'outcome': 'success',
+        'termination': 'stopped',
+        'detail': 'why',
+        'steps': 4,
+        'policy_version': 3,
+        'reward_version': 2,
+        'steps_to_go': 1.5,
+    }
+
+
+def test_a_permit_names_its_observation_and_in_real_time_its_end():
+    real_time = ros_messages.from_permit('first', STAMP, lockstep=False, valid_until=STAMP + 5)
+    message = over_the_wire(real_time)
+    assert (message.episode_id, message.lockstep) == ('first', False)
+    assert messages.to_stamp(message) == STAMP
+    assert messages.to_ns(message.valid_until) == STAMP + 5
+    lockstep = over_the_wire(ros_messages.from_permit('first', STAMP, lockstep=True))
+    assert (lockstep.lockstep, messages.to_ns(lockstep.valid_until)) == (True, 0)
+
+
+def test_a_recording_names_its_bag_or_why_there_is_none():
+    message = over_the_wire(
+        ros_messages.from_recording('first', STAMP, success=False, uri='bag', detail='full')
+    )
+    assert messages.to_stamp(message) == STAMP
+    assert messages.to_fields(message) == {
+        'episode_id': 'first', 'success': False, 'uri': 'bag', 'detail': 'full'
+    }  # fmt: skip
+
+
+def test_a_release_keeps_its_fields():
+    release = Release(3, 'active', uri='/releases/3', sha256='f00', embodiment_hash='abc')
+    message = over_the_wire(ros_messages.from_release(release))
+    assert messages.to_fields(message) == asdict(release)
+
+
+def test_a_camera_has_its_matrix_and_no_distortion():
+    matrix = np.array([[70.0, 0, 32], [0, 70, 24], [0, 0, 1]])
+    message = over_the_wire(
+        ros_messages.from_camera_info(matrix, height=48, width=64, stamp=STAMP, frame='table')
+    )
+    assert (message.height, message.width, message.header.frame_id) == (48, 64, 'table')
+    assert message.k.reshape(3, 3).tolist() == matrix.tolist()
+    assert message.p.reshape(3, 4)[:, :3].tolist() == matrix.tolist()
+    assert not any(message.d)
     assert messages.to_stamp(message) == STAMP

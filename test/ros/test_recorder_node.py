@@ -10,8 +10,10 @@ import math
 
 from bags import make_episode
 from efm_core import topics
+from efm_core.episode import EpisodeEnding
 from efm_core.messages import (
     to_displacement,
+    to_goal,
     to_image,
     to_positions,
     to_probabilities,
@@ -108,13 +110,15 @@ class Robot:
         self.say(
             topics.OUTCOME,
             from_outcome(
-                end,
-                int(episode.stamps[-1]),
-                outcome=episode.outcome.value,
-                termination=episode.termination.value,
-                steps=len(episode),
-                policy_version=episode.policy_version,
-                reward_version=episode.reward_version,
+                to_goal(end),
+                EpisodeEnding(
+                    episode.outcome,
+                    episode.termination,
+                    stamp=int(episode.stamps[-1]),
+                    steps=len(episode),
+                    policy_version=episode.policy_version,
+                    reward_version=episode.reward_version,
+                ),
             ),
         )
 

@@ -268,7 +268,7 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     assert robot.events[-1].event == EpisodeEvent.END
     assert not robot.ask('second').accepted
     robot.estop.publish(Bool(data=False))
-    robot.stage.spin_until(lambda: not robot.node._supervisor.emergency, 'the reset')
+    robot.stage.spin_until(lambda: not robot.node._supervisor.obstacle, 'the reset')
     robot.silent_at = 1000
     assert how(robot.run('third')) == ('success', 'success_detected')
 

@@ -6,6 +6,7 @@ import io
 import json
 
 from efm import demo
+from efm.cli import make_parser
 from efm.demo import DemoConfig, open_demo, plan_stages, run_demo
 import pytest
 from rich.console import Console
@@ -27,6 +28,13 @@ def note(run, folder: str, *outcomes: str) -> None:
 
 def run(settings: DemoConfig) -> int:
     return run_demo(settings, Console(file=io.StringIO()))
+
+
+def test_each_stage_is_a_command_of_efm(tmp_path):
+    for name, stage in plan_stages(config(tmp_path, num_robots=3)).items():
+        arguments = make_parser().parse_args(stage.arguments)
+        assert arguments.run == str(tmp_path / 'a run')
+        assert getattr(arguments, 'num_robots', 3) == 3, name
 
 
 def test_a_stage_runs_only_the_remaining_episodes(tmp_path):

@@ -6,12 +6,14 @@ from dataclasses import dataclass, KW_ONLY, replace
 import math
 
 from efm_core.embodiment import Embodiment
-from efm_core.episode import Episode, Outcome, Termination
+from efm_core.episode import Episode, EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import EndingRules, EpisodeRules, first_detection, SuccessDetector
 from efm_evaluation.metrics import detect_per_episode, self_stopped
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
-from efm_supervisor.supervisor import End, Goal, Supervisor
+from efm_supervisor.commands import AnnounceEnd
+from efm_supervisor.rules import SupervisorRules
+from efm_supervisor.supervisor import Supervisor
 from models import FakeTextEncoder, SENTENCE, table_arm
 import numpy as np
 import pytest
@@ -159,9 +161,9 @@ def play(case: Case, chunk: int = 1) -> Episode:
 def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Termination]:
     """Return the last observation, outcome and termination that the supervisor announces."""
     model = reward_model(case, robot_of(case, chunk))
-    supervisor = Supervisor(
-        rules_of(case),
-        lockstep,
+    rules = SupervisorRules(
+        episode=rules_of(case),
+        lockstep=lockstep,
         reward_enabled=True,
         recorder_enabled=False,
         stall_timeout_s=100.0,
@@ -169,19 +171,21 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
         detector_ends_episode=case.ends,
         chunk=chunk,
     )
-    supervisor.begin(Goal('e1', max_steps=case.requested), 0.0)
-    supervisor.on_reset(1, True, SENTENCE, FIRST, '', 0.0)
+    supervisor = Supervisor(rules)
+    supervisor.begin(EpisodeGoal('e1', max_steps=case.requested), 0.0)
+    supervisor.on_reset(1, success=True, instruction=SENTENCE, stamp=FIRST, message='', now=0.0)
     model.begin(SENTENCE)
     for step in range(len(case.steps_to_go)):
         now = step * chunk * PERIOD_S
         stamp = FIRST + step * chunk * PERIOD_NS
         seen = model.predict(World().render())
+        prediction = {'steps_to_go': seen.steps_to_go, 'success': seen.success}
         commands = [
-            *supervisor.on_action('e1', stamp, 1, now, chunk),
-            *supervisor.on_steps_to_go('e1', stamp, seen.steps_to_go, seen.success, 1, now),
+            *supervisor.on_action('e1', stamp, policy_version=1, chunk_steps=chunk, now=now),
+            *supervisor.on_steps_to_go('e1', stamp, **prediction, reward_version=1, now=now),
             *supervisor.tick(now),
         ]
-        for end in (command.ending for command in commands if isinstance(command, End)):
+        for end in (command.ending for command in commands if isinstance(command, AnnounceEnd)):
             last = (end.stamp - FIRST) // (chunk * PERIOD_NS)
             assert end.steps == last
             return last, end.outcome, end.termination

@@ -1,4 +1,4 @@
-"""Who does which episode next."""
+"""The fleet assigns episodes to robots."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import pytest
 
 
 def fleet(first: int = 0, **fields) -> Fleet:
-    """Return a fleet that evaluates, unless ``fields`` say otherwise."""
+    """Return a fleet that evaluates, unless ``fields`` differ."""
     return Fleet(FleetConfig(**{'kind': 'evaluation', 'seed': 1000, **fields}), first)
 
 
 def done(it: Fleet, robot: str, index: int, outcome='success', termination='timeout'):
-    """Bring back a result."""
-    it.on_result(robot, index, outcome, termination, recorded=True)
+    """Report a result with a bag."""
+    it.on_result(robot, index, outcome=outcome, termination=termination, recorded=True)
 
 
 def indices(it: Fleet, *robots: str) -> list:
-    """Return the number of the episode that each robot is given, or None."""
+    """Return the index of the episode that each robot gets, or None."""
     goals = [it.next_goal(robot) for robot in robots]
     return [goal and goal.index for goal in goals]
 
 
-def test_number_of_an_episode_gives_its_name_and_seed():
+def test_index_of_an_episode_gives_its_name_and_seed():
     goal = fleet(first=12, policy_version=3).next_goal('a')
     assert (goal.episode_id, goal.index, goal.seed) == ('evaluation-000012', 12, 1012)
     assert (goal.kind, goal.policy_version) == ('evaluation', 3)
 
 
-def test_every_episode_is_run_once_by_whoever_is_free():
+def test_every_episode_is_run_once_by_a_free_robot():
     it = fleet(episodes=3)
     assert indices(it, 'a', 'b', 'a') == [0, 1, None]
     done(it, 'b', 1)
@@ -41,7 +41,7 @@ def test_every_episode_is_run_once_by_whoever_is_free():
     assert it.is_done
 
 
-def test_episode_that_broke_is_tried_again_with_the_same_seed_and_another_name():
+def test_episode_with_a_fault_is_retried_with_the_same_seed_and_another_name():
     it = fleet(episodes=1)
     first = it.next_goal('a')
     done(it, 'a', 0, 'unlabelled', 'fault')
@@ -54,7 +54,7 @@ def test_episode_that_broke_is_tried_again_with_the_same_seed_and_another_name()
     assert it.counted == 1
 
 
-def test_fleet_gives_up_when_nothing_but_faults_comes_back():
+def test_fleet_fails_after_too_many_faults_in_a_row():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for _ in range(2):
         assert not it.has_failed
@@ -63,14 +63,14 @@ def test_fleet_gives_up_when_nothing_but_faults_comes_back():
     assert it.next_goal('a') is None
 
 
-def test_one_good_episode_makes_good_for_the_faults():
+def test_one_finished_episode_resets_the_count_of_faults():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for termination in ('fault', 'timeout', 'fault'):
         done(it, 'a', it.next_goal('a').index, 'failure', termination)
     assert not it.has_failed
 
 
-def test_demonstrations_count_when_they_succeed():
+def test_only_successful_demonstrations_count():
     it = fleet(kind='demonstration', episodes=2, only_successes=True)
     for outcome in ('failure', 'success', 'success'):
         assert not it.is_done
@@ -81,7 +81,7 @@ def test_demonstrations_count_when_they_succeed():
 
 @pytest.fixture
 def practice():
-    """Return a fleet that learns, in rollouts of two, and has four episodes to do."""
+    """Return a fleet with four episodes of practice, in rollouts of two."""
     return fleet(kind='practice', wait_for_trainer=True, episodes=4, episodes_per_rollout=2)
 
 
@@ -91,7 +91,7 @@ def test_practice_waits_for_the_trainer_before_the_first_episode(practice):
     assert practice.next_goal('a').policy_version == 5
 
 
-def test_practice_waits_after_a_rollout_until_everything_was_learned_from(practice):
+def test_practice_waits_after_a_rollout_until_the_trainer_has_ingested_it(practice):
     practice.on_trainer(TrainerProgress(5, 10))
     assert indices(practice, 'a', 'b') == [0, 1]
     done(practice, 'a', 0)
@@ -105,7 +105,7 @@ def test_practice_waits_after_a_rollout_until_everything_was_learned_from(practi
     assert [(goal.index, goal.policy_version) for goal in goals] == [(2, 6), (3, 6)]
 
 
-def test_practice_is_done_when_the_last_rollout_was_learned_from(practice):
+def test_practice_is_done_when_the_trainer_has_ingested_the_last_rollout(practice):
     practice.on_trainer(TrainerProgress(5, 0))
     for index in range(4):
         assert practice.next_goal('a').index == index
@@ -120,13 +120,13 @@ def test_practice_is_done_when_the_last_rollout_was_learned_from(practice):
 def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
     practice.on_trainer(TrainerProgress(5, 0))
     practice.next_goal('a')
-    practice.on_result('a', 0, 'unlabelled', 'fault', recorded=False)
+    practice.on_result('a', 0, outcome='unlabelled', termination='fault', recorded=False)
     assert practice.next_goal('a').index == 0
     done(practice, 'a', 0)
     assert practice.next_goal('a').index == 1
 
 
-def test_a_robot_that_is_paused_gets_the_episode_later_and_breaks_nothing():
+def test_a_paused_robot_gets_the_episode_later_without_a_fault():
     it = fleet(episodes=1, max_consecutive_faults=1)
     first = it.next_goal('a')
     it.on_refusal('a', first.index)

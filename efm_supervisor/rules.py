@@ -1,0 +1,58 @@
+"""The rules of a supervisor: those of its robot, and its own parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efm_core.embodiment import Embodiment
+from efm_core.episode_rules import EndingRules, EpisodeRules
+from efm_supervisor.config import SupervisorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorRules:
+    """
+    The rules of a supervisor.
+
+    :param episode: the rules of the embodiment.
+    :param lockstep: the world waits for the command of each observation.
+    :param reward_enabled: a prediction is expected for every observation.
+    :param recorder_enabled: an episode is over when its bag is on disk.
+    :param stall_timeout_s: time without progress after which the episode is a fault [s].
+    :param period_s: control period [s].
+    :param chunk: control steps of one decision of the policy. A demonstrator may decide at every
+        control step; its time limit is the same.
+    :param detector_ends_episode: as in ``EndingRules``.
+    """
+
+    episode: EpisodeRules
+    lockstep: bool
+    reward_enabled: bool
+    recorder_enabled: bool
+    stall_timeout_s: float
+    period_s: float
+    chunk: int = 1
+    detector_ends_episode: bool = True
+
+    @classmethod
+    def of(cls, config: SupervisorConfig, robot: Embodiment) -> SupervisorRules:
+        """Return the rules in the parameters of the node and in the embodiment."""
+        return cls(
+            episode=robot.episode,
+            lockstep=config.lockstep,
+            reward_enabled=config.reward_enabled,
+            recorder_enabled=config.recorder_enabled,
+            stall_timeout_s=config.stall_timeout_s,
+            period_s=1 / robot.control_rate_hz,
+            chunk=robot.action.chunk,
+            detector_ends_episode=config.detector_ends_episode,
+        )
+
+    def ending_rules(self, max_steps: int) -> EndingRules:
+        """Return the rules that end an episode with this time limit [decisions]."""
+        return EndingRules(
+            max_steps=max_steps,
+            chunk=self.chunk,
+            period_s=self.period_s,
+            detector_ends_episode=self.detector_ends_episode,
+        )

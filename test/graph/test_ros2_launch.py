@@ -125,7 +125,7 @@ def test_a_fleet_that_gave_up_ends_its_launch_with_code_1(start, lab, tmp_path):
     path.write_text('fleet: {ros__parameters: {ready_timeout_s: 1.0}}\n')
     process = start('fleet', f'run:={lab.run}', 'mode:=evaluate', f'params_file:={path}')
     assert wait_for_exit(process, 60) == 1
-    assert 'the fleet gave up with code 1' in (tmp_path / 'said.txt').read_text()
+    assert 'the fleet failed with code 1' in (tmp_path / 'said.txt').read_text()
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_starts(start, lab, tmp_path):

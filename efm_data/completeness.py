@@ -9,8 +9,7 @@ real time pictures may be lost before a node has received START.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core import topics
 
@@ -47,16 +46,18 @@ class Requirements:
         return frozenset({OBSERVATION}) | self.each | self.last | self.witnesses
 
 
-class Gap(NamedTuple):
+@dataclass(frozen=True)
+class Gap:
     """
     The missing messages of one topic.
 
     :param count: number of missing messages.
-    :param stamp: of the first of them [ns]; 0 where only the outcome tells their number.
+    :param stamp: of the first of them [ns]; 0 where only their number is known, from the outcome.
     """
 
     topic: str
     count: int
+    _: KW_ONLY
     stamp: int = 0
 
     def __str__(self) -> str:
@@ -140,7 +141,7 @@ def find_gaps(
         required |= {last} if name in needs.last | {OBSERVATION} else set()
         lacking = required - came[name]
         if lacking:
-            gaps.append(Gap(name, len(lacking), min(lacking)))
+            gaps.append(Gap(name, len(lacking), stamp=min(lacking)))
     if len(due) < steps and not gaps:
         gaps.append(Gap(OBSERVATION, steps - len(due)))
     return gaps

@@ -32,9 +32,9 @@ DISCARD = 1
 
 
 class Desk:
-    """A whole robot that is taught, a fleet that asks for episodes, and a person."""
+    """A whole robot with teleoperation, and the clients of a fleet and a person."""
 
-    def __init__(self, stage, robot, *, path, episodes_dir):
+    def __init__(self, stage, robot, *, path, episodes):
         self.stage = stage
         self.robot = robot
         common = {'embodiment': path, 'lockstep': False}
@@ -51,7 +51,7 @@ class Desk:
         stage.start(
             RecorderNode,
             reward_enabled=False,
-            episodes_dir=str(episodes_dir),
+            episodes_dir=str(episodes),
             completion_timeout_s=scaled(5.0, 60.0),
             **common,
         )
@@ -98,10 +98,10 @@ class Desk:
 
 @pytest.fixture
 def desk(stage, embodiment, yaml_of, tmp_path):
-    # All nodes share this thread: on a busy machine everything takes its time.
+    # All nodes share this thread, so the control rate is low enough for a busy machine.
     robot = replace(embodiment, control_rate_hz=2.0, action_lifetime_s=5.0)
     robot = replace(robot, episode=replace(robot.episode, max_steps=600))
-    return Desk(stage, robot, path=yaml_of(robot), episodes_dir=tmp_path / 'episodes_dir')
+    return Desk(stage, robot, path=yaml_of(robot), episodes=tmp_path / 'episodes')
 
 
 def test_a_teleoperated_episode_is_a_demonstration(desk):
@@ -123,11 +123,11 @@ def test_a_teleoperated_episode_is_a_demonstration(desk):
     episode = read_episode(result.recording, desk.robot)
     assert (episode.kind, episode.outcome) == (Kind.DEMONSTRATION, Outcome.SUCCESS)
     assert episode.instruction
-    said = {to_stamp(message): message for message in desk.actions}
+    sent = {to_stamp(message): message for message in desk.actions}
     assert len(episode) > 1
     tokeniser = ActionTokeniser(desk.robot.action.single_step)
     for step in range(len(episode)):
-        message = said[episode.stamps[step]]
+        message = sent[episode.stamps[step]]
         assert message.source == 'operator'
         assert list(message.tokens) == episode.tokens[step].tolist()
         np.testing.assert_array_equal(
@@ -162,11 +162,11 @@ def test_an_inactive_node_publishes_nothing_and_ignores_buttons(desk):
     handle = desk.begin('first')
     desk.stage.spin_until(lambda: desk.actions, 'actions')
     assert desk.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    said = len(desk.actions)
+    count = len(desk.actions)
     desk.press(SUCCESS)
     seen = len(desk.states)
     desk.stage.spin_until(lambda: len(desk.states) > seen + 5, 'the world')
-    assert len(desk.actions) <= said + 1
+    assert len(desk.actions) <= count + 1
     assert desk.stage.call(LabelEpisode, topics.LABEL_EPISODE, outcome='failure').success
     assert desk.result(handle).outcome.outcome == 'failure'
 

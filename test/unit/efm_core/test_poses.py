@@ -50,7 +50,7 @@ def test_rotations_agree_with_scipy():
 
 
 @pytest.mark.parametrize('tiny', [0.0, 1e-14, 1e-7])
-def test_the_rotation_of_a_tiny_vector_is_the_identity(tiny):
+def test_a_tiny_rotation_survives_both_conversions(tiny):
     q = from_rotation_vector(np.array([tiny, 0.0, 0.0]))
     np.testing.assert_allclose(to_rotation_vector(q), [tiny, 0, 0], atol=1e-12)
 

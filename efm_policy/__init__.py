@@ -1,1 +1,1 @@
-"""From camera to action: observation and instruction in, action tokens out."""
+"""The policy: from observation and instruction to action tokens."""

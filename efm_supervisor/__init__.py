@@ -1,1 +1,1 @@
-"""Episodes, resets, the guard before the robot, the recorder and the fleet."""
+"""The supervisor of a robot, the fleet that assigns its episodes, and teleoperation."""

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from efm.demo import run_stage, Stage, write_json
+from efm.demo import DemoStage, run_stage, write_json
 from efm_core.embodiment import load_embodiment
 from efm_core.files import whole_directory
 from efm_evaluation.metrics import steps_to_goal, success_rate
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     seconds = begin(options)
     for name, stage in plan_stages(options, int(seconds['version'])).items():
-        command = stage.command(options.to)
+        command = stage.remaining_command(options.to)
         if not command:
             continue
         print(f'--- {name}', flush=True)
@@ -121,7 +121,7 @@ def copy_run(run: Path, to: Path, start: str) -> int:
     return int(release.name)
 
 
-def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
+def plan_stages(options: argparse.Namespace, version: int) -> dict[str, DemoStage]:
     """Return the release of stage 1, if it is missing, and the four stages."""
     common = f'--run {shlex.quote(str(options.to))} --fleet {options.fleet} --body {options.body}'
     common += f' --max-steps {options.max_steps}'
@@ -134,9 +134,9 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
         practised: (f'{practice} --world gazebo', options.practice),
         after: (f'{evaluate} --world gazebo', options.evaluations),
     }
-    release = Stage(['train', '--run', str(options.to)], product='releases')
+    release = DemoStage(['train', '--run', str(options.to)], product='releases')
     return {'release': release} | {
-        name: Stage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, folder=name)
+        name: DemoStage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, subdir=name)
         for name, (words, episodes) in plan.items()
     }
 

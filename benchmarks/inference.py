@@ -20,7 +20,7 @@ import tempfile
 from typing import Any, cast
 
 from efm_bringup.graph import NodeSpec
-from efm_bringup.processes import domain_of_its_own, environment, to_command
+from efm_bringup.processes import environment, reserve_domain, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode
@@ -279,7 +279,7 @@ def measure_node(folder: Path, options: argparse.Namespace) -> Workers:
 @contextmanager
 def ros_domain() -> Iterator[dict[str, str]]:
     """Give the environment of a ROS domain that no other process uses."""
-    domain, lock = domain_of_its_own()
+    domain, lock = reserve_domain()
     try:
         yield environment(domain, 'LOCALHOST')
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
-from efm_guard.chunk import ActionRequest
+from efm_guard.chunk_executor import ActionRequest
 from efm_guard.commander import Commander
 from efm_guard.ros_driver import Driver
 from efm_guard.ros_messages import from_executed
@@ -22,7 +22,7 @@ class Robot:
     :ivar driver: the driver; None until `connect` has succeeded.
     """
 
-    def __init__(self, node: Node, embodiment: Embodiment, *, lockstep: bool):
+    def __init__(self, node: Node, embodiment: Embodiment, *, lockstep: bool) -> None:
         self._node = node
         self._embodiment = embodiment
         self._lockstep = lockstep

@@ -23,7 +23,8 @@ from efm_experiments.table.sft_cache import ModelPair, sft_recipes, SftRecipe, t
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
-from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
+from efm_sim.rollout import PolicyActor, Runner, RunningEpisode
+from efm_sim.world import World
 from filelock import FileLock
 import numpy as np
 
@@ -102,13 +103,13 @@ class EvaluationRunner(Runner):
     """Continues each episode for some steps after its goal, so that the detector may fire."""
 
     def _ending(
-        self, attempt: RunningEpisode, success: bool
+        self, episode: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         """Return how the episode ends now, or None if it continues."""
-        since = len(attempt.truth) - attempt.truth.index(True) if any(attempt.truth) else 0
+        since = len(episode.truth) - episode.truth.index(True) if any(episode.truth) else 0
         if since > STEPS_AFTER_GOAL:
             return Outcome.SUCCESS, Termination.STOPPED
-        return super()._ending(attempt, success)
+        return super()._ending(episode, success)
 
 
 def evaluate_policy(

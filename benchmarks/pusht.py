@@ -56,7 +56,7 @@ SMOOTH = 10  # updates in the moving average of the figure
 
 
 class PushTActor:
-    """An actor with the scripted demonstrator of gym-pusht, one for each episode."""
+    """The scripted demonstrator as the actor of a rollout."""
 
     version = 0
 

@@ -1,13 +1,8 @@
 """
 `practice.launch.py`: a robot practises, the trainer learns, and all nodes end when asked to.
 
-<<<<<<< HEAD
-A test of `launch_testing`. Its own command runs it, with the folder ``test`` in ``PYTHONPATH``:
-``launch_test test/launch/launch_practice.py``. `test_launch_practice.py` does that.
-=======
 A test of `launch_testing`. Its command ``launch_test`` runs this file, with the folder ``test`` in
 ``PYTHONPATH``; `test_launch_practice.py` calls it so.
->>>>>>> 1b14cd7ead7d3d477917c00fdb5ed00c57e698f5
 """
 
 from __future__ import annotations

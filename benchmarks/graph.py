@@ -85,7 +85,9 @@ def publish_untrained(run: Path, embodiment: Embodiment) -> None:
         parity(model, policy, embodiment, 'policy'),
         parity(model, reward, embodiment, 'reward'),
     )
-    publish(run / 'releases', 1, policy, reward, 'active', embodiment, reports)
+    publish(
+        run / 'releases', 1, policy=policy, reward=reward, embodiment=embodiment, parity=reports
+    )
 
 
 def measure_round(run: Path, embodiment: Embodiment, episodes: int, number: int) -> dict[str, Any]:

@@ -204,7 +204,14 @@ def publish(
         files.append(export(model, folder / f'{kind}.onnx', robot, 1))
         reports.append(parity(model, files[-1], robot, kind))
     policy, reward = files
-    release.publish(folder / 'releases', 1, policy, reward, 'active', robot, tuple(reports))
+    release.publish(
+        folder / 'releases',
+        1,
+        policy=policy,
+        reward=reward,
+        embodiment=robot,
+        parity=tuple(reports),
+    )
 
 
 def inputs(

@@ -18,7 +18,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm ros graph bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm ros graph launch bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -86,7 +86,7 @@ docs: setup  ## the documentation site in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
 test: setup  ## lint, unit tests, every experiment in small, the site, tiny VLMs, nodes in process, real processes over DDS
-	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm ros graph; do \
+	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm ros graph launch; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level COVER='$(MEASURED)' || failed="$$failed $$level"; \
 	done; $(MAKE) --no-print-directory print-coverage; \
 	test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
@@ -98,7 +98,7 @@ format: setup  ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lint unit experiments vlm ros graph: %: setup run-%  ## that part of the tests only
+lint unit experiments vlm ros graph launch: %: setup run-%  ## that part of the tests only
 
 run-%:
 	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; \

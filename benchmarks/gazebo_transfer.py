@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 
-from efm.demo import run_stage, Stage, write_json
+from efm.demo import DemoStage, run_stage, write_json
 from efm_core.embodiment import load_embodiment
 from efm_core.files import whole_directory
 from efm_evaluation.metrics import steps_to_goal, success_rate
@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     seconds = begin(options)
     for name, stage in plan_stages(options, seconds['version']).items():
-        command = stage.command(options.to)
+        command = stage.remaining_command(options.to)
         if not command:
             continue
         print(f'--- {name}', flush=True)
@@ -95,7 +95,7 @@ def copy_run(run: Path, to: Path, start: str) -> int:
     return int(release.name)
 
 
-def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
+def plan_stages(options: argparse.Namespace, version: int) -> dict[str, DemoStage]:
     """Return the release from what stage 1 left, if it is not there, and the four stages."""
     common = f'--run {shlex.quote(str(options.to))} --fleet {options.fleet} --body {options.body}'
     common += f' --max-steps {options.max_steps}'
@@ -108,9 +108,9 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, Stage]:
         practised: (f'{practice} --world gazebo', options.practice),
         after: (f'{evaluate} --world gazebo', options.evaluations),
     }
-    release = Stage(['train', '--run', str(options.to)], product='releases')
+    release = DemoStage(['train', '--run', str(options.to)], product='releases')
     return {'release': release} | {
-        name: Stage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, folder=name)
+        name: DemoStage(shlex.split(f'{words} --episodes-subdir {name}'), episodes, subdir=name)
         for name, (words, episodes) in plan.items()
     }
 

@@ -19,7 +19,7 @@ import tempfile
 from typing import Any
 
 from efm_bringup.graph import NodeSpec
-from efm_bringup.processes import domain_of_its_own, environment, to_command
+from efm_bringup.processes import environment, reserve_domain, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_model.runtime import FrameHistory, model_inputs
@@ -228,7 +228,7 @@ def measure_node(folder: Path, options: argparse.Namespace) -> dict[str, Worker]
 @contextmanager
 def ros_domain():
     """Give a ROS domain that nobody else has, as an environment."""
-    domain, lock = domain_of_its_own()
+    domain, lock = reserve_domain()
     try:
         yield environment(domain, 'LOCALHOST')
     finally:

@@ -51,25 +51,25 @@ SMOOTH = 10  # updates that a point of the figure is the mean of
 SEEDS = 100_000  # scenes that belong to one seed in each of them
 
 
-class DemonstratorProtocol:
-    """Lets the scripted demonstrator act in each world."""
+class PushTActor:
+    """An actor with the scripted demonstrator of gym-pusht, one for each episode."""
 
     version = 0
 
     def __init__(self, robot: Embodiment):
         self._tokeniser = ActionTokeniser(robot.action)
 
-    def start(self, attempt: RunningEpisode) -> PushTDemonstrator:
-        """Return a demonstrator that begins a new episode."""
+    def start(self, episode: RunningEpisode) -> PushTDemonstrator:
+        """Return a demonstrator for a new episode."""
         demonstrator = PushTDemonstrator()
-        demonstrator.begin(attempt.seed)
+        demonstrator.begin(episode.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
-        """Return the next action of each attempt, as the policy could say it."""
+    def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
+        """Return the next action of each episode, rounded to the policy's tokens."""
         tokens = [
-            self._tokeniser.encode(attempt.policy_episode.act(attempt.world.positions()))
-            for attempt in attempts
+            self._tokeniser.encode(episode.policy_episode.act(episode.world.positions()))
+            for episode in episodes
         ]
         return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 
@@ -198,7 +198,7 @@ def demonstrate(
     """Return an episode of each scene; the truth ends it."""
     runner = Runner(
         robot,
-        DemonstratorProtocol(robot),
+        PushTActor(robot),
         reward_model=None,
         kind=Kind.DEMONSTRATION,
         max_steps=0,

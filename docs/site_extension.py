@@ -18,6 +18,7 @@ from docutils import nodes
 from efm_core.config import describe
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -65,6 +66,15 @@ def _parameters(config_type: Any) -> Iterator[str]:
             yield f':param {field.name}: ' + re.sub(r'([*`|_\\])', r'\\\1', describe(field))
 
 
+def prefer_public_names(app: Sphinx, env: BuildEnvironment) -> None:
+    """Let ``Episode``, which is ``efm.Episode`` too, link to the page of the public names."""
+    objects = env.get_domain('py').objects
+    public = {name.removeprefix('efm.') for name in objects if objects[name].docname == 'python'}
+    for name, entry in objects.items():
+        if entry.docname != 'python' and any(name.endswith(f'.{tail}') for tail in public):
+            objects[name] = entry._replace(aliased=True)
+
+
 class RepositoryLinks(SphinxTransform):
     """Replace the links that leave ``docs/`` before MyST looks for pages of these names."""
 
@@ -97,4 +107,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive('modules', Modules)
     app.add_transform(RepositoryLinks)
     app.connect('autodoc-process-docstring', add_parameters)
+    app.connect('env-updated', prefer_public_names)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}

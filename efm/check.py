@@ -1,4 +1,4 @@
-"""The command `efm check`: whether a robot is what its embodiment says."""
+"""The command `efm check`: compare a running robot with its embodiment."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class CheckConfig:
     discovery_range: str = copy_field(ProcessConfig, 'discovery_range')
 
 
-def add_verb(verbs: argparse._SubParsersAction) -> None:
-    """Give the command line its verb."""
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `efm check` to the command line."""
     text = 'compare a running robot with its embodiment, without moving it'
     parser = verbs.add_parser('check', help=text, description=text)
     add_arguments(parser, CheckConfig)
@@ -40,33 +40,34 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
 
 
 def check_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Look, print what is wrong and how to mend it; 1 with a fault, 0 without."""
-    from efm_bringup.robot_check_node import watch
+    """Print all findings with their fixes; return 1 if one of them is a fault, otherwise 0."""
+    from efm_bringup.robot_check_node import observe_robot
 
-    config = from_arguments(CheckConfig, arguments)
-    embodiment = load_embodiment(find_embodiment(config.embodiment))
-    namespace = '/' + config.namespace.strip('/')
-    robot = watch(embodiment, namespace, config.seconds, config.discovery_range)
-    findings = examine(robot, embodiment, config.max_skew_s)
+    options = from_arguments(CheckConfig, arguments)
+    embodiment = load_embodiment(find_embodiment(options.embodiment))
+    namespace = '/' + options.namespace.strip('/')
+    robot = observe_robot(embodiment, namespace, options.seconds, options.discovery_range)
+    findings = examine(robot, embodiment, options.max_skew_s)
     if arguments.json:
+        plain = [asdict(finding) for finding in findings]
         about = {'embodiment': embodiment.name, 'hash': embodiment.hash}
-        print(json.dumps({**about, 'findings': [asdict(finding) for finding in findings]}))
+        print(json.dumps({**about, 'findings': plain}))
     else:
-        show(findings, f'{embodiment.name} in {namespace}', console)
+        print_findings(findings, f'{embodiment.name} in {namespace}', console)
     return int(any(finding.severity == FAULT for finding in findings))
 
 
-def show(findings: list[Finding], name: str, console: Console) -> None:
-    """Print findings for people."""
+def print_findings(findings: list[Finding], name: str, console: Console) -> None:
+    """Print the findings as a table."""
     if not findings:
-        console.print(f'[green]{escape(name)}: nothing is wrong[/green]')
+        console.print(f'[green]{escape(name)}: no findings[/green]')
         return
-    table = Table('what', 'is wrong', 'mend', title=escape(name), show_lines=True)
+    table = Table('subject', 'problem', 'fix', title=escape(name), show_lines=True)
     for finding in findings:
         colour = 'red' if finding.severity == FAULT else 'yellow'
         table.add_row(
             f'[{colour}]{finding.severity}[/{colour}] {escape(finding.subject)}',
             escape(finding.problem),
-            escape(finding.mend),
+            escape(finding.fix),
         )
     console.print(table)

@@ -1,8 +1,9 @@
-"""The command `efm`: record, train, practice, evaluate, serve, check, export, report and more."""
+"""The command `efm`."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 import sys
 
@@ -21,9 +22,23 @@ from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
 from rich.markup import escape
 
+HELP = {
+    RECORD: 'record demonstrations with a fleet, one bag per episode',
+    'train': 'stage 1: fine-tune a model on the recorded demonstrations',
+    PRACTICE: 'stage 2: run practice episodes and improve the policy from them',
+    EVALUATE: 'evaluate a release without learning',
+    'export': 'export the checkpoints of stage 1 to ONNX and compare both',
+    'report': 'write report.html and summary.json of a run',
+    'demo': 'run all stages, from demonstrations to the report',
+}
+
 
 def main(words: list[str] | None = None) -> None:
-    """Run one command; errors are one line, and exit code 1."""
+    """
+    Run one command and exit with its code; an error is printed as one line and gives code 1.
+
+    :param words: the command line; None for that of the process.
+    """
     arguments = make_parser().parse_args(words)
     console = Console(highlight=False)
     try:
@@ -39,7 +54,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the command line: one verb each, options made from the config dataclasses."""
+    """Return the command line: one command each, with the fields of its configurations."""
     from efm.train import ModelChoice
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
@@ -48,50 +63,40 @@ def make_parser() -> argparse.ArgumentParser:
         prog='efm', description='Train robots by demonstration and practice.'
     )
     verbs = parser.add_subparsers(dest='name', required=True, metavar='COMMAND')
-    for verb, command, configs, text in (
-        (
-            RECORD,
-            graph_command,
-            (GraphConfig, ProcessConfig),
-            'record demonstrations with a fleet, one bag per episode',
-        ),
-        (
-            'train',
-            train_command,
-            (RunConfig, ModelChoice),
-            'stage 1: fine-tune a model on the recorded demonstrations',
-        ),
-        (
-            PRACTICE,
-            graph_command,
-            (GraphConfig, ProcessConfig),
-            'stage 2: run practice episodes and improve the policy from them',
-        ),
-        (
-            EVALUATE,
-            graph_command,
-            (GraphConfig, ProcessConfig),
-            'evaluate a release without learning',
-        ),
-        (
-            'export',
-            export_command,
-            (RunConfig,),
-            'export the checkpoints of stage 1 to ONNX and compare both',
-        ),
-        ('report', report_command, (RunConfig,), 'write report.html and summary.json of a run'),
-        ('demo', demo_command, (DemoConfig,), 'run all stages, from demonstrations to the report'),
-    ):
-        verb_parser = verbs.add_parser(verb, help=text, description=text)
-        for config in configs:
-            add_arguments(verb_parser, config)
-        verb_parser.set_defaults(command=command)
-    for config in (SftConfig, VlmConfig):
-        add_arguments(verbs.choices['train'], config, given_only=True)
+    graph = (GraphConfig, ProcessConfig)
+    add_verb(verbs, RECORD, graph_command, graph)
+    train = add_verb(verbs, 'train', train_command, (RunConfig, ModelChoice))
+    for kind in (SftConfig, VlmConfig):
+        add_arguments(train, kind, given_only=True)
+    add_verb(verbs, PRACTICE, graph_command, graph)
+    add_verb(verbs, EVALUATE, graph_command, graph)
+    add_verb(verbs, 'export', export_command, (RunConfig,))
+    add_verb(verbs, 'report', report_command, (RunConfig,))
+    add_verb(verbs, 'demo', demo_command, (DemoConfig,))
     add_pretrain_verb(verbs)
     add_check_verb(verbs)
     add_serve_verb(verbs)
     add_experiment_verb(verbs)
+    return parser
+
+
+def add_verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Callable[[argparse.Namespace, Console], int],
+    configs: tuple[type, ...],
+) -> argparse.ArgumentParser:
+    """
+    Add one command to the command line; return its parser.
+
+    :param command: returns the exit code.
+    :param configs: configurations whose fields are the options.
+    """
+    text = HELP[name]
+    parser = verbs.add_parser(name, help=text, description=text)
+    for kind in configs:
+        add_arguments(parser, kind)
+    parser.set_defaults(command=command)
     return parser
 
 
@@ -106,7 +111,7 @@ def graph_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Read the demonstrations, fine-tune; of a compact model publish release 1."""
+    """Fine-tune a model on the demonstrations of a run; a compact model gets release 1."""
     from efm.train import train, train_vlm
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig, STAGE_ONE
@@ -125,7 +130,7 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def export_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Export the checkpoints of stage 1 and print what the export is worth."""
+    """Export the checkpoints of stage 1; return 1 if an export differs from torch."""
     from efm.train import export
 
     run = from_arguments(RunConfig, arguments)
@@ -133,15 +138,19 @@ def export_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the report of what lies in a run."""
-    from efm_evaluation.report import write_report
+    """Write the report of a run and print its success."""
+    from efm_evaluation.report import describe_success, read_json, write_report
 
-    console.print(f'report: {write_report(Path(arguments.run))}', soft_wrap=True)
+    run = Path(arguments.run)
+    page = write_report(run)
+    for line in describe_success(read_json(run / 'summary.json')):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f'report: {page}', soft_wrap=True)
     return 0
 
 
 def demo_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Run the main job."""
+    """Run all stages that are not done."""
     return run_demo(from_arguments(DemoConfig, arguments), console)
 
 

@@ -1,4 +1,4 @@
-"""The main job, start to end: demonstrate, fine-tune, evaluate, practise, evaluate, report."""
+"""The command `efm demo`: demonstrate, fine-tune, evaluate, practise, evaluate, report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 from efm_bringup.config import GraphConfig
-from efm_bringup.progress import Results
+from efm_bringup.progress import ResultsTail
 from efm_core.config import config, copy_field, parameter
 from efm_core.files import write_whole
 from rich.console import Console
 
-# apart from those of the demonstrations
+# First seeds; those of the demonstrations start at 0.
 EVALUATION_SEED = 10_000_000
 PRACTICE_SEED = 5_000_000
-STOP_WAIT_S = 8.0  # for a stage that was asked to stop
+STOP_TIMEOUT_S = 8.0  # from the signal to a stage until it is killed
 DEMONSTRATION = 'demonstration'
 
 
@@ -45,36 +46,36 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoStage:
     """
-    One command of the plan.
+    One command of the demo.
 
-    :param words: the command line, without the number of episodes.
-    :param episodes: how many there shall be in the end; 0 for a command that runs none.
-    :param folder: of the bags and the results.
-    :param product: what is in the run when it is done, if that can be seen.
+    :param arguments: of the command `efm`, without the number of episodes.
+    :param episodes: requested number of episodes; 0 for a command that runs none.
+    :param subdir: folder of its bags inside ``episodes``, and name of its results file.
+    :param product: file or folder in the run that exists when the command is done; empty for none.
     """
 
-    words: list[str]
+    arguments: list[str]
     episodes: int = 0
     _: KW_ONLY
-    folder: str = ''
+    subdir: str = ''
     product: str = ''
 
-    def command(self, run: Path) -> list[str]:
-        """Return the command for what is left of it; empty when nothing is."""
+    def remaining_command(self, run: Path) -> list[str]:
+        """Return the arguments for the rest of the stage; empty when it is complete."""
         if not self.episodes:
-            return [] if self.product and (run / self.product).exists() else self.words
-        results = Results(
-            run / 'results' / f'{self.folder}.jsonl', self.folder == DEMONSTRATION, is_new=False
+            return [] if self.product and (run / self.product).exists() else self.arguments
+        results = ResultsTail(
+            run / 'results' / f'{self.subdir}.jsonl', self.subdir == DEMONSTRATION, is_new=False
         )
         results.read()
-        left = self.episodes - results.counted
-        return [*self.words, '--episodes', str(left)] if left > 0 else []
+        remaining = self.episodes - results.counted
+        return [*self.arguments, '--episodes', str(remaining)] if remaining > 0 else []
 
 
-def plan_stages(config: DemoConfig) -> dict[str, Stage]:
-    """Return every stage, in order."""
+def plan_stages(config: DemoConfig) -> dict[str, DemoStage]:
+    """Return all stages, in order."""
     run = f'--run {shlex.quote(config.run)}'
     world = f'{run} --fleet {config.num_robots} --body {config.body}'
     evaluate = f'evaluate {world} --seed {EVALUATION_SEED + config.seed}'
@@ -83,42 +84,42 @@ def plan_stages(config: DemoConfig) -> dict[str, Stage]:
     before = 'evaluation_before'
     after = 'evaluation_after'
     return {
-        'record': Stage(
+        'record': DemoStage(
             shlex.split(f'{record} --max-steps {config.demonstration_steps}'),
             config.demonstrations,
-            folder=DEMONSTRATION,
+            subdir=DEMONSTRATION,
         ),
-        'fine_tune': Stage(
+        'fine_tune': DemoStage(
             shlex.split(f'train {run} --iterations {config.iterations} --seed {config.seed}'),
             product='releases',
         ),
-        'evaluate_before': Stage(
+        'evaluate_before': DemoStage(
             shlex.split(f'{evaluate} --policy-version 1 --episodes-subdir {before}'),
             config.evaluations,
-            folder=before,
+            subdir=before,
         ),
-        'practise': Stage(
-            shlex.split(f'{practice} --preset {config.preset}'), config.practice, folder='practice'
+        'practise': DemoStage(
+            shlex.split(f'{practice} --preset {config.preset}'), config.practice, subdir='practice'
         ),
-        'evaluate_after': Stage(
-            shlex.split(f'{evaluate} --episodes-subdir {after}'), config.evaluations, folder=after
+        'evaluate_after': DemoStage(
+            shlex.split(f'{evaluate} --episodes-subdir {after}'), config.evaluations, subdir=after
         ),
-        'report': Stage(shlex.split(f'report {run}')),
+        'report': DemoStage(shlex.split(f'report {run}')),
     }
 
 
 def run_demo(config: DemoConfig, console: Console) -> int:
     """
-    Run every stage that is not done yet; return the exit code of the first that fails.
+    Run all stages that are not done; return the exit code of the first one that fails, or 0.
 
-    The wall-clock seconds of each finished stage stand in ``stages.json``.
+    ``stages.json`` gets the wall-clock seconds of each finished stage.
 
-    :raises ValueError: when the run was begun with other options.
+    :raises ValueError: when the run was started with other options.
     """
     run = Path(config.run)
-    done = begin(run, config)
+    done = open_demo(run, config)
     if done:
-        console.print(f'going on with {run}; remove it to start anew', soft_wrap=True)
+        console.print(f'continuing {run}; remove it to start again', soft_wrap=True)
     plan = plan_stages(config)
     for number, (name, stage) in enumerate(plan.items(), 1):
         if name in done and name != 'report':
@@ -126,58 +127,58 @@ def run_demo(config: DemoConfig, console: Console) -> int:
             continue
         console.rule(f'{number}/{len(plan)} {name.replace("_", " ")}')
         started = time.monotonic()
-        command = stage.command(run)
+        command = stage.remaining_command(run)
         code = run_stage([sys.executable, '-m', 'efm.cli', *command]) if command else 0
         if code:
-            console.print(f'[red]{name} ended with code {code}[/red]; logs: {run / "logs"}')
+            console.print(f'[red]{name} failed with code {code}[/red]; logs: {run / "logs"}')
             return code
         done[name] = round(time.monotonic() - started, 1)
         write_json(run / 'stages.json', done)
     return 0
 
 
-def begin(run: Path, config: DemoConfig) -> dict[str, float]:
+def open_demo(run: Path, config: DemoConfig) -> dict[str, float]:
     """
-    Return the seconds of the stages that are done, and note what the run was begun with.
+    Write the options of a new run into it; return the seconds of the stages that are done.
 
-    :raises ValueError: when it was begun with other options.
+    :raises ValueError: when the run was started with other options.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    options = run / 'demo.json'
-    noted = asdict(config)
-    if not options.is_file():
-        write_json(options, noted)
-    former = json.loads(options.read_text())
-    differing = [name for name, value in noted.items() if former.get(name) != value]
+    path = run / 'demo.json'
+    options = asdict(config)
+    if not path.is_file():
+        write_json(path, options)
+    former = json.loads(path.read_text())
+    differing = [name for name, value in options.items() if former.get(name) != value]
     if differing:
         raise ValueError(
-            f'{", ".join(differing)}: expected as {run} was begun, '
+            f'{", ".join(differing)}: expected the options of {run}, '
             f'{[former.get(name) for name in differing]}, got '
-            f'{[noted[name] for name in differing]}; take another --run'
+            f'{[options[name] for name in differing]}; use another --run'
         )
     stages = run / 'stages.json'
-    return json.loads(stages.read_text()) if stages.is_file() else {}
+    seconds: dict[str, float] = json.loads(stages.read_text()) if stages.is_file() else {}
+    return seconds
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     write_whole(path, json.dumps(value, indent=1))
 
 
 def run_stage(command: list[str]) -> int:
-    """Run one command; hand it the signals that ask to stop, and wait until it has."""
+    """Run one command and pass SIGINT and SIGTERM on to it; return its exit code."""
     process = subprocess.Popen(command)
-    asked: list[int] = []
+    signals: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
-        asked.append(number)
+        signals.append(number)
         process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while process.poll() is None and not asked:
+        while process.poll() is None and not signals:
             time.sleep(0.1)
-        return process.wait(STOP_WAIT_S if asked else None) or (130 if asked else 0)
+        return process.wait(STOP_TIMEOUT_S if signals else None) or (130 if signals else 0)
     except subprocess.TimeoutExpired:
         process.kill()
         return 130

@@ -9,14 +9,13 @@ from typing import Any
 
 from efm_bringup.config import GraphConfig
 from efm_bringup.graph import bags_path, make_graph, MODES, RECORD, results_path
-from efm_bringup.processes import ProcessConfig, run_nodes
+from efm_bringup.processes import INTERRUPTED, ProcessConfig, run_nodes
 from efm_bringup.progress import watching
 from efm_bringup.run import open_run
 from efm_core.config import expect
 from rich.console import Console
 
 TITLES = {'record': 'demonstrations', 'practice': 'practice', 'evaluate': 'evaluation'}
-INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 
 
 def run_graph(mode: str, **options: Any) -> Path:

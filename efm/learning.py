@@ -18,7 +18,7 @@ from efm_core.episode import Episode, Kind
 from efm_core.files import whole_directory
 from efm_model.checkpoint import load_checkpoint
 from efm_model.protocol import Model
-from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_model.text import ensure_text_encoder, InstructionEncoder, TextEncoder
 from efm_model.torch_runtime import make_runtimes, single_threaded
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
@@ -37,7 +37,7 @@ def fine_tune(
     embodiment: Embodiment,
     run: str | Path = '',
     *,
-    text_encoder: TextEncoder | None = None,
+    text_encoder: InstructionEncoder | None = None,
     on_validation: OnValidation | None = None,
     **options: Any,
 ) -> tuple[Policy, RewardModel]:
@@ -72,7 +72,7 @@ def load_checkpoints(
     run: str | Path,
     embodiment: Embodiment | None = None,
     *,
-    text_encoder: TextEncoder | None = None,
+    text_encoder: InstructionEncoder | None = None,
 ) -> tuple[Policy, RewardModel]:
     """
     Return policy and reward model of stage 1 of a run, in torch, which ``practise`` accepts.
@@ -177,7 +177,7 @@ def _checkpoint_folder(run: str | Path) -> Iterator[Path]:
 
 
 def _load_pair(
-    folder: Path, embodiment: Embodiment, encoder: TextEncoder | None
+    folder: Path, embodiment: Embodiment, encoder: InstructionEncoder | None
 ) -> tuple[Policy, RewardModel]:
     """Return the checkpoints in a folder as policy and reward model."""
     policy, reward_model = (
@@ -192,7 +192,7 @@ def _make_pair(
     policy: Model,
     reward_model: Model,
     *,
-    encoder: TextEncoder,
+    encoder: InstructionEncoder,
     embodiment: Embodiment,
     version: int,
 ) -> tuple[Policy, RewardModel]:

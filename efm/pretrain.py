@@ -1,4 +1,4 @@
-"""An encoder for another world from the command line, with a progress display."""
+"""The command `efm pretrain`: an encoder for another world, from labelled images."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class PicturesChoice:
     pictures: str = parameter('', 'File of labelled images (.npz), see docs/gymnasium.md')
 
 
-def add_verb(verbs: argparse._SubParsersAction) -> None:
-    """Give the command line its verb."""
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `efm pretrain` to the command line."""
     text = 'before stage 1, in a new world: train an encoder on labelled images'
     parser = verbs.add_parser('pretrain', help=text, description=text)
     for kind in (RunConfig, PicturesChoice, LabelledConfig):
@@ -35,13 +35,13 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
 
 
 def pretrain_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Learn an encoder, write it and its card into the run."""
-    run, choice, config = (
-        from_arguments(kind, arguments) for kind in (RunConfig, PicturesChoice, LabelledConfig)
-    )
+    """Train an encoder; write it and its card into the run."""
+    run = from_arguments(RunConfig, arguments)
+    pictures = from_arguments(PicturesChoice, arguments).pictures
+    learning = from_arguments(LabelledConfig, arguments)
     embodiment = open_run(run.run, run.embodiment)
-    path = pretrain(Path(run.run), embodiment, choice.pictures, config, console)
-    console.print(f'encoder: {path}; `efm train` on this run begins from it', soft_wrap=True)
+    path = pretrain(Path(run.run), embodiment, pictures, learning, console)
+    console.print(f'encoder: {path}; `efm train` on this run starts from it', soft_wrap=True)
     return 0
 
 
@@ -49,39 +49,41 @@ def pretrain(
     run: Path, embodiment_path: Path, pictures: str, config: LabelledConfig, console: Console
 ) -> Path:
     """
-    Write ``encoder.safetensors`` and its card into ``run``; whole or not at all.
+    Write ``encoder.safetensors`` and its card into a run; return the path of the encoder.
 
+    :param pictures: path of the labelled images, as ``load_labelled`` reads it.
     :raises FileExistsError: when the run has an encoder.
-    :raises FileNotFoundError, ValueError: as ``load_labelled``.
+    :raises FileNotFoundError: when there is no file of labelled images.
+    :raises ValueError: when the labelled images do not fit the embodiment.
     """
     from efm_model.labelled import load_labelled, pretrain_on_labels
     from efm_model.network import save_encoder
     from efm_model.text import ensure_text_encoder, TextEncoder
-    import torch
+    from efm_model.torch_runtime import single_threaded
 
     path = run / ENCODER_FILE
     if path.exists():
-        raise FileExistsError(
-            f'run: expected one without an encoder, got {path}; take a new --run'
-        )
-    torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
+        raise FileExistsError(f'run: expected one without an encoder, got {path}; use a new --run')
     labelled = load_labelled(pictures, load_embodiment(embodiment_path))
-    with Display('pointing', config.iterations, unit='steps', console=console) as display:
-        grounding, measured = pretrain_on_labels(
+    display = Display('pretraining', config.iterations, unit='steps', console=console)
+    with single_threaded(), display:
+        encoder, errors = pretrain_on_labels(
             labelled,
             TextEncoder(ensure_text_encoder()),
             config,
-            lambda iteration, found: display.update(iteration, note(found)),
+            lambda iteration, found: display.update(iteration, describe_errors(found)),
         )
     card = {'nature': NATURE, 'pictures': len(labelled), 'config': asdict(config)}
-    card |= {'errors_percent_of_picture': measured}
-    save_encoder(grounding, path, card)
+    card |= {'errors_percent_of_picture': errors}
+    save_encoder(encoder, path, card)
     return path
 
 
-def note(measured: dict[str, float]) -> str:
-    """Return the median errors in a few words."""
-    found = [
-        f'{k.removesuffix("_median")} {v:.2f} %' for k, v in measured.items() if 'median' in k
-    ]
-    return 'off by ' + ', '.join(found) + ' of the picture'
+def describe_errors(errors: dict[str, float]) -> str:
+    """Return the median errors as one line."""
+    medians = (
+        f'{name.removesuffix("_median")} {value:.2f}'
+        for name, value in errors.items()
+        if 'median' in name
+    )
+    return f'median error in % of the image: {", ".join(medians)}'

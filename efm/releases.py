@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 import tempfile
+from typing import TYPE_CHECKING
 
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import save_embodiment
-from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_model.text import ensure_text_encoder, InstructionEncoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_release.release import find_release_directory, MANIFEST, Release
 from efm_release.release import load_release as load_files
 from efm_reward.model import RewardModel
+
+if TYPE_CHECKING:
+    from efm_model.network import CompactModel
+    from efm_model.protocol import Model
 
 EMBODIMENT = 'embodiment.yaml'  # of a run
 TRAINER_PARTS = ('sft', 'trainer')  # of a run whose trainer publishes its releases
@@ -23,7 +28,7 @@ def load_release(
     *,
     version: int = 0,
     temperature: float = 1.0,
-    text_encoder: TextEncoder | None = None,
+    text_encoder: InstructionEncoder | None = None,
     provider: str = 'auto',
 ) -> tuple[Policy, RewardModel]:
     """
@@ -76,7 +81,7 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
         if (run / part).exists():
             raise FileExistsError(f'run: expected one without {part}, got {run}; take another run')
     robot = policy.embodiment
-    models = to_torch(policy, reward_model)
+    models = tuple(to_compact(model) for model in to_torch(policy, reward_model))
     keep_embodiment(run, robot)
     versions = [int(path.name) for path in (run / 'releases').glob('[0-9]*')]
     version = max(versions, default=0) + 1
@@ -92,6 +97,21 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
         return publish(
             run / 'releases', version, *files, 'active', robot, reports, parent=version - 1
         )
+
+
+def to_compact(model: Model) -> CompactModel:
+    """
+    Return a torch model if it can be exported.
+
+    :raises ValueError: for a vision-language model.
+    """
+    from efm_model.network import CompactModel
+
+    if not isinstance(model, CompactModel):
+        raise ValueError(
+            f'model: expected a compact one, which has an ONNX export, got family {model.family!r}'
+        )
+    return model
 
 
 def read_embodiment(run: Path) -> Embodiment:

@@ -1,4 +1,4 @@
-"""The command `efm serve`: one policy for many robots, from a machine of its own."""
+"""The command `efm serve`: one policy for many robots, over gRPC."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 import signal
 import threading
+from typing import TYPE_CHECKING
 
 from efm_bringup.run import open_run
 from efm_core.config import add_arguments, config, from_arguments, parameter
@@ -16,7 +17,11 @@ from efm_policy.config import SamplingConfig
 from efm_policy.serving.config import ServingConfig
 from rich.console import Console
 
-LOOK_S = 1.0  # between two looks for a newer release
+if TYPE_CHECKING:
+    from efm_policy.policy import Policy
+    from efm_policy.serving.server import PolicyServer
+
+RELEASE_POLL_S = 1.0  # time between two checks for a newer release
 
 
 @config
@@ -34,8 +39,8 @@ class ServeConfig(SamplingConfig):
     )
 
 
-def add_verb(verbs: argparse._SubParsersAction) -> None:
-    """Give the command line its verb."""
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `efm serve` to the command line."""
     text = 'serve one policy to many robots over gRPC'
     parser = verbs.add_parser('serve', help=text, description=text)
     for kind in (RunConfig, ServeConfig, ServingConfig):
@@ -44,61 +49,70 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
 
 
 def serve_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Serve until somebody stops it; 0 when that was asked for."""
+    """Serve until SIGINT or SIGTERM; return 0."""
     from efm_policy.serving.server import PolicyServer
 
-    run, choice = (from_arguments(kind, arguments) for kind in (RunConfig, ServeConfig))
+    run = from_arguments(RunConfig, arguments)
     embodiment = load_embodiment(open_run(run.run, run.embodiment))
-    policy, newer = find_policy(Path(run.run), choice, embodiment)
+    options = from_arguments(ServeConfig, arguments)
+    policy, find_newer = find_policy(Path(run.run), options, embodiment)
     server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy=policy)
-    over = threading.Event()
+    stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+        signal.signal(number, lambda *_: stopping.set())
     port = server.start()
     console.print(f'release {policy.version} on port {port}: {server.describe()}', soft_wrap=True)
-    while not over.wait(LOOK_S):
-        follow(server, newer, console)
+    while not stopping.wait(RELEASE_POLL_S):
+        deploy_newer(server, find_newer, console)
     server.stop()
     console.print(', '.join(f'{count} {what}' for what, count in sorted(server.counts.items())))
     return 0
 
 
 def find_policy(
-    run: Path, choice: ServeConfig, embodiment: Embodiment
-) -> tuple[object, Callable[[], object]]:
+    run: Path, options: ServeConfig, embodiment: Embodiment
+) -> tuple[Policy, Callable[[], Policy | None]]:
     """
-    Return the policy to begin with, and what returns a newer one once there is one.
+    Return the first policy, and a function that returns a newer policy or None.
 
-    :raises FileNotFoundError: when there is none.
-    :raises ValueError: when it is for another robot, or not what was published.
+    :raises FileNotFoundError: when the run has no release.
+    :raises ValueError: when the policy belongs to another embodiment, or a hash differs.
     """
     from efm_policy.serving.loading import load_vlm_policy, ReleaseFolder, Releases
 
-    if choice.checkpoint:
-        learned = load_vlm_policy(choice.checkpoint, embodiment, choice.base, choice.temperature)
+    if options.checkpoint:
+        learned = load_vlm_policy(
+            options.checkpoint, embodiment, options.base, options.temperature
+        )
         return learned, lambda: None
     load = Releases(
-        embodiment, choice.text_encoder, temperature=choice.temperature, provider=choice.provider
+        embodiment,
+        options.text_encoder,
+        temperature=options.temperature,
+        provider=options.provider,
     ).load
     folder = run.absolute() / 'releases'
-    if choice.version:
-        return load(str(folder / f'{choice.version:06d}')), lambda: None
-    shelf = ReleaseFolder(folder, load)
-    policy = shelf.newer()
-    if policy is None:
+    if options.version:
+        return load(str(folder / f'{options.version:06d}')), lambda: None
+    releases = ReleaseFolder(folder, load)
+    newest = releases.newer()
+    if newest is None:
         raise FileNotFoundError(
             f'release: expected one in {folder}, got none; make one with `efm train`'
         )
-    return policy, shelf.newer
+    return newest, releases.newer
 
 
-def follow(server: object, newer: Callable[[], object], console: Console) -> None:
-    """Let a newer release act, if there is one; a bad one is told and the old one goes on."""
+def deploy_newer(
+    server: PolicyServer, find_newer: Callable[[], Policy | None], console: Console
+) -> None:
+    """Deploy a newer release if there is one; a damaged one is reported and skipped."""
     try:
-        policy = newer()
+        policy = find_newer()
     except (ValueError, OSError) as error:
-        console.print(f'refused, the old release goes on: {error}', soft_wrap=True, markup=False)
+        text = f'release rejected, the present one stays deployed: {error}'
+        console.print(text, soft_wrap=True, markup=False)
         return
     if policy is not None:
         server.sessions.adopt(policy)
-        console.print(f'release {policy.version} acts in the episodes that begin from now on')
+        console.print(f'release {policy.version} is deployed for episodes that begin from now on')

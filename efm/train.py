@@ -1,21 +1,27 @@
-"""Stage 1 from the command line, with a progress display."""
+"""The commands `efm train` and `efm export`: stage 1, with a progress display."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from efm.pretrain import ENCODER_FILE
+from efm.releases import to_compact
 from efm_bringup.progress import Display
 from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import find_embodiment
 from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
+from efm_release.release import find_release_directory
 from efm_trainer.config import SftConfig, STAGE_ONE
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from efm_model.protocol import Model
+    from efm_model.text import InstructionEncoder
 
 
 @config
@@ -33,16 +39,16 @@ def train_vlm(
     run: Path, embodiment_path: Path, config: SftConfig, options: VlmConfig, console: Console
 ) -> None:
     """
-    Fine-tune a vision-language model on the run's demonstrations; write its checkpoints.
+    Fine-tune a vision-language model on the demonstrations of a run; write its checkpoints.
 
-    There is no release: a robot's nodes load ONNX files, and of this model there are none.
+    There is no release, because robots load ONNX files and this model has no export.
 
-    :raises FileExistsError: when the run is fine-tuned already.
-    :raises ValueError: when the base is no such model, or as ``train``.
+    :raises FileExistsError: when the run has checkpoints.
+    :raises ValueError: when the base is not a supported model, or as ``train``.
     """
     if (run / 'sft').is_dir():
         raise FileExistsError(
-            f'run: expected one that is not fine-tuned yet, got {run / "sft"}; take a new --run'
+            f'run: expected one before stage 1, got {run / "sft"}; use a new --run'
         )
     try:
         from efm_model.vlm.network import new_vlm
@@ -58,38 +64,39 @@ def train_vlm(
 
 def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console) -> None:
     """
-    Learn from the run's demonstrations; write its checkpoints and release 1.
+    Fine-tune a compact model on the demonstrations of a run; write checkpoints and release 1.
 
-    A run is fine-tuned once. If that was cut short, it starts again; if only the release is
-    missing, that is made. A run that `efm pretrain` gave an encoder begins from that.
+    Stage 1 runs once in a run. After an interruption it starts again, or only publishes the
+    release if the checkpoints are complete. It starts from the encoder of `efm pretrain` if the
+    run has one.
 
-    :raises FileExistsError: when the run is fine-tuned already.
-    :raises ValueError: when there are too few demonstrations or a bag is torn.
+    :raises FileExistsError: when the run has releases.
+    :raises ValueError: when there are too few demonstrations or a bag is damaged.
     """
     if (run / 'releases').is_dir():
         raise FileExistsError(
-            f'run: expected one that is not fine-tuned yet, got {run / "releases"}; '
-            'take a new --run'
+            f'run: expected one before stage 1, got {run / "releases"}; use a new --run'
         )
     from efm_model.text import ensure_text_encoder, TextEncoder
+    from efm_model.torch_runtime import single_threaded
     from efm_trainer.trainer import Trainer
-    import torch
 
-    torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     embodiment = load_embodiment(embodiment_path)
-    encoder = TextEncoder(ensure_text_encoder())
-    if not (run / 'sft').is_dir():
-        config = choose_encoder_weights(run, embodiment, config, console)
-        _fine_tune(run, embodiment, encoder, config, console)
-    trainer = Trainer(run, embodiment, text_encoder=encoder)
-    console.print(f'release {trainer.version}: {trainer.release.uri}', soft_wrap=True)
-    trainer.close()
+    text_encoder = TextEncoder(ensure_text_encoder())
+    with single_threaded():
+        if not (run / 'sft').is_dir():
+            config = choose_encoder_weights(run, embodiment, config, console)
+            _fine_tune(run, embodiment, text_encoder, config, console)
+        trainer = Trainer(run, embodiment, text_encoder=text_encoder)
+        trainer.close()
+    release = find_release_directory(run, trainer.version)
+    console.print(f'release {trainer.version}: {release}', soft_wrap=True)
 
 
 def choose_encoder_weights(
     run: Path, embodiment: Embodiment, config: SftConfig, console: Console
 ) -> SftConfig:
-    """Return ``config`` with the run's own encoder if it has one; say what is begun from."""
+    """Return ``config`` with the encoder of the run if it has one; print which one is used."""
     if config.pretrained == 'none' or config.encoder_weights:
         return config
     own = run / ENCODER_FILE
@@ -98,8 +105,8 @@ def choose_encoder_weights(
         return replace(config, encoder_weights=str(own))
     if embodiment.hash != load_embodiment(find_embodiment('')).hash:
         console.print(
-            'encoder: the one that ships, which knows the simulated table only; '
-            'for another world make one with `efm pretrain` first',
+            'encoder: the shipped one, which was trained on the simulated table only; '
+            'for another world train one with `efm pretrain` first',
             soft_wrap=True,
         )
     return config
@@ -108,12 +115,12 @@ def choose_encoder_weights(
 def _fine_tune(
     run: Path,
     embodiment: Embodiment,
-    encoder: Any,
+    text_encoder: InstructionEncoder,
     config: SftConfig,
     console: Console,
-    model: Any = None,
+    model: Model | None = None,
 ) -> None:
-    """Write the run's checkpoints, both or none; ``model`` as in ``fine_tune``."""
+    """Write both checkpoints of a run, or none; ``model`` as in ``fine_tune``."""
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.sft import fine_tune
 
@@ -129,20 +136,20 @@ def _fine_tune(
         Display('fine-tuning', config.iterations, unit='steps', console=console) as display,
     ):
 
-        def show(iteration: int, total: int, losses: dict) -> None:
-            display.update(iteration, _note(losses))
+        def show(iteration: int, total: int, losses: dict[str, float]) -> None:
+            display.update(iteration, describe_losses(losses))
 
-        result = fine_tune(episodes, embodiment, encoder, config, unfinished, show, model)
+        result = fine_tune(episodes, embodiment, text_encoder, config, unfinished, show, model)
     console.print(
-        f'{len(episodes)} bags read; policy of step {result.policy_iteration}, '
-        f'reward model of step {result.reward_iteration}: {_note(result.curve[-1])}',
+        f'{len(episodes)} episodes; policy from step {result.policy_iteration}, '
+        f'reward model from step {result.reward_iteration}; {describe_losses(result.curve[-1])}',
         soft_wrap=True,
     )
 
 
-def _note(losses: dict) -> str:
-    """Return the held-out losses in a few words."""
-    words = (
+def describe_losses(losses: dict[str, float]) -> str:
+    """Return the validation losses as one line."""
+    values = (
         f'{name} {losses[key]:.2f}'
         for key, name in (
             ('validation/action', 'action'),
@@ -151,23 +158,24 @@ def _note(losses: dict) -> str:
         )
         if key in losses
     )
-    return 'held out: ' + ', '.join(words)
+    return f'validation loss: {", ".join(values)}'
 
 
 def export(run: Path, embodiment_path: Path, console: Console) -> bool:
     """
-    Export both checkpoints of stage 1 to ``sft/*.onnx``; return whether both exports are faithful.
+    Export both checkpoints of stage 1 to ``sft/*.onnx``; return whether both agree with torch.
 
     :raises FileNotFoundError: when there are no checkpoints.
+    :raises ValueError: when they are of a vision-language model, which has no export.
     """
     from efm_model.checkpoint import load_checkpoint
     from efm_model.export import export_policy, export_reward, parity
 
-    embodiment: Embodiment = load_embodiment(embodiment_path)
+    embodiment = load_embodiment(embodiment_path)
     table = Table('file', 'largest difference', 'same tokens', 'passed')
     passed = True
     for kind, write in (('policy', export_policy), ('reward', export_reward)):
-        model, _ = load_checkpoint(run / 'sft' / kind, embodiment)
+        model = to_compact(load_checkpoint(run / 'sft' / kind, embodiment)[0])
         path = write(model, run / 'sft' / f'{kind}.onnx', embodiment, 1)
         report = parity(model, path, embodiment, kind)
         passed = passed and report.passed

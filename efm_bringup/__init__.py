@@ -1,1 +1,1 @@
-"""Starting it all: the node graph, the command line, the report."""
+"""The node graph of a run: parameters, launch descriptions, processes and the robot check."""

@@ -1,8 +1,8 @@
 """
-The node graph: which nodes run, where, with which parameters.
+The node graph: the nodes of a run, with their namespaces, parameters and remappings.
 
-The one description behind ``launch/*.launch.py`` (through launch_ros) and ``efm practice``
-(through a process manager).
+Both ``launch/*.launch.py`` (through launch_ros) and commands such as ``efm practice`` (through a
+process manager) start this graph.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from efm_core.embodiment_files import find_embodiment
 from efm_release.release import find_release_directory
 from efm_sim.gym.config import EnvironmentConfig
 
-# Executables as setup.py installs them, and the modules behind them.
+# Executables that setup.py installs, and their modules.
 EXECUTABLES = {
     'policy_node': 'efm_policy.node',
     'remote_policy_node': 'efm_policy.remote_node',
@@ -44,14 +44,21 @@ PRACTICE = 'practice'
 EVALUATE = 'evaluate'
 MODES = (RECORD, PRACTICE, EVALUATE)
 KINDS = {RECORD: 'demonstration', PRACTICE: 'practice', EVALUATE: 'evaluation'}
-SHARED = ('server', 'trainer', 'fleet')  # by all robots
+SHARED = ('server', 'trainer', 'fleet')  # nodes that exist once for all robots
 RESPAWN_DELAY_S = 2.0
-PATIENCE_S = {'ready_timeout_s': 3600.0, 'stall_timeout_s': 36000.0}  # with people
+# Parameters of the fleet node when an operator starts nodes or demonstrates.
+OPERATOR_TIMEOUTS = {'ready_timeout_s': 3600.0, 'stall_timeout_s': 36000.0}
 
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node: what both ``launch_ros.actions.Node`` and a command line can be made from."""
+    """
+    One node, from which ``launch_ros.actions.Node`` or a command line is made.
+
+    :param executable: a key of ``EXECUTABLES``.
+    :param namespace: without a leading slash.
+    :param respawn: whether the node starts again after it died.
+    """
 
     executable: str
     name: str
@@ -68,7 +75,7 @@ class NodeSpec:
 
 
 def node_environment() -> dict[str, str]:
-    """Return what a node's environment has beside that of whoever starts it."""
+    """Return the environment variables that each node gets on top of its launcher's."""
     return {'EFM_LAUNCHER': str(os.getpid()), 'OMP_NUM_THREADS': '1'}
 
 
@@ -84,7 +91,7 @@ def bags_path(config: GraphConfig, mode: str) -> Path:
 
 def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     """
-    Return every node of a run.
+    Return all nodes of a run.
 
     :param mode: ``record``, ``practice`` or ``evaluate``.
     :raises FileNotFoundError: when the robots need a release and there is none.
@@ -93,20 +100,20 @@ def make_graph(mode: str, config: GraphConfig) -> list[NodeSpec]:
     """
     if mode == PRACTICE and config.episodes_subdir not in ('', KINDS[PRACTICE]):
         raise ValueError(
-            f'episodes_subdir: expected none, since the trainer reads {KINDS[mode]}, '
+            f'episodes_subdir: expected none, because the trainer reads {KINDS[mode]}, '
             f'got {config.episodes_subdir}'
         )
     robots = [f'robot_{index}' for index in range(config.num_robots)]
-    of_a_robot = nodes_of_a_robot(mode, config)
+    names = robot_nodes(mode, config)
     return [
-        *(make_node(name, mode, config, robot) for robot in robots for name in of_a_robot),
-        *(make_node(name, mode, config) for name in nodes_of_a_fleet(mode)),
+        *(make_node(name, mode, config, robot) for robot in robots for name in names),
+        *(make_node(name, mode, config) for name in fleet_nodes(mode)),
     ]
 
 
-def nodes_of_a_robot(mode: str, config: GraphConfig) -> list[str]:
+def robot_nodes(mode: str, config: GraphConfig) -> list[str]:
     """
-    Return the names of the nodes that every robot has.
+    Return the names of the nodes that each robot has.
 
     :raises ValueError: when a real robot would have a scripted demonstrator.
     """
@@ -114,13 +121,13 @@ def nodes_of_a_robot(mode: str, config: GraphConfig) -> list[str]:
     return [*world, *_actors(mode, config), 'guard', 'supervisor', 'recorder']
 
 
-def nodes_of_a_fleet(mode: str) -> list[str]:
+def fleet_nodes(mode: str) -> list[str]:
     """Return the names of the nodes that all robots share."""
     return ['trainer', 'fleet'] if mode == PRACTICE else ['fleet']
 
 
 def _actors(mode: str, config: GraphConfig) -> list[str]:
-    """Return the nodes that act: the demonstrator's, or the policy and the reward model."""
+    """Return the demonstrator's node, or the nodes of the policy and the reward model."""
     if mode != RECORD:
         return ['policy', 'reward']
     if config.demonstrator == SCRIPTED and config.world == 'real':
@@ -137,8 +144,9 @@ def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0')
     """
     Return one node by its name.
 
-    :param robot: whose it is; those that all robots share are nobody's.
-    :raises FileNotFoundError: when it needs a release and there is none.
+    :param name: a key of ``PARAMETERS``.
+    :param robot: namespace of the robot; ignored for a node that exists once for all robots.
+    :raises FileNotFoundError: when the node needs a release and there is none.
     """
     shared = name in SHARED
     top = config.namespace.strip('/')
@@ -148,7 +156,7 @@ def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0')
     if name == 'policy' and config.server:
         executable = 'remote_policy_node'
         parameters = _remote(mode, config, robot)
-    parameters = {**_life(name, config), **parameters}
+    parameters = {**_lifecycle(name, config), **parameters}
     node = NodeSpec(
         executable,
         name,
@@ -163,8 +171,8 @@ def make_node(name: str, mode: str, config: GraphConfig, robot: str = 'robot_0')
     return replace(node, parameters={**parameters, **own})
 
 
-def _life(name: str, config: GraphConfig) -> dict[str, Any]:
-    """Return what the nodes of the suite have in common, but for the fleet, which is plain."""
+def _lifecycle(name: str, config: GraphConfig) -> dict[str, Any]:
+    """Return the common parameters of the lifecycle nodes; the fleet node has no lifecycle."""
     if name == 'fleet':
         return {}
     return {'use_sim_time': config.simulated_time, 'autostart': config.autostart}
@@ -176,60 +184,60 @@ def _remappings(top: str, config: GraphConfig) -> tuple[tuple[str, str], ...]:
     return ((release, f'/{top}/{release}'.replace('//', '/')), *own_clock)
 
 
-def _waits(mode: str, config: GraphConfig) -> bool:
+def _is_lockstep(mode: str, config: GraphConfig) -> bool:
     """Return whether the world runs in lockstep; a robot or an operator needs real time."""
     by_operator = mode == RECORD and config.demonstrator == TELEOPERATION
     return config.lockstep and config.world != 'real' and not by_operator
 
 
-def _embodied(mode: str, config: GraphConfig) -> dict[str, Any]:
+def _with_embodiment(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {'embodiment': str(find_embodiment(config.embodiment))}
 
 
-def _paced(mode: str, config: GraphConfig) -> dict[str, Any]:
-    return {**_embodied(mode, config), 'lockstep': _waits(mode, config)}
+def _with_lockstep(mode: str, config: GraphConfig) -> dict[str, Any]:
+    return {**_with_embodiment(mode, config), 'lockstep': _is_lockstep(mode, config)}
 
 
 def _demonstrator(mode: str, config: GraphConfig) -> dict[str, Any]:
     """Return the demonstrator's parameters; an environment names its own in its section."""
-    paced = _paced(mode, config)
+    common = _with_lockstep(mode, config)
     if config.world != 'gym':
-        return paced
-    own = load_simulation(paced['embodiment'], EnvironmentConfig).demonstrator
+        return common
+    own = load_simulation(common['embodiment'], EnvironmentConfig).demonstrator
     if not own:
         raise ValueError(
             f'demonstrator: expected {TELEOPERATION} or {OTHER}, or a `demonstrator` in the '
-            f'section {SIMULATION} of {paced["embodiment"]}, got none'
+            f'section {SIMULATION} of {common["embodiment"]}, got none'
         )
-    return {**paced, 'demonstrator': own}
+    return {**common, 'demonstrator': own}
 
 
 def _driver(mode: str, config: GraphConfig) -> dict[str, Any]:
     """Return a driver's parameters; it runs in real time with any world."""
-    return {**_embodied(mode, config), 'use_sim_time': config.use_sim_time == 'true'}
+    return {**_with_embodiment(mode, config), 'use_sim_time': config.use_sim_time == 'true'}
 
 
 def _world(mode: str, config: GraphConfig) -> dict[str, Any]:
-    expect(config.world != 'real', 'world', 'one that is simulated', 'real, which is there')
+    expect(config.world != 'real', 'world', 'a simulated one', config.world)
     own = {'simulator': config.world, 'body': config.body, 'task': config.task}
-    return {**_paced(mode, config), **own}
+    return {**_with_lockstep(mode, config), **own}
 
 
-def _learned(mode: str, config: GraphConfig) -> dict[str, Any]:
+def _with_release(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
-        **_paced(mode, config),
+        **_with_lockstep(mode, config),
         'release': str(find_release_directory(config.run, config.policy_version)),
         'text_encoder': config.text_encoder,
     }
 
 
 def _policy(mode: str, config: GraphConfig) -> dict[str, Any]:
-    return {} if config.server else _learned(mode, config)
+    return {} if config.server else _with_release(mode, config)
 
 
 def _remote(mode: str, config: GraphConfig, robot: str) -> dict[str, Any]:
     return {
-        **_paced(mode, config),
+        **_with_lockstep(mode, config),
         'server': config.server,
         'server_ca': config.server_ca,
         'token': str(Path(config.auth_tokens).absolute() / robot) if config.auth_tokens else '',
@@ -238,18 +246,18 @@ def _remote(mode: str, config: GraphConfig, robot: str) -> dict[str, Any]:
 
 
 def _server(mode: str, config: GraphConfig) -> dict[str, Any]:
-    learned = _learned(mode, config)
-    return {key: learned[key] for key in ('embodiment', 'release', 'text_encoder')}
+    parameters = _with_release(mode, config)
+    return {key: parameters[key] for key in ('embodiment', 'release', 'text_encoder')}
 
 
 def _supervisor(mode: str, config: GraphConfig) -> dict[str, Any]:
     own = {'reward_enabled': mode != RECORD, 'detector_ends_episode': mode != EVALUATE}
-    return {**_paced(mode, config), **own}
+    return {**_with_lockstep(mode, config), **own}
 
 
 def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
-        **_paced(mode, config),
+        **_with_lockstep(mode, config),
         'episodes_dir': str(Path(config.run).absolute() / 'episodes'),
         'episodes_subdir': config.episodes_subdir,
         'reward_enabled': mode != RECORD,
@@ -260,7 +268,7 @@ def _recorder(mode: str, config: GraphConfig) -> dict[str, Any]:
 
 def _trainer(mode: str, config: GraphConfig) -> dict[str, Any]:
     return {
-        **_embodied(mode, config),
+        **_with_embodiment(mode, config),
         'run': str(Path(config.run).absolute()),
         'text_encoder': config.text_encoder,
         'preset': config.preset,
@@ -270,7 +278,7 @@ def _trainer(mode: str, config: GraphConfig) -> dict[str, Any]:
 def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
     top = config.namespace.strip('/')
     robots = (f'{top}/robot_{index}'.strip('/') for index in range(config.num_robots))
-    by_hand = not config.autostart or (mode == RECORD and config.demonstrator != SCRIPTED)
+    has_operator = not config.autostart or (mode == RECORD and config.demonstrator != SCRIPTED)
     return {
         'robots': ','.join(robots),
         'kind': KINDS[mode],
@@ -281,7 +289,7 @@ def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
         'seed': config.seed,
         'policy_version': config.policy_version,
         'wait_for_trainer': mode == PRACTICE,
-        **(PATIENCE_S if by_hand else {}),
+        **(OPERATOR_TIMEOUTS if has_operator else {}),
     }
 
 
@@ -289,12 +297,12 @@ PARAMETERS: dict[str, Callable[[str, GraphConfig], dict[str, Any]]] = {
     'world': _world,
     'fake_driver': _driver,
     'demonstrator': _demonstrator,
-    'teleoperation': _embodied,
+    'teleoperation': _with_embodiment,
     'gazebo_driver': _driver,
     'policy': _policy,
     'server': _server,
-    'reward': _learned,
-    'guard': _paced,
+    'reward': _with_release,
+    'guard': _with_lockstep,
     'supervisor': _supervisor,
     'recorder': _recorder,
     'trainer': _trainer,

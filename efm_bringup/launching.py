@@ -1,7 +1,8 @@
-"""The node graph as launch descriptions, for ``ros2 launch``: of all of it, or of one node."""
+"""Launch descriptions of the whole node graph and of single nodes, for ``ros2 launch``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -34,27 +35,27 @@ class NodeConfig:
 
 def describe_graph(mode: str) -> LaunchDescription:
     """Return the launch description of ``record``, ``practice`` or ``evaluate``."""
-    return _describe(
-        lambda context: make_graph(mode, _to_graph_config(context, mode)), GraphConfig
-    )
+    return _describe(lambda context: make_graph(mode, _open_config(context, mode)), GraphConfig)
 
 
 def describe_node(name: str) -> LaunchDescription:
     """Return the launch description of one node of the graph."""
 
     def make(context: LaunchContext) -> list[NodeSpec]:
-        which = to_config(NodeConfig, _words(context, NodeConfig))
-        return [make_node(name, which.mode, _to_graph_config(context, which.mode), which.robot)]
+        own = to_config(NodeConfig, _values(context, NodeConfig))
+        return [make_node(name, own.mode, _open_config(context, own.mode), own.robot)]
 
     return _describe(make, NodeConfig, GraphConfig)
 
 
-def _describe(make: Any, *config_types: type) -> LaunchDescription:
+def _describe(
+    make: Callable[[LaunchContext], list[NodeSpec]], *config_types: type
+) -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument(
             flag_of(field),
             default_value=str(field.default),
-            description=meaning(field),
+            description=describe_argument(field),
         )
         for config_type in config_types
         for field in dataclasses.fields(config_type)
@@ -67,58 +68,63 @@ def _describe(make: Any, *config_types: type) -> LaunchDescription:
     return LaunchDescription([*arguments, OpaqueFunction(function=make_actions)])
 
 
-def meaning(field: dataclasses.Field) -> str:
-    """Return the help text of an argument and its allowed values; launch adds the default."""
-    allowed = field.metadata
-    choices = ', '.join(allowed['choices'])
-    numbers = '' if allowed['low'] is None else f'{allowed["low"]} to {allowed["high"]}'
-    return allowed['description'] + (f' ({choices or numbers})' if choices or numbers else '')
+def describe_argument(field: dataclasses.Field[Any]) -> str:
+    """Return description and range of a launch argument; launch itself adds the default."""
+    metadata = field.metadata
+    choices = ', '.join(metadata['choices'])
+    bounds = '' if metadata['low'] is None else f'{metadata["low"]} to {metadata["high"]}'
+    allowed = choices or bounds
+    return metadata['description'] + (f' ({allowed})' if allowed else '')
 
 
-def _words(context: LaunchContext, config_type: type) -> dict[str, str]:
+def _values(context: LaunchContext, config_type: type) -> dict[str, str]:
     names = map(flag_of, dataclasses.fields(config_type))
     return {name: LaunchConfiguration(name).perform(context) for name in names}
 
 
-def _to_graph_config(context: LaunchContext, mode: str) -> GraphConfig:
-    """Return the graph's config, of a run that is on disk."""
-    config = to_config(GraphConfig, _words(context, GraphConfig))
+def _open_config(context: LaunchContext, mode: str) -> GraphConfig:
+    """Return the options of the graph, after its run was opened."""
+    config = to_config(GraphConfig, _values(context, GraphConfig))
     config = dataclasses.replace(config, embodiment=str(open_run(config.run, config.embodiment)))
     results_path(config, mode).parent.mkdir(parents=True, exist_ok=True)
     return config
 
 
-def to_config(config_type: type, words: dict[str, str]) -> Any:
+def to_config(config_type: type, arguments: dict[str, str]) -> Any:
     """
-    Return the configuration that launch arguments describe.
+    Return the config of launch arguments, which are text.
 
-    :param words: the arguments by name, all of them text.
-    :raises ValueError: when a text is not the expected number or truth value.
+    :raises ValueError: when a text is not a number or a truth value where one is expected, or a
+        value is out of range.
     """
     fields = {flag_of(field): field for field in dataclasses.fields(config_type)}
     return config_type(
-        **{fields[name].name: _to_value(fields[name], word) for name, word in words.items()}
+        **{fields[name].name: _to_value(fields[name], text) for name, text in arguments.items()}
     )
 
 
-def _to_value(field: dataclasses.Field, word: str) -> Any:
-    kind: Any = type(field.default)
+def _to_value(field: dataclasses.Field[Any], text: str) -> Any:
+    kind = type(field.default)
     choices = field.metadata.get('choices', ())
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}
-        if word.lower() not in truths:
-            raise ValueError(f'{flag_of(field)}: expected true or false, got {word!r}')
-        return truths[word.lower()]
+        if text.lower() not in truths:
+            raise ValueError(f'{flag_of(field)}: expected true or false, got {text!r}')
+        return truths[text.lower()]
     if kind is str:
-        return word.lower() if word.lower() in choices else word
+        return text.lower() if text.lower() in choices else text
     try:
-        return kind(word)
+        return kind(text)
     except ValueError:
-        raise ValueError(f'{flag_of(field)}: expected a number, got {word!r}') from None
+        raise ValueError(f'{flag_of(field)}: expected a number, got {text!r}') from None
 
 
 def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:
-    """Return what ``launch_ros.actions.Node`` takes; when the fleet is done, everything ends."""
+    """
+    Return the arguments of ``launch_ros.actions.Node`` for a node.
+
+    The launch ends when the fleet node ends.
+    """
     arguments = {
         'package': 'efm',
         'executable': node.executable,
@@ -132,15 +138,17 @@ def to_arguments(node: NodeSpec, log_level: str) -> dict[str, Any]:
         'respawn': node.respawn,
         'respawn_delay': RESPAWN_DELAY_S,
     }
-    return {**arguments, 'on_exit': _end} if node.executable == 'fleet_node' else arguments
+    return {**arguments, 'on_exit': _shut_down} if node.executable == 'fleet_node' else arguments
 
 
-def _end(event: Any, context: LaunchContext) -> Shutdown:
+def _shut_down(event: Any, context: LaunchContext) -> Shutdown:
     """
-    End everything, since the fleet is done.
+    End the launch, because the fleet node has ended.
 
-    :raises RuntimeError: when it gave up, so that ``ros2 launch`` ends with code 1.
+    :raises RuntimeError: when the fleet node failed, so that ``ros2 launch`` exits with code 1.
     """
     if event.returncode > 0:
-        raise RuntimeError(f'the fleet gave up with code {event.returncode}; its log says why')
+        raise RuntimeError(
+            f'the fleet failed with code {event.returncode}; its log has the reason'
+        )
     return Shutdown(reason='the fleet is done')

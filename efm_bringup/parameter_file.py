@@ -1,9 +1,9 @@
 """
-A ROS 2 file of parameters, laid over the node graph before anything starts.
+A ROS 2 parameter file that overrides the parameters of the node graph.
 
-Keys are names of nodes as ROS 2 writes them: ``/robot_0/policy``, ``/*/policy``, ``/**``, or
-nested namespaces. A name without a slash at its front is that of every node so called, in whatever
-namespace. Later entries win.
+Keys are node names as in ROS 2: ``/robot_0/policy``, ``/*/policy``, ``/**``, or nested namespaces.
+A name without a leading slash matches all nodes of this name, in any namespace. Later entries
+override earlier ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PARAMETERS = 'ros__parameters'
 
 
 class Rule(NamedTuple):
-    """Parameters for the nodes whose full names fit a pattern."""
+    """Parameters for the nodes whose full names match a pattern."""
 
     pattern: str
     parameters: dict[str, Any]
@@ -28,11 +28,11 @@ class Rule(NamedTuple):
 
 def read_rules(path: str, nodes: tuple[str, ...]) -> list[Rule]:
     """
-    Return the rules of a file, in its order.
+    Return the rules of a parameter file, in its order.
 
-    :param nodes: the names that a node of the suite can have.
-    :raises OSError: when it cannot be read.
-    :raises ValueError: when it is no file of parameters, or names a node that there is not.
+    :param nodes: all node names of the suite.
+    :raises OSError: when the file cannot be read.
+    :raises ValueError: when it is not a parameter file, or names an unknown node.
     """
     try:
         content = yaml.safe_load(Path(path).read_text())
@@ -47,7 +47,7 @@ def read_rules(path: str, nodes: tuple[str, ...]) -> list[Rule]:
 
 
 def _rules(prefix: str, content: Any, path: str) -> Iterator[Rule]:
-    """Yield what a mapping and the namespaces in it say."""
+    """Yield the rules of a mapping and of the namespaces in it."""
     expect(isinstance(content, dict), path, f'a mapping under {prefix!r}', repr(content))
     for key, value in content.items():
         if key == PARAMETERS:
@@ -59,7 +59,7 @@ def _rules(prefix: str, content: Any, path: str) -> Iterator[Rule]:
 
 
 def _flat(prefix: str, parameters: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield parameters with their names in dots."""
+    """Yield parameters; the names of nested ones are joined by dots."""
     for key, value in parameters.items():
         if isinstance(value, dict):
             yield from _flat(f'{prefix}{key}.', value)
@@ -76,7 +76,7 @@ def select(rules: list[Rule], full_name: str) -> dict[str, Any]:
     return chosen
 
 
-def _expression(pattern: str) -> re.Pattern:
+def _expression(pattern: str) -> re.Pattern[str]:
     absolute = pattern if pattern.startswith('/') else f'/**/{pattern}'
     words = {'*': r'/\w+', '**': r'(/\w+)*'}
     return re.compile(''.join(words.get(w, '/' + re.escape(w)) for w in absolute[1:].split('/')))

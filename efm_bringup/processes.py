@@ -1,4 +1,4 @@
-"""Runs the node graph where ``launch`` is not installed, over the process manager honcho."""
+"""Run the node graph without ``launch``, through the process manager honcho."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any, TextIO
 
 from efm_bringup.graph import EXECUTABLES, node_environment, NodeSpec
 from efm_core.config import config, parameter
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from honcho import manager
 from honcho.manager import Manager
 import yaml
 
 STOPPED = re.compile(r'(\S+) stopped \(rc=(-?\d+)\)')
 LAST_LINES = 20
+INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 
 
 def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
@@ -45,7 +46,7 @@ def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
 
 
 def to_yaml(value: Any) -> str:
-    """Return a parameter's value as the one-line YAML that ROS 2 reads."""
+    """Return a parameter's value as YAML in one line, for the option ``-p`` of a node."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
@@ -53,9 +54,9 @@ def to_yaml(value: Any) -> str:
 
 class Log:
     """
-    Keeps what the processes say: one file each, and the last lines in memory.
+    Writes the output of each process to a file, and keeps its last lines in memory.
 
-    Serves honcho as its printer.
+    honcho uses it as its printer.
 
     :ivar first_to_stop: name and exit code of the process that ended first.
     """
@@ -69,7 +70,7 @@ class Log:
         self.width = 0
 
     def write(self, message: Any) -> None:
-        """Take one message of honcho's."""
+        """Write one message of honcho's."""
         line = (
             message.data.decode(errors='replace')
             if isinstance(message.data, bytes)
@@ -91,9 +92,9 @@ class Log:
         for file in self._files.values():
             file.close()
 
-    def epitaph(self) -> str:
-        """Return who ended first, how, and its last lines."""
-        name, code = self.first_to_stop or ('nobody', 0)
+    def describe_failure(self) -> str:
+        """Return name, exit code and last lines of the process that ended first."""
+        name, code = self.first_to_stop or ('no process', 0)
         lines = '\n'.join(f'    {line}' for line in self.last_lines[name])
         return f'{name} ended with code {code}; its last lines:\n{lines}'
 
@@ -124,24 +125,24 @@ class ProcessConfig:
 DEFAULT = ProcessConfig()
 
 
-def domain_of_its_own() -> tuple[int, FileLock]:
+def reserve_domain() -> tuple[int, BaseFileLock]:
     """
-    Return a ROS_DOMAIN_ID that no other run on this machine holds, and the lock that holds it.
+    Return a ROS_DOMAIN_ID that no other run on this machine uses, and the lock that reserves it.
 
-    :raises RuntimeError: when all are taken.
+    :raises RuntimeError: when all of them are reserved.
     """
     for domain in range(1, 101):
         lock = FileLock(Path(tempfile.gettempdir()) / f'efm-domain-{domain}.lock')
         try:
             lock.acquire(timeout=0)
-        except (Timeout, PermissionError):  # the latter: another user's run
+        except (Timeout, PermissionError):  # PermissionError: a run of another user
             continue
         return domain, lock
     raise RuntimeError('ROS_DOMAIN_ID: expected a free one from 1 to 100, got none')
 
 
 def environment(domain: int, discovery_range: str) -> dict[str, str]:
-    """Return the processes' environment; one thread of arithmetic each."""
+    """Return the environment of the processes; each computes in one thread."""
     own = {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': discovery_range,
         'ROS_DOMAIN_ID': str(domain),
@@ -158,27 +159,31 @@ def run_processes(
     Run processes until the first of them ends; then end the others, within 5 s by default.
 
     :param commands: name to command.
-    :return: 0 when the first to end succeeded, 130 after Ctrl-C.
-    :raises RuntimeError: when one died, with its name and its last lines.
+    :return: 0 when the first to end succeeded, 130 after Ctrl-C, 143 after SIGTERM.
+    :raises RuntimeError: when a process failed, with its name and its last lines.
     """
-    domain, lock = domain_of_its_own() if config.domain_id < 0 else (config.domain_id, None)
+    domain = config.domain_id
+    lock = None
+    if domain < 0:
+        domain, lock = reserve_domain()
     own_environment = environment(domain, config.discovery_range)
     manager.KILL_WAIT = config.stop_timeout_s
     log = Log(log_folder)
     try:
-        crew = Manager(log)
+        processes = Manager(log)
         for name, command in commands.items():
-            # exec: signals reach the node itself and not a shell.
-            crew.add_process(name, 'exec ' + shlex.join(command), env=own_environment)
-        crew.loop()
+            # exec: signals reach the node instead of a shell.
+            processes.add_process(name, 'exec ' + shlex.join(command), env=own_environment)
+        processes.loop()
     finally:
         log.close()
         if lock:
             lock.release()
-    if crew.returncode in (130, 143):
-        return crew.returncode
+    code = int(processes.returncode)
+    if code in INTERRUPTED:
+        return code
     if log.first_to_stop and log.first_to_stop[1]:
-        raise RuntimeError(log.epitaph())
+        raise RuntimeError(log.describe_failure())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Shows how far long work is: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of long work: a bar on a terminal; elsewhere a line from time to time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 import threading
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -26,10 +27,10 @@ PLAIN_PERIOD_S = 10.0
 
 class Display:
     """
-    Shows one piece of work: title, count, a note, the time that is left.
+    Shows the progress of one task: title, count, a note, the remaining time.
 
-    :param total: how much there is to do.
-    :param unit: of the count, for people.
+    :param total: the count at which the task is done.
+    :param unit: of the count.
     """
 
     def __init__(self, title: str, total: int, *, unit: str, console: Console):
@@ -49,57 +50,59 @@ class Display:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(title, total=total, note='')
-        self._began: float | None = None  # when the first update came, which said ``_first``
-        self._first = 0
-        self._said = time.monotonic()
+        self._began: float | None = None  # time of the first update with a count [s]
+        self._first = 0  # its count
+        self._printed = time.monotonic()  # time of the last line [s]
         self._line = ''
         self._completed = 0
         self._note = 'starting'
 
     def __enter__(self) -> Display:
-        """Begin to show."""
+        """Start the display."""
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Show the end and stop."""
+        """Show the final state and stop."""
         self._progress.stop()
         if not self._console.is_terminal:
-            self._say('')
+            self._print('')
 
     def update(self, completed: int, note: str) -> None:
-        """Show that ``completed`` of the total are done."""
+        """Show the count ``completed`` and a note."""
         if completed and self._began is None:
             self._began = time.monotonic()
             self._first = completed
         self._completed = completed
         self._note = note
         self._progress.update(self._task, completed=completed, note=note)
-        if not self._console.is_terminal and time.monotonic() - self._said > PLAIN_PERIOD_S:
-            self._say(self._left())
+        if not self._console.is_terminal and time.monotonic() - self._printed > PLAIN_PERIOD_S:
+            self._print(self._remaining())
 
-    def _say(self, left: str) -> None:
-        line = (
-            f'{self._title}: {self._completed} of {self._total} {self._unit}, {self._note}{left}'
-        )
-        self._said = time.monotonic()
+    def _print(self, remaining: str) -> None:
+        count = f'{self._completed} of {self._total} {self._unit}'
+        line = f'{self._title}: {count}, {self._note}{remaining}'
+        self._printed = time.monotonic()
         if line != self._line:
             self._console.print(line, soft_wrap=True)
         self._line = line
 
-    def _left(self) -> str:
-        if self._completed == self._first or self._completed >= self._total:
+    def _remaining(self) -> str:
+        is_known = self._first < self._completed < self._total
+        if self._began is None or not is_known:
             return ''
         seconds = (time.monotonic() - self._began) / (self._completed - self._first)
         return f', {timedelta(seconds=round(seconds * (self._total - self._completed)))} left'
 
 
-class Results:
+class ResultsTail:
     """
-    Reads a results file as it grows.
+    Reads a results file while the fleet writes it.
 
-    :param is_new: leave out what stands in the file already.
-    :ivar counted: episodes that count towards the number asked for.
+    :param is_new: whether to skip the lines that the file already has.
+    :ivar episodes: episodes without a fault; ``faults`` counts the others.
+    :ivar counted: episodes that count towards the requested number.
+    :ivar version: newest policy version of an episode.
     """
 
     def __init__(self, path: Path, only_successes: bool, *, is_new: bool = True):
@@ -110,7 +113,7 @@ class Results:
         self.version = 0
 
     def read(self) -> None:
-        """Take in the lines that are new."""
+        """Read the new lines."""
         if not self._path.is_file():
             return
         with open(self._path) as file:
@@ -121,7 +124,7 @@ class Results:
                 self._offset = file.tell()
                 self._count(json.loads(line))
 
-    def _count(self, line: dict) -> None:
+    def _count(self, line: dict[str, Any]) -> None:
         if line['termination'] == 'fault':
             self.faults += 1
             return
@@ -133,20 +136,21 @@ class Results:
 
     @property
     def note(self) -> str:
-        """How often the robots saw a success, and whether anything broke, in a few words."""
+        """Share of labelled successes, policy version and number of faults, in a few words."""
+        faults = f'faults: {self.faults}' if self.faults else ''
         if not self.episodes:
-            return f'{self.faults} broke' if self.faults else 'starting'
-        share = f'{100 * self.successes / self.episodes:.0f} % said success'
-        version = f', policy {self.version}' if self.version else ''
-        return share + version + (f', {self.faults} broke' if self.faults else '')
+            return faults or 'starting'
+        share = f'{100 * self.successes / self.episodes:.0f} % labelled success'
+        version = f'policy {self.version}' if self.version else ''
+        return ', '.join(part for part in (share, version, faults) if part)
 
 
 @contextmanager
 def watching(
     title: str, path: Path, total: int, only_successes: bool, console: Console
-) -> Iterator[Results]:
+) -> Iterator[ResultsTail]:
     """Show progress towards ``total`` episodes while the body runs."""
-    results = Results(path, only_successes)
+    results = ResultsTail(path, only_successes)
     over = threading.Event()
     with Display(title, total, unit='episodes', console=console) as display:
 

@@ -1,4 +1,4 @@
-"""Keeps one node alive: runs a command, and runs it again when it has died."""
+"""Run one node, and start it again after it died."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from efm_bringup.graph import RESPAWN_DELAY_S
 
 def main(command: list[str]) -> int:
     """
-    Run ``command`` until it ends by itself with code 0, or is asked to; return its code.
+    Run ``command`` until it exits with code 0 or a signal asks it to stop; return its exit code.
 
-    SIGINT and SIGTERM go on to it, and after them it is not started again.
+    SIGINT and SIGTERM are passed on to the command. After them it is not started again.
     """
-    asked = threading.Event()
-    children: list[subprocess.Popen] = []
+    stopping = threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
 
     def stop(number: int, frame: object) -> None:
-        asked.set()
+        stopping.set()
         for child in children:
             child.send_signal(number)
 
@@ -29,10 +29,11 @@ def main(command: list[str]) -> int:
     while True:
         children[:] = [subprocess.Popen(command)]
         code = children[0].wait()
-        if code == 0 or asked.is_set():
+        if code == 0 or stopping.is_set():
             return max(code, 0)
-        print(f'ended with code {code}; again in {RESPAWN_DELAY_S} s', file=sys.stderr, flush=True)
-        if asked.wait(RESPAWN_DELAY_S):
+        text = f'exit code {code}; starting again in {RESPAWN_DELAY_S} s'
+        print(text, file=sys.stderr, flush=True)
+        if stopping.wait(RESPAWN_DELAY_S):
             return 0
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a running robot, judged by its embodiment: from what was seen to findings."""
+"""The check of a running robot against its embodiment: from observed topics to findings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ import numpy as np
 
 FAULT = 'fault'
 WARNING = 'warning'
-OURS = ('guard', 'guard_node')
+GUARDS = ('guard', 'guard_node')  # nodes that may publish commands
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A publisher or subscription that somebody else has."""
+    """
+    A publisher or subscription of another node.
+
+    :param node: namespace and name.
+    :param type: message type.
+    :param latched: durability transient local.
+    """
 
     node: str
     type: str
@@ -30,12 +36,12 @@ class Endpoint:
 
 
 @dataclass
-class Seen:
+class TopicObservation:
     """
-    What was seen on one topic.
+    Endpoints and messages of one topic during the check.
 
     :param arrivals: arrival and header stamp of each message, ``(N, 2)`` [ns].
-    :param newest: the last message.
+    :param newest: the last message; None without any.
     """
 
     publishers: list[Endpoint] = field(default_factory=list)
@@ -46,10 +52,17 @@ class Seen:
 
 
 @dataclass
-class Robot:
-    """All that was seen of a robot; ``now`` is when the looking ended [ns]."""
+class RobotObservation:
+    """
+    Everything that the check observed of a robot.
 
-    seen: dict[str, Seen]
+    :param topics: topic name to observation.
+    :param services: full names of the services.
+    :param tree: transforms of ``tf``.
+    :param now: end of the check [ns].
+    """
+
+    topics: dict[str, TopicObservation]
     services: set[str]
     _: KW_ONLY
     tree: TransformTree
@@ -59,21 +72,27 @@ class Robot:
 @dataclass(frozen=True)
 class Finding:
     """
-    One thing that is not as it must be.
+    One deviation of the robot from its embodiment.
 
     :param severity: ``fault`` or ``warning``.
-    :param mend: what to do about it.
+    :param subject: topic, frame, service or part of the robot.
+    :param problem: what was expected, and what was observed.
+    :param fix: what to do about it.
     """
 
     severity: str
     subject: str
     _: KW_ONLY
     problem: str
-    mend: str
+    fix: str
 
 
-def examine(robot: Robot, embodiment: Embodiment, max_skew_s: float) -> list[Finding]:
-    """Return everything that is wrong, in the order in which it should be mended."""
+def examine(robot: RobotObservation, embodiment: Embodiment, max_skew_s: float) -> list[Finding]:
+    """
+    Return all findings, in the order in which to fix them.
+
+    :param max_skew_s: largest allowed difference between stamps and the clock of this machine [s].
+    """
     findings: list[Finding] = []
     for camera in embodiment.cameras:
         findings += _camera(robot, camera, embodiment, max_skew_s)
@@ -86,10 +105,12 @@ def examine(robot: Robot, embodiment: Embodiment, max_skew_s: float) -> list[Fin
     return [*findings, *_services(robot, embodiment)]
 
 
-def _camera(robot: Robot, camera: Camera, e: Embodiment, skew_s: float) -> Iterator[Finding]:
+def _camera(
+    robot: RobotObservation, camera: Camera, e: Embodiment, skew_s: float
+) -> Iterator[Finding]:
     compressed = camera.topic.endswith('compressed')
     kind = f'sensor_msgs/msg/{"CompressedImage" if compressed else "Image"}'
-    seen = robot.seen[camera.topic]
+    seen = robot.topics[camera.topic]
     yield from _stream(camera.topic, kind, seen, e.control_rate_hz, skew_s)
     if seen.newest is None or compressed:
         return
@@ -101,9 +122,9 @@ def _camera(robot: Robot, camera: Camera, e: Embodiment, skew_s: float) -> Itera
             problem=(
                 f'size: expected {camera.height} x {camera.width} px, got {size[0]} x {size[1]}'
             ),
-            mend=(
+            fix=(
                 'set the camera to that size, '
-                'or height, width and crop of the embodiment to this one'
+                'or height, width and crop of the embodiment to this size'
             ),
         )
     if seen.newest.encoding not in CHANNEL_ORDER:
@@ -111,14 +132,14 @@ def _camera(robot: Robot, camera: Camera, e: Embodiment, skew_s: float) -> Itera
             FAULT,
             camera.topic,
             problem=f'encoding: expected {", ".join(CHANNEL_ORDER)}, got {seen.newest.encoding!r}',
-            mend='set the encoding of the camera driver to rgb8',
+            fix='set the encoding of the camera driver to rgb8',
         )
 
 
-def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
+def _joints(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[Finding]:
     name = topics.JOINT_STATES.name
     command = e.command
-    seen = robot.seen[name]
+    seen = robot.topics[name]
     yield from _stream(name, topics.JOINT_STATES.type, seen, e.control_rate_hz, skew_s)
     if seen.newest is None:
         return
@@ -129,7 +150,7 @@ def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
             FAULT,
             name,
             problem=f'joints: expected {", ".join(missing)}, got {", ".join(seen.newest.name)}',
-            mend='correct command.joints, or the prefix in the description of the robot',
+            fix='correct command.joints, or the prefix in the description of the robot',
         )
         return
     limits = command.limits
@@ -140,36 +161,36 @@ def _joints(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
                 FAULT,
                 name,
                 problem=f'limit of {joint}: expected {low} to {high}, got {found[joint]:.4g}',
-                mend='move the arm back by hand; if it is right there, correct the limits',
+                fix='move the arm back by hand, or correct the limits',
             )
 
 
-def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
+def _pose(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[Finding]:
     command = e.command
     if command.pose_topic:
         kind = 'geometry_msgs/msg/PoseStamped'
         yield from _stream(
-            command.pose_topic, kind, robot.seen[command.pose_topic], e.control_rate_hz, skew_s
+            command.pose_topic, kind, robot.topics[command.pose_topic], e.control_rate_hz, skew_s
         )
         return
     try:
         pose, stamp = robot.tree.pose(command.tool_frame, command.frame)
     except LookupError as error:
-        mend = 'start robot_state_publisher, or correct command.frame and command.tool_frame'
-        yield Finding(FAULT, 'tf', problem=str(error), mend=mend)
+        fix = 'start robot_state_publisher, or correct command.frame and command.tool_frame'
+        yield Finding(FAULT, 'tf', problem=str(error), fix=fix)
         return
     limit_s = max(skew_s, command.state_timeout_s)
     age_s = (robot.now - (stamp or 0)) / 1e9
     if stamp is None or abs(age_s) > limit_s:
-        got = 'none that changes' if stamp is None else f'{age_s:.2f} s'
+        got = 'a constant one' if stamp is None else f'{age_s:.2f} s'
         yield Finding(
             FAULT,
             'tf',
             problem=(
                 f'age of {command.tool_frame} in {command.frame}: '
-                f'expected {limit_s} s at most, got {got}'
+                f'expected at most {limit_s} s, got {got}'
             ),
-            mend='see that joint_states reach robot_state_publisher, and that clocks agree',
+            fix='check that robot_state_publisher gets joint_states, and synchronise the clocks',
         )
     low = command.limits.workspace_min
     high = command.limits.workspace_max
@@ -181,91 +202,87 @@ def _pose(robot: Robot, e: Embodiment, skew_s: float) -> Iterator[Finding]:
                 f'workspace: expected the tool in {low} to {high}, '
                 f'got {np.round(pose[:3], 3).tolist()}'
             ),
-            mend='move the arm into its workspace; if it is right there, correct the box',
+            fix='move the arm into its workspace, or correct the limits of the workspace',
         )
 
 
-def _driver(robot: Robot, e: Embodiment) -> Iterator[Finding]:
+def _driver(robot: RobotObservation, e: Embodiment) -> Iterator[Finding]:
     topic = topics.command_topic(e.command)
-    seen = robot.seen[topic.name]
+    seen = robot.topics[topic.name]
     if not seen.subscribers:
-        mend = "start the robot's driver or controller, or correct command.topic"
-        yield Finding(
-            FAULT, topic.name, problem='expected a driver that listens, got none', mend=mend
-        )
+        fix = "start the robot's driver or controller, or correct command.topic"
+        yield Finding(FAULT, topic.name, problem='expected a subscriber, got none', fix=fix)
     for listener in seen.subscribers:
         if listener.type != topic.type:
             yield Finding(
                 FAULT,
                 topic.name,
-                problem=f'type: expected {topic.type}, {listener.node} takes {listener.type}',
-                mend='choose the controller that the driver has, or another topic',
+                problem=f'type: expected {topic.type}, {listener.node} subscribes {listener.type}',
+                fix='choose a controller of this type, or correct command.topic',
             )
         if listener.latched:
             yield Finding(
                 FAULT,
                 topic.name,
                 problem=(
-                    f'quality of service: {listener.node} asks for transient local, '
-                    'which commands are not: it will hear nothing'
+                    f'quality of service: expected a volatile subscription, {listener.node} asks '
+                    'for transient local and receives no command'
                 ),
-                mend='make its subscription volatile',
+                fix='set its durability to volatile',
             )
-    others = [p.node for p in seen.publishers if p.node.rsplit('/', 1)[-1] not in OURS]
+    others = [p.node for p in seen.publishers if p.node.rsplit('/', 1)[-1] not in GUARDS]
     if others:
         yield Finding(
             FAULT,
             topic.name,
-            problem=f'expected nobody else to command the robot, got {", ".join(sorted(others))}',
-            mend='end teleoperation, MoveIt or whatever this is while the suite drives the robot',
+            problem=f'expected no publisher but the guard, got {", ".join(sorted(others))}',
+            fix='stop teleoperation, MoveIt or other publishers while the suite drives the robot',
         )
 
 
-def _services(robot: Robot, e: Embodiment) -> Iterator[Finding]:
+def _services(robot: RobotObservation, e: Embodiment) -> Iterator[Finding]:
     action = e.command.gripper.action
     if action and not any(name.endswith(f'{action}/_action/send_goal') for name in robot.services):
-        mend = "start the gripper's controller, or correct gripper.action"
-        yield Finding(FAULT, GRIPPER, problem=f'expected the action {action}, got none', mend=mend)
+        fix = "start the gripper's controller, or correct gripper.action"
+        yield Finding(FAULT, GRIPPER, problem=f'expected the action {action}, got none', fix=fix)
     if not any(name.endswith(f'/{topics.RESET_WORLD}') for name in robot.services):
         yield Finding(
             WARNING,
             topics.RESET_WORLD,
             problem='expected a service that resets the scene, got none',
-            mend='start yours before an episode; without it none begins',
+            fix='start it before the first episode; without it no episode starts',
         )
-    if not robot.seen[topics.ESTOP.name].publishers:
+    if not robot.topics[topics.ESTOP.name].publishers:
         yield Finding(
             WARNING,
             topics.ESTOP.name,
             problem='expected a publisher of the emergency stop, got none',
-            mend=(
-                'connect a switch that publishes std_msgs/Bool, beside the one that cuts the power'
-            ),
+            fix='connect a switch that publishes std_msgs/Bool; keep the one that cuts the power',
         )
 
 
 def _stream(
-    name: str, kind: str, seen: Seen, rate_hz: float, max_skew_s: float
+    name: str, kind: str, seen: TopicObservation, rate_hz: float, max_skew_s: float
 ) -> Iterator[Finding]:
-    """Yield what is wrong with a topic that must flow: who, type, rate, stamps."""
+    """Yield the findings of a periodic topic: publishers, type, rate and stamps."""
     if not seen.publishers:
-        mend = 'start its driver, or correct the name; names are relative to the namespace'
-        yield Finding(FAULT, name, problem='expected a publisher, got none', mend=mend)
+        fix = 'start its driver, or correct the name; names are relative to the namespace'
+        yield Finding(FAULT, name, problem='expected a publisher, got none', fix=fix)
         return
     wrong = sorted({p.type for p in seen.publishers if p.type != kind})
     if wrong:
-        mend = 'publish that type; a topic that ends in /compressed is a CompressedImage'
+        fix = 'publish that type; a topic that ends in /compressed is a CompressedImage'
         yield Finding(
-            FAULT, name, problem=f'type: expected {kind}, got {", ".join(wrong)}', mend=mend
+            FAULT, name, problem=f'type: expected {kind}, got {", ".join(wrong)}', fix=fix
         )
         return
     if len(seen.arrivals) < 2:
-        mend = 'see whether its driver says why; large pictures may need a larger socket buffer'
+        fix = 'read the log of its driver; large images may need a larger socket buffer'
         yield Finding(
             FAULT,
             name,
-            problem=f'expected messages, got {len(seen.arrivals)} while looking',
-            mend=mend,
+            problem=f'expected messages, got {len(seen.arrivals)} during the check',
+            fix=fix,
         )
         return
     yield from _timing(name, np.array(seen.arrivals, np.int64), rate_hz, max_skew_s)
@@ -279,16 +296,16 @@ def _timing(name: str, times: np.ndarray, rate_hz: float, max_skew_s: float) -> 
             FAULT,
             name,
             problem=f'rate: expected {rate_hz:.4g} Hz or more, got {rate:.3g} Hz',
-            mend='make it faster, or control_rate_hz of the embodiment smaller',
+            fix='raise its rate, or lower control_rate_hz of the embodiment',
         )
     if (np.diff(stamps) <= 0).any():
         yield Finding(
             FAULT,
             name,
-            problem='stamps: expected each later than the one before, got one that is not',
-            mend=(
-                'stamp each message once, when it was measured; '
-                'see that only one node publishes it'
+            problem='stamps: expected each later than the previous one, got one that is not',
+            fix=(
+                'stamp each message once, at the time of measurement; '
+                'check that only one node publishes it'
             ),
         )
     skew_s = float(np.median(arrived - stamps)) / 1e9
@@ -296,8 +313,6 @@ def _timing(name: str, times: np.ndarray, rate_hz: float, max_skew_s: float) -> 
         yield Finding(
             FAULT,
             name,
-            problem=f'stamps: expected {max_skew_s} s off this clock at most, got {skew_s:.3f} s',
-            mend=(
-                'synchronise the clocks (chrony, PTP), and stamp by the same clock as this machine'
-            ),
+            problem=f'stamps: expected at most {max_skew_s} s from this clock, got {skew_s:.3f} s',
+            fix=('synchronise the clocks (chrony, PTP), and take stamps from the system clock'),
         )

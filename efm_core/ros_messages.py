@@ -19,7 +19,7 @@ from efm_interfaces.msg import (
     StepsToGo,
     WorldState,
 )
-from geometry_msgs.msg import Point, TwistStamped
+from geometry_msgs.msg import Point, TransformStamped, TwistStamped
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
@@ -267,3 +267,16 @@ def from_release(release: ReleaseFields) -> PolicyRelease:
         sha256=release.sha256,
         embodiment_hash=release.embodiment_hash,
     )
+
+
+def from_transform(pose: np.ndarray, stamp: int, *, frame: str, child: str) -> TransformStamped:
+    """
+    Return the pose of the frame ``child`` in ``frame``.
+
+    :param pose: ``(7,)``: x, y, z [m], quaternion x, y, z, w.
+    """
+    message = stamped(TransformStamped(child_frame_id=child), stamp, frame)
+    place = message.transform.translation
+    turn = message.transform.rotation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = pose.tolist()
+    return message

@@ -9,8 +9,7 @@ real time pictures may be lost before a node has received START.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core import topics
 
@@ -47,7 +46,8 @@ class Requirements:
         return frozenset({OBSERVATION}) | self.each | self.last | self.witnesses
 
 
-class Gap(NamedTuple):
+@dataclass(frozen=True)
+class Gap:
     """
     The missing messages of one topic.
 
@@ -57,6 +57,7 @@ class Gap(NamedTuple):
 
     topic: str
     count: int
+    _: KW_ONLY
     stamp: int = 0
 
     def __str__(self) -> str:
@@ -140,7 +141,7 @@ def find_gaps(
         required |= {last} if name in needs.last | {OBSERVATION} else set()
         lacking = required - came[name]
         if lacking:
-            gaps.append(Gap(name, len(lacking), min(lacking)))
+            gaps.append(Gap(name, len(lacking), stamp=min(lacking)))
     if len(due) < steps and not gaps:
         gaps.append(Gap(OBSERVATION, steps - len(due)))
     return gaps

@@ -217,8 +217,8 @@ def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
         if stamp in actions or stamp >= busy_until or stamp == stamps[-1]:
             kept.append(stamp)
         if stamp in actions and to_period(actions[stamp]):
-            due = due_stamps(stamp, actions[stamp])
-            busy_until = due[-1] + due.step // 2
+            last = due_stamps(stamp, actions[stamp])[-1]
+            busy_until = last + to_period(actions[stamp]) // 2
     return kept
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Termination
-from efm_core.files import move_whole, write_whole
+from efm_core.files import sync_folder, write_whole
 from efm_data.episodes import find_bags, read_all
 
 REASON = 'reason.txt'
@@ -85,7 +85,9 @@ class Inbox:
         names = (f'{bag.name}.{number}' if number else bag.name for number in count())
         target = next(path for path in map(self._quarantine.joinpath, names) if not path.exists())
         write_whole(target.with_name(f'{target.name}.{REASON}'), reason + '\n')
-        move_whole(bag, target)
+        bag.rename(target)
+        for folder in (self._folder, self._quarantine):
+            sync_folder(folder)
 
 
 def is_current(episode: Episode, version: int, max_staleness: int) -> bool:

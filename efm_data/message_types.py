@@ -6,6 +6,7 @@ from functools import lru_cache
 import os
 from pathlib import Path
 import sys
+from typing import Any
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.typesys import get_types_from_idl, get_types_from_msg, get_typestore, Stores
@@ -34,7 +35,7 @@ def definitions_directory() -> Path:
 
 
 @lru_cache(maxsize=1)
-def known_types() -> dict:
+def known_types() -> dict[str, Any]:
     """Return the definitions of ROS 2 Jazzy's messages and of the suite's."""
     types = dict(get_typestore(Stores.ROS2_JAZZY).fielddefs)
     for path in sorted(definitions_directory().glob('*.msg')):
@@ -57,13 +58,13 @@ def typestore_for(definitions: frozenset[tuple[str, MessageDefinition]]) -> Type
     return store
 
 
-def _parse(name: str, definition: MessageDefinition) -> dict:
+def _parse(name: str, definition: MessageDefinition) -> dict[str, Any]:
     if definition.format == MessageDefinitionFormat.NONE or not definition.data:
         return {}
     if definition.format == MessageDefinitionFormat.MSG:
         return get_types_from_msg(definition.data, name)
     separator = '=' * 80 + '\n'
-    types: dict = {}
+    types: dict[str, Any] = {}
     for part in filter(None, definition.data.split(separator)):
         types.update(get_types_from_idl(part.split('\n', 1)[1] if part[:5] == 'IDL: ' else part))
     return types

@@ -142,6 +142,20 @@ def _to_plain(success: Evaluation, episodes: list[Episode]) -> dict[str, Any]:
     }
 
 
+def describe_success(summary: dict[str, Any]) -> list[str]:
+    """Return one line for each evaluation that a summary has."""
+    return [
+        f'{word} practice: reached {_to_text(success["reached"])}, '
+        f'self-stopped {_to_text(success["self_stopped"])}, {success["mean_steps"]:.1f} steps'
+        for word in ('before', 'after')
+        if (success := summary[f'success_{word}'])['reached']['episodes']
+    ]
+
+
+def _to_text(plain: dict[str, Any]) -> str:
+    return str(Proportion(plain['successes'], plain['episodes']))
+
+
 def _summarise_detector(
     practice: list[Episode], after: list[Episode], embodiment: Embodiment
 ) -> dict[str, Any]:

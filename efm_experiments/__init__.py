@@ -1,1 +1,1 @@
-"""The science: experiments that can be repeated with one command, without ROS."""
+"""Published experiments, each repeated with one command and without ROS."""

@@ -1,4 +1,4 @@
-"""What is worth keeping between runs: demonstrations and what stage 1 made of them."""
+"""Files that runs share: demonstrations, checkpoints of stage 1 and their evaluations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from efm_experiments.experiment import digest
 
 
 def cache() -> Path:
-    """Return where demonstrations and checkpoints are kept between runs (EFM_CACHE)."""
+    """Return the folder of the files that runs share (environment variable EFM_CACHE)."""
     return Path(os.environ.get('EFM_CACHE', '~/.cache/efm')).expanduser()
 
 
 @functools.cache
 def fingerprint(*folders: str) -> str:
-    """Return a hash of the sources and weights in folders of the suite: what a cache goes by."""
+    """Return an 8-digit hash of the source files and weights in folders of the suite."""
     root = Path(__file__).resolve().parents[1]
     found = hashlib.sha256()
     for folder in folders:
@@ -28,5 +28,5 @@ def fingerprint(*folders: str) -> str:
 
 
 def name_of(*parts: object) -> str:
-    """Return a short name of configs and numbers, for a file."""
+    """Return a short file name of configurations, numbers and words."""
     return '-'.join(str(part) if isinstance(part, (int, str)) else digest(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Every experiment there is, loaded when it is asked for."""
+"""All experiments by name; an experiment's module is imported when it is loaded."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from efm_experiments.experiment import Experiment
 
 # In the order of the results page.
 CATALOGUE = {
-    'pointmass': "the authors' notebook: a point that learns to take the short way",
-    'cloning': 'behaviour cloning alone, trained until it gets no better: the baseline',
-    'sample_efficiency': 'demonstrations against practice, at three sizes of data',
-    'ablation': 'what the pretrained encoder is worth, for the policy and for the reward model',
-    'convergence': 'whether more steps would help the encoders that are not frozen',
+    'pointmass': "the authors' pointmass notebook: practice shortens the paths of a point",
+    'cloning': 'behaviour cloning alone, trained to convergence: the baseline',
+    'sample_efficiency': 'practice against more demonstrations, at three sizes of data',
+    'ablation': 'pretraining of the policy encoder and of the reward model encoder',
+    'convergence': 'longer training of the encoders that are not frozen',
     'controls': 'other rewards and other learners at the same number of episodes',
-    'reuse': 'samples that teach more than once, and how many episodes that saves',
-    'detector': 'how often the robot is right about its own success',
-    'failure_aware': 'a reward model that can say "not from here", against the plain one',
-    'over_optimisation': 'practice far past the plateau, and what keeps it there',
-    'language': 'sentences, pairs and words that were never trained',
-    'transfer': 'camera, colours, friction, latency changed: practice in another world',
-    'new_skill': 'a long bar that no demonstration shows, to named places',
-    'sweeps': 'gamma, c, s, batch, bins, temperature: one at a time',
+    'reuse': 'several updates from each sample: how many episodes that saves',
+    'detector': 'precision, recall and calibration of the success detector',
+    'failure_aware': 'reward models with a failure bin or with goal dwell, and a time-out penalty',
+    'over_optimisation': 'practice far beyond the plateau, and what keeps success steady',
+    'language': 'held-out sentences, block pairs and words',
+    'transfer': 'practice after a change of camera, colours, friction or latency',
+    'new_skill': 'practice with a long bar that no demonstration contains',
+    'sweeps': 'gamma, c, s, batch size, bins and temperature, one at a time',
 }
 
 
@@ -29,7 +29,7 @@ def load(name: str) -> Experiment:
     """
     Return an experiment by its name.
 
-    :raises ValueError: when there is none of that name.
+    :raises ValueError: when the name is not in ``CATALOGUE``.
     """
     if name not in CATALOGUE:
         raise ValueError(f'experiment: expected one of {", ".join(CATALOGUE)}, got {name!r}')

@@ -1,4 +1,4 @@
-"""The verb `experiment` of the command `efm`."""
+"""The verb ``experiment`` of the command ``efm``."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ from pathlib import Path
 
 from rich.console import Console
 
-ABOUT = 'repeat a published experiment, with seeds and intervals'
+ABOUT = 'repeat a published experiment and report 95 % intervals over seeds'
 
 
-def add_verb(verbs: argparse._SubParsersAction) -> None:
-    """Give the command line the verb ``experiment``."""
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb ``experiment`` to the command line."""
     parser = verbs.add_parser('experiment', help=ABOUT, description=ABOUT)
+    parser.add_argument('experiment', nargs='?', default='', help='name of the experiment, or all')
+    parser.add_argument('--list', action='store_true', help='list all experiments and stop')
     parser.add_argument(
-        'experiment', nargs='?', default='', help='which, or all; --list names them'
+        '--seeds', type=int, default=0, help="seeds per cell (default: the experiment's own)"
     )
-    parser.add_argument('--list', action='store_true', help='name all experiments and stop')
-    parser.add_argument('--seeds', type=int, default=0, help="seeds (default: the experiment's)")
-    parser.add_argument('--smoke', action='store_true', help='all of it in seconds, as a test')
-    parser.add_argument('--jobs', type=int, default=2, help='processes (default 2)')
+    parser.add_argument(
+        '--smoke', action='store_true', help='run a small version in seconds, as a test'
+    )
+    parser.add_argument('--jobs', type=int, default=2, help='parallel processes (default 2)')
     parser.add_argument(
         '--results',
         default='runs/experiments',
-        help='where finished cells lie (default runs/experiments); run again to go on',
+        metavar='FOLDER',
+        help='folder of finished cells (default runs/experiments); the next run skips them',
     )
     parser.add_argument(
         '--publish',
         default='',
         metavar='FOLDER',
-        help='where results.md and results/ go, such as docs (default: beside the cells)',
+        help='folder for results.md and results/, such as docs (default: beside the cells)',
     )
     parser.add_argument(
         '--remake',
         action='store_true',
-        help='run nothing; make pictures and page again from what is stored in --publish FOLDER',
+        help='run nothing; regenerate figures and page from the results stored in --publish',
     )
     parser.set_defaults(command=experiment_command)
 
 
 def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Run one experiment and write its page."""
+    """Run the experiments that the command line names, and write the results page."""
     from efm_experiments.catalogue import CATALOGUE
 
     if arguments.remake:
@@ -58,7 +61,7 @@ def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_and_publish(name: str, arguments: argparse.Namespace, console: Console) -> None:
-    """Run what is missing of one experiment and write its page."""
+    """Run the unfinished cells of one experiment and write its part of the results page."""
     from efm_experiments.publish import publish
     from efm_experiments.runner import run
 
@@ -68,11 +71,11 @@ def run_and_publish(name: str, arguments: argparse.Namespace, console: Console) 
     jobs = max(arguments.jobs, 1)
     results = run(name, root / name, seeds, arguments.smoke, jobs, console)
     folder = Path(arguments.publish) if arguments.publish else root
-    page = publish(name, results, as_typed(name, arguments), folder)
+    page = publish(name, results, command_line(name, arguments), folder)
     console.print(f'results: {page}')
 
 
-def as_typed(name: str, arguments: argparse.Namespace) -> str:
-    """Return the command that gives these results."""
+def command_line(name: str, arguments: argparse.Namespace) -> str:
+    """Return the command that reproduces these results."""
     seeds = f' --seeds {arguments.seeds}' if arguments.seeds else ''
     return f'efm experiment {name}{seeds}{" --smoke" if arguments.smoke else ""}'

@@ -1,4 +1,4 @@
-"""What an experiment is: cells, each run with several seeds, and what is made of their numbers."""
+"""What an experiment consists of: cells, each run with several seeds, and a summary of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-# What the figures of a policy depend on, beside the experiment's own numbers.
+# Folders that a policy's results depend on, beside the experiment's own configuration.
 SOURCES = (
     'efm_core',
     'efm_data',
@@ -24,15 +24,17 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """
-    A table of a results page.
+    A table of the results page.
 
-    :param rows: one list of cells for each row; every cell is shown as ``str`` says it.
+    :param caption: its title.
+    :param header: column titles.
+    :param rows: one list of cells for each row; ``str`` formats each cell.
     """
 
     caption: str
-    head: tuple[str, ...]
+    header: tuple[str, ...]
     _: KW_ONLY
     rows: list[list[Any]]
 
@@ -43,11 +45,10 @@ class Record:
     One finished cell with one seed.
 
     :param values: numbers and lists of numbers, by name.
-    :param seconds: wall-clock; ``cpu_seconds`` is what the process itself needed.
-    :param digest: of the cell's config; another one means that these numbers answer another
-        question.
-    :param sources: fingerprint of what was measured; another one means that it is another model
-        or world. Empty in what was stored before there was one.
+    :param seconds: wall-clock time [s]; ``cpu_seconds`` is the process's own processor time [s].
+    :param digest: hash of the cell's configuration; a record with another digest is stale.
+    :param sources: hash of the code and weights that the values depend on; empty in records that
+        are older than this field.
     """
 
     cell: str
@@ -72,31 +73,32 @@ class Results:
 
     @property
     def cells(self) -> list[str]:
-        """The names of the cells, in the order in which they first appear."""
+        """The names of the cells in the order of their first records."""
         return list(dict.fromkeys(record.cell for record in self.records))
 
     def of(self, cell: str) -> list[Record]:
-        """Return the records of one cell, by seed."""
+        """Return the records of one cell, sorted by seed."""
         found = [record for record in self.records if record.cell == cell]
         return sorted(found, key=lambda record: record.seed)
 
     def values(self, cell: str, name: str) -> list[Any]:
-        """Return one value of every seed of a cell."""
+        """Return the value ``name`` of each seed of a cell."""
         return [record.values[name] for record in self.of(cell)]
 
 
 @dataclass(frozen=True)
 class Experiment:
     """
-    A question with its way to an answer.
+    A research question with the runs that answer it.
 
-    :param about: for the results page: what was done, and what deviates from the paper.
-    :param config: frozen dataclass; ``smoke`` is the same in seconds, for tests.
-    :param cells: named variants of a config.
-    :param run_cell: pure function of a variant and a seed; returns plain numbers.
-    :param summarise: tables from all results; ``plot`` figures by name.
-    :param sources: folders whose code and weights the numbers depend on; after a change there,
-        finished cells are run again.
+    :param about: text of the results page: what was run, and how it differs from the paper.
+    :param config: frozen dataclass; ``smoke`` is a small version that runs in seconds.
+    :param cells: returns the named variants of a configuration.
+    :param run_cell: pure function of a variant and a seed; returns numbers and lists.
+    :param summarise: returns the tables; ``plot`` returns the figures by name.
+    :param seeds: seeds per cell.
+    :param sources: folders whose code and weights the values depend on; a change there makes
+        finished cells stale.
     """
 
     name: str
@@ -107,18 +109,18 @@ class Experiment:
     smoke: Any
     cells: Callable[[Any], dict[str, Any]]
     run_cell: Callable[[Any, int], dict[str, Any]]
-    summarise: Callable[[Results], list[Table]]
+    summarise: Callable[[Results], list[ResultTable]]
     plot: Callable[[Results], dict[str, Figure]]
     seeds: int = 5
     sources: tuple[str, ...] = SOURCES
 
     def variants(self, smoke: bool) -> dict[str, Any]:
-        """Return the cells to run."""
+        """Return the configuration of each cell, by name."""
         return self.cells(self.smoke if smoke else self.config)
 
 
 def digest(config: Any) -> str:
-    """Return a short SHA-256 of a config dataclass."""
+    """Return a 12-digit hexadecimal SHA-256 of a configuration dataclass."""
     plain = {'type': type(config).__qualname__, **asdict(config)}
     canonical = json.dumps(plain, sort_keys=True, separators=(',', ':'))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,36 +1,43 @@
-"""Drawing that experiments share."""
+"""Drawing functions that several experiments use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efm_evaluation.intervals import Estimate, over_seeds
+from efm_evaluation.intervals import Estimate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
+from numpy.typing import ArrayLike
 
 COLOURS = ('#0f766e', '#d97706', '#4f46e5', '#b91c1c', '#64748b', '#a21caf', '#0284c7', '#65a30d')
 
 
 def axes_of(count: int, width: float = 4.4) -> tuple[Figure, list[Axes]]:
-    """Return a figure with ``count`` axes side by side."""
+    """Return a figure with ``count`` axes side by side, each ``width`` inches wide."""
     figure = Figure(figsize=(width * count, 0.75 * 4.4), layout='constrained')
     return figure, list(np.atleast_1d(figure.subplots(1, count)))
 
 
 def band(
-    axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], label: str, colour: str = ''
+    axes: Axes, x: Sequence[float] | np.ndarray, runs: ArrayLike, label: str, colour: str = ''
 ) -> None:
-    """Draw the mean of ``runs``, (seeds, points), over ``x``, and what lies between the seeds."""
-    runs = np.asarray(runs, np.float64)
+    """
+    Draw the mean over seeds, and shade the range between the lowest and the highest seed.
+
+    :param x: ``(points,)``.
+    :param runs: ``(seeds, points)``.
+    """
+    values = np.asarray(runs, np.float64)
     colour = colour or COLOURS[0]
-    axes.plot(x, runs.mean(axis=0), color=colour, label=label)
-    if len(runs) > 1:
-        axes.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.18, lw=0)
+    axes.plot(x, values.mean(axis=0), color=colour, label=label)
+    if len(values) > 1:
+        low = values.min(axis=0)
+        axes.fill_between(x, low, values.max(axis=0), color=colour, alpha=0.18, lw=0)
 
 
 def bars(axes: Axes, estimates: dict[str, Estimate], scale: float = 100) -> None:
-    """Draw one horizontal bar for each estimate, with its interval, from top to bottom."""
+    """Draw one horizontal bar for each estimate with its interval, from top to bottom."""
     for y, (name, estimate) in enumerate(estimates.items()):
         mean, low, high = (scale * value for value in estimate.ends)
         error = None if np.isnan(low) else [[mean - low], [high - mean]]
@@ -38,8 +45,3 @@ def bars(axes: Axes, estimates: dict[str, Estimate], scale: float = 100) -> None
         axes.annotate(f' {mean:.0f}', (mean if error is None else high, y), va='center')
         axes.text(0, y - 0.33, name, va='bottom', fontsize=8)
     axes.set(yticks=[], ylim=(len(estimates) - 0.4, -0.7))
-
-
-def means(runs: dict[str, Sequence[float]]) -> dict[str, Estimate]:
-    """Return the estimate over seeds of each list of values."""
-    return {name: over_seeds(values) for name, values in runs.items()}

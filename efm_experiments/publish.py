@@ -1,41 +1,60 @@
-"""From finished cells to docs/results: tidy CSV, JSON, pictures and the page."""
+"""Writes finished cells as CSV and JSON, and makes the figures and the results page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import csv
 from dataclasses import asdict
 import gzip
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 from efm_core.files import write_whole
 from efm_evaluation.plots import STYLE
 from efm_experiments.catalogue import CATALOGUE, load
-from efm_experiments.experiment import Experiment, Record, Results, Table
+from efm_experiments.experiment import Experiment, Record, Results, ResultTable
 from efm_experiments.studies import sample_efficiency
 from matplotlib import rc_context
 
 QUOTED = 'sample_efficiency'
-QUOTE = ('<!-- results -->\n', '<!-- end of results -->\n')  # what stands between them in a README
+QUOTE = ('<!-- results -->\n', '<!-- end of results -->\n')  # marks of the generated block
 HEAD = """# Results
 
-Made by `efm experiment` from the files in `docs/results`; nothing here is typed by hand.
-Intervals are 95 %: over seeds by Student's t, over episodes by Wilson; differences are paired.
+This page reports each published experiment with the command that repeats it. `efm experiment`
+generates the page from the files in `docs/results`; no number is typed by hand.
+
+## How to read the tables
+
+- **Reached** success: the goal holds at some moment within the time limit. The simulator's state
+  decides.
+- **Self-stopped** success: the goal has been reached by the time the success detector fires. If
+  the detector does not fire within the time limit, the goal must be reached within the limit.
+  This is the success of a robot that stops itself. A detector that never fires makes both
+  figures equal; *detector fired* is the share of episodes in which it fired.
+- Both need the simulator's state. Learning never uses it, except where a cell says so.
+- The reward model predicts d, the steps that remain to the goal. The detector fires when d <= s
+  on `dwell` consecutive observations. Unless a cell says otherwise, s = 2 steps and `dwell` = 2.
+- Stage 1 is supervised fine-tuning on demonstrations. Stage 2 is practice. A row `before` shows
+  the policy of stage 1.
+- Unless a cell says otherwise, practice uses each sample once, without baseline and without a
+  moving average of the policy. The shipped defaults are s = 1, four clipped epochs, a linear
+  baseline and a moving average.
+- Brackets hold 95 % intervals: Student's t over seeds, Wilson over episodes. Differences are
+  paired by seed and in percentage points.
 """
 
 
 def publish(name: str, results: Results, command: str, folder: Path) -> Path:
     """
-    Write the files of one experiment into ``folder``/results, and the page; return the page.
+    Write the files of one experiment into ``folder``/results; return the regenerated page.
 
-    :param command: what anybody types to get the same.
+    :param command: command line that reproduces the results.
     """
     experiment = load(name)
     target = folder / 'results' / name
     write_whole(target / 'results.json', to_json(experiment, results, command))
-    tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # the same bytes every time
+    tidy = gzip.compress(to_csv(results).encode(), mtime=0)  # without a time: reproducible bytes
     write_whole(target / 'results.csv.gz', tidy)
     with rc_context(STYLE):
         for word, figure in experiment.plot(results).items():
@@ -46,7 +65,7 @@ def publish(name: str, results: Results, command: str, folder: Path) -> Path:
 
 
 def republish(folder: Path) -> Path:
-    """Make pictures, page and the README's table again from what ``folder``/results holds."""
+    """Regenerate figures, page and README block from the results stored in ``folder``/results."""
     for name in CATALOGUE:
         path = folder / 'results' / name / 'results.json'
         if path.is_file():
@@ -57,7 +76,7 @@ def republish(folder: Path) -> Path:
 
 
 def quote(readme: Path, folder: Path) -> None:
-    """Write the headline of the results in ``folder`` between the marks of a README."""
+    """Write the headline table of the results in ``folder`` between the marks of a README."""
     begin, end = QUOTE
     text = readme.read_text() if readme.is_file() else ''
     if begin not in text or not (folder / QUOTED / 'results.json').is_file():
@@ -67,25 +86,25 @@ def quote(readme: Path, folder: Path) -> None:
 
 
 def headline(folder: Path) -> str:
-    """Return the table that a README quotes from the results in ``folder``."""
+    """Return the README's table, from the results in ``folder``."""
     _, results = read(folder / QUOTED / 'results.json')
     return f'\n{to_markdown(sample_efficiency.headline(results))}'
 
 
 def to_csv(results: Results) -> str:
-    """Return one line for every number: cell, seed, name, index in a list (else empty), value."""
+    """Return one line for each number: cell, seed, name, index within a list (or empty), value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['cell', 'seed', 'name', 'index', 'value'])
     for record in results.records:
         for name, value in record.values.items():
-            rows = enumerate(value) if isinstance(value, list) else [('', value)]
+            rows = list(enumerate(value)) if isinstance(value, list) else [('', value)]
             writer.writerows([record.cell, record.seed, name, *row] for row in rows)
     return text.getvalue()
 
 
 def to_json(experiment: Experiment, results: Results, command: str) -> str:
-    """Return everything that the page needs; one line for each record."""
+    """Return all records as JSON, one line for each record."""
     configs = {record.cell: record.config for record in results.records}
     records = [{**asdict(record), 'config': None} for record in results.records]
     lines = ',\n  '.join(json.dumps(record, allow_nan=False) for record in records)
@@ -104,13 +123,13 @@ def read(path: Path) -> tuple[str, Results]:
 
 
 def make_page(folder: Path) -> str:
-    """Return the results page of everything in ``folder``."""
+    """Return the results page of all experiments in ``folder``."""
     found = [name for name in CATALOGUE if (folder / name / 'results.json').is_file()]
     return '\n'.join([HEAD, *(make_section(name, folder / name) for name in found)])
 
 
 def make_section(name: str, folder: Path) -> str:
-    """Return the part of the page about one experiment."""
+    """Return the page's section about one experiment."""
     experiment = load(name)
     command, results = read(folder / 'results.json')
     pictures = [
@@ -121,31 +140,32 @@ def make_section(name: str, folder: Path) -> str:
     return '\n'.join([*parts, origin(command, results)])
 
 
-def to_markdown(table: Table) -> str:
-    """Return a table as GitHub shows it."""
+def to_markdown(table: ResultTable) -> str:
+    """Return a table in GitHub's Markdown."""
 
-    def line(cells: Any) -> str:
+    def line(cells: Sequence[object]) -> str:
         return f'| {" | ".join(str(cell) for cell in cells)} |'
 
-    rule = ['---' for _ in table.head]
-    rows = [line(cells) for cells in (table.head, rule, *table.rows)]
+    rule = ['---' for _ in table.header]
+    rows = [line(cells) for cells in (table.header, rule, *table.rows)]
     return '\n'.join([f'**{table.caption}**\n', *rows, ''])
 
 
 def origin(command: str, results: Results) -> str:
-    """Return how these numbers came about, in one line."""
+    """Return how the results were made: command, size, time, date, commit and machine."""
     records = results.records
     dates, commits, machines = (
         ', '.join(sorted({getattr(record, word) for record in records}))
         for word in ('date', 'commit', 'machine')
     )
     seeds = len({record.seed for record in records})
-    wall, core = (
+    wall, processor = (
         f'{sum(getattr(record, word) for record in records) / 60:.1f}'
         for word in ('seconds', 'cpu_seconds')
     )
     return (
-        f'`{command}`: {len(results.cells)} cells, {seeds} seeds; {wall} minutes of wall-clock '
-        f'summed over the cells, {core} of a core (without a stage 1 that was there already); '
-        f'{dates}; commit {commits}; {machines}.\n'
+        f'Command: `{command}`. Size: {len(results.cells)} cells, {seeds} seeds. Time summed over '
+        f'the cells, without a cached stage 1: {wall} min wall-clock, {processor} min processor. '
+        f'Date: {dates}. Commit (`+`: with uncommitted changes): {commits}. '
+        f'Machine: {machines}.\n'
     )

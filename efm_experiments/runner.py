@@ -1,4 +1,4 @@
-"""Runs the cells of an experiment on all cores, and goes on where it was stopped."""
+"""Runs the cells of an experiment in parallel, and skips those that are finished."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def run(
     name: str, directory: Path, seeds: int, smoke: bool, jobs: int, console: Console
 ) -> Results:
     """
-    Run what is not finished yet; return everything.
+    Run the unfinished cells of an experiment; return the results of all cells.
 
-    :param directory: of the experiment's results.
-    :param seeds: 0 for the experiment's own number.
-    :raises RuntimeError: when a cell failed; those that did not fail are kept.
+    :param directory: folder of the experiment's records.
+    :param seeds: seeds per cell; 0 for the experiment's own number.
+    :param jobs: parallel processes.
+    :raises RuntimeError: when a cell failed; the records of all other cells are stored.
     """
     experiment = load(name)
     store = Store(directory)
@@ -54,34 +55,37 @@ def run(
         raise RuntimeError(
             f'{len(failures)} of {len(planned)} cells failed; {"; ".join(failures[:3])}'
         )
-    ordered = plan(experiment, seeds, smoke)
-    return Results(tuple(find(experiment, store, job) for job in ordered))
+    found = (find(experiment, store, job) for job in plan(experiment, seeds, smoke))
+    return Results(tuple(record for record in found if record))
 
 
-def plan(experiment: Experiment, seeds: int, smoke: bool, abreast: int = 1) -> list[Job]:
+def plan(experiment: Experiment, seeds: int, smoke: bool, parallel: int = 1) -> list[Job]:
     """
-    Return every cell with every seed, so that all cells grow alike.
+    Return every cell with every seed, so that all cells gain seeds at the same rate.
 
-    Cells of one seed share their stage 1 and would wait for it; so neighbours differ in seed.
+    Cells of one seed share their stage 1 and wait for each other. Neighbours in the plan therefore
+    differ in seed.
+
+    :param parallel: jobs that run at the same time.
     """
     count = seeds or (1 if smoke else experiment.seeds)
     return [
         (experiment.name, cell, seed, smoke)
-        for first in range(0, count, abreast)
+        for first in range(0, count, parallel)
         for cell in experiment.variants(smoke)
-        for seed in range(first, min(first + abreast, count))
+        for seed in range(first, min(first + parallel, count))
     ]
 
 
 def find(experiment: Experiment, store: Store, job: Job) -> Record | None:
-    """Return the finished record of a job, if there is one."""
+    """Return the finished record of a job, or None."""
     _, cell, seed, smoke = job
     sources = fingerprint(*experiment.sources)
     return store.find(cell, seed, digest(experiment.variants(smoke)[cell]), sources)
 
 
 def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Exception]]:
-    """Yield each job with its record, or with what went wrong, as they finish."""
+    """Yield each job with its record or its error, in the order of completion."""
     if workers == 1:
         with one_thread():
             yield from ((job, attempt(job)) for job in jobs)
@@ -94,7 +98,7 @@ def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Excep
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Give worker processes; on an error or Ctrl-C what has not begun is not begun."""
+    """Give worker processes; an error or Ctrl-C cancels the jobs that have not started."""
     context = multiprocessing.get_context('spawn')
     executor = ProcessPoolExecutor(workers, context, initializer=end_with_parent)
     try:
@@ -107,9 +111,9 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let numeric libraries use one thread, here and in the processes started meanwhile."""
+    """Limit numeric libraries to one thread, in this process and in those that it starts."""
     import torch
-    import torch._dynamo  # before a GL context: two LLVMs in the other order crash
+    import torch._dynamo  # before a GL context: loading the two LLVMs in reverse order crashes
 
     before = os.environ.get('OMP_NUM_THREADS')
     threads = torch.get_num_threads()
@@ -126,17 +130,19 @@ def one_thread() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this worker when the process that started it is gone, killed or not."""
+    """End this worker as soon as its parent process ends, even if the parent is killed."""
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def attempt(job: Job) -> Record | Exception:
-    """Run one job; return what went wrong instead of raising it, so that others go on."""
+    """Run one job; return an error instead of raising it, so that other jobs continue."""
     try:
         with one_thread():
             return run_job(job)
@@ -168,13 +174,13 @@ def run_job(job: Job) -> Record:
 
 
 def describe_commit() -> str:
-    """Return a short commit, with a plus sign if files differ from it."""
+    """Return a short commit hash; a plus sign marks a tree with uncommitted changes."""
     commit = find_commit()
     return commit[:10] + ('+' if commit.endswith('+') else '')
 
 
 def describe_machine() -> str:
-    """Return the processor and its cores in a few words."""
+    """Return the number of cores and the processor's name."""
     path = Path('/proc/cpuinfo')
     lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]

@@ -1,4 +1,4 @@
-"""Finished cells on disk: one JSON file each, whole or not there at all."""
+"""Finished cells on disk, one JSON file each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Store:
         return self._cells / f'{re.sub(r"[^A-Za-z0-9._-]+", "_", cell)}-{seed}.json'
 
     def find(self, cell: str, seed: int, digest: str, sources: str) -> Record | None:
-        """Return a finished record; None if there is none, or one of another config or model."""
+        """Return a finished record, or None if it is missing or stale."""
         path = self.path(cell, seed)
         if not path.is_file():
             return None
@@ -31,6 +31,10 @@ class Store:
         return record if same else None
 
     def save(self, record: Record) -> None:
-        """Write a record."""
+        """
+        Write a record.
+
+        :raises ValueError: when a value is not finite, which JSON cannot represent.
+        """
         text = json.dumps(asdict(record), indent=1, allow_nan=False)
         write_whole(self.path(record.cell, record.seed), text)

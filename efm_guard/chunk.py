@@ -53,7 +53,7 @@ class ChunkExecutor:
     :ivar skipped: number of steps whose time passed unused.
     """
 
-    def __init__(self, repeats: bool = False):
+    def __init__(self, repeats: bool = False) -> None:
         self._repeats = repeats
         self.skipped = 0
         self.drop()

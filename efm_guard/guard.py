@@ -41,7 +41,7 @@ class Guard:
     :ivar last_refusal: the newest reason, in full.
     """
 
-    def __init__(self, embodiment: Embodiment, lockstep: bool):
+    def __init__(self, embodiment: Embodiment, lockstep: bool) -> None:
         self._embodiment = embodiment
         self._lockstep = lockstep
         spec = embodiment.action.spec
@@ -63,7 +63,8 @@ class Guard:
         """
         reason = self._objection(request, now)
         if reason:
-            return self._refuse(reason)
+            self._refuse(reason)
+            return None
         if not self._lockstep:
             return self._accept(request, now)
         self._waiting = request
@@ -86,7 +87,8 @@ class Guard:
         if self._is_permitted(step, now):
             return self._release(step, now)
         self.cut()
-        return self._refuse('no permit')
+        self._refuse('no permit')
+        return None
 
     @property
     def skipped(self) -> int:
@@ -129,10 +131,9 @@ class Guard:
             self._check_shape(request)
         except ValueError as error:
             return str(error)
-        outside = (request.values < np.float32(self._embodiment.action.low)) | (
-            request.values > np.float32(self._embodiment.action.high)
-        )
-        if outside.any():
+        low = np.array(self._embodiment.action.low, np.float32)
+        high = np.array(self._embodiment.action.high, np.float32)
+        if (request.values < low).any() or (request.values > high).any():
             return 'out of range'
         return '' if self._lockstep else self._chunks.objection(request, now)
 
@@ -149,7 +150,8 @@ class Guard:
 
     def _accept(self, request: ActionRequest, now: int) -> ActionRequest | None:
         if not self._is_permitted(request, now):
-            return self._refuse('no permit')
+            self._refuse('no permit')
+            return None
         self._chunks.join(request)
         return self.on_time(now) if request.is_chunk else self._release(request, now)
 

@@ -38,7 +38,7 @@ class GuardNode(ManagedNode):
 
     config_type = GuardConfig
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         """Wait for configure."""
         super().__init__('guard', **kwargs)
 

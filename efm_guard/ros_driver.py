@@ -97,7 +97,7 @@ class Driver:
             self._gripper.destroy()
 
     def _now(self) -> int:
-        return self._node.get_clock().now().nanoseconds
+        return int(self._node.get_clock().now().nanoseconds)
 
     def _publish(self, values: np.ndarray, stamp: int) -> None:
         make = MAKERS[self._robot.command.type]

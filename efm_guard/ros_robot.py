@@ -22,7 +22,7 @@ class Robot:
     :ivar driver: the driver; None until `connect` has succeeded.
     """
 
-    def __init__(self, node: Node, embodiment: Embodiment, *, lockstep: bool):
+    def __init__(self, node: Node, embodiment: Embodiment, *, lockstep: bool) -> None:
         self._node = node
         self._embodiment = embodiment
         self._lockstep = lockstep

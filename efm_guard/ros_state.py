@@ -42,7 +42,7 @@ class StateListener:
     def state(self) -> RobotState:
         """The newest measured state."""
         if self._tree is not None:
-            self._look_up()
+            self._look_up(self._tree)
         positions, joints_stamp = self._positions or (None, 0)
         pose, pose_stamp = self._pose or (None, 0)
         return RobotState(positions, pose, stamp=joints_stamp or pose_stamp, problem=self._problem)
@@ -65,9 +65,9 @@ class StateListener:
         except ValueError as error:
             self._problem = str(error)
 
-    def _look_up(self) -> None:
+    def _look_up(self, tree: TransformTree) -> None:
         try:
-            pose, stamp = self._tree.pose(self._command.tool_frame, self._command.frame)
+            pose, stamp = tree.pose(self._command.tool_frame, self._command.frame)
         except LookupError as error:
             self._problem = str(error)
             return

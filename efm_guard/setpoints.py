@@ -77,10 +77,11 @@ def setpoint(
     ]
     driven = _indices(command)
     if command.interface_type in ('twist', 'velocities'):
-        wanted = np.zeros(6 if command.interface_type == 'twist' else len(command.joints))
+        size = 6 if command.interface_type == 'twist' else len(command.joints)
+        wanted: np.ndarray = np.zeros(size)
         wanted[driven] = np.array(arm) * rate
         return wanted
-    start = measured(state, command) if target is None else target
+    start = _known(measured(state, command)) if target is None else target
     if command.interface_type == 'positions':
         wanted = start.copy()
         wanted[driven] = np.array(arm) + (start[driven] if command.mode == 'delta' else 0.0)
@@ -119,14 +120,19 @@ def limit(
     here = measured(state, command)
     low, high = _ends(values, here, robot)
     bounded = _keep(values, low, high, command)
-    speeds = bounded
+    if command.interface_type in ('twist', 'velocities'):
+        _check_speed(bounded, command)
+        return bounded
+    here = _known(here)
+    start = here if target is None else target
     if command.interface_type == 'positions':
-        speeds = (bounded - (here if target is None else target)) * robot.control_rate_hz
-        _check_lead(np.abs(bounded - here).max(), command.limits)
-    elif command.interface_type == 'pose':
-        speeds = difference(bounded, here if target is None else target) * robot.control_rate_hz
-        _check_lead(float(np.linalg.norm(bounded[:3] - here[:3])), command.limits)
-    _check_speed(speeds, command)
+        change = bounded - start
+        error = float(np.abs(bounded - here).max())
+    else:
+        change = difference(bounded, start)
+        error = float(np.linalg.norm(bounded[:3] - here[:3]))
+    _check_following_error(error, command.limits)
+    _check_speed(change * robot.control_rate_hz, command)
     return bounded
 
 
@@ -145,6 +151,17 @@ def gripper_position(values: np.ndarray, command: Command) -> float | None:
     return min(max(value, gripper.low), gripper.high)
 
 
+def _known(measured_values: np.ndarray | None) -> np.ndarray:
+    """
+    Return the measured positions or pose.
+
+    :raises ValueError: when they are unknown.
+    """
+    if measured_values is None:
+        raise ValueError('state: expected a measured one, got none')
+    return measured_values
+
+
 def _indices(command: Command) -> list[int]:
     names = command.joints if command.drives_joints else LINEAR + ANGULAR
     return [names.index(axis) for axis in command.arm_axes]
@@ -152,14 +169,14 @@ def _indices(command: Command) -> list[int]:
 
 def _moved_pose(start: np.ndarray, driven: list[int], arm: np.ndarray, mode: str) -> np.ndarray:
     change = np.zeros(6)
-    pose = start.copy()
+    pose: np.ndarray = start.copy()
     change[driven] = arm
     if mode == 'absolute':
         pose[driven] = arm
         return pose
     pose[:3] += change[:3]
     turned = multiply(from_rotation_vector(change[3:]), pose[3:])
-    pose[3:] = turned / np.linalg.norm(turned)
+    pose[3:] = turned / float(np.linalg.norm(turned))
     return pose
 
 
@@ -188,7 +205,7 @@ def _ends(
 
 def _keep(values: np.ndarray, low: np.ndarray, high: np.ndarray, command: Command) -> np.ndarray:
     """Return the values between two ends; clamp them if the embodiment allows it."""
-    bounded = np.clip(values, low, high)
+    bounded: np.ndarray = np.clip(values, low, high)
     outside = np.flatnonzero(np.abs(bounded - values) > SLACK)
     if outside.size and command.limits.on_violation == 'refuse':
         first = int(outside[0])
@@ -208,14 +225,15 @@ def _check_speed(speeds: np.ndarray, command: Command) -> None:
         fits = excess[worst] <= SLACK
         expect(fits, f'speed of {command.joints[worst]}', allowed, f'{abs(speeds[worst]):.4g}')
         return
-    for word, part, allowed in (
+    for word, part, largest in (
         ('linear', speeds[:3], limits.max_linear_velocity),
         ('angular', speeds[3:], limits.max_angular_velocity),
     ):
         speed = float(np.linalg.norm(part))
-        expect(speed <= allowed + SLACK, f'{word} speed', f'{allowed:.4g} at most', f'{speed:.4g}')
+        expect(speed <= largest + SLACK, f'{word} speed', f'{largest:.4g} at most', f'{speed:.4g}')
 
 
-def _check_lead(lead: float, limits: Limits) -> None:
-    near = not limits.max_following_error or lead <= limits.max_following_error + SLACK
-    expect(near, 'following error', f'{limits.max_following_error:.4g} at most', f'{lead:.4g}')
+def _check_following_error(error: float, limits: Limits) -> None:
+    largest = limits.max_following_error
+    fits = not largest or error <= largest + SLACK
+    expect(fits, 'following error', f'{largest:.4g} at most', f'{error:.4g}')

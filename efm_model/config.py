@@ -86,33 +86,6 @@ class InferenceConfig(TextEncoderConfig):
 
 
 @config
-class PretrainingConfig:
-    """How the grounding encoder learns to locate the objects that sentences name."""
-
-    scenes: int = parameter(30000, 'Number of random scenes for training', low=10, high=1000000)
-    arm_share: float = parameter(
-        0.7, 'Fraction of the scenes that show the arm; others show the tool', low=0.0, high=1.0
-    )
-    pushes: float = parameter(
-        0.5, 'Fraction of the scenes that show a push close to its goal', low=0.0, high=1.0
-    )
-    sentences: int = parameter(110, 'Sentences per task', low=1, high=1000)
-    plain: float = parameter(
-        0.35, 'Probability of the plain name of a colour or shape', low=0.0, high=1.0
-    )
-    iterations: int = parameter(12000, 'Gradient steps', low=1, high=1000000)
-    batch_size: int = parameter(
-        64, 'Scenes per gradient step, each with two sentences', low=1, high=4096
-    )
-    learning_rate: float = parameter(
-        3e-3, 'Peak learning rate of the one-cycle schedule', low=1e-6, high=0.1
-    )
-    weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', low=0.0, high=1.0)
-    test_scenes: int = parameter(1000, 'Number of test scenes for each split', low=1, high=100000)
-    seed: int = parameter(0, 'Seed of scenes, sentences and weights', low=0, high=2**31)
-
-
-@config
 class LabelledConfig:
     """How an encoder learns from labelled images."""
 

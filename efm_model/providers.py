@@ -220,5 +220,5 @@ def _start(path: str | Path, provider: str, config: SessionConfig, engine: Any) 
     )
     first = session.get_providers()[0]
     if first != NAMES[provider]:
-        raise RuntimeError(f'onnxruntime took {first}; its log says why')
+        raise RuntimeError(f'onnxruntime took {first}; see its log')
     return session

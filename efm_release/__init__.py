@@ -1,1 +1,1 @@
-"""Releases: verified directories of exported models that robots load."""
+"""Releases: folders of exported models that robots verify and load."""

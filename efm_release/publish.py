@@ -1,4 +1,4 @@
-"""Publishing: a directory that appears whole or not at all, and only with proof of parity."""
+"""Publishing a release: its folder appears whole or not at all, and only with proof of parity."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ import shutil
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
 from efm_model.export import ParityReport
-from efm_release.release import FILES, hash_file, load_release, MANIFEST, Release
+from efm_release.release import ACTIVE, FILES, hash_file, load_release, MANIFEST, Release
 
 __all__ = ['find_release', 'load_release', 'publish', 'release_path']
 
 
 def release_path(directory: str | Path, version: int) -> Path:
-    """Return where the release ``version`` lies in the folder of all releases."""
+    """Return the folder of the release ``version`` in the folder of all releases."""
     return Path(directory) / f'{version:06d}'
 
 
 def publish(
     directory: str | Path,
     version: int,
+    *,
     policy: Path,
     reward: Path,
-    stage: str,
     embodiment: Embodiment,
     parity: tuple[ParityReport, ...],
+    stage: str = ACTIVE,
     parent: int = 0,
 ) -> Release:
     """
     Publish exported models as the release ``version``.
 
-    All releases of a run have one reward model; it is hard-linked where the file system can.
+    All releases of a run share one reward model; it is hard-linked where the file system allows.
 
+    :param directory: the folder of all releases.
+    :param policy: ONNX file of the policy.
+    :param reward: ONNX file of the reward model.
     :param parity: reports on both files, torch against onnxruntime.
     :param parent: version that this one was learned from; 0 for none.
     :raises ValueError: when a parity report is missing or did not pass.
     :raises FileExistsError: when the version is published already; a release never changes.
+    :raises OSError: when the disk is full or the folder cannot be written.
     """
     _check_parity(parity)
     with whole_directory(release_path(directory, version)) as unfinished:
@@ -57,14 +62,16 @@ def publish(
             'parity': [{**asdict(report), 'passed': report.passed} for report in parity],
         }
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
-    return find_release(directory, version)
+    return _read(directory, version)
 
 
 def find_release(directory: str | Path, version: int) -> Release | None:
     """Return the release ``version``, or None when it was never published."""
+    return _read(directory, version) if release_path(directory, version).is_dir() else None
+
+
+def _read(directory: str | Path, version: int) -> Release:
     path = release_path(directory, version)
-    if not path.is_dir():
-        return None
     manifest = json.loads((path / MANIFEST).read_text())
     return Release(
         version=version,
@@ -85,7 +92,7 @@ def _check_parity(parity: tuple[ParityReport, ...]) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Put ``source`` at ``target``: a second name of the same file if possible, else a copy."""
+    """Link ``source`` to ``target`` if the file system allows it, else copy it."""
     try:
         os.link(source, target)
     except OSError:

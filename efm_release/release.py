@@ -1,4 +1,4 @@
-"""What a robot loads: a directory of exported models, with the hash of every file."""
+"""A release as a robot loads it: a folder of exported models, with the hash of every file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ACTIVE = 'active'  # stage of the releases that robots run
 @dataclass(frozen=True)
 class Release:
     """
-    One published set of weights, as ``PolicyRelease.msg`` names it.
+    One published set of weights, with the fields of ``PolicyRelease.msg``.
 
-    :param uri: directory that holds ``manifest.json``.
-    :param sha256: of ``manifest.json``, which holds those of all other files.
+    :param uri: folder of the release, with ``manifest.json`` in it.
+    :param sha256: of ``manifest.json``, which has the hashes of all other files.
     """
 
     version: int
@@ -33,7 +33,7 @@ class Release:
 
 @dataclass(frozen=True)
 class ReleaseFiles:
-    """The verified files of a release."""
+    """The verified files of a release, and its manifest."""
 
     policy: Path
     reward: Path
@@ -43,12 +43,13 @@ class ReleaseFiles:
 
 def load_release(uri: str, sha256: str, embodiment_hash: str = '') -> ReleaseFiles:
     """
-    Return the files of a release after checking every hash.
+    Return the files of a release after a check of every hash.
 
-    :param sha256: expected of the manifest; empty to trust the directory.
-    :param embodiment_hash: contract of this robot; empty to accept any.
+    :param uri: a path or a ``file://`` URI.
+    :param sha256: expected hash of the manifest; empty: trust the folder.
+    :param embodiment_hash: of this robot's embodiment; empty: accept any.
     :raises FileNotFoundError: when a file is missing.
-    :raises ValueError: when a hash is not as expected, or the release is for another embodiment.
+    :raises ValueError: when a hash differs, or the release is for another embodiment.
     """
     directory = to_directory(uri)
     manifest_path = directory / MANIFEST
@@ -85,9 +86,9 @@ def find_release_directory(run: str | Path, version: int = 0) -> Path:
 
 def to_directory(uri: str) -> Path:
     """
-    Return the directory that a path or a ``file://`` URI names.
+    Return the folder that a path or a ``file://`` URI names.
 
-    :raises ValueError: for any other kind of URI.
+    :raises ValueError: for another kind of URI.
     """
     parts = urlparse(uri)
     if parts.scheme not in ('', 'file'):
@@ -99,7 +100,7 @@ def hash_file(path: Path) -> str:
     """
     Return the SHA-256 of a file in hexadecimal.
 
-    :raises FileNotFoundError: when there is none.
+    :raises FileNotFoundError: when there is no such file.
     """
     if not path.is_file():
         raise FileNotFoundError(f'release: expected {path}, got no such file')
@@ -108,10 +109,10 @@ def hash_file(path: Path) -> str:
 
 def check_hash(path: Path, expected: str) -> None:
     """
-    Refuse a file that is not what was published.
+    Refuse a file that differs from the published one.
 
-    :raises FileNotFoundError: when there is none.
-    :raises ValueError: with both hashes.
+    :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: when the hash differs; names both.
     """
     found = hash_file(path)
     if found != expected:

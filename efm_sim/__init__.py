@@ -1,4 +1,4 @@
-"""Worlds to practise in: a MuJoCo table, its sentences and a scripted demonstrator."""
+"""Simulated worlds, their demonstrators, and rollouts without ROS."""
 
 from gymnasium.envs.registration import register
 

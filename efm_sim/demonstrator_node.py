@@ -1,4 +1,4 @@
-"""The demonstrator node: a scripted teacher in the place of a person with a joystick."""
+"""The demonstrator node: a scripted demonstrator in place of a person with a joystick."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent, WorldState
 from efm_interfaces.srv import LabelEpisode
 from efm_sim.config import DemonstratorNodeConfig
+from efm_sim.demonstrator import load_demonstrator
 from efm_sim.table.config import DemonstratorConfig
-from efm_sim.table.demonstrator import load_demonstrator
 
 
 class DemonstratorNode(ActingNode):
     """
-    Show the task, from simulator truth, one control step at a time.
+    Demonstrates a task with simulator truth, one action for each control step.
 
     Subscribes the camera, ``world_state`` and ``episode_event``; publishes ``action`` and
     ``observation``; calls ``label_episode`` when the task is done.
@@ -37,31 +37,31 @@ class DemonstratorNode(ActingNode):
         super().__init__('demonstrator', **kwargs)
 
     def build(self) -> None:
-        """Connect the topics."""
+        """Load the demonstrator; create publishers, subscriptions and the client."""
         robot = load_embodiment(self.config.embodiment)
         self.connect(robot, lockstep=self.config.lockstep, every=True)
         self.offer_actions()
-        own = declare(self, DemonstratorConfig)
-        self._demonstrator = load_demonstrator(self.config.demonstrator, own)
+        table_config = declare(self, DemonstratorConfig)
+        self._demonstrator = load_demonstrator(self.config.demonstrator, table_config)
         self._tokeniser = ActionTokeniser(robot.action.single_step)
         self._states: dict[int, WorldState] = {}
         self._label = self.create_client(LabelEpisode, topics.LABEL_EPISODE)
         ros_topics.subscription(self, topics.WORLD_STATE, self._on_state)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
-        """Draw how fast and how well to show it this time."""
+        """Start the demonstrator; its speed and noise depend on the seed of the episode."""
         self._demonstrator.begin(event.seed)
         return True
 
     def _on_state(self, state: WorldState) -> None:
-        """Keep the newest states, until the pictures with their stamps can be answered."""
+        """Keep the newest states until the images with the same stamps arrive."""
         self._states[to_stamp(state)] = state
         if len(self._states) > EARLY_PICTURES:
             del self._states[next(iter(self._states))]
         self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 
     def on_observation(self, stamp: int, message: Any) -> bool:
-        """Act on the image and the simulator truth of one stamp, once both have arrived."""
+        """Publish the action for one stamp, once its image and ``world_state`` have arrived."""
         if stamp not in self._states:
             return False
         state = self._states[stamp]

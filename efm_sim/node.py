@@ -1,4 +1,4 @@
-"""The world node: a simulated table with the topics of a real robot."""
+"""The world node: a simulated robot and its table, with the topics of a real robot."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_displacement, to_stamp
-from efm_core.ros_diagnostics import Diagnostics
-from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import from_image, from_joints, from_ns, from_world, stamped
+from efm_core.ros_lifecycle import run
+from efm_core.ros_messages import from_camera_info, from_image, from_joints, from_ns, from_world
 from efm_core.ros_params import declare
-from efm_interfaces.srv import ResetWorld
+from efm_core.ros_world import WorldServerNode
 from efm_sim import worlds
 from efm_sim.config import WorldConfig
 from efm_sim.gazebo.config import GazeboConfig
-from efm_sim.gym.world import GymnasiumWorld
 from efm_sim.table.config import TableConfig
-from efm_sim.table.world import Table
-from geometry_msgs.msg import TwistStamped
+from efm_sim.world import PublishedWorld
 import numpy as np
 from rclpy.clock import Clock as RosClock
 from rclpy.clock import ClockType
@@ -29,17 +25,17 @@ from rclpy.qos import qos_profile_system_default
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
-REPEAT_PERIOD_S = 1.0  # lockstep: wall time after which an unanswered moment is shown again
+REPEAT_PERIOD_S = 1.0  # lockstep: time without a command after which an observation is repeated
 
 
-class WorldNode(ManagedNode):
+class WorldNode(WorldServerNode):
     """
-    Simulate one robot and its table, or let Gazebo or a Gymnasium environment play both.
+    Simulates one robot and its world: the table in MuJoCo or Gazebo, or a Gymnasium environment.
 
     Serves ``reset_world``; subscribes ``command``; publishes ``image``, ``camera_info``,
-    ``joint_states``, ``world_state`` and ``clock``. In lockstep the world advances by one control
-    step when the command for its last observation has come; otherwise by the clock on the wall.
-    Time never runs backwards, at a reset neither.
+    ``joint_states``, ``world_state`` and ``clock``. In lockstep, the command for the newest
+    observation advances the world by one control step. In real time, the wall clock advances it.
+    Stamps always increase, also at a reset.
     """
 
     config_type = WorldConfig
@@ -49,36 +45,35 @@ class WorldNode(ManagedNode):
         super().__init__('world', **kwargs)
 
     def build(self) -> None:
-        """Build the scene, connect the topics."""
+        """Create the world, then the publishers, the service and the timer."""
         self._embodiment = load_embodiment(self.config.embodiment)
+        self._camera = self._embodiment.cameras[0]
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
-        self._table = self._make_world()
-        self._table.render()  # a missing OpenGL is found out now
-        self._time_ns = self._shown_ns = 0
-        self._diagnostics = Diagnostics(self)
+        self._world = self._make_world()
+        self._world.render()  # fails now, not at the first reset, if OpenGL is missing
+        self._time_ns = 0
+        self._checked_ns = 0  # the time at the last call of `_repeat`
         self._displacement = np.zeros(2, np.float32)
-        self._connect()
+        self._create_publishers()
+        self.serve_world(self._embodiment.control_rate_hz)
+        self._create_timer()
 
-    def _make_world(self) -> Table | GymnasiumWorld:
+    def _make_world(self) -> PublishedWorld:
         names = self._embodiment.action.names
-        expect(len(names) == 2, 'action', 'two dimensions, which a planar command has', names)
+        expect(len(names) == 2, 'action', 'two dimensions, because commands are planar', names)
         simulator = self.config.simulator
         table = None if simulator == worlds.GYM else declare(self, TableConfig)
         gazebo = declare(self, GazeboConfig) if simulator == worlds.GAZEBO else None
         return worlds.make_world(self.config.embodiment, simulator, table=table, gazebo=gazebo)
 
     def dismantle(self) -> None:
-        """Free what the world holds; then as every node."""
-        if hasattr(self, '_table'):
-            self._table.close()
-            del self._table
+        """Close the world; destroy what `build` created."""
+        if hasattr(self, '_world'):
+            self._world.close()
+            del self._world
         super().dismantle()
 
-    @property
-    def _camera(self):
-        return self._embodiment.cameras[0]
-
-    def _connect(self) -> None:
+    def _create_publishers(self) -> None:
         lockstep = self.config.lockstep
         image = dataclasses.replace(topics.IMAGE, name=self._camera.topic)
         self._images = ros_topics.publisher(self, image, lockstep)
@@ -86,97 +81,75 @@ class WorldNode(ManagedNode):
         self._states = ros_topics.publisher(self, topics.WORLD_STATE)
         self._infos = self.create_publisher(CameraInfo, 'camera_info', qos_profile_system_default)
         self._clocks = self.create_publisher(Clock, 'clock', qos_profile_system_default)
-        ros_topics.subscription(self, topics.COMMAND, self._on_command)
-        self.create_service(ResetWorld, topics.RESET_WORLD, self._on_reset)
-        steady = RosClock(clock_type=ClockType.STEADY_TIME)
-        period_s = REPEAT_PERIOD_S if lockstep else self._period_ns / 1e9
-        self.create_timer(period_s, self._on_wait if lockstep else self._on_period, clock=steady)
 
-    def _on_reset(
-        self, request: ResetWorld.Request, response: ResetWorld.Response
-    ) -> ResetWorld.Response:
-        """Make a new scene and show it; what comes for the old one is too late."""
-        if request.instruction:
-            response.message = 'this world chooses its own instructions; expected an empty one'
-            return response
-        self._table.reset(request.seed)
+    def _create_timer(self) -> None:
+        steady = RosClock(clock_type=ClockType.STEADY_TIME)
+        if self.config.lockstep:
+            self.create_timer(REPEAT_PERIOD_S, self._repeat, clock=steady)
+        else:
+            self.create_timer(self._period_ns / 1e9, self._on_period, clock=steady)
+
+    def reset_world(self, seed: int) -> tuple[str, int]:
+        """Make the scene of ``seed`` and publish it; forget the command for the old scene."""
+        self._world.reset(seed)
         self._displacement[:] = 0
         self._tick()
-        response.success = True
-        response.instruction = self._table.instruction
-        response.stamp = from_ns(self._time_ns)
-        return response
+        return self._world.instruction, self._time_ns
 
-    def _on_command(self, message: TwistStamped) -> None:
-        try:
-            displacement = to_displacement(message, self._embodiment.control_rate_hz)
-            if not np.isfinite(displacement).all():
-                raise ValueError(f'command: expected finite numbers [m/s], got {displacement}')
-        except ValueError as error:
-            self._diagnostics.count_dropped(str(error))
-            return
+    def on_displacement(self, displacement: np.ndarray, stamp: int) -> None:
+        """Advance the world; in real time, keep the command for the next control period."""
         if not self.config.lockstep:
             self._displacement = displacement
-        elif to_stamp(message) == self._time_ns:
+        elif stamp == self._time_ns:
             self._advance(displacement)
 
-    def _on_wait(self) -> None:
-        """Show the same moment again if nobody has answered: somebody may have joined only now."""
-        if self._time_ns and self._time_ns == self._shown_ns:
-            self._show()
-        self._shown_ns = self._time_ns
+    def _repeat(self) -> None:
+        """Publish the newest observation again for late subscribers, if no command came."""
+        if self._time_ns and self._time_ns == self._checked_ns:
+            self._publish()
+        self._checked_ns = self._time_ns
 
     def _on_period(self) -> None:
-        """Move on with the wall clock; a command moves the tool for one period only."""
+        """Advance by one control period; a command moves the tool for one period only."""
         self._advance(self._displacement)
         self._displacement = np.zeros(2, np.float32)
 
     def _advance(self, displacement: np.ndarray) -> None:
         started = time.monotonic()
-        self._table.step(displacement)
+        self._world.step(displacement)
         self._tick()
-        self._diagnostics.count_processed(started)
+        self.diagnostics.count_processed(started)
 
     def _tick(self) -> None:
-        """Let one control period pass."""
+        """Advance the time by one control period and publish."""
         self._time_ns = (
             self._time_ns + self._period_ns
             if self.config.lockstep
             else max(time.time_ns(), self._time_ns + 1)
         )
-        self._show()
+        self._publish()
 
-    def _show(self) -> None:
-        """Publish what there is to see now."""
+    def _publish(self) -> None:
+        """Publish time, image, simulator truth and joints of the present state."""
+        world = self._world
         stamp = self._time_ns
         self._clocks.publish(Clock(clock=from_ns(stamp)))
-        self._images.publish(from_image(self._table.render(), stamp, self._camera.name))
+        self._images.publish(from_image(world.render(), stamp, self._camera.name))
         self._states.publish(
-            from_world(
-                self._table.positions(), self._table.success(), self._table.distance(), stamp
-            )
+            from_world(world.positions(), world.success(), world.distance(), stamp)
         )
-        self._joints.publish(
-            from_joints(self._table.joint_names, self._table.joint_positions, stamp)
-        )
+        self._joints.publish(from_joints(world.joint_names, world.joint_positions, stamp))
         if self._infos.get_subscription_count():
             self._infos.publish(self._camera_info(stamp))
 
     def _camera_info(self, stamp: int) -> CameraInfo:
-        matrix = self._table.camera_matrix()
-        projection = np.hstack([matrix, np.zeros((3, 1))])
-        return stamped(
-            CameraInfo(
-                height=self._camera.height,
-                width=self._camera.width,
-                distortion_model='plumb_bob',
-                d=[0.0] * 5,
-                k=matrix.ravel(),
-                r=np.eye(3).ravel(),
-                p=projection.ravel(),
-            ),
-            stamp,
-            self._camera.name,
+        camera = self._camera
+        return from_camera_info(
+            self._world.camera_matrix(),
+            height=camera.height,
+            width=camera.width,
+            stamp=stamp,
+            frame=camera.name,
         )
 
 

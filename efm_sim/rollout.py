@@ -1,15 +1,14 @@
 """
 Episodes without ROS: several worlds in one process, one batched inference for all of them.
 
-The same rules as on a robot: the judge ends an episode, or too many steps do; what the simulator
-knows is written down for reports and otherwise not used.
+The rules that end an episode are those of a robot. Simulator truth is recorded for reports.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, KW_ONLY
-from typing import Any, Protocol
+from typing import Any, cast, Protocol
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
@@ -17,34 +16,29 @@ from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import EndingRules
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
+from efm_sim.demonstrator import Demonstrator, load_demonstrator
 from efm_sim.table.config import DemonstratorConfig
-from efm_sim.table.demonstrator import DemonstratorProtocol, load_demonstrator
+from efm_sim.world import PublishedWorld, World
 import numpy as np
 
 OnEpisode = Callable[[Episode], None]
 
 
-class World(Protocol):
-    """What a rollout needs of a world; ``efm_sim.table.world.Table`` is one."""
-
-    instruction: str
-
-    def reset(self, seed: int) -> None:
-        """Bring the scene of ``seed``."""
-
-    def step(self, action: np.ndarray) -> None:
-        """Execute ``action``, ``(A,)`` float32, for one control step."""
-
-    def render(self) -> np.ndarray:
-        """Return the camera's picture, ``(H, W, 3)`` uint8 RGB."""
-
-    def success(self) -> bool:
-        """Return the truth, for reports only."""
-
-
 @dataclass
 class RunningEpisode:
-    """One episode under way in one world; ``acting`` and ``judging``: what the models remember."""
+    """
+    One episode in progress in one world.
+
+    :param index: number of the episode among those of the rollout.
+    :param policy_episode: the policy's state of this episode, or its demonstrator.
+    :param reward_episode: the reward model's state of this episode; None without a reward model.
+    :param observations: so far, ``(H, W, 3)`` uint8 RGB each.
+    :param truth: simulator truth at each observation, for reports only.
+    :param steps_to_go: prediction at each observation [steps]; empty without a reward model.
+    :param actions: so far, one for each decision.
+    :param detected: whether success was detected at some observation.
+    :param ending: outcome and termination; None while the episode runs.
+    """
 
     world: World
     index: int
@@ -55,15 +49,81 @@ class RunningEpisode:
     observations: list[np.ndarray] = field(default_factory=list)
     truth: list[bool] = field(default_factory=list)
     steps_to_go: list[float] = field(default_factory=list)
-    actions: list[Any] = field(default_factory=list)
+    actions: list[PolicyAction] = field(default_factory=list)
     detected: bool = False
     ending: tuple[Outcome, Termination] | None = None
 
 
+class BatchPolicy(Protocol):
+    """A policy that acts in several episodes at once, such as `efm_policy.policy.Policy`."""
+
+    @property
+    def version(self) -> int:
+        """Release of the policy."""
+        ...
+
+    def start(self, instruction: str, seed: int, /) -> Any:
+        """Return the state of a new episode."""
+
+    def act_batch(
+        self, episodes: list[Any], observations: list[np.ndarray], /
+    ) -> Sequence[PolicyAction]:
+        """Return the next action of each episode; observations ``(H, W, 3)`` uint8 RGB."""
+        ...
+
+
+class Prediction(Protocol):
+    """What a rollout needs of a prediction of the reward model."""
+
+    @property
+    def steps_to_go(self) -> float:
+        """Mean number of steps to the goal."""
+        ...
+
+    @property
+    def success(self) -> bool:
+        """Whether success is detected."""
+        ...
+
+
+class BatchRewardModel(Protocol):
+    """A reward model for several episodes at once, such as `efm_reward.model.RewardModel`."""
+
+    @property
+    def version(self) -> int:
+        """Release of the reward model."""
+        ...
+
+    def start(self, instruction: str, /) -> Any:
+        """Return the state of a new episode."""
+
+    def predict_batch(
+        self, episodes: list[Any], observations: list[np.ndarray], /
+    ) -> Sequence[Prediction]:
+        """Return the prediction for each episode; observations ``(H, W, 3)`` uint8 RGB."""
+        ...
+
+
+class Actor(Protocol):
+    """The source of the actions of a `Runner`: a policy or a demonstrator."""
+
+    @property
+    def version(self) -> int:
+        """Release of the policy; 0 for a demonstrator."""
+        ...
+
+    def start(self, episode: RunningEpisode, /) -> Any:
+        """Return the `policy_episode` of a new episode."""
+
+    def act(self, episodes: list[RunningEpisode], /) -> Sequence[PolicyAction]:
+        """Return the next action of each episode."""
+        ...
+
+
 def rollout(
     worlds: Sequence[World],
-    policy: Any,
-    reward_model: Any,
+    policy: BatchPolicy,
+    reward_model: BatchRewardModel | None,
     seeds: Iterable[int],
     embodiment: Embodiment,
     kind: Kind = Kind.PRACTICE,
@@ -73,14 +133,18 @@ def rollout(
     on_episode: OnEpisode = lambda episode: None,
 ) -> list[Episode]:
     """
-    Let ``policy`` try the scene of every seed once; return the episodes in the order of ``seeds``.
+    Run one episode of a policy for every seed; return the episodes in the order of ``seeds``.
 
-    :param worlds: this many episodes run at once.
-    :param policy: an ``efm_policy.policy.Policy``.
-    :param reward_model: an ``efm_reward.model.RewardModel``; with None the simulator's truth
-        ends an episode: for measurements, never for practice.
-    :param max_steps: 0 for the embodiment's.
-    :param detector_ends_episode: if false, every episode runs to its time limit.
+    :param worlds: worlds that run at once. Their number does not change the result.
+    :param policy: such as `efm_policy.policy.Policy`.
+    :param reward_model: such as `efm_reward.model.RewardModel`. None: simulator truth ends an
+        episode, for measurements and never for practice.
+    :param seeds: seeds of the scenes.
+    :param embodiment: the robot; its episode rules apply.
+    :param kind: purpose of the episodes.
+    :param first_index: index of the first episode.
+    :param max_steps: time limit [steps]; 0 for the embodiment's.
+    :param detector_ends_episode: if false, every episode lasts until its time limit.
     :param on_episode: called with each episode when it ends.
     """
     runner = Runner(
@@ -96,7 +160,7 @@ def rollout(
 
 
 def demonstrate(
-    worlds: Sequence[World],
+    worlds: Sequence[PublishedWorld],
     seeds: Iterable[int],
     embodiment: Embodiment,
     config: DemonstratorConfig | None = None,
@@ -105,9 +169,12 @@ def demonstrate(
     demonstrator: str = '',
 ) -> list[Episode]:
     """
-    Run one episode of the scripted demonstrator for each seed; arguments as ``rollout``.
+    Run one episode of the scripted demonstrator for every seed; arguments as `rollout`.
 
-    :param max_steps: the demonstrator decides at each control step; 0 for the embodiment's.
+    The demonstrator decides at every control step. Simulator truth ends an episode.
+
+    :param config: parameters of the table's demonstrator; None for the defaults.
+    :param max_steps: time limit [control steps]; 0 for the embodiment's.
     :param demonstrator: ``module:class``; empty for the table's.
     """
     actor = ScriptedActor(
@@ -127,24 +194,24 @@ def demonstrate(
 
 
 class PolicyActor:
-    """Lets a policy act in all worlds at once."""
+    """An actor with the actions of a policy, in one batch for all worlds."""
 
-    def __init__(self, policy: Any):
+    def __init__(self, policy: BatchPolicy):
         self._policy = policy
         self.version = policy.version
 
-    def start(self, attempt: RunningEpisode) -> Any:
-        """Return the policy's memory of a new episode."""
-        return self._policy.start(attempt.world.instruction, attempt.seed)
+    def start(self, episode: RunningEpisode) -> Any:
+        """Return the policy's state of a new episode."""
+        return self._policy.start(episode.world.instruction, episode.seed)
 
-    def act(self, attempts: list[RunningEpisode]) -> list[Any]:
-        """Return the next action of each attempt."""
-        newest = [attempt.observations[-1] for attempt in attempts]
-        return self._policy.act_batch([attempt.policy_episode for attempt in attempts], newest)
+    def act(self, episodes: list[RunningEpisode]) -> Sequence[PolicyAction]:
+        """Return the next action of each episode."""
+        newest = [episode.observations[-1] for episode in episodes]
+        return self._policy.act_batch([episode.policy_episode for episode in episodes], newest)
 
 
 class ScriptedActor:
-    """Lets a demonstrator act in each world, which it sees as it truly is."""
+    """An actor with the table's scripted demonstrator, one for each episode."""
 
     version = 0
 
@@ -155,32 +222,37 @@ class ScriptedActor:
         self._tokeniser = tokeniser
         self._name = demonstrator
 
-    def start(self, attempt: RunningEpisode) -> DemonstratorProtocol:
-        """Return a demonstrator that begins a new episode."""
+    def start(self, episode: RunningEpisode) -> Demonstrator:
+        """Return a demonstrator for a new episode."""
         demonstrator = load_demonstrator(self._name, self._config)
-        demonstrator.begin(attempt.seed)
+        demonstrator.begin(episode.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
-        """Return the next action of each attempt."""
-        values = [attempt.policy_episode.act(attempt.world.positions()) for attempt in attempts]
+    def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
+        """Return the next action of each episode; its world must be a `PublishedWorld`."""
+        worlds = [cast(PublishedWorld, episode.world) for episode in episodes]
+        values = [
+            episode.policy_episode.act(world.positions())
+            for episode, world in zip(episodes, worlds, strict=True)
+        ]
         return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
 
 
 class Runner:
-    """Steps all worlds together until every seed has had its episode."""
+    """Steps all worlds together until every seed has its episode."""
 
     def __init__(
         self,
         embodiment: Embodiment,
-        actor: Any,
+        actor: Actor,
         *,
-        reward_model: Any,
+        reward_model: BatchRewardModel | None,
         kind: Kind,
         max_steps: int,
         on_episode: OnEpisode,
         detector_ends_episode: bool = True,
     ):
+        """Prepare; arguments as `rollout`."""
         self._embodiment = embodiment
         self._actor = actor
         self._reward_model = reward_model
@@ -197,112 +269,117 @@ class Runner:
         """Return the episodes of ``seeds``; their indices count from ``first``."""
         waiting = iter(enumerate(seeds, start=first))
         free = list(worlds)
-        running = []
-        done = []
+        running: list[RunningEpisode] = []
+        done: list[Episode] = []
         while True:
             fresh = [self._begin(w, *job) for w, job in zip(free, waiting, strict=False)]
             running += fresh
             if not running:
                 return sorted(done, key=lambda episode: episode.index)
-            self._look(running)
-            over = [attempt for attempt in running if attempt.ending]
-            running = [attempt for attempt in running if not attempt.ending]
-            free = [attempt.world for attempt in over]
-            done += [self._finish(attempt) for attempt in over]
-            self._move(running)
+            self._observe(running)
+            over = [episode for episode in running if episode.ending]
+            running = [episode for episode in running if not episode.ending]
+            free = [episode.world for episode in over]
+            done += [self._finish(episode) for episode in over]
+            self._act(running)
 
     def _begin(self, world: World, index: int, seed: int) -> RunningEpisode:
         world.reset(seed)
-        attempt = RunningEpisode(world, index, seed=seed)
-        attempt.policy_episode = self._actor.start(attempt)
-        attempt.reward_episode = (
-            self._reward_model.start(world.instruction) if self._reward_model else None
-        )
-        return attempt
-
-    def _look(self, attempts: list[RunningEpisode]) -> None:
-        """Take one observation of every world, and say which episodes it ends."""
-        for attempt in attempts:
-            attempt.observations.append(observe(attempt.world.render(), self._embodiment))
-            attempt.truth.append(bool(attempt.world.success()))
-        done = [attempt.truth[-1] for attempt in attempts]
+        episode = RunningEpisode(world, index, seed=seed)
+        episode.policy_episode = self._actor.start(episode)
         if self._reward_model:
-            done = self._judged(attempts)
-        for attempt, success in zip(attempts, done, strict=True):
-            attempt.ending = self._ending(attempt, success)
+            episode.reward_episode = self._reward_model.start(world.instruction)
+        return episode
 
-    def _judged(self, attempts: list[RunningEpisode]) -> list[bool]:
-        newest = [attempt.observations[-1] for attempt in attempts]
-        found = self._reward_model.predict_batch(
-            [attempt.reward_episode for attempt in attempts], newest
+    def _observe(self, episodes: list[RunningEpisode]) -> None:
+        """Add one observation to every episode, and its ending if the observation ends it."""
+        for episode in episodes:
+            episode.observations.append(observe(episode.world.render(), self._embodiment))
+            episode.truth.append(bool(episode.world.success()))
+        successes = [episode.truth[-1] for episode in episodes]
+        if self._reward_model:
+            successes = self._predict(self._reward_model, episodes)
+        for episode, success in zip(episodes, successes, strict=True):
+            episode.ending = self._ending(episode, success)
+
+    def _predict(
+        self, reward_model: BatchRewardModel, episodes: list[RunningEpisode]
+    ) -> list[bool]:
+        """Add a prediction to every episode; return whether it detects success."""
+        newest = [episode.observations[-1] for episode in episodes]
+        predictions = reward_model.predict_batch(
+            [episode.reward_episode for episode in episodes], newest
         )
-        for attempt, prediction in zip(attempts, found, strict=True):
-            attempt.steps_to_go.append(prediction.steps_to_go)
-        return [prediction.success for prediction in found]
+        for episode, prediction in zip(episodes, predictions, strict=True):
+            episode.steps_to_go.append(prediction.steps_to_go)
+        return [prediction.success for prediction in predictions]
 
     def _ending(
-        self, attempt: RunningEpisode, success: bool
+        self, episode: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
-        attempt.detected = attempt.detected or success
+        """Return the ending of an episode after its newest observation; None if it continues."""
+        episode.detected = episode.detected or success
         return self._rules.ending(
             success=success,
-            has_succeeded=attempt.detected,
-            is_time_up=self._rules.is_time_up(decisions=len(attempt.actions)),
+            has_succeeded=episode.detected,
+            is_time_up=self._rules.is_time_up(decisions=len(episode.actions)),
         )
 
-    def _move(self, attempts: list[RunningEpisode]) -> None:
-        """Execute one action in every world, or all rows of a chunk."""
-        if not attempts:
+    def _act(self, episodes: list[RunningEpisode]) -> None:
+        """Execute one action in every world; of a chunk, all chunk steps."""
+        if not episodes:
             return
-        for attempt, action in zip(attempts, self._actor.act(attempts), strict=True):
-            attempt.actions.append(action)
-            for row in chunk_steps_of(action.values):
-                attempt.world.step(as_commanded(row, self._embodiment.control_rate_hz))
+        for episode, action in zip(episodes, self._actor.act(episodes), strict=True):
+            episode.actions.append(action)
+            for values in chunk_steps_of(action.values):
+                episode.world.step(as_commanded(values, self._embodiment.control_rate_hz))
 
-    def _finish(self, attempt: RunningEpisode) -> Episode:
-        """Return the finished attempt as an episode."""
-        actions = attempt.actions
-        count = len(attempt.observations)
+    def _finish(self, running: RunningEpisode) -> Episode:
+        """Return an ended episode with all its arrays."""
+        if running.ending is None:
+            raise ValueError(f'episode {running.index}: expected an ending, got none')
+        actions = running.actions
         size = len(self._embodiment.action.names)
-        moved = [len(chunk_steps_of(action.values)) for action in actions]  # control steps
-        unjudged = np.full(count, np.nan, np.float32)
-        outcome, termination = attempt.ending
+        control_steps = [len(chunk_steps_of(action.values)) for action in actions]
+        unknown = np.full(len(running.observations), np.nan, np.float32)
+        outcome, termination = running.ending
         episode = Episode(
-            episode_id=f'{self._kind.value}-{attempt.index:06d}',
-            index=attempt.index,
+            episode_id=f'{self._kind.value}-{running.index:06d}',
+            index=running.index,
             kind=self._kind,
-            instruction=attempt.world.instruction,
-            seed=attempt.seed,
-            observations=np.stack(attempt.observations),
-            stamps=np.cumsum([1, *moved], dtype=np.int64) * self._embodiment.period_ns,
-            tokens=_rows([a.tokens for a in actions], np.int64, size),
-            actions=_rows([a.values for a in actions], np.float32, size),
+            instruction=running.world.instruction,
+            seed=running.seed,
+            observations=np.stack(running.observations),
+            stamps=np.cumsum([1, *control_steps], dtype=np.int64) * self._embodiment.period_ns,
+            tokens=_stack([a.tokens for a in actions], np.int64, size),
+            actions=_stack([a.values for a in actions], np.float32, size),
             log_probs=np.array([a.log_probability for a in actions], np.float32),
-            steps_to_go=np.array(attempt.steps_to_go, np.float32)
+            steps_to_go=np.array(running.steps_to_go, np.float32)
             if self._reward_model
-            else unjudged,
+            else unknown,
             outcome=outcome,
             termination=termination,
             policy_version=self._actor.version,
             reward_version=self._reward_model.version if self._reward_model else 0,
             embodiment_hash=self._embodiment.hash,
-            true_success=attempt.truth[-1],
-            true_success_per_step=np.array(attempt.truth),
+            true_success=running.truth[-1],
+            true_success_per_step=np.array(running.truth),
         )
         self._on_episode(episode)
         return episode
 
 
 def as_commanded(values: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Return an action as it arrives over ROS, where it is a velocity; ``(A,)`` float32."""
+    """Return an action after the rounding of its ROS command, a velocity; ``(A,)`` float32."""
     velocity = np.asarray(values, np.float64) * rate_hz
     return velocity.astype(np.float32) / np.float32(rate_hz)
 
 
 def chunk_steps_of(values: np.ndarray) -> np.ndarray:
-    """Return the rows of a chunk, ``(H, A)``, or of a single action, ``(1, A)``."""
+    """Return the chunk steps of an action, ``(H, A)``; of a single action ``(1, A)``."""
     return np.atleast_2d(values)
 
 
-def _rows(rows: list[np.ndarray], dtype: type, size: int) -> np.ndarray:
-    return np.asarray(rows, dtype) if rows else np.zeros((0, size), dtype)
+def _stack(parts: list[np.ndarray], dtype: type, size: int) -> np.ndarray:
+    """Return equal parts as one array, ``(N, ...)``; without parts ``(0, size)``."""
+    return np.asarray(parts, dtype) if parts else np.zeros((0, size), dtype)

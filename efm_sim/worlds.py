@@ -28,19 +28,18 @@ def make_world(
     gazebo: GazeboConfig | None = None,
 ) -> Table | GymnasiumWorld:
     """
-    Return a simulated world in this process, without ROS.
+    Return a simulated world in this process, without ROS: an `efm_sim.world.PublishedWorld`.
 
-    A world has ``reset(seed)``, ``step(action)``, ``render()``, ``success()`` and
-    ``instruction``. Equal seeds give equal scenes.
+    Equal seeds give equal scenes.
 
     :param embodiment: an embodiment, or the name or path of its file. A Gymnasium environment
-        needs the file, because its section ``gymnasium`` names the environment.
+        needs the file, because the section ``gymnasium`` of the file names the environment.
     :param simulator: ``mujoco`` or ``gazebo`` for the suite's table, ``gym`` for a Gymnasium
         environment. Empty: ``gym`` if the file has that section, otherwise ``mujoco``.
-    :param table: parameters of the table; None for the defaults. The embodiment gives control
-        period and image size.
+    :param table: parameters of the table; None for the defaults. Control period and image size
+        come from the embodiment.
     :param gazebo: more parameters of the table in Gazebo; None for the defaults.
-    :raises FileNotFoundError: when there is no such file, or Gazebo is not installed.
+    :raises FileNotFoundError: when the file does not exist, or Gazebo is not set up.
     :raises ValueError: when the simulator is unknown or cannot simulate this embodiment.
     :raises ImportError: when the machine has no headless OpenGL.
     """

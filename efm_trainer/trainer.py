@@ -26,7 +26,7 @@ from efm_model.export import export_policy, export_reward, EXPORTABLE, parity
 from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
 from efm_release.publish import find_release, publish
-from efm_release.release import ACTIVE, hash_file, Release
+from efm_release.release import hash_file, Release
 from efm_trainer.config import PracticeConfig
 from efm_trainer.reinforce import is_enough, Reinforce
 from efm_trainer.state import read_metadata, restore, write_state
@@ -250,9 +250,15 @@ class Trainer:
             parity(model, policy, embodiment, 'policy'),
             parity(self._reward_model, reward, embodiment, 'reward'),
         )
-        releases = self._run / 'releases'
-        parent = self.version - 1
-        return publish(releases, self.version, policy, reward, ACTIVE, embodiment, reports, parent)
+        return publish(
+            self._run / 'releases',
+            self.version,
+            policy=policy,
+            reward=reward,
+            embodiment=embodiment,
+            parity=reports,
+            parent=self.version - 1,
+        )
 
 
 def _check_exportable(policy: Model, checkpoints: Path) -> None:

@@ -4,5 +4,5 @@ from efm_bringup.launching import describe_node
 
 
 def generate_launch_description():
-    """Return one robot's scripted teacher."""
+    """Return the scripted demonstrator of one robot."""
     return describe_node('demonstrator')

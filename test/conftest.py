@@ -24,14 +24,15 @@ ROOT = Path(__file__).resolve().parents[1]
 NEEDS_ROS = ('ros', 'graph')
 HAS_ROS = importlib.util.find_spec('rclpy') is not None
 
-collect_ignore = [] if HAS_ROS else list(NEEDS_ROS)
+collect_ignore = [] if HAS_ROS else [*NEEDS_ROS, 'launch']
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say what was left out."""
+    """Name what was left out."""
     if not HAS_ROS:
         terminalreporter.write_line(
-            'test/ros and test/graph were skipped: rclpy is not here; `make setup` brings it'
+            'test/ros, test/graph and test/launch were skipped: rclpy is not here; '
+            '`make setup` installs it'
         )
 
 

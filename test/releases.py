@@ -22,4 +22,6 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
     reports = tuple(
         ParityReport(kind, 0.0, same_tokens=True, samples=1) for kind in ('policy', 'reward')
     )
-    return publish(folder / 'releases', version, *files, 'active', embodiment, reports)
+    policy, reward = files
+    known = {'policy': policy, 'reward': reward, 'parity': reports}
+    return publish(folder / 'releases', version, embodiment=embodiment, **known)

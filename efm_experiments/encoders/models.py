@@ -1,16 +1,25 @@
 """
-Compact models whose encoder learns along with the heads, from demonstrations.
+Compact models whose encoder is trained together with the heads, on demonstrations.
 
 Letters as in ``efm_model.network``.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 from efm_core.embodiment import Embodiment
-from efm_experiments.encoders.imagenet import ImageNetTower
+from efm_experiments.encoders.imagenet import ImageNetEncoder
 from efm_experiments.encoders.unimodal import IMAGE, pretrained_vision, TOOL, VisionConfig
 from efm_model.config import ModelConfig
-from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, sample_around, TextAdapter
+from efm_model.grounding import (
+    EFFECTOR,
+    GroundingEncoder,
+    ImageEncoder,
+    QUERY_SIZE,
+    sample_around,
+    TextAdapter,
+)
 from efm_model.network import CompactModel, geometry, load_encoder
 import torch
 from torch import nn
@@ -18,22 +27,23 @@ from torch import nn
 ENCODERS = ('tuned', 'unimodal', 'imagenet', 'scratch')
 
 
-class OpenTower(GroundingEncoder):
+class TrainableEncoder(GroundingEncoder):
     """
-    An encoder that means the whole heat map, not only its maximum and what is around it.
+    An encoder whose points are means over the whole heat map, not over a window at its maximum.
 
-    The shipped encoder was pretrained like this, too; a gradient that sees only surroundings of
-    a wrong maximum never learns of the right one.
+    Training needs the whole map: a gradient through a window at a wrong maximum never reaches the
+    right one. The pretraining of the shipped encoder uses the whole map too.
     """
 
     def _window(self, heat: torch.Tensor) -> torch.Tensor:
+        """Return the heat map without a window, ``(..., C)``."""
         return heat
 
 
-class KnowingTool(TextAdapter):
-    """A text adapter that need not learn from sentences how to find the tool."""
+class ToolQueryAdapter(TextAdapter):
+    """A text adapter with a learned query for the tool, which does not depend on the sentence."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.tool = nn.Parameter(torch.zeros(QUERY_SIZE))
 
@@ -44,17 +54,17 @@ class KnowingTool(TextAdapter):
         return torch.cat([self.tool.expand(len(text), 1, -1), others], dim=1)
 
 
-class EndToEnd(CompactModel):
-    """The compact model with a trainable encoder; it also receives the previous frame."""
+class EndToEndModel(CompactModel):
+    """The compact model with a trainable encoder; the previous frame gets no gradient."""
 
     def features(
         self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Return what the heads need, ``(B, F)``; arguments as ``CompactModel.features``."""
+        """Return the features, ``(B, F)``; arguments as ``CompactModel.features``."""
         image = self.grounding.image
         queries = self.grounding.text(text, mask)
         keys, occupancy = image(observations[:, 1])
-        with torch.no_grad():  # a third of the cost, and little to learn
+        with torch.no_grad():  # saves a third of the time; the current frame gives the gradient
             earlier, _ = image(observations[:, 0])
             before = self.grounding.points(self.grounding.heat(queries, earlier))
         heat = self.grounding.heat(queries, keys)
@@ -66,40 +76,45 @@ class EndToEnd(CompactModel):
         return torch.cat([*geometry(now), (now - before).flatten(1), peaks, around], dim=1)
 
 
-def new_end_to_end(
+def make_end_to_end(
     encoder: str, embodiment: Embodiment, seed: int, vision: VisionConfig
-) -> tuple[EndToEnd, list[nn.Parameter]]:
+) -> tuple[EndToEndModel, list[nn.Parameter]]:
     """
-    Return a model with fresh heads, and those of its parameters that were pretrained.
+    Return a model with newly initialised heads, and the list of its pretrained parameters.
 
-    :param encoder: what it knows beforehand, one of ``TOWERS``.
+    :param encoder: pretraining of the encoder, one of ``ENCODERS``.
+    :param seed: of the initial weights.
+    :param vision: pretraining of the encoder ``unimodal``.
     :raises ModuleNotFoundError: when the packages of the ImageNet encoder are not installed.
     """
-    model = blank(encoder, embodiment, seed)
+    model = untrained_model(encoder, embodiment, seed)
     if encoder == 'tuned':
         load_encoder(model.grounding)
         return model, list(model.grounding.parameters())
-    if encoder == 'unimodal':
+    image = model.grounding.image
+    text = model.grounding.text
+    if isinstance(text, ToolQueryAdapter):
         weights = pretrained_vision(vision)
         images = {k.removeprefix(IMAGE): v for k, v in weights.items() if k.startswith(IMAGE)}
-        model.grounding.image.load_state_dict(images)
-        model.grounding.text.tool.data.copy_(weights[TOOL])
-        return model, [*model.grounding.image.parameters(), model.grounding.text.tool]
-    return model, list(
-        model.grounding.image.pretrained.parameters()
-    ) if encoder == 'imagenet' else []
+        image.load_state_dict(images)
+        text.tool.data.copy_(weights[TOOL])
+        return model, [*image.parameters(), text.tool]
+    if isinstance(image, ImageNetEncoder):
+        return model, list(image.pretrained.parameters())
+    return model, []
 
 
-def blank(encoder: str, embodiment: Embodiment, seed: int) -> EndToEnd:
-    """Return a model of the shape that ``encoder`` asks for, with weights that know nothing."""
+def untrained_model(encoder: str, embodiment: Embodiment, seed: int) -> EndToEndModel:
+    """Return a model with the architecture for ``encoder`` and without pretraining."""
     config = ModelConfig.for_embodiment(embodiment, pretrained='none')  # nothing is frozen
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = EndToEnd(config)
+        model = EndToEndModel(config)
         if encoder != 'tuned':
-            model.grounding = OpenTower(config.observation_size)
+            model.grounding = TrainableEncoder(config.observation_size)
         if encoder == 'unimodal':
-            model.grounding.text = KnowingTool()
+            model.grounding.text = ToolQueryAdapter()
         if encoder == 'imagenet':
-            model.grounding.image = ImageNetTower(config.observation_size)
+            image = ImageNetEncoder(config.observation_size)
+            model.grounding.image = cast(ImageEncoder, image)  # the same outputs
     return model

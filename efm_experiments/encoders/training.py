@@ -1,13 +1,14 @@
 """
-Stage 1 where the encoder learns along: one loop for every encoder, kept on disk.
+Stage 1 with a trainable encoder: one training loop for all encoders, cached on disk.
 
-The losses are those of ``efm_trainer.sft`` without the instruction's, on the same demonstrations
-and the same split. Each observation counts for the action and for steps-to-go, so that it is seen
-once where the usual loop would see it twice.
+The losses, the demonstrations and the split are those of ``efm_trainer.sft``, without the
+instruction loss. Each observation counts for the action loss and for the steps-to-go loss, so that
+the image encoder runs once for both. ``efm_trainer.sft`` draws separate observations for the two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, KW_ONLY
 import json
@@ -15,11 +16,17 @@ from pathlib import Path
 
 from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment
+from efm_core.episode import Episode
 from efm_core.files import whole_directory
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import table_robot, text_encoder
-from efm_experiments.encoders.models import blank, ENCODERS, EndToEnd, new_end_to_end
+from efm_experiments.encoders.models import (
+    ENCODERS,
+    EndToEndModel,
+    make_end_to_end,
+    untrained_model,
+)
 from efm_experiments.encoders.unimodal import VisionConfig
 from efm_experiments.experiment import digest
 from efm_experiments.table.demonstrations import demonstrations
@@ -31,27 +38,41 @@ from efm_trainer.sft import split_demonstrations
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 import torch
+from torch import nn
 
 POLICY = 'policy'
 REWARD = 'reward'
-SHARPNESS = 'validation_detector_f1'  # what the reward model is chosen by, as in efm_trainer.sft
+# The reward model is the step with the highest value, as in efm_trainer.sft.
+SELECTION_METRIC = 'validation_detector_f1'
+
+Weights = dict[str, torch.Tensor]
 
 
 @config
 class EndToEndConfig:
-    """Stage 1 with an encoder that is trained along; what is not said here is as ``SftConfig``."""
+    """
+    Stage 1 with a trainable encoder; all other values are those of ``SftConfig``.
+
+    :raises ValueError: when a value is out of range.
+    """
 
     iterations: int = parameter(2000, 'Optimiser steps', '', 2, 10**7)
-    observations: int = parameter(32, 'Of one step, each for both losses', '', 1, 65536)
-    learning_rate: float = parameter(1e-3, 'Peak, of what begins from nothing', '', 1e-7, 1.0)
-    pretrained_rate: float = parameter(1e-4, 'Peak, of what was pretrained', '', 1e-7, 1.0)
-    validate_every: int = parameter(200, 'Steps between two validations', '', 1, 10**6)
+    observations: int = parameter(
+        32, 'Observations per optimiser step, each for both losses', '', 1, 65536
+    )
+    learning_rate: float = parameter(
+        1e-3, 'Peak learning rate of newly initialised weights', '', 1e-7, 1.0
+    )
+    pretrained_rate: float = parameter(
+        1e-4, 'Peak learning rate of pretrained weights', '', 1e-7, 1.0
+    )
+    validate_every: int = parameter(200, 'Optimiser steps between validations', '', 1, 10**6)
     vision: VisionConfig = field(default_factory=VisionConfig)
 
 
 @dataclass(frozen=True)
-class StageOneEndToEnd:
-    """Everything that fixes what is learned; ``seed`` is that of the demonstrations too."""
+class EndToEndRecipe:
+    """Everything that determines a result; ``seed`` is also the seed of the demonstrations."""
 
     encoder: str
     demonstrations: int
@@ -63,74 +84,78 @@ class StageOneEndToEnd:
 
 
 @dataclass(frozen=True)
-class Trained:
+class EndToEndResult:
     """
-    Both models, how they came about, and what that took.
+    Policy and reward model of one training run.
 
     :param curve: losses at each validation, by name.
+    :param seconds: processor time of each part [s].
     """
 
-    policy: EndToEnd
-    reward: EndToEnd
+    policy: EndToEndModel
+    reward: EndToEndModel
     _: KW_ONLY
     curve: dict[str, list[float]]
     seconds: dict[str, float]
 
 
-def train_along(stage: StageOneEndToEnd) -> Trained:
+def train_end_to_end(recipe: EndToEndRecipe) -> EndToEndResult:
     """
-    Return what stage 1 gives, from disk if it is there.
+    Return the result of stage 1, from disk if it is there.
 
-    :raises ValueError: when there is no such encoder.
+    :raises ValueError: when the encoder is not in ``ENCODERS``.
     :raises ModuleNotFoundError: when the packages of the ImageNet encoder are not installed.
     """
-    if stage.encoder not in ENCODERS:
-        raise ValueError(f'encoder: expected one of {", ".join(ENCODERS)}, got {stage.encoder!r}')
+    if recipe.encoder not in ENCODERS:
+        raise ValueError(f'encoder: expected one of {", ".join(ENCODERS)}, got {recipe.encoder!r}')
     sources = fingerprint('efm_sim', 'efm_model', 'efm_trainer', 'efm_experiments/encoders')
-    folder = cache() / 'end_to_end' / f'{digest(stage)}-{sources}'
+    folder = cache() / 'end_to_end' / f'{digest(recipe)}-{sources}'
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix('.lock')):
         if not folder.is_dir():
-            make(stage, folder)
-    policy, reward = (restore(stage, folder / f'{kind}.safetensors') for kind in (POLICY, REWARD))
+            train(recipe, folder)
+    policy, reward = (load(recipe, folder / f'{kind}.safetensors') for kind in (POLICY, REWARD))
     notes = json.loads((folder / 'notes.json').read_text())
-    return Trained(policy, reward, curve=notes['curve'], seconds=notes['seconds'])
+    return EndToEndResult(policy, reward, curve=notes['curve'], seconds=notes['seconds'])
 
 
-def restore(stage: StageOneEndToEnd, path: Path) -> EndToEnd:
-    """Return a model from disk, ready for inference."""
-    model = blank(stage.encoder, stage.robot, stage.seed)
+def load(recipe: EndToEndRecipe, path: Path) -> EndToEndModel:
+    """Return a trained model from disk, ready for inference."""
+    model = untrained_model(recipe.encoder, recipe.robot, recipe.seed)
     model.load_state_dict(load_file(path))
     return model.eval()
 
 
-def make(stage: StageOneEndToEnd, folder: Path) -> None:
-    """Collect, learn, and put the result into ``folder``; whole or not at all."""
-    seconds = {}
+def train(recipe: EndToEndRecipe, folder: Path) -> None:
+    """Collect demonstrations, train, and write the result into ``folder``."""
+    seconds: dict[str, float] = {}
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
-            found = demonstrations(stage.demonstrations, stage.seed, stage.body, table_robot())
-        made = new_end_to_end(stage.encoder, stage.robot, stage.seed, stage.training.vision)
-        learning, held_out = (
-            Lessons.of(episodes, stage.robot)
-            for episodes in split_demonstrations(found, SftConfig(seed=stage.seed))
+            found = demonstrations(recipe.demonstrations, recipe.seed, recipe.body, table_robot())
+        model, pretrained = make_end_to_end(
+            recipe.encoder, recipe.robot, recipe.seed, recipe.training.vision
+        )
+        training, held_out = (
+            LabelledDemonstrations.of(episodes, recipe.robot)
+            for episodes in split_demonstrations(found, SftConfig(seed=recipe.seed))
         )
         with timed(seconds, 'fine_tuning'):
-            chosen, curve = learn(*made, learning, held_out, stage)
+            chosen, curve = optimise(model, pretrained, training, held_out, recipe)
         for kind, weights in chosen.items():
             weights = {name: value.contiguous() for name, value in weights.items()}
             save_file(weights, unfinished / f'{kind}.safetensors')
-        columns = {name: [line[name] for line in curve] for name in curve[0]}
+        columns = {name: [entry[name] for entry in curve] for name in curve[0]}
         (unfinished / 'notes.json').write_text(json.dumps({'curve': columns, 'seconds': seconds}))
 
 
 @dataclass(frozen=True)
-class Lessons:
+class LabelledDemonstrations:
     """
-    Demonstrations with their targets.
+    Demonstrations with their steps-to-go labels.
 
-    :param bins: of steps-to-go, ``(N,)`` int64.
-    :param values: of the bins [steps], ``(bins,)``; ``threshold`` is s [steps].
+    :param bins: steps-to-go bin of every observation, ``(N,)`` int64.
+    :param values: steps-to-go of every bin [steps], ``(C,)`` float32.
+    :param threshold: s of the success detector [steps].
     """
 
     samples: EpisodeBatch
@@ -140,21 +165,22 @@ class Lessons:
     threshold: float
 
     @classmethod
-    def of(cls, episodes: list, robot: Embodiment) -> Lessons:
-        """Return the lessons of ``episodes``."""
-        samples = to_batch(episodes, text_encoder(), ActionTokeniser(robot.action))
+    def of(cls, episodes: Sequence[Episode], robot: Embodiment) -> LabelledDemonstrations:
+        """Return ``episodes`` with their labels."""
+        samples = to_batch(list(episodes), text_encoder(), ActionTokeniser(robot.action))
         values = torch.from_numpy(robot.steps_to_go.values)
         bins = to_bins(samples.steps_to_go, robot.steps_to_go)
         return cls(samples, bins, values=values, threshold=robot.episode.success_threshold)
 
-    def losses(self, model: EndToEnd, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return both losses on the observations ``rows``, and d of each of them."""
+    def losses(self, model: EndToEndModel, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return both losses on the observations ``rows``, and d of each of them, ``(B,)``."""
         features = model.features(*self.samples.model_inputs(rows))
-        acting = self.samples.has_action[rows]
+        has_action = self.samples.has_action[rows]
         tokens = self.samples.tokens[rows]
         logits = model.steps_to_go_logits(features)
+        policy_logits = model.policy_logits(features, tokens)
         return {
-            'action': action_loss(model.policy_logits(features, tokens)[acting], tokens[acting]),
+            'action': action_loss(policy_logits[has_action], tokens[has_action]),
             'steps_to_go': steps_to_go_loss(
                 logits, self.bins[rows], SftConfig().label_smoothing_bins
             ),
@@ -162,58 +188,64 @@ class Lessons:
         }
 
     @torch.no_grad()
-    def examine(self, model: EndToEnd) -> dict[str, float]:
-        """Return the losses and the detector's F1 on everything, in inference mode."""
+    def validate(self, model: EndToEndModel) -> dict[str, float]:
+        """Return the losses and the F1 of d <= s on all observations, in inference mode."""
         model.eval()
         parts = torch.arange(len(self.bins)).split(FEATURE_BATCH)
         found = [self.losses(model, rows) for rows in parts]
         model.train()
         shares = torch.tensor([len(rows) / len(self.bins) for rows in parts])
-        said = torch.cat([one['d'] for one in found]) <= self.threshold
+        detected = torch.cat([one['d'] for one in found]) <= self.threshold
         true = self.samples.steps_to_go <= self.threshold
-        return {
-            **{
-                k: float(torch.stack([o[k] for o in found]) @ shares) for k in found[0] if k != 'd'
-            },
-            'detector_f1': float(2 * (said & true).sum() / (said.sum() + true.sum())),
+        losses = {
+            name: float(torch.stack([one[name] for one in found]) @ shares)
+            for name in ('action', 'steps_to_go')
         }
+        f1 = 2 * (detected & true).sum() / (detected.sum() + true.sum())
+        return {**losses, 'detector_f1': float(f1)}
 
 
-def learn(
-    model: EndToEnd,
-    pretrained: list,
-    learning: Lessons,
-    held_out: Lessons,
-    stage: StageOneEndToEnd,
-) -> tuple[dict[str, dict[str, torch.Tensor]], list[dict[str, float]]]:
-    """Train; return the weights that become policy and reward model, and the curve."""
-    config = stage.training
+def optimise(
+    model: EndToEndModel,
+    pretrained: list[nn.Parameter],
+    training: LabelledDemonstrations,
+    held_out: LabelledDemonstrations,
+    recipe: EndToEndRecipe,
+) -> tuple[dict[str, Weights], list[dict[str, float]]]:
+    """
+    Train ``model``; return the weights of policy and reward model, and the learning curve.
+
+    :param pretrained: parameters with the lower learning rate.
+    """
+    config = recipe.training
     best = -1.0
-    optimiser, schedule = descent(model, pretrained, config)
-    chosen = {}
-    curve = []
+    optimiser, schedule = make_optimiser(model, pretrained, config)
+    chosen: dict[str, Weights] = {}
+    curve: list[dict[str, float]] = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stage.seed)  # of dropout
-        generator = torch.Generator().manual_seed(stage.seed)
+        torch.manual_seed(recipe.seed)  # for dropout
+        generator = torch.Generator().manual_seed(recipe.seed)
         model.train()
         for iteration in range(1, config.iterations + 1):
-            rows = torch.randint(len(learning.bins), (config.observations,), generator=generator)
-            losses = learning.losses(model, rows)
+            rows = torch.randint(len(training.bins), (config.observations,), generator=generator)
+            losses = training.losses(model, rows)
             optimiser.zero_grad()
             (losses['action'] + losses['steps_to_go']).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), SftConfig().gradient_clip)
+            nn.utils.clip_grad_norm_(model.parameters(), SftConfig().gradient_clip)
             optimiser.step()
             schedule.step()
             if iteration % config.validate_every == 0 or iteration == config.iterations:
-                curve.append(line(iteration, losses, held_out.examine(model)))
-                if curve[-1][SHARPNESS] >= best:
-                    best = curve[-1][SHARPNESS]
+                curve.append(curve_entry(iteration, losses, held_out.validate(model)))
+                if curve[-1][SELECTION_METRIC] >= best:
+                    best = curve[-1][SELECTION_METRIC]
                     chosen[REWARD] = deepcopy(model.state_dict())
     return {POLICY: model.state_dict(), **chosen}, curve
 
 
-def descent(model: EndToEnd, pretrained: list, config: EndToEndConfig) -> tuple:
-    """Return the optimiser and its schedule; what was pretrained learns more slowly."""
+def make_optimiser(
+    model: EndToEndModel, pretrained: list[nn.Parameter], config: EndToEndConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return the optimiser and its schedule; pretrained parameters get their own rate."""
     known = {id(parameter) for parameter in pretrained}
     fresh = [parameter for parameter in model.parameters() if id(parameter) not in known]
     rates = [config.learning_rate] + [config.pretrained_rate] * bool(pretrained)
@@ -224,8 +256,10 @@ def descent(model: EndToEnd, pretrained: list, config: EndToEndConfig) -> tuple:
     return optimiser, schedule
 
 
-def line(iteration: int, training: dict, held_out: dict[str, float]) -> dict[str, float]:
-    """Return one line of the curve."""
+def curve_entry(
+    iteration: int, training: dict[str, torch.Tensor], held_out: dict[str, float]
+) -> dict[str, float]:
+    """Return one entry of the learning curve."""
     return {
         'iteration': iteration,
         **{

@@ -1,26 +1,25 @@
 """
-An image encoder that was pretrained without sentences, to find each type of block.
+An image encoder that is pretrained to locate each type of block, without sentences.
 
-Vision alone: the scenes and labels of ``table/pretraining.py``, without its sentences. So what
-it knows was never joined with text.
+It uses the scenes and labels of ``table/pretraining.py`` but no text. Image encoder and text
+adapter are therefore never trained together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from efm_core.config import config, parameter
 from efm_core.files import whole_file
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.table.pretraining import (
-    Classes,
+    ClassQueries,
     concatenate,
     FIRST_PLACE,
+    LabelledScenes,
+    PretrainingConfig,
     render_scenes,
-    Scenes,
 )
-from efm_model.config import PretrainingConfig
 from efm_model.grounding import GroundingEncoder
 from efm_model.localisation import cell_weights, localisation_loss
 from filelock import FileLock
@@ -30,7 +29,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# names in the file
+# names in the weight file
 IMAGE = 'image.'
 TOOL = 'tool'
 USUAL = PretrainingConfig()
@@ -38,31 +37,37 @@ USUAL = PretrainingConfig()
 
 @config
 class VisionConfig:
-    """How the image encoder learns without sentences."""
+    """
+    How the image encoder is pretrained without sentences.
+
+    :raises ValueError: when a value is out of range.
+    """
 
     scenes: int = parameter(USUAL.scenes, 'Random scenes rendered for training', '', 10, 10**6)
-    iterations: int = parameter(USUAL.iterations, 'Gradient steps', '', 2, 10**6)
-    batch_size: int = parameter(USUAL.batch_size, 'Scenes in one step', '', 1, 4096)
-    seed: int = parameter(0, 'Of scenes and weights', '', 0, 2**31 - 1)
+    iterations: int = parameter(USUAL.iterations, 'Optimiser steps', '', 2, 10**6)
+    batch_size: int = parameter(USUAL.batch_size, 'Scenes per optimiser step', '', 1, 4096)
+    seed: int = parameter(0, 'Seed of scenes and weights', '', 0, 2**31 - 1)
 
 
 def pretrained_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     """
-    Return the weights of the image encoder, and the query that finds the tool, ``(D + 3,)``.
+    Return the weights of the image encoder, and the query of the tool, ``(D + 3,)``.
 
-    Made once, then kept on disk.
+    The result is cached on disk.
     """
     sources = fingerprint('efm_sim', 'efm_model', 'efm_experiments/encoders')
     path = cache() / 'encoders' / f'{name_of("vision", config)}-{sources}.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
-            write(pretrain_vision(config), path)
+            weights = pretrain_vision(config)
+            with whole_file(path) as unfinished:
+                save_file({k: value.contiguous() for k, value in weights.items()}, unfinished)
     return load_file(path)
 
 
 def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
-    """Render scenes and learn from them; schedule and losses as ``table/pretraining.py``."""
+    """Render scenes and train on them; schedule and losses as in ``table/pretraining.py``."""
     arms = round(config.scenes * USUAL.arm_share)
     scenes = concatenate(
         render_scenes(arms, config.seed, 'arm', USUAL.pushes),
@@ -71,7 +76,7 @@ def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         grounding = GroundingEncoder(scenes.images.shape[1:3])
-        classes = Classes()
+        classes = ClassQueries()
     parameters = [*grounding.image.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(parameters, USUAL.learning_rate, weight_decay=USUAL.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -87,8 +92,8 @@ def pretrain_vision(config: VisionConfig) -> dict[str, torch.Tensor]:
     return {**found, TOOL: classes.queries[-1].detach().clone()}
 
 
-def batches(scenes: Scenes, config: VisionConfig) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield images, the types of their blocks, and where the tool and these are."""
+def batches(scenes: LabelledScenes, config: VisionConfig) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield images, the types of their blocks, and the points of the tool and the blocks."""
     rng = np.random.default_rng([config.seed, 2])
     for _ in range(config.iterations):
         rows = rng.integers(len(scenes.images), size=config.batch_size)
@@ -98,19 +103,17 @@ def batches(scenes: Scenes, config: VisionConfig) -> Iterator[tuple[torch.Tensor
 
 def loss(
     grounding: GroundingEncoder,
-    classes: Classes,
+    classes: ClassQueries,
     images: torch.Tensor,
     types: torch.Tensor,
     points: torch.Tensor,
 ) -> torch.Tensor:
-    """Return how badly the tool and each type are found, and where any block is."""
+    """
+    Return the sum of two losses: location of tool and block types, and occupancy by any block.
+
+    :param images: ``(B, H, W, 3)`` uint8; ``types`` ``(B, 6)``; ``points`` ``(B, 7, 2)``.
+    """
     keys, occupancy = grounding.image(images)
     blocks = cell_weights(points[:, 1:], grounding.image.rows, grounding.image.columns).sum(dim=1)
     where = functional.binary_cross_entropy_with_logits(occupancy, blocks.clamp(max=1))
     return localisation_loss(grounding, grounding.heat(classes(types), keys), points) + 3 * where
-
-
-def write(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Write the weights; whole or not at all."""
-    with whole_file(path) as unfinished:
-        save_file({key: value.contiguous() for key, value in weights.items()}, unfinished)

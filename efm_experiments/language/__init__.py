@@ -1,1 +1,1 @@
-"""Words and sentences that were held out of training."""
+"""Words and sentences that are held out of training, and the replacement of unknown words."""

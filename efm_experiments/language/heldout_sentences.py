@@ -1,26 +1,28 @@
 """
-A fresh test set of sentences, written down once.
+The first test set: held-out sentence patterns, verbs, prepositions and words.
 
-No verb, preposition, sentence pattern, colour word or shape word of these occurs in a split of
-``efm_sim.table.language`` or around the sentences of pretraining (a test holds that). They may
-be used for evaluations only: whoever changes a model, a grammar or a rule after seeing results has
-to write new ones. So it was with the words for colours and shapes, at which the dictionary of
-``canonical`` was looked over; it has a test set of its own in ``unheard``.
+No verb, preposition, sentence pattern, colour word or shape word of this set occurs in a split of
+``efm_sim.table.language`` or in the filler phrases of pretraining; a test checks this. The set is
+for evaluations only. A change of model, grammar or rule after a look at its results requires a new
+set. The dictionary of ``synonym_normaliser`` was revised after a look at the colour and shape
+words of this set. It therefore has its own test set in ``heldout_words``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, KW_ONLY
+from typing import TypeVar
 
-from efm_experiments.language import heldout_words as unheard
+from efm_experiments.language import heldout_words
 from efm_sim.table import language
 from efm_sim.table.language import noun, place_names, Task
 from efm_sim.table.world import Table
 import numpy as np
 
-Noun = Callable[[str, np.random.Generator], str]
-Words = dict[str, tuple[str, ...]]
+NameWriter = Callable[[str, np.random.Generator], str]  # from a block type to a noun phrase
+Words = Mapping[str, tuple[str, ...]]
+T = TypeVar('T')
 
 VERBS = (
     'transport',
@@ -101,7 +103,7 @@ SHAPE_WORDS = {
 
 @dataclass(frozen=True)
 class Grammar:
-    """What sentences are made of, but for the names of blocks and places."""
+    """The parts of sentences, without the names of blocks and places."""
 
     verbs: tuple[str, ...]
     to_block: tuple[str, ...]
@@ -112,7 +114,7 @@ class Grammar:
     block_patterns: tuple[str, ...] = ()
 
 
-FRESH = Grammar(VERBS, TO_BLOCK, to_place=TO_PLACE, by_block=BY_BLOCK, patterns=PATTERNS)
+HELD_OUT = Grammar(VERBS, TO_BLOCK, to_place=TO_PLACE, by_block=BY_BLOCK, patterns=PATTERNS)
 TRAINED = Grammar(
     language.VERBS,
     language.TO_BLOCK,
@@ -123,33 +125,34 @@ TRAINED = Grammar(
 )
 
 
-def rephrase(task: Task, rng: np.random.Generator) -> str:
-    """Return a sentence of the fresh patterns, verbs and prepositions, in trained nouns."""
-    return write(task, rng, FRESH, noun)
+def write_heldout_pattern(task: Task, rng: np.random.Generator) -> str:
+    """Return a sentence with held-out pattern, verb and preposition, and trained names."""
+    return write(task, rng, HELD_OUT, noun)
 
 
-def rename(task: Task, rng: np.random.Generator) -> str:
-    """Return a sentence of the trained patterns, in fresh words for colours and shapes."""
-    return write(task, rng, TRAINED, nouns(COLOUR_WORDS, SHAPE_WORDS))
+def write_heldout_names(task: Task, rng: np.random.Generator) -> str:
+    """Return a sentence with a trained pattern and the colour and shape words of this set."""
+    return write(task, rng, TRAINED, name_writer(COLOUR_WORDS, SHAPE_WORDS))
 
 
-def rename_again(task: Task, rng: np.random.Generator) -> str:
-    """Return a sentence of the trained patterns, in words that no other set has."""
-    return write(task, rng, TRAINED, nouns(unheard.COLOUR_WORDS, unheard.SHAPE_WORDS))
+def write_second_heldout_names(task: Task, rng: np.random.Generator) -> str:
+    """Return a sentence with a trained pattern and the words of ``heldout_words``."""
+    names = name_writer(heldout_words.COLOUR_WORDS, heldout_words.SHAPE_WORDS)
+    return write(task, rng, TRAINED, names)
 
 
-def nouns(colours: Words, shapes: Words) -> Noun:
-    """Return what makes noun phrases for block types of these words."""
+def name_writer(colours: Words, shapes: Words) -> NameWriter:
+    """Return a function that writes noun phrases for block types with these words."""
 
-    def noun_of(type_name: str, rng: np.random.Generator) -> str:
+    def write_name(type_name: str, rng: np.random.Generator) -> str:
         colour, shape = type_name.split('_')
         return f'the {pick(rng, colours[colour])} {pick(rng, shapes[shape])}'
 
-    return noun_of
+    return write_name
 
 
-def write(task: Task, rng: np.random.Generator, grammar: Grammar, name: Noun) -> str:
-    """Return a sentence that asks for ``task``."""
+def write(task: Task, rng: np.random.Generator, grammar: Grammar, name: NameWriter) -> str:
+    """Return a sentence for ``task``."""
     if task.kind == 'block_to_block':
         patterns = grammar.patterns + grammar.block_patterns
         target = name(task.target, rng)
@@ -170,23 +173,28 @@ def write(task: Task, rng: np.random.Generator, grammar: Grammar, name: Noun) ->
     )
 
 
-def pick(rng: np.random.Generator, options: tuple) -> str:
-    """Return one of ``options``."""
-    return options[rng.integers(len(options))]
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """Return one of ``options`` at random."""
+    return options[int(rng.integers(len(options)))]
 
 
-class Asked:
-    """A table at which the same is asked in other words: ``ask`` makes them of task and seed."""
+class RephrasedTable:
+    """A table with other instructions for the same tasks and scenes."""
 
-    def __init__(self, table: Table, ask: Callable[[Table, int], str]):
+    def __init__(self, table: Table, write_instruction: Callable[[Table, int], str]):
+        """
+        Wrap ``table``.
+
+        :param write_instruction: returns the instruction for the table after a reset and the seed.
+        """
         self._table = table
-        self._ask = ask
+        self._write_instruction = write_instruction
         self.instruction = ''
         self.step = table.step
         self.render = table.render
         self.success = table.success
 
     def reset(self, seed: int) -> None:
-        """Bring the scene of ``seed``; only the sentence is another one."""
+        """Set up the scene of ``seed`` with another instruction."""
         self._table.reset(seed)
-        self.instruction = self._ask(self._table, seed)
+        self.instruction = self._write_instruction(self._table, seed)

@@ -1,7 +1,7 @@
 """
-Words for colours and shapes that no training, no tuning and no other test set has.
+The second test set: words for colours and shapes that no training and no other set contains.
 
-Written down once, before anything was measured on them.
+The words were written once, before any measurement on them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Learners of stage 2, and reward models, beside the suite's own."""
+"""Learners of stage 2 and reward models beside the suite's own."""

@@ -1,26 +1,78 @@
-"""What learners of the experiments share beside the project's own REINFORCE."""
+"""
+Base classes of the experiments' learners and reward models.
+
+Letters: ``M`` samples, ``N`` observations, ``F`` features, ``K`` tokens, ``C`` steps-to-go bins.
+"""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from efm_core.episode import Episode
+from efm_model.grounding import GroundingEncoder
+from efm_model.network import CompactModel
 from efm_trainer.losses import entropy
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import Reinforce, UpdateBatch
 import torch
 from torch import nn
 
 
-class Descent(Reinforce):
-    """REINFORCE's episodes, for a loss of one's own; policy and reward model see the same."""
+class WrappedReward(nn.Module):
+    """
+    A reward model with its own steps-to-go head on the frozen encoder of a compact model.
 
-    def __init__(self, *arguments, **words):
-        super().__init__(*arguments, **words)
+    :ivar base: the compact model that computes the features.
+    """
+
+    base: CompactModel
+    grounding: GroundingEncoder
+    config: Any
+
+    def __init__(self, base: CompactModel):
+        super().__init__()
+        self.base = base
+        self.config = base.config
+        self.grounding = base.grounding
+
+    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and occupancy of ``frames``, as ``CompactModel.encode_frames``."""
+        return self.base.encode_frames(frames)
+
+    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features, ``(N, F)``, as ``CompactModel.ground``."""
+        return self.base.ground(*inputs)
+
+    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the embodiment's steps-to-go bins, ``(N, C)``."""
+        raise NotImplementedError
+
+    def as_model(self) -> CompactModel:
+        """Return this model under the type that the trainer expects of a reward model."""
+        return cast(CompactModel, self)
+
+
+class SharedEncoderLearner(Reinforce):
+    """A learner with its own loss; policy and reward model share one frozen encoder."""
+
+    def __init__(self, policy: CompactModel, reward_model: CompactModel, **options: Any):
+        """
+        Prepare to learn; arguments as ``Reinforce``.
+
+        :raises ValueError: when policy and reward model have different encoders.
+        """
+        super().__init__(policy, reward_model, **options)
         if not self._shares_encoder:
             raise ValueError('learner: expected one encoder for policy and reward model, got two')
 
-    def _descend(
+    def _optimiser_step(
         self, total: torch.Tensor, loss: torch.Tensor, logits: torch.Tensor
     ) -> dict[str, float]:
-        """Follow the gradient of ``total``; return what the project's learner returns."""
+        """
+        Minimise ``total`` by one step; return the figures that ``Reinforce`` returns.
+
+        :param loss: the part of ``total`` that is reported.
+        :param logits: of the policy, ``(M, K, V)``.
+        """
         self.optimiser.zero_grad()
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self._config.gradient_clip)
@@ -30,6 +82,17 @@ class Descent(Reinforce):
         return {'loss': loss.item(), 'entropy': spread, 'gradient_norm': norm.item()}
 
 
-def ordered(episodes: list[Episode]) -> list[Episode]:
-    """Return episodes in the order in which the learner puts them."""
+def frozen_features(batch: UpdateBatch) -> torch.Tensor:
+    """
+    Return the frozen encoder's features of every observation, ``(N, F)``.
+
+    :raises ValueError: when the batch has none.
+    """
+    if batch.features is None:
+        raise ValueError('batch: expected features of a frozen encoder, got none')
+    return batch.features
+
+
+def sort_episodes(episodes: list[Episode]) -> list[Episode]:
+    """Return episodes in the order of ``Reinforce.prepare``: by index, then by identifier."""
     return sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))

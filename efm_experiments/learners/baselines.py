@@ -1,18 +1,25 @@
 """
-Learners of stage 2 beside the paper's: the controls, each on the same episodes and networks.
+Learners of stage 2 to compare with the paper's, on the same episodes and networks.
 
 Letters: ``M`` samples, ``N`` observations, ``K`` tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from efm_core.episode import Episode, Termination
-from efm_experiments.config import OFTEN, Setting, text_encoder
-from efm_experiments.learners.base import Descent, ordered
-from efm_experiments.learners.regularised import Anchored, Averaged, SHARE
-from efm_experiments.learners.sample_reuse import REUSES, Reusing
+from efm_experiments.config import ExperimentConfig, MULTI_EPOCH, text_encoder
+from efm_experiments.learners.base import (
+    frozen_features,
+    SharedEncoderLearner,
+    sort_episodes,
+    WrappedReward,
+)
+from efm_experiments.learners.regularised import EMA_RATE, EmaLearner, KlRegularised
+from efm_experiments.learners.sample_reuse import REPLAY_CONFIGS, ReplayLearner
 from efm_model.network import CompactModel, FEATURES, log_probability
 from efm_reward.reward import returns, rewards
 from efm_trainer.losses import clipped
@@ -21,71 +28,69 @@ import numpy as np
 import torch
 from torch import nn
 
-BONUS = 10.0  # a sparse success is worth about what steps-to-go falls within gamma's horizon
-CLIP = 0.2  # of PPO and GRPO
-PASSES = 4  # over each batch, with clipping
-LAMBDA = 0.95  # of generalised advantages
+SUCCESS_REWARD = 10.0  # about the decrease of steps-to-go within the horizon of gamma 0.9 [steps]
+CLIP_RANGE = 0.2  # of PPO and GRPO
+EPOCHS = 4  # over each batch, in the learners with a clipped objective
+GAE_LAMBDA = 0.95  # of generalised advantage estimation
 
 
-class Pessimist(nn.Module):
-    """Several reward models as one; for each observation the one counts that sees most to do."""
+class RewardEnsemble(WrappedReward):
+    """Several reward models; each observation takes the member with the largest mean d."""
 
-    def __init__(self, members: list[CompactModel]):
-        super().__init__()
+    def __init__(self, members: Sequence[CompactModel | WrappedReward]):
+        first = members[0]
+        super().__init__(first.base if isinstance(first, WrappedReward) else first)
         self.members = nn.ModuleList(members)
-        self.config = members[0].config
-        self.grounding = members[0].grounding
         self.eval()
 
-    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the encoder sees that all share; it is frozen."""
-        return self.members[0].encode_frames(frames)
-
-    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features."""
-        return self.members[0].ground(*inputs)
+    def member_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of all members, ``(members, N, C)``."""
+        members = cast(Sequence[CompactModel], self.members)
+        return torch.stack([member.steps_to_go_logits(features) for member in members])
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the member with the largest mean, ``(B, bins)``."""
-        logits = torch.stack([member.steps_to_go_logits(features) for member in self.members])
+        """Return the logits of the member with the largest mean, ``(N, C)``."""
+        logits = self.member_logits(features)
         bins = torch.arange(logits.shape[-1], dtype=logits.dtype)
-        worst = (torch.softmax(logits, dim=-1) @ bins).argmax(dim=0)
-        return logits[worst, torch.arange(logits.shape[1])]
+        largest = (torch.softmax(logits, dim=-1) @ bins).argmax(dim=0)
+        return logits[largest, torch.arange(logits.shape[1])]
 
 
-class SparseTruth(Reinforce):
-    """REINFORCE on the simulator's own word, once, at the end: the usual way, not self-made."""
+class SparseOracleReward(Reinforce):
+    """REINFORCE with the simulator's success as the reward of the last action."""
 
     def prepare(self, episodes: list[Episode]) -> UpdateBatch:
-        """Return the episodes, rewarded at their last action only."""
+        """Return the episodes with the returns of ``rewards``."""
         batch = super().prepare(episodes)
         found = [
-            returns(self.rewards(episode), self._config.gamma) for episode in ordered(episodes)
+            returns(self.rewards(episode), self._config.gamma)
+            for episode in sort_episodes(episodes)
         ]
         return replace(batch, returns=torch.from_numpy(np.concatenate(found)))
 
     def rewards(self, episode: Episode) -> np.ndarray:
-        """Return the reward of every action, ``(T,)``."""
+        """Return the reward of every action, ``(T,)`` float32 [steps]."""
         rewards = np.zeros(len(episode), np.float32)
-        rewards[-1] = BONUS * self.has_succeeded(episode)
+        rewards[-1] = SUCCESS_REWARD * self.has_succeeded(episode)
         return rewards
 
     def has_succeeded(self, episode: Episode) -> bool:
-        """Return whether the last observation shows a success."""
+        """Return whether the goal holds at the last observation, by the simulator."""
         return bool(episode.true_success)
 
 
-class Charged(SparseTruth):
-    """The paper's rewards, but an attempt that ends undetected has gained nothing by its end."""
+class TimeoutPenalty(SparseOracleReward):
+    """The paper's reward, reduced at the last action of an episode without a detected success."""
 
     def rewards(self, episode: Episode) -> np.ndarray:
-        """Return the reward of every action, ``(T,)`` [steps]."""
-        return charged(episode.steps_to_go, episode.termination is Termination.SUCCESS_DETECTED)
+        """Return the reward of every action, ``(T,)`` float32 [steps]."""
+        is_detected = episode.termination is Termination.SUCCESS_DETECTED
+        return timeout_penalty_rewards(episode.steps_to_go, is_detected)
 
 
-def charged(steps_to_go: np.ndarray, is_detected: bool) -> np.ndarray:
+def timeout_penalty_rewards(steps_to_go: np.ndarray, is_detected: bool) -> np.ndarray:
     """
-    Return rewards whose sum is -d(last) where the robot's own detector saw no success.
+    Return rewards, ``(T,)`` [steps]; without a detected success their sum is -d(last).
 
     :param steps_to_go: d of every observation, ``(T + 1,)`` [steps].
     """
@@ -94,148 +99,154 @@ def charged(steps_to_go: np.ndarray, is_detected: bool) -> np.ndarray:
     return found
 
 
-class SparseDetector(SparseTruth):
-    """REINFORCE on the learned detector's word, once, at the end."""
+class SparseDetectorReward(SparseOracleReward):
+    """REINFORCE with a detected success as the reward of the last action."""
 
     def has_succeeded(self, episode: Episode) -> bool:
-        """Return whether the detector ended the episode."""
+        """Return whether the success detector ended the episode."""
         return episode.termination is Termination.SUCCESS_DETECTED
 
 
-class FilteredCloning(SparseDetector):
-    """Behaviour cloning on those own episodes that the detector ended, all actions alike."""
+class FilteredCloning(SparseDetectorReward):
+    """Behaviour cloning of the practice episodes that the success detector ended."""
 
     def rewards(self, episode: Episode) -> np.ndarray:
-        """Return rewards whose returns are the same for every action."""
-        worth = BONUS * self.has_succeeded(episode)
+        """Return rewards, ``(T,)``, whose returns are the same for every action."""
+        worth = SUCCESS_REWARD * self.has_succeeded(episode)
         rewards = np.full(len(episode), (1 - self._config.gamma) * worth, np.float32)
         rewards[-1] = worth
         return rewards
 
 
-class Clipped(Descent):
-    """Several passes over each batch, with PPO's clip on how far the policy may go."""
+class ClippedLearner(SharedEncoderLearner):
+    """PPO's clipped objective, with several epochs over each batch."""
 
     def prepare(self, episodes: list[Episode]) -> UpdateBatch:
-        """Return the episodes with standardised advantages where returns were."""
+        """Return the episodes with standardised advantages in the field ``returns``."""
         batch = super().prepare(episodes)
-        self._before = torch.from_numpy(np.concatenate([e.log_probs for e in ordered(episodes)]))
-        advantages = self.advantages(batch, ordered(episodes))
+        advantages = self.advantages(batch, sort_episodes(episodes))
         spread = advantages.std(correction=0) + 1e-6
         return replace(batch, returns=(advantages - advantages.mean()) / spread)
 
     def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
-        """Return how much better each action was than expected, ``(M,)``."""
+        """Return the advantage of each action, ``(M,)``."""
         raise NotImplementedError
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
-        """Learn from ``episodes`` in several passes; the figures are those of the last."""
+        """Learn from ``episodes`` for several epochs; return the figures of the last step."""
         usable = [episode for episode in episodes if len(episode)]
         batch = self.prepare(usable)
-        for _ in range(PASSES):
+        for _ in range(EPOCHS):
             order = torch.randperm(len(batch.indices), generator=self.generator)
             steps = [self._step(batch, chosen) for chosen in order.split(self._config.batch_size)]
         return {**steps[-1], 'samples': len(batch.indices)}
 
     def _step(self, batch: UpdateBatch, chosen: torch.Tensor) -> dict[str, float]:
+        """Take one optimiser step on the samples ``chosen``."""
         rows = batch.indices[chosen]
         tokens = batch.episodes.tokens[rows]
         advantages = batch.returns[chosen]
-        logits = self.policy.policy_logits(batch.features[rows], tokens)
-        ratio = (log_probability(logits, tokens) - self._before[chosen]).exp()
-        loss = -clipped(ratio, advantages, CLIP).mean()
-        return self._descend(loss, loss, logits)
+        logits = self.policy.policy_logits(frozen_features(batch)[rows], tokens)
+        ratio = (log_probability(logits, tokens) - batch.log_probs[chosen]).exp()
+        loss = -clipped(ratio, advantages, CLIP_RANGE).mean()
+        return self._optimiser_step(loss, loss, logits)
 
 
-class Grpo(Clipped):
-    """Group-relative: whether the detector ended this attempt, against others at this scene."""
+class Grpo(ClippedLearner):
+    """Group-relative advantages: detected success against other episodes at the same scene."""
 
     def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
-        """Return, for every action, its episode's success against its group's mean."""
-        said = np.array([e.termination is Termination.SUCCESS_DETECTED for e in episodes], float)
+        """Return for each action its episode's success minus the mean of its group, ``(M,)``."""
+        detected = np.array(
+            [e.termination is Termination.SUCCESS_DETECTED for e in episodes], float
+        )
         groups = np.array([hash(episode.observations[0].tobytes()) for episode in episodes])
-        means = {group: said[groups == group].mean() for group in set(groups)}
-        away = said - [means[group] for group in groups]
+        means = {group: detected[groups == group].mean() for group in set(groups)}
+        difference = detected - [means[group] for group in groups]
         lengths = [len(episode) for episode in episodes]
-        return torch.from_numpy(np.repeat(away, lengths).astype(np.float32))
+        return torch.from_numpy(np.repeat(difference, lengths).astype(np.float32))
 
 
-class Ppo(Clipped):
+class Ppo(ClippedLearner):
     """PPO on the decrease of steps-to-go, with a learned critic."""
 
-    def __init__(self, *arguments, **words):
-        super().__init__(*arguments, **words)
+    def __init__(self, policy: CompactModel, reward_model: CompactModel, **options: Any):
+        """Create the critic; arguments as ``Reinforce``."""
+        super().__init__(policy, reward_model, **options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.critic = nn.Sequential(
                 nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
             )
-        self._teacher = torch.optim.AdamW(self.critic.parameters(), lr=3e-3)
+        self._critic_optimiser = torch.optim.AdamW(self.critic.parameters(), lr=3e-3)
 
     def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
-        """Return generalised advantages, and teach the critic the returns."""
+        """Return generalised advantages, ``(M,)``; then fit the critic to the returns."""
         with torch.no_grad():
-            values = self.critic(batch.features)[:, 0]
+            values = self.critic(frozen_features(batch))[:, 0]
         d = batch.steps_to_go
         lengths = [len(episode) + 1 for episode in episodes]
         pairs = zip(d.split(lengths), values.split(lengths), strict=True)
-        found = torch.cat([generalised(d, v, self._config.gamma) for d, v in pairs])
-        self.teach(batch)
+        found = torch.cat([generalised_advantages(d, v, self._config.gamma) for d, v in pairs])
+        self.fit_critic(batch)
         return found
 
-    def teach(self, batch: UpdateBatch) -> None:
+    def fit_critic(self, batch: UpdateBatch) -> None:
         """Fit the critic to the returns of this batch."""
-        for _ in range(10 * PASSES):
-            values = self.critic(batch.features[batch.indices])[:, 0]
+        for _ in range(10 * EPOCHS):
+            values = self.critic(frozen_features(batch)[batch.indices])[:, 0]
             loss = nn.functional.mse_loss(values, batch.returns)
-            self._teacher.zero_grad()
+            self._critic_optimiser.zero_grad()
             loss.backward()
-            self._teacher.step()
+            self._critic_optimiser.step()
 
 
-def generalised(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Tensor:
+def generalised_advantages(d: torch.Tensor, values: torch.Tensor, gamma: float) -> torch.Tensor:
     """
-    Return generalised advantages of the rewards d_t - d_t+1, ``(T,)``.
+    Return the generalised advantages of the rewards d_t - d_t+1, ``(T,)`` [steps].
 
-    Nothing follows the last observation, as in the returns.
+    The value after the last action is zero, as in the returns.
 
-    :param d: steps-to-go, ``(T + 1,)``; ``values`` the critic's.
+    :param d: steps-to-go of every observation, ``(T + 1,)`` [steps].
+    :param values: the critic's values, ``(T + 1,)`` [steps].
     """
     after = torch.cat([values[1:-1], torch.zeros(1)])
     surprise = d[:-1] - d[1:] + gamma * after - values[:-1]
-    return torch.from_numpy(returns(surprise.numpy(), gamma * LAMBDA))
+    return torch.from_numpy(returns(surprise.numpy(), gamma * GAE_LAMBDA))
 
 
-CONTROLS = {
-    **dict.fromkeys(('reinforce', *OFTEN), Reinforce),
-    'charged': Charged,
-    'sparse_truth': SparseTruth,
-    'sparse_detector': SparseDetector,
+LEARNER_CLASSES: dict[str, type[Reinforce]] = {
+    **dict.fromkeys(('reinforce', *MULTI_EPOCH), Reinforce),
+    'timeout_penalty': TimeoutPenalty,
+    'sparse_oracle': SparseOracleReward,
+    'sparse_detector': SparseDetectorReward,
     'filtered_cloning': FilteredCloning,
     'grpo': Grpo,
     'ppo': Ppo,
 }
 
 
-def make_learner(setting: Setting, policy: CompactModel, reward: nn.Module) -> Reinforce:
+def make_learner(
+    config: ExperimentConfig, policy: CompactModel, reward_model: CompactModel
+) -> Reinforce:
     """
-    Return the learner that a setting asks for.
+    Return the learner that a configuration names.
 
-    :raises ValueError: when samples are to be used again that were not drawn at temperature 1:
-        their log-probabilities are not those of what acted.
+    :raises ValueError: when samples are to be reused but the temperature is not 1; the recorded
+        log-probabilities are then not those of the deployed policy.
     """
-    name = setting.learner
-    others = {
+    name = config.learner
+    options: dict[str, Any] = {
         'text_encoder': text_encoder(),
-        'scale': setting.embodiment.steps_to_go,
-        'config': setting.practice_config,
+        'scale': config.embodiment.steps_to_go,
+        'config': config.practice_config,
     }
-    if name in (*REUSES, *OFTEN) and setting.temperature != 1:
-        raise ValueError(f'temperature: expected 1 for {name}, got {setting.temperature}')
-    if name in REUSES:
-        return Reusing(policy, reward, reuse=REUSES[name], **others)
-    if name == 'averaged':
-        return Averaged(policy, reward, share=SHARE, **others)
-    if name == 'anchored':
-        return Anchored(policy, reward, weight=setting.anchor, **others)
-    return CONTROLS[name](policy, reward, **others)
+    if name in (*REPLAY_CONFIGS, *MULTI_EPOCH) and config.temperature != 1:
+        raise ValueError(f'temperature: expected 1 for {name}, got {config.temperature}')
+    if name in REPLAY_CONFIGS:
+        return ReplayLearner(policy, reward_model, replay=REPLAY_CONFIGS[name], **options)
+    if name == 'ema':
+        return EmaLearner(policy, reward_model, ema_rate=EMA_RATE, **options)
+    if name == 'kl_regularised':
+        return KlRegularised(policy, reward_model, kl_weight=config.kl_weight, **options)
+    return LEARNER_CLASSES[name](policy, reward_model, **options)

@@ -1,8 +1,9 @@
 """
-A reward model with one more bin, 'not from here', and what it learns that bin from.
+A reward model with one more bin for failure, and the labels that train it.
 
-Source: the idea of negatives made from demonstrations is that of ReWiND (Zhang et al. 2025,
-arXiv:2505.10911). Letters: ``N`` observations, ``F`` features, ``C`` bins of the embodiment.
+The failure bin means that the goal is not reached from the observation. Negatives made from
+demonstrations are an idea of ReWiND (Zhang et al. 2025, arXiv:2505.10911). Letters: ``N``
+observations, ``F`` features, ``C`` steps-to-go bins of the embodiment.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
 from efm_experiments.config import text_encoder
+from efm_experiments.learners.base import WrappedReward
 from efm_model.network import CompactModel, FEATURES
 from efm_trainer.dataset import (
     compute_all_features,
@@ -26,58 +28,47 @@ from efm_trainer.losses import smooth_targets
 import torch
 from torch import nn
 
-MOTION = slice(16, 22)  # of the features: how effector, source and target moved
-NEAR_END = 10  # observations before a demonstration's last where a careless detector may fire
-UNSURE = 5  # steps before a detected success that teach nothing: they are what it believes already
-SMOOTHING = 0.5  # of the targets [bins], as in stage 1
-BATCH = 256
+MOTION = slice(16, 22)  # the features of the motion of effector, source and target
+NEAR_END = 10  # last observations of a demonstration that become negatives under another goal
+UNLABELLED_STEPS = 5  # last steps before a detected success; their labels would be circular
+LABEL_SMOOTHING_BINS = 0.5  # as in stage 1
+BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
-class Lessons:
+class LabelledFeatures:
     """
-    Observations with what to say of them.
+    Features of observations with their labels.
 
     :param features: ``(N, F)`` float32.
-    :param bins: ``(N,)`` int64, from 0 to ``C - 1``; ``C`` is 'not from here'.
+    :param bins: ``(N,)`` int64 from 0 to ``C - 1``; ``C`` is the failure bin.
     """
 
     features: torch.Tensor
     bins: torch.Tensor
 
 
-class Cautious(nn.Module):
+class FailureAwareReward(WrappedReward):
     """
-    Steps-to-go with an extra bin that is worth the largest number of steps.
+    A steps-to-go head with a failure bin that counts as the largest number of steps.
 
-    Outside it looks like any reward model: the extra bin's mass is added to the last one, so that
-    d, reward and detector need not know.
+    The probability of the failure bin is added to the last bin. Reward and detector therefore
+    treat it as any other reward model.
     """
 
-    def __init__(self, plain: CompactModel):
-        """Begin with what ``plain`` says, and hardly ever 'not from here'."""
-        super().__init__()
-        self.plain = plain
-        self.config = plain.config
-        self.grounding = plain.grounding
-        self.trunk = deepcopy(plain.trunk).requires_grad_(True)
-        bins, hidden = plain.steps_to_go.weight.shape
+    def __init__(self, base: CompactModel):
+        """Start from the head of ``base``, with a small probability of failure."""
+        super().__init__(base)
+        self.trunk = deepcopy(base.trunk).requires_grad_(True)
+        bins, hidden = base.steps_to_go.weight.shape
         self.out = nn.Linear(hidden, bins + 1)
         with torch.no_grad():
-            self.out.weight.copy_(nn.functional.pad(plain.steps_to_go.weight, (0, 0, 0, 1)))
-            self.out.bias.copy_(nn.functional.pad(plain.steps_to_go.bias, (0, 1), value=-4.0))
+            self.out.weight.copy_(nn.functional.pad(base.steps_to_go.weight, (0, 0, 0, 1)))
+            self.out.bias.copy_(nn.functional.pad(base.steps_to_go.bias, (0, 1), value=-4.0))
         self.eval()
 
-    def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the frozen encoder sees."""
-        return self.plain.encode_frames(frames)
-
-    def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features."""
-        return self.plain.ground(*inputs)
-
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits of every bin and of 'not from here', ``(N, C + 1)``."""
+        """Return the logits of every bin, the failure bin last, ``(N, C + 1)``."""
         return self.out(self.trunk(features))
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -87,11 +78,20 @@ class Cautious(nn.Module):
         return torch.cat([logits[:, :-2], last[:, None]], dim=1)
 
 
-def teach(
-    model: Cautious, lessons: Sequence[tuple[Lessons, float]], iterations: int, seed: int
+def train_head(
+    model: FailureAwareReward,
+    parts: Sequence[tuple[LabelledFeatures, float]],
+    iterations: int,
+    seed: int,
 ) -> None:
-    """Train trunk and bins of ``model``; each batch has a given share of each of ``lessons``."""
-    lessons = [(part, share) for part, share in lessons if len(part.bins)]
+    """
+    Train the trunk and the output layer of ``model``.
+
+    :param parts: labelled features, each with its fraction of every batch.
+    :param iterations: optimiser steps.
+    :param seed: of the batches and of dropout.
+    """
+    parts = [(part, share) for part, share in parts if len(part.bins)]
     learned = [*model.trunk.parameters(), *model.out.parameters()]
     for parameter in learned:
         parameter.requires_grad_(True)
@@ -99,14 +99,14 @@ def teach(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=iterations)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # of dropout
+        torch.manual_seed(seed)  # for dropout
         model.trunk.train()
         for _ in range(iterations):
-            drawn = [draw(part, round(share * BATCH), generator) for part, share in lessons]
-            features = torch.cat([part.features for part in drawn])
-            loss = cautious_loss(
-                model.all_logits(features), torch.cat([part.bins for part in drawn])
-            )
+            drawn = [
+                draw_samples(part, round(share * BATCH_SIZE), generator) for part, share in parts
+            ]
+            logits = model.all_logits(torch.cat([part.features for part in drawn]))
+            loss = failure_aware_loss(logits, torch.cat([part.bins for part in drawn]))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(learned, 1.0)
@@ -115,89 +115,96 @@ def teach(
     model.eval().requires_grad_(False)
 
 
-def draw(lessons: Lessons, count: int, generator: torch.Generator) -> Lessons:
-    """Return ``count`` lessons drawn evenly."""
-    rows = torch.randint(len(lessons.bins), (count,), generator=generator)
-    return Lessons(lessons.features[rows], lessons.bins[rows])
+def draw_samples(
+    labelled: LabelledFeatures, count: int, generator: torch.Generator
+) -> LabelledFeatures:
+    """Return ``count`` samples, drawn uniformly with replacement."""
+    rows = torch.randint(len(labelled.bins), (count,), generator=generator)
+    return LabelledFeatures(labelled.features[rows], labelled.bins[rows])
 
 
-def cautious_loss(logits: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+def failure_aware_loss(logits: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
     """
-    Return the cross-entropy against smoothed steps-to-go, or 'not from here' as it is [nats].
+    Return the mean cross-entropy [nats]; steps-to-go targets are smoothed, failure is not.
 
-    :param logits: ``(N, C + 1)``; ``bins`` as in ``Lessons``.
+    :param logits: ``(N, C + 1)``.
+    :param bins: as in ``LabelledFeatures``.
     """
-    never = logits.shape[-1] - 1
-    smooth = smooth_targets(bins.clamp(max=never - 1), never, SMOOTHING)
+    failure = logits.shape[-1] - 1
+    smooth = smooth_targets(bins.clamp(max=failure - 1), failure, LABEL_SMOOTHING_BINS)
     targets = nn.functional.pad(smooth, (0, 1))
-    targets[bins == never] = nn.functional.one_hot(torch.tensor(never)).to(targets.dtype)
+    targets[bins == failure] = nn.functional.one_hot(torch.tensor(failure)).to(targets.dtype)
     return nn.functional.cross_entropy(logits, targets)
 
 
-def at_rest(features: torch.Tensor) -> torch.Tensor:
-    """Return the features, ``(N, F)``, of the same observations if nothing had moved."""
+def without_motion(features: torch.Tensor) -> torch.Tensor:
+    """Return the features, ``(N, F)``, of the same observations with all motion set to zero."""
     still = features.clone()
     still[:, MOTION] = 0
     return still
 
 
-def rewound(features: torch.Tensor) -> torch.Tensor:
-    """Return the features of one episode played backwards, all but its last, ``(T, F)``."""
+def time_reversed(features: torch.Tensor) -> torch.Tensor:
+    """Return the features of one episode in reverse, ``(T, F)``, without the last observation."""
     back = features[:-1].clone()
     back[:, MOTION] = -features[1:, MOTION]
     return back
 
 
-def demonstrated(features: torch.Tensor, samples: EpisodeBatch, scale: StepsToGoRange) -> Lessons:
+def label_demonstrations(
+    features: torch.Tensor, samples: EpisodeBatch, scale: StepsToGoRange
+) -> LabelledFeatures:
     """
-    Return demonstrations forwards, backwards and at rest.
+    Return demonstrations in forward and reverse motion and without motion.
 
-    How far it is to the goal does not depend on where things are moving: so motion alone can fool
-    nobody, and a robot that waits at its goal is still there.
+    Steps-to-go does not depend on the motion. The model then cannot use motion alone as a cue, and
+    a robot that waits at its goal keeps a small d.
+
+    :param features: ``(N, F)`` of all observations in ``samples``.
     """
     bins = to_bins(samples.steps_to_go, scale)
     ends = zip(samples.first, samples.last, strict=True)
-    back = torch.cat([rewound(features[first : last + 1]) for first, last in ends])
-    return Lessons(
-        torch.cat([features, at_rest(features), back]),
+    back = torch.cat([time_reversed(features[first : last + 1]) for first, last in ends])
+    return LabelledFeatures(
+        torch.cat([features, without_motion(features), back]),
         torch.cat([bins, bins, bins[samples.has_action]]),
     )
 
 
-def mismatched(
-    model: nn.Module, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
-) -> Lessons:
+def label_mismatched_goals(
+    model: CompactModel, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
+) -> LabelledFeatures:
     """
-    Return the ends of demonstrations under the instruction of another one: 'not from here'.
+    Return the ends of demonstrations under the instruction of another one, labelled as failure.
 
-    By accident a few of these goals hold; nobody but the simulator could tell which.
+    A few of these goals hold by accident. Only the simulator could tell which.
     """
     generator = torch.Generator().manual_seed(seed)
-    away = 1 + torch.randint(
+    offset = 1 + torch.randint(
         len(samples.sentence) - 1, samples.sentence.shape, generator=generator
     )
-    other = samples.sentence[(torch.arange(len(away)) + away) % len(away)]
+    other = samples.sentence[(torch.arange(len(offset)) + offset) % len(offset)]
     wrong = replace(samples, sentence=other)
     of_episode = wrong.episode
     rows = (samples.steps_to_go <= NEAR_END) & (other != samples.sentence)[of_episode]
     with torch.no_grad():
         found = [compute_features(model, wrong, part) for part in rows.nonzero()[:, 0].split(64)]
     features = torch.cat(found) if found else torch.zeros(0, FEATURES)
-    return Lessons(features, torch.full((len(features),), scale.bins))
+    return LabelledFeatures(features, torch.full((len(features),), scale.bins))
 
 
-def attempted(
-    model: nn.Module, episodes: list[Episode], scale: StepsToGoRange, threshold: float
-) -> Lessons:
+def label_practice(
+    model: CompactModel, episodes: list[Episode], scale: StepsToGoRange, threshold: float
+) -> LabelledFeatures:
     """
-    Return what the robot can know of its own attempts.
+    Return practice episodes with labels that need no simulator.
 
-    'Not from here' wherever it ran out of time, unless it seemed to be there (d <= s) for a
-    moment; steps-to-go where it was detected, but for the last few steps.
+    A time-out is labelled as failure, except observations with d <= ``threshold`` [steps]. A
+    detected success is labelled with its steps-to-go, except for its last steps.
     """
     samples = to_batch(episodes, text_encoder())
     late = torch.tensor([e.termination is Termination.TIMEOUT for e in episodes])[samples.episode]
     d = torch.cat([torch.from_numpy(e.steps_to_go) for e in episodes])
     bins = torch.where(late, scale.bins, to_bins(samples.steps_to_go, scale))
-    known = torch.where(late, d > threshold, samples.steps_to_go >= UNSURE)
-    return Lessons(compute_all_features(model, samples)[known], bins[known])
+    labelled = torch.where(late, d > threshold, samples.steps_to_go >= UNLABELLED_STEPS)
+    return LabelledFeatures(compute_all_features(model, samples)[labelled], bins[labelled])

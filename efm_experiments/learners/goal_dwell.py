@@ -1,4 +1,4 @@
-"""A reward model that knows goals from inside: its demonstrations stay there for a moment."""
+"""A reward model that learns from demonstrations which dwell at their goals for some steps."""
 
 from __future__ import annotations
 
@@ -7,54 +7,63 @@ import math
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
-from efm_experiments.learners.baselines import Pessimist
-from efm_experiments.learners.failure_aware import Cautious, Lessons, teach
+from efm_experiments.learners.baselines import RewardEnsemble
+from efm_experiments.learners.failure_aware import (
+    FailureAwareReward,
+    LabelledFeatures,
+    train_head,
+)
 from efm_model.network import CompactModel
 from efm_trainer.dataset import to_bins
 import numpy as np
 import torch
 
-HOLD = 6  # steps for which a demonstration goes on after its goal was reached
-MEMBERS = 3
-ANOTHER = 1000  # between the seeds of two members
+HOLD_STEPS = 6  # steps for which a demonstration continues after its goal was reached
+NUM_MEMBERS = 3  # of the ensemble
+MEMBER_SEED_STRIDE = 1000  # between the seeds of two members
 
 
-class Average(Pessimist):
-    """Several reward models as one: the mean of their probabilities."""
+class MeanEnsemble(RewardEnsemble):
+    """Several reward models; the prediction is the mean of their probabilities."""
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logarithm of the mean probability, ``(B, bins)``."""
-        said = [member.steps_to_go_logits(features) for member in self.members]
-        return torch.stack(said).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(said))
+        """Return the logarithm of the mean probability, ``(N, C)``."""
+        logits = self.member_logits(features)
+        return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))
 
 
-def stayed(
-    features: torch.Tensor, episodes: Sequence[Episode], scale: StepsToGoRange, hold: int = HOLD
-) -> Lessons:
+def label_goal_dwell(
+    features: torch.Tensor,
+    episodes: Sequence[Episode],
+    scale: StepsToGoRange,
+    hold: int = HOLD_STEPS,
+) -> LabelledFeatures:
     """
-    Return demonstrations with no step to go from ``hold`` steps before their ends on.
+    Return demonstrations whose last ``hold`` steps have zero steps-to-go.
 
-    Whoever demonstrates says when the goal is reached, and stays; so this needs no simulator.
+    The demonstrator reports the goal and then stays there, so that no simulator is needed.
 
-    :param features: ``(N, F)`` of all their observations.
+    :param features: ``(N, F)`` of all observations of ``episodes``.
     """
     left = [np.maximum(len(e) - hold - np.arange(len(e) + 1.0), 0) for e in episodes]
-    return Lessons(features, to_bins(torch.from_numpy(np.concatenate(left)), scale))
+    return LabelledFeatures(features, to_bins(torch.from_numpy(np.concatenate(left)), scale))
 
 
-def make_staying(plain: CompactModel, lessons: Lessons, iterations: int, seed: int) -> Average:
-    """Return reward models that began anew, on the encoder of ``plain``, as one."""
+def train_goal_dwell_ensemble(
+    base: CompactModel, labelled: LabelledFeatures, iterations: int, seed: int
+) -> MeanEnsemble:
+    """Return an ensemble of newly initialised heads on the encoder of ``base``."""
     members = []
-    for k in range(MEMBERS):
-        member = Cautious(plain)
-        begin_anew(member, seed + ANOTHER * k)
-        teach(member, [(lessons, 1.0)], iterations, seed + ANOTHER * k)
+    for k in range(NUM_MEMBERS):
+        member = FailureAwareReward(base)
+        reset_parameters(member, seed + MEMBER_SEED_STRIDE * k)
+        train_head(member, [(labelled, 1.0)], iterations, seed + MEMBER_SEED_STRIDE * k)
         members.append(member)
-    return Average(members)
+    return MeanEnsemble(members)
 
 
-def begin_anew(model: Cautious, seed: int) -> None:
-    """Forget what trunk and bins know."""
+def reset_parameters(model: FailureAwareReward, seed: int) -> None:
+    """Initialise the trunk and the output layer of ``model`` anew."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for part in (*model.trunk, model.out):

@@ -1,1 +1,1 @@
-"""One module for each experiment of the catalogue, and what only it needs."""
+"""The published experiments, one module each."""

@@ -1,97 +1,115 @@
-"""What the pretrained encoder is worth (Fig. 4): for the reward model, and for the policy."""
+"""Pretraining of the reward model's encoder and of the policy's encoder (the paper's Fig. 4)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 import sys
+from typing import Any
 
 from efm_core.config import config, parameter
 from efm_evaluation.intervals import over_seeds
-from efm_experiments.config import Setting, TINY
+from efm_experiments.config import ExperimentConfig, TINY
 from efm_experiments.encoders.imagenet import is_installed, MISSING
-from efm_experiments.encoders.training import EndToEndConfig, StageOneEndToEnd, train_along
+from efm_experiments.encoders.training import EndToEndConfig, EndToEndRecipe, train_end_to_end
 from efm_experiments.encoders.unimodal import USUAL, VisionConfig
-from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.plots import axes_of, band, COLOURS
-from efm_experiments.table.evaluation import before_practice, examine, figures
+from efm_experiments.table.evaluation import (
+    evaluate_before_practice,
+    evaluate_policy,
+    success_values,
+)
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import (
-    against,
     COMMON,
+    difference,
     plot_bars,
     plot_curves,
     success_table,
     time_table,
 )
-from efm_experiments.table.sft_cache import checkpoint, stage_one, Team, timed
+from efm_experiments.table.sft_cache import load_or_train, ModelPair, sft_recipe, timed
+from efm_model.network import CompactModel
 from matplotlib.figure import Figure
 import numpy as np
 
 ABOUT = f"""
-As in the paper the policy is the best one and the reward model varies; further cells vary the
-policy, without practice. Every sentence goes through the same frozen sentence encoder
-(all-MiniLM-L6-v2), so text is pretrained in every row. The table says what else is.
+This experiment varies the pretraining of the reward model's encoder, as figure 4 of the paper
+does. The reward model cells practise with the same policy, `joint`. The policy cells vary the
+policy's encoder and do not practise. All cells use the same frozen sentence encoder
+(all-MiniLM-L6-v2), so that text is pretrained in every cell.
 
-All encoders but the frozen one are trained in one loop, for the same number of steps, on the same
-demonstrations. `tuned` shows what the loop itself costs: a reward model next to nothing, a policy,
-which has a sixth of the usual steps, some 15 points. It differs from the usual stage 1: each
-observation counts for both losses, the instruction's loss is left out, the gradient goes through
-the current frame only, the encoder means its whole heat map instead of the surroundings of its
-maximum (a gradient that sees only these never learns of another block), and what was pretrained
-learns at a tenth of the rate. The reward model is the step with the best detector, the policy the
-last step, as elsewhere. The paper leaves open how its EfficientNet was conditioned; here all rows
-share the text adapter and the heads, and differ in the encoder alone.
+One training loop trains all encoders except the frozen one, with equal steps on equal data. The
+cell `tuned` shows the cost of this loop: the reward model loses little; the policy, with a sixth
+of the usual steps, loses about 15 points. The loop differs from the usual stage 1 as follows:
 
-**Convergence.** All encoders that are trained along have equal steps and equal data; the figure
-shows the losses on held-out demonstrations. The experiment `convergence` goes on for four to eight
-times as long, with one seed: no policy gets better by it. 400 demonstrations seem too few to learn
-which block a sentence names, and more steps learn them by heart. The frozen encoder has the usual
-stage 1, whose steps are cheap and many; the fair comparison is with `tuned`.
+- Each observation counts for the action loss and for the steps-to-go loss. The instruction loss
+  is left out.
+- The gradient goes through the current frame only.
+- The encoder averages over its whole heat map, not over a window at its maximum. A gradient
+  through the window would never reach another block.
+- Pretrained weights have a tenth of the learning rate.
 
-What came of it is the order of the paper. By a jointly pretrained reward model practice gets to
-the top, tuned along or not; by halves that were never joined it falls short; by ImageNet's,
-or by none, a policy that was good ends worse than it began in the mean of the seeds. No policy
-without the joint pretraining learns the task from these demonstrations at all.
+As in the usual stage 1, the reward model is the step with the best detector and the policy is
+the last step. The paper does not say how its EfficientNet received the instruction. Here all
+cells share the text adapter and the heads, and only the encoder differs.
+
+**Convergence.** The figure shows the losses on held-out demonstrations. The experiment
+`convergence` trains four to eight times as long with one seed; no policy gets better. The frozen
+encoder has the usual stage 1 with cheap and many steps, so that the fair comparison is with
+`tuned`.
+
+**Result.** By reached success the order of the cells is the paper's. With joint pretraining,
+frozen or fine-tuned, practice reaches the highest success. With separately pretrained halves it
+is lower; the fair difference is `tuned` minus `unimodal`. With ImageNet pretraining or none,
+practice lowers the success of a good policy in the mean over seeds. No policy without joint
+pretraining learns the task from these demonstrations. By self-stopped success after practice the
+`unimodal` reward model is above the joint one, because its detector hardly ever fires.
 {COMMON}"""
 FROZEN = 'joint'
-ALONG = ('tuned', 'unimodal', 'imagenet', 'scratch')
-BEST = 'joint reward model'
+TRAINED = ('tuned', 'unimodal', 'imagenet', 'scratch')
+REFERENCE = 'joint reward model'
 MEANING = {
     FROZEN: (
-        'image encoder and text adapter together: to find in a picture what a sentence names, on '
-        f"{USUAL.scenes:,} scenes of this simulator with its positions as labels; the suite's "
-        'stand-in for web-scale vision-language pretraining, and not the same',
+        'Image encoder and text adapter jointly: they locate the object that a sentence names, on '
+        f'{USUAL.scenes:,} scenes of this simulator with its positions as labels. A stand-in for '
+        'web-scale vision-language pretraining, not the same',
         'the whole encoder',
     ),
-    'tuned': ('as `joint`: the control for the loop that trains the others', 'nothing'),
+    'tuned': ('as `joint`; the control for the training loop of the cells below', 'nothing'),
     'unimodal': (
-        'image encoder alone: to find each type of block and the tool on as many scenes, in as '
-        'many steps, with no sentence; the query for the tool too. The text adapter begins from '
-        'nothing, so both halves are pretrained, but were never joined',
+        'Image encoder alone: it locates each block type and the tool on as many scenes and in as '
+        'many steps, without sentences; also the query of the tool. The text adapter is newly '
+        'initialised. Text and images are both pretrained, but never jointly',
         'nothing',
     ),
     'imagenet': (
-        'image encoder alone: EfficientNet-Lite0 on the photographs of ImageNet-1k, its blocks up '
-        'to 8 pixels a cell; what follows, and the text adapter, begins from nothing',
-        'nothing, but the statistics of batch norms',
+        'Image encoder alone: EfficientNet-Lite0 on the photographs of ImageNet-1k, its blocks up '
+        'to 8 pixels a cell. All later layers and the text adapter are newly initialised',
+        'only the statistics of the batch norms',
     ),
     'scratch': ('nothing', 'nothing'),
 }
 
 
 @config
-class AblationCell(Setting):
-    """One run of both stages, each model with the encoder of its own."""
+class AblationCell(ExperimentConfig):
+    """One run of both stages; policy and reward model have their own encoders."""
 
-    encoder: str = parameter(FROZEN, 'Of the policy', choices=(FROZEN, *ALONG))
-    reward_pretrained: str = parameter(FROZEN, 'Of the reward model', choices=(FROZEN, *ALONG))
+    pretrained: str = parameter(
+        FROZEN, 'Pretraining of the policy encoder', choices=(FROZEN, *TRAINED)
+    )
+    reward_pretrained: str = parameter(
+        FROZEN, 'Pretraining of the reward model encoder', choices=(FROZEN, *TRAINED)
+    )
     training: EndToEndConfig = field(default_factory=EndToEndConfig)
 
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """All else."""
+    """Configuration that all cells share."""
 
     base: AblationCell = field(
         default_factory=lambda: AblationCell(evaluations=200, curve=(80,), curve_evaluations=100)
@@ -99,143 +117,158 @@ class AblationConfig:
 
 
 def cells(config: AblationConfig) -> dict[str, AblationCell]:
-    """Return reward models with the best policy, and policies without practice."""
+    """Return the reward model cells with practice, and the policy cells without."""
     base = config.base
-    encoders = available()
-    return {
-        BEST: base,
-        **{f'{t} reward model': replace(base, reward_pretrained=t) for t in encoders},
-        **{
-            f'{t} policy': replace(base, encoder=t, reward_pretrained=t, practice=0)
-            for t in encoders
-        },
+    encoders = available_encoders()
+    rewards = {f'{e} reward model': replace(base, reward_pretrained=e) for e in encoders}
+    policies = {
+        f'{e} policy': replace(base, pretrained=e, reward_pretrained=e, practice=0)
+        for e in encoders
     }
+    return {REFERENCE: base, **rewards, **policies}
 
 
 @functools.cache
-def available() -> tuple[str, ...]:
-    """Return the encoders that are trained along; without its packages there is no ImageNet's."""
+def available_encoders() -> tuple[str, ...]:
+    """Return the trained encoders, without ImageNet's if its packages are missing."""
     if is_installed():
-        return ALONG
+        return TRAINED
     print(f'{MISSING}; its cells are left out', file=sys.stderr)
-    return tuple(encoder for encoder in ALONG if encoder != 'imagenet')
+    return tuple(encoder for encoder in TRAINED if encoder != 'imagenet')
 
 
-def run_cell(cell: AblationCell, seed: int) -> dict:
-    """Return what the cell's models reach with one seed, and how the trained ones came about."""
+def run_cell(cell: AblationCell, seed: int) -> dict[str, Any]:
+    """Return the success values of one cell, and the losses of its reward model's training."""
     policy, reward = (
-        Learned.of(cell, name, seed) for name in (cell.encoder, cell.reward_pretrained)
+        StageOneModels.of(cell, name, seed) for name in (cell.pretrained, cell.reward_pretrained)
     )
-    team = Team(policy.policy, reward.reward, seconds={})
+    models = ModelPair(policy.policy, reward.reward, seconds={})
     seconds = dict(reward.seconds)
-    if cell.encoder == FROZEN:
+    values: dict[str, Any] = {}
+    if cell.pretrained == FROZEN:
         usual = replace(cell, reward_pretrained=FROZEN)
-        found = before_practice(
-            usual, Team(policy.policy, policy.reward, seconds={}), seed, seconds
-        )
-        values = {'reached_before': found['reached_before']}  # what fired is another model's
+        pair = ModelPair(policy.policy, policy.reward, seconds={})
+        found = evaluate_before_practice(usual, pair, seed, seconds)
+        # Without the detections: they are those of the frozen reward model, not of the cell's.
+        values['reached_before'] = found['reached_before']
     else:
         with timed(seconds, 'evaluation'):
-            values = figures(examine(cell, team, seed), cell, 'before')
+            values |= success_values(evaluate_policy(cell, models, seed), cell, 'before')
     if cell.practice:
         with timed(seconds, 'practice'):
-            team, practised = practise(cell, team, seed)
-        values |= practised | figures(examine(cell, team, seed), cell, 'after')
+            models, practised = practise(cell, models, seed)
+        values |= practised
+        values |= success_values(evaluate_policy(cell, models, seed), cell, 'after')
     losses = {f'losses_{name}': column for name, column in reward.losses.items()}
     return values | losses | {f'seconds_{name}': round(s, 1) for name, s in seconds.items()}
 
 
 @dataclass(frozen=True)
-class Learned:
-    """Stage 1 with one encoder; ``losses`` at each validation, by name, where it was trained."""
+class StageOneModels:
+    """
+    Policy and reward model of stage 1 with one encoder.
 
-    policy: object
-    reward: object
+    :param losses: losses at each validation, by name; empty for the frozen encoder.
+    :param seconds: processor time of each part [s].
+    """
+
+    policy: CompactModel
+    reward: CompactModel
     _: KW_ONLY
     losses: dict[str, list[float]]
     seconds: dict[str, float]
 
     @classmethod
-    def of(cls, cell: AblationCell, encoder: str, seed: int) -> Learned:
+    def of(cls, cell: AblationCell, encoder: str, seed: int) -> StageOneModels:
         """Return both models, from disk if they are there."""
+        recipe = sft_recipe(cell, FROZEN, seed, 0)
         if encoder == FROZEN:
-            policy, reward, seconds = checkpoint(stage_one(cell, encoder, seed, 0))
+            policy, reward, seconds = load_or_train(recipe)
             return cls(policy, reward, losses={}, seconds=seconds)
-        robot = stage_one(cell, FROZEN, seed, 0).robot
-        stage = StageOneEndToEnd(
-            encoder,
-            cell.demonstrations,
-            body=cell.body,
-            robot=robot,
-            seed=seed,
-            training=cell.training,
+        made = train_end_to_end(
+            EndToEndRecipe(
+                encoder,
+                cell.demonstrations,
+                body=cell.body,
+                robot=recipe.robot,
+                seed=seed,
+                training=cell.training,
+            )
         )
-        made = train_along(stage)
         return cls(made.policy, made.reward, losses=made.curve, seconds=made.seconds)
 
 
-def summarise(results: Results) -> list[Table]:
-    """Return success, paired differences from the joint reward model, losses, and meanings."""
-    rewards = [cell for cell in results.cells if cell.endswith('reward model') and cell != BEST]
-    rows = [[cell, against(results, cell, BEST).text(100)] for cell in rewards]
+def summarise(results: Results) -> list[ResultTable]:
+    """Return the encoders, success, paired differences, losses and processor time."""
     return [
         meanings(results),
         success_table(results, 'Success before and after practice'),
-        Table('Minus the joint reward model', ('', 'points'), rows=rows),
+        difference_table(results),
         losses_table(results),
         time_table(results),
     ]
 
 
-def meanings(results: Results) -> Table:
-    """Return what was pretrained in each row, and what is frozen in stage 1."""
+def difference_table(results: Results) -> ResultTable:
+    """Return the differences from the joint reward model, and the fair one without freezing."""
+    rewards = [c for c in results.cells if c.endswith('reward model') and c != REFERENCE]
+    pairs = [(cell, REFERENCE) for cell in rewards]
+    pairs.append(('tuned reward model', 'unimodal reward model'))
+    rows = [[f'{a} minus {b}', difference(results, a, b).text(100)] for a, b in pairs]
+    caption = 'Reached success within 60 steps after practice, paired by seed'
+    return ResultTable(caption, ('difference', 'points'), rows=rows)
+
+
+def meanings(results: Results) -> ResultTable:
+    """Return what is pretrained and what is frozen with each encoder."""
     found = {cell.split()[0] for cell in results.cells}
     rows = [[encoder, *words] for encoder, words in MEANING.items() if encoder in found]
-    return Table(
-        "What 'pretrained' means", ('encoder', 'pretrained', 'frozen in stage 1'), rows=rows
-    )
+    return ResultTable('The encoders', ('encoder', 'pretrained', 'frozen in stage 1'), rows=rows)
 
 
-def losses_table(results: Results) -> Table:
-    """Return the losses on held-out demonstrations at their best and at the last step."""
+def losses_table(results: Results) -> ResultTable:
+    """Return the best and the last losses on held-out demonstrations."""
+    names: tuple[tuple[str, Callable[[list[float]], float]], ...]
+    names = (('action', min), ('steps_to_go', min), ('detector_f1', max))
     rows = []
-    for cell in trained(results):
+    for cell in policy_cells(results):
         row = [cell.split()[0]]
-        for name, best in (('action', min), ('steps_to_go', min), ('detector_f1', max)):
+        for name, best in names:
             runs = results.values(cell, f'losses_validation_{name}')
             found = (over_seeds([pick(run) for run in runs]) for pick in (best, last))
             row += [estimate.text(digits=2) for estimate in found]
         rows.append(row)
-    names = ('action [nats]', 'steps-to-go [nats]', 'F1 of d <= s')
-    head = ('encoder', *(f'{name}, {word}' for name in names for word in ('best', 'last')))
-    return Table('On held-out demonstrations, by validation', head, rows=rows)
+    titles = ('action [nats]', 'steps-to-go [nats]', 'F1 of d <= s')
+    header = ('encoder', *(f'{title}, {word}' for title in titles for word in ('best', 'last')))
+    return ResultTable('Losses on held-out demonstrations, by validation', header, rows=rows)
 
 
 def last(values: list[float]) -> float:
-    """Return the last one."""
+    """Return the last value."""
     return values[-1]
 
 
-def trained(results: Results) -> list[str]:
-    """Return one cell for each encoder that was trained along."""
+def policy_cells(results: Results) -> list[str]:
+    """Return the policy cells: one for each trained encoder."""
     return [cell for cell in results.cells if cell.endswith(' policy')]
 
 
 def plot_losses(results: Results) -> Figure:
-    """Draw the losses on held-out demonstrations over the optimiser's steps."""
+    """Draw the losses on held-out demonstrations over the optimiser steps."""
     figure, axes = axes_of(2, 5.0)
-    for k, cell in enumerate(trained(results)):
+    for k, cell in enumerate(policy_cells(results)):
         steps = results.values(cell, 'losses_iteration')[0]
         for one, name in zip(axes, ('action', 'steps_to_go'), strict=True):
             runs = np.array(results.values(cell, f'losses_validation_{name}'))
             band(one, steps, runs, cell.split()[0], COLOURS[k])
-            one.set(xlabel='optimiser steps', ylabel=f'{name.replace("_", "-")} loss [nats]')
+            title = f'held-out {name.replace("_", "-")} loss [nats]'
+            one.set(xlabel='optimiser steps', ylabel=title)
     axes[0].legend(fontsize=8)
     return figure
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw curves and ends."""
+    """Draw learning curves, losses and success."""
     return {
         'learning': plot_curves(results),
         'losses': plot_losses(results),
@@ -250,13 +283,13 @@ SMOKE = EndToEndConfig(
     validate_every=1,
     vision=VisionConfig(scenes=10, iterations=2, batch_size=2),
 )
-WORDS = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
+TINY_VALUES = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
 EXPERIMENT = Experiment(
     name='ablation',
     title='Pretraining',
     about=ABOUT,
     config=AblationConfig(),
-    smoke=AblationConfig(AblationCell(**{**WORDS, 'training': SMOKE})),
+    smoke=AblationConfig(AblationCell(**{**TINY_VALUES, 'training': SMOKE})),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

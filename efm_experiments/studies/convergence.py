@@ -1,70 +1,74 @@
-"""Whether more steps of stage 1 would help the encoders that learn along: one long run of each."""
+"""Longer training of the encoders that are not frozen, with one seed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
 from efm_experiments.encoders.training import EndToEndConfig
-from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import (
     AblationCell,
-    available,
+    available_encoders,
     losses_table,
     meanings,
     plot_losses,
     run_cell,
-    WORDS,
+    TINY_VALUES,
 )
 from efm_experiments.table.report import COMMON, plot_bars, success_table, time_table
 from matplotlib.figure import Figure
 
 ABOUT = f"""
-The encoders of `ablation`, trained along for eight times as many steps (`imagenet`: four), as
-policies without practice. One seed is enough here: it says whether a loss
-on held-out demonstrations still falls, or has risen again, not how far seeds differ. Every run has
-its own one-cycle schedule, so the end of a short run is no point of a long one.
+This experiment trains the encoders of `ablation` for eight times as many steps (`imagenet`: four
+times). The cells are policies without practice. One seed is enough to show whether a loss on
+held-out demonstrations still falls or rises again; it does not show the spread over seeds. Each
+run has its own one-cycle schedule, so that the end of a short run is not a point of a long one.
 
-What came of it: no loss gets below that of 2,000 steps by more than a tenth; that of steps-to-go
-soon rises, as the demonstrations are learned by heart. The detector gets a little better, success
-does not.
+**Result.** No loss falls below its value at 2,000 steps by more than a tenth. The steps-to-go
+loss soon rises, because the model memorises the demonstrations. The detector gets slightly
+better. Success does not.
 {COMMON}"""
 
 
 @dataclass(frozen=True)
 class ConvergenceConfig:
-    """Steps of each encoder, and all else."""
+    """
+    The factor by which each encoder is trained longer.
+
+    :param base: configuration that all cells share.
+    """
 
     base: AblationCell = field(default_factory=lambda: AblationCell(practice=0, evaluations=200))
     longer: tuple[tuple[str, int], ...] = (('unimodal', 8), ('imagenet', 4), ('scratch', 8))
 
 
 def cells(config: ConvergenceConfig) -> dict[str, AblationCell]:
-    """Return the policy of each encoder, trained for longer."""
+    """Return the policy of each encoder with longer training."""
     base = config.base
     return {
         f'{encoder} policy': replace(
             base,
-            encoder=encoder,
+            pretrained=encoder,
             reward_pretrained=encoder,
-            training=stretched(base.training, times),
+            training=lengthened(base.training, factor),
         )
-        for encoder, times in config.longer
-        if encoder in available()
+        for encoder, factor in config.longer
+        if encoder in available_encoders()
     }
 
 
-def stretched(training: EndToEndConfig, times: int) -> EndToEndConfig:
-    """Return the same training for ``times`` as many steps."""
+def lengthened(training: EndToEndConfig, factor: int) -> EndToEndConfig:
+    """Return the same training with ``factor`` times as many steps."""
     return replace(
         training,
-        iterations=times * training.iterations,
-        validate_every=times * training.validate_every,
+        iterations=factor * training.iterations,
+        validate_every=factor * training.validate_every,
     )
 
 
-def summarise(results: Results) -> list[Table]:
-    """Return success, losses and costs."""
+def summarise(results: Results) -> list[ResultTable]:
+    """Return the encoders, success, losses and processor time."""
     return [
         meanings(results),
         success_table(results, 'Success without practice'),
@@ -74,7 +78,7 @@ def summarise(results: Results) -> list[Table]:
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw losses and success."""
+    """Draw losses and reached success."""
     return {'losses': plot_losses(results), 'success': plot_bars(results, 'before')}
 
 
@@ -84,7 +88,7 @@ EXPERIMENT = Experiment(
     about=ABOUT,
     config=ConvergenceConfig(),
     smoke=ConvergenceConfig(
-        AblationCell(**{**WORDS, 'practice': 0, 'training': ablation.SMOKE}),
+        AblationCell(**{**TINY_VALUES, 'practice': 0, 'training': ablation.SMOKE}),
     ),
     cells=cells,
     run_cell=run_cell,

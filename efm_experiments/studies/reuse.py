@@ -1,4 +1,4 @@
-"""Samples that teach more than once: how many episodes that saves (the paper uses each once)."""
+"""Sample reuse: how many practice episodes it saves (the paper uses each sample once)."""
 
 from __future__ import annotations
 
@@ -7,104 +7,122 @@ from dataclasses import dataclass, field, replace
 import math
 
 from efm_evaluation.intervals import paired_over_seeds, rate_over_seeds
-from efm_experiments.config import Setting, TINY
-from efm_experiments.experiment import Experiment, Results, Table
-from efm_experiments.learners.sample_reuse import REUSES
-from efm_experiments.table.evaluation import success
+from efm_experiments.config import ExperimentConfig, TINY
+from efm_experiments.experiment import Experiment, Results, ResultTable
+from efm_experiments.learners.sample_reuse import REPLAY_CONFIGS
+from efm_experiments.table.evaluation import success_rate
 from efm_experiments.table.practice import run_cell
 from efm_experiments.table.report import (
     COMMON,
     LIMIT,
     plot_bars,
     plot_curves,
-    rates,
+    success_rates,
     success_table,
     whole_curve,
 )
 from matplotlib.figure import Figure
 import numpy as np
+from numpy.typing import ArrayLike
 
-PAPER = "the paper's"
-TUNED = (100, 101)
-REPLAYED = REUSES['replay'].memory
+REFERENCE = 'one epoch'
+TUNING_SEEDS = (100, 101)
+STORED = REPLAY_CONFIGS['replay'].memory
+MAX_WEIGHT = REPLAY_CONFIGS['replay'].max_weight
+CLIP_RANGE = REPLAY_CONFIGS['clipped_critic'].clip_range
 ABOUT = f"""
-The paper learns from every sample once and throws it away. At 8 episodes an update this is one
-optimiser step for some 270 samples, so that what is saved may be steps as well as samples: the
-cell with smaller batches takes more steps and uses nothing again. The others use samples again,
-with the paper's reward and returns, neither standardised nor centred but for the baseline:
+The paper uses each sample once. With 8 episodes in an update this is one optimiser step on about
+225 samples. All cells have the paper's reward and returns. The update of `{REFERENCE}` is not
+the paper's: gradient norm at most 1, no weight decay, learning rate 1e-3.
 
-- older episodes: one pass over those of the last {REPLAYED} updates; importance weights
-  p(a) / p(a when it was acted), cut at {REUSES['replay'].cap:g};
-- four passes over each batch with PPO's clip of {REUSES['clipped_critic'].clip_range:g};
-- the same with a baseline: a straight line through returns over d(o), which takes away the noise
-  of d(o) that every return begins with; or a small critic of what was seen.
+- `one epoch, small batches`: more optimiser steps without reuse, because a saving may come from
+  steps as well as from samples.
+- `replay of older episodes`: one epoch over the episodes of the last {STORED} updates.
+  Importance weights p / p(deployed policy) are truncated at {MAX_WEIGHT:g}.
+- `four epochs, clipped`: four epochs over each batch, with PPO's clip range {CLIP_RANGE:g}.
+- `four epochs, linear baseline`: the same minus a line through returns over d(o). The line
+  removes the noise of d(o), with which every return begins.
+- `four epochs, critic`: the same with a small critic of the observation as the baseline.
 
-The question is whether one of them is after half of the episodes where the paper's way is at the
-end. Four passes, the memory and the line were chosen by six runs on seed {TUNED[0]}, some of which
-were repeated on seed {TUNED[1]}, when the time limit still was 40 steps; neither seed is among
-those reported. Clip and cap are usual values, and the critic was not tried before.
+The question is whether a cell reaches with half of the episodes what one epoch reaches at the
+end. Six runs on seed {TUNING_SEEDS[0]} chose epochs, memory and linear baseline; some were
+repeated on seed {TUNING_SEEDS[1]}. Their time limit was 40 steps. Neither seed is reported here.
+Clip range and largest weight are usual values. The critic was not tried before.
 {COMMON}"""
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class ReuseConfig:
-    """Sizes of what is varied, and all else."""
+    """
+    Sizes of the batches.
+
+    :param small_batch: samples in an optimiser step of the cell with small batches.
+    :param base: configuration that all cells share.
+    """
 
     small_batch: int = 64
-    setting: Setting = field(default_factory=lambda: Setting(curve=(40, 80, 152)))
+    base: ExperimentConfig = field(default_factory=lambda: ExperimentConfig(curve=(40, 80, 152)))
 
 
-def first_reached(done: Sequence[float], curve: Sequence[float], target: float) -> float:
-    """Return after how many episodes ``curve`` first reaches ``target``; infinity for never."""
-    above = np.flatnonzero(np.asarray(curve) >= target)
+def first_reached(done: Sequence[float], curve: ArrayLike, target: float) -> float:
+    """
+    Return the episodes at which a curve first reaches ``target``; infinity if never.
+
+    :param done: episodes of each point.
+    :param curve: success at each point, ``(points,)``; linear in between.
+    """
+    success = np.asarray(curve)
+    above = np.flatnonzero(success >= target)
     if len(above) == 0:
         return math.inf
     k = int(above[0])
     if k == 0:
         return float(done[0])
-    share = (target - curve[k - 1]) / (curve[k] - curve[k - 1])
+    share = (target - success[k - 1]) / (success[k] - success[k - 1])
     return float(done[k - 1] + share * (done[k] - done[k - 1]))
 
 
-def needed(
-    done: Sequence[float], runs: Sequence[Sequence[float]], targets: Sequence[float]
+def episodes_needed(
+    done: Sequence[float], runs: ArrayLike, targets: ArrayLike
 ) -> tuple[float, float, float]:
     """
-    Return episodes until the mean over seeds reaches the mean target, with a 95 % interval.
+    Return the episodes until the mean over seeds reaches the mean target, with a 95 % interval.
 
-    The interval is from resampled seeds, each with its own target; the ends may be infinite.
+    The interval comes from a bootstrap over seeds, each with its own target. An end is infinite if
+    the target is not reached.
 
-    :param runs: ``(seeds, points)``; ``targets`` ``(seeds,)``.
+    :param runs: success, ``(seeds, points)``.
+    :param targets: ``(seeds,)``.
     """
-    runs = np.asarray(runs)
-    targets = np.asarray(targets)
+    curves = np.asarray(runs)
+    goals = np.asarray(targets)
     random = np.random.default_rng(0)
     found = np.array(
         [
-            first_reached(done, runs[chosen].mean(axis=0), targets[chosen].mean())
-            for chosen in random.integers(0, len(runs), (RESAMPLES, len(runs)))
+            first_reached(done, curves[chosen].mean(axis=0), goals[chosen].mean())
+            for chosen in random.integers(0, len(curves), (RESAMPLES, len(curves)))
         ]
     )
     low, high = np.percentile(found, (2.5, 97.5), method='nearest')
-    return first_reached(done, runs.mean(axis=0), targets.mean()), low, high
+    return first_reached(done, curves.mean(axis=0), goals.mean()), low, high
 
 
-def cells(config: ReuseConfig) -> dict[str, Setting]:
-    """Return the paper's way, what is cheapest in its place, and the ways to use samples again."""
-    base = config.setting
+def cells(config: ReuseConfig) -> dict[str, ExperimentConfig]:
+    """Return REINFORCE with one epoch, small batches, and every kind of reuse."""
+    base = config.base
     return {
-        PAPER: base,
-        'smaller batches, one pass': replace(base, batch_size=config.small_batch),
-        'older episodes, truncated weights': replace(base, learner='replay'),
-        'four passes, clipped': replace(base, learner='clipped'),
-        'four passes, clipped, line': replace(base, learner='clipped_line'),
-        'four passes, clipped, critic': replace(base, learner='clipped_critic'),
+        REFERENCE: base,
+        'one epoch, small batches': replace(base, batch_size=config.small_batch),
+        'replay of older episodes': replace(base, learner='replay'),
+        'four epochs, clipped': replace(base, learner='clipped'),
+        'four epochs, linear baseline': replace(base, learner='clipped_linear'),
+        'four epochs, critic': replace(base, learner='clipped_critic'),
     }
 
 
-def summarise(results: Results) -> list[Table]:
-    """Return episodes to the paper's end, the comparison at half of them, and success."""
+def summarise(results: Results) -> list[ResultTable]:
+    """Return the episodes needed, the comparison at half of the episodes, and success."""
     return [
         needed_table(results),
         half_table(results),
@@ -112,75 +130,78 @@ def summarise(results: Results) -> list[Table]:
     ]
 
 
-def needed_table(results: Results) -> Table:
-    """Return how many episodes each cell needs to be where the paper's way ends."""
-    targets = rates(results, PAPER, 'after')
+def needed_table(results: Results) -> ResultTable:
+    """Return the episodes that each cell needs for the final success of one epoch."""
+    targets = success_rates(results, REFERENCE, 'after')
     rows = []
     for cell in results.cells:
         done, runs = whole_curve(results, cell)
-        found = needed(done, runs, targets)
+        found = episodes_needed(done, runs, targets)
         mean, low, high = (episodes_text(value, done[-1]) for value in found)
         rows.append([cell, mean if len(runs) == 1 else f'{mean} [{low}, {high}]'])
-    whole = practised(results)
-    caption = f"Episodes to the success that the paper's way reaches after {whole}"
-    return Table(caption, ('', 'episodes'), rows=rows)
+    caption = (
+        f'Practice episodes until the reached success of `{REFERENCE}` after '
+        f'{practised(results)} episodes (within {LIMIT} steps)'
+    )
+    return ResultTable(caption, ('cell', 'episodes'), rows=rows)
 
 
 def episodes_text(episodes: float, last: int) -> str:
-    """Return a number of episodes for people; one that was not reached is beyond the last."""
+    """Return a number of episodes as text."""
     return f'{episodes:.0f}' if math.isfinite(episodes) else f'more than {last}'
 
 
-def half_table(results: Results) -> Table:
-    """Return success at half of the episodes minus that of the paper's at half and at the end."""
-    half, _ = at_half(results, PAPER)
+def half_table(results: Results) -> ResultTable:
+    """Return success at half of the episodes, minus that of one epoch at half and at the end."""
+    half, reference = at_half(results, REFERENCE)
     rows = []
     for cell in results.cells:
         _, found = at_half(results, cell)
-        same = paired_over_seeds(found, at_half(results, PAPER)[1])
+        same = paired_over_seeds(found, reference)
         end = paired_over_seeds(found, at_end(results))
         rows.append([cell, rate_over_seeds(found).text(100), same.text(100), end.text(100)])
-    head = (
-        '',
-        f'after {half} [%]',
-        f"minus the paper's after {half}",
-        f"minus the paper's after {practised(results)}",
+    header = (
+        'cell',
+        f'reached after {half} episodes [%]',
+        f'minus {REFERENCE} after {half} [points]',
+        f'minus {REFERENCE} after {practised(results)} [points]',
     )
-    return Table(f'At half of the episodes: success within {LIMIT} steps, points', head, rows=rows)
+    caption = f'Reached success within {LIMIT} steps at half of the episodes'
+    return ResultTable(caption, header, rows=rows)
 
 
 def at_half(results: Results, cell: str) -> tuple[int, list[float]]:
-    """Return the last point of the curve within half of the practice: episodes, and success."""
+    """Return episodes and success of the last checkpoint within half of the practice."""
     done = results.values(cell, 'curve_episodes')[0]
     point = max(k for k, episodes in enumerate(done) if episodes <= practised(results) / 2)
     return done[point], [curve[point] for curve in results.values(cell, 'curve_success')]
 
 
 def at_end(results: Results) -> list[float]:
-    """Return the success of the paper's way at its end, at the scenes that curves are from."""
-    records = results.of(PAPER)
+    """Return the final success of one epoch at the scenes of the learning curves."""
+    records = results.of(REFERENCE)
     return [
-        success(record.values['reached_after'][: record.config['curve_evaluations']], LIMIT)
+        success_rate(record.values['reached_after'][: record.config['curve_evaluations']], LIMIT)
         for record in records
     ]
 
 
 def practised(results: Results) -> int:
-    """Return the number of episodes of practice."""
-    return results.of(PAPER)[0].config['practice']
+    """Return the number of practice episodes."""
+    return results.of(REFERENCE)[0].config['practice']
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw curves and ends."""
+    """Draw learning curves and success."""
     return {'learning': plot_curves(results), 'success': plot_bars(results)}
 
 
 EXPERIMENT = Experiment(
     name='reuse',
-    title='Samples that teach more than once',
+    title='Sample reuse',
     about=ABOUT,
     config=ReuseConfig(),
-    smoke=ReuseConfig(setting=TINY),
+    smoke=ReuseConfig(base=TINY),
     cells=cells,
     run_cell=run_cell,
     summarise=summarise,

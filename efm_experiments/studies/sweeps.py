@@ -1,27 +1,43 @@
-"""One number of stage 2 at a time."""
+"""Hyperparameters of stage 2, one at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, KW_ONLY, replace
 from typing import Any
 
-from efm_experiments.config import Setting, TINY
-from efm_experiments.experiment import Experiment, Results, Table
+from efm_experiments.config import ExperimentConfig, TINY
+from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.table.practice import run_cell
-from efm_experiments.table.report import against, COMMON, plot_bars, success_table
+from efm_experiments.table.report import COMMON, difference, LIMIT, plot_bars, success_table
 from matplotlib.figure import Figure
 
 ABOUT = f"""
-The numbers that all experiments share (gamma 0.9, c 0.1, s 2 on two observations, 8 episodes an
-update, 61 bins of steps-to-go, 11 of each action, temperature 1, learning rate 1e-3; samples teach
-once), and one of them changed at a time. Stage 1 is the same for all cells of a seed where its
-bins are. The cell `paper` has the paper's batch (16 x 64 samples), c 0.05 and a learning rate of
-3e-4.
+The cell `reference` has the values that all experiments share. Every other cell changes one of
+them. Cells with equal bins share their stage 1.
+
+| value | reference |
+| --- | --- |
+| gamma | 0.9 |
+| return scale c | 0.1 |
+| s, dwell | 2 steps, 2 observations |
+| episodes in an update | 8 |
+| bins of steps-to-go | 61 |
+| levels of each action dimension | 11 |
+| temperature | 1 |
+| learning rate | 1e-3 |
+| epochs | 1 |
+
+The cell `paper batch, c and rate` has the paper's batch (16 x 64 samples), c 0.05 and learning
+rate 3e-4. It is not the preset `paper`, which also has weight decay and no bound on the gradient
+norm.
+
+The gradient norm is bounded by 1 in all cells. The bound makes `return scale` almost inert:
+`return scale 0.3` equals the reference in every episode.
 {COMMON}"""
-DEFAULT = 'default'
+REFERENCE = 'reference'
 PAPER = {
     'update': 'samples',
-    'batch': 64,
+    'batch_size': 64,
     'updates': 16,
     'return_scale': 0.05,
     'learning_rate': 3e-4,
@@ -30,49 +46,53 @@ PAPER = {
 
 @dataclass(frozen=True)
 class SweepsConfig:
-    """What is tried in the place of each default."""
+    """
+    Values to try in place of the reference's, by the field of ``ExperimentConfig``.
+
+    :param base: the reference.
+    """
 
     gamma: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
     return_scale: tuple[float, ...] = (0.03, 0.3)
     _: KW_ONLY
     learning_rate: tuple[float, ...] = (3e-4, 3e-3)
-    threshold: tuple[float, ...] = (1.0, 3.0, 5.0)
-    dwell: tuple[int, ...] = (1, 3)
+    success_threshold: tuple[float, ...] = (1.0, 3.0, 5.0)
+    success_dwell: tuple[int, ...] = (1, 3)
     episodes_per_update: tuple[int, ...] = (4, 16)
     temperature: tuple[float, ...] = (0.7, 1.3)
     steps_to_go_bins: tuple[int, ...] = (31,)
     action_bins: tuple[int, ...] = (21,)
-    setting: Setting = field(default_factory=lambda: Setting(evaluations=200))
+    base: ExperimentConfig = field(default_factory=lambda: ExperimentConfig(evaluations=200))
 
 
-def cells(config: SweepsConfig) -> dict[str, Setting]:
-    """Return the default, the paper, and every change."""
-    base = config.setting
+def cells(config: SweepsConfig) -> dict[str, ExperimentConfig]:
+    """Return the reference, the paper's batch, c and rate, and every single change."""
     changes: dict[str, dict[str, Any]] = {
         f'{name} {value}'.replace('_', ' '): {name: value}
         for name, values in vars(config).items()
-        if name != 'setting'
+        if name != 'base'
         for value in values
     }
-    changes = {DEFAULT: {}, 'paper': PAPER, **changes}
-    return {cell: replace(base, **change) for cell, change in changes.items()}
+    changes = {REFERENCE: {}, 'paper batch, c and rate': PAPER, **changes}
+    return {cell: replace(config.base, **change) for cell, change in changes.items()}
 
 
-def summarise(results: Results) -> list[Table]:
-    """Return success, and paired differences from the default."""
+def summarise(results: Results) -> list[ResultTable]:
+    """Return success, and paired differences from the reference."""
     rows = [
-        [cell, against(results, cell, DEFAULT).text(100)]
+        [cell, difference(results, cell, REFERENCE).text(100)]
         for cell in results.cells
-        if cell != DEFAULT
+        if cell != REFERENCE
     ]
+    caption = f'Reached success within {LIMIT} steps after practice, minus the reference'
     return [
         success_table(results, 'Success before and after practice'),
-        Table('Minus the default, same seeds and scenes', ('', 'points'), rows=rows),
+        ResultTable(caption, ('cell', 'points'), rows=rows),
     ]
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw the success of every cell."""
+    """Draw the reached success of every cell."""
     return {'success': plot_bars(results)}
 
 
@@ -85,13 +105,13 @@ EXPERIMENT = Experiment(
         (0.5,),
         (),
         learning_rate=(),
-        threshold=(),
-        dwell=(1,),
+        success_threshold=(),
+        success_dwell=(1,),
         episodes_per_update=(),
         temperature=(0.7,),
         steps_to_go_bins=(31,),
         action_bins=(),
-        setting=replace(TINY, curve=()),
+        base=replace(TINY, curve=()),
     ),
     cells=cells,
     run_cell=run_cell,

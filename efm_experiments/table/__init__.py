@@ -1,1 +1,1 @@
-"""Both stages at the simulated table in one process: what most experiments vary."""
+"""Both stages at the simulated table in one process, without ROS."""

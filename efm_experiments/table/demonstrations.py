@@ -1,4 +1,4 @@
-"""Demonstrations made in this process, kept on disk in chunks: sets of all sizes share them."""
+"""Simulated demonstrations, cached on disk in chunks, so that sets of all sizes share them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,33 @@ from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.files import whole_file
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
-from efm_experiments.config import DEMONSTRATION, SEEDS, worlds
+from efm_experiments.config import DEMONSTRATION_SCENES, make_tables, SCENES_PER_SEED
 from efm_sim.rollout import Runner, RunningEpisode, ScriptedActor
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from filelock import FileLock
 import numpy as np
 
 CHUNK = 100  # successful demonstrations in a file
-ATTEMPTS = 10_000  # scenes that belong to a chunk
-LONGEST = 60  # steps of a demonstration
-ARRAYS = ('stamps', 'tokens', 'actions', 'true_success_per_step')
+SCENES_PER_CHUNK = 10_000
+MAX_STEPS = 60  # time limit of a demonstration [steps]
 
 
-class Staying(Runner):
-    """Goes on with what it does for ``hold`` steps after its goal was reached."""
+class GoalDwellRunner(Runner):
+    """Continues each episode for ``hold`` steps after its goal was reached."""
 
-    def __init__(self, hold: int, *arguments: Any, **words: Any):
-        super().__init__(*arguments, **words)
+    def __init__(self, hold: int, *arguments: Any, **options: Any):
+        """
+        Configure the runner.
+
+        :param hold: further steps after the goal; all other arguments as ``Runner``.
+        """
+        super().__init__(*arguments, **options)
         self._hold = hold
 
     def _ending(
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
+        """Return how the episode ends now, or None if it continues."""
         if not any(attempt.truth):
             return super()._ending(attempt, success)
         since = len(attempt.truth) - 1 - attempt.truth.index(True)
@@ -44,21 +49,22 @@ def demonstrations(
     """
     Return the first ``count`` successful demonstrations of a seed.
 
-    :param hold: steps for which each goes on after its goal was reached.
+    :param size: demonstrations in a file.
+    :param hold: steps for which each demonstration continues after its goal was reached.
     """
     chunks = range(-(-count // size))
     size = min(size, count)
-    found = [one for k in chunks for one in chunk(k, seed, body, embodiment, size, hold)]
+    found = [one for k in chunks for one in load_or_collect(k, seed, body, embodiment, size, hold)]
     return found[:count]
 
 
-def chunk(
+def load_or_collect(
     number: int, seed: int, body: str, embodiment: Embodiment, size: int = CHUNK, hold: int = 0
 ) -> list[Episode]:
-    """Return one chunk, from disk if it is there."""
+    """Return chunk ``number``, from disk if it is there; arguments as ``demonstrations``."""
     world = TableConfig(body=body)
-    teacher = DemonstratorConfig()
-    name = name_of(world, teacher, LONGEST, size, fingerprint('efm_sim'), seed)
+    demonstrator = DemonstratorConfig()
+    name = name_of(world, demonstrator, MAX_STEPS, size, fingerprint('efm_sim'), seed)
     folder = cache() / 'demonstrations' / (f'{name}-{hold}' if hold else name)
     path = folder / f'{number:03}.npz'
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,18 +77,18 @@ def chunk(
 def collect(
     number: int, seed: int, body: str, embodiment: Embodiment, size: int, hold: int
 ) -> list[Episode]:
-    """Let the teacher try scene after scene until ``size`` were done; return these."""
-    first = DEMONSTRATION + seed * SEEDS + number * ATTEMPTS
-    found = []
-    tables = worlds(16, body, 'train')
-    teacher = ScriptedActor(DemonstratorConfig(), ActionTokeniser(embodiment.action))
-    runner = Staying(
+    """Run the scripted demonstrator scene by scene; return the first ``size`` successes."""
+    first = DEMONSTRATION_SCENES + seed * SCENES_PER_SEED + number * SCENES_PER_CHUNK
+    found: list[Episode] = []
+    tables = make_tables(16, body, 'train')
+    actor = ScriptedActor(DemonstratorConfig(), ActionTokeniser(embodiment.action))
+    runner = GoalDwellRunner(
         hold,
         embodiment,
-        actor=teacher,
+        actor=actor,
         reward_model=None,
         kind=Kind.DEMONSTRATION,
-        max_steps=LONGEST,
+        max_steps=MAX_STEPS,
         on_episode=ignore,
     )
     while len(found) < size:
@@ -94,11 +100,11 @@ def collect(
 
 
 def ignore(episode: Episode) -> None:
-    """Do nothing."""
+    """Do nothing with a finished episode."""
 
 
 def save(path: Path, episodes: list[Episode]) -> None:
-    """Write episodes; whole or not at all."""
+    """Write episodes as NPZ."""
     with whole_file(path) as unfinished:
         np.savez_compressed(
             unfinished,
@@ -106,48 +112,56 @@ def save(path: Path, episodes: list[Episode]) -> None:
             seeds=[episode.seed for episode in episodes],
             instructions=np.array([episode.instruction for episode in episodes]),
             observations=np.concatenate([episode.observations for episode in episodes]),
-            **{k: np.concatenate([getattr(e, k) for e in episodes]) for k in ARRAYS},
+            stamps=np.concatenate([episode.stamps for episode in episodes]),
+            tokens=np.concatenate([episode.tokens for episode in episodes]),
+            actions=np.concatenate([episode.actions for episode in episodes]),
+            true_success_per_step=np.concatenate([e.true_success_per_step for e in episodes]),
         )
 
 
 def load(path: Path, embodiment: Embodiment) -> list[Episode]:
-    """Return what ``save`` wrote, as demonstrations for ``embodiment``."""
+    """Return the episodes that ``save`` wrote, as demonstrations for ``embodiment``."""
     with np.load(path, allow_pickle=False) as file:
-        plain = {name: file[name] for name in file.files}
-    lengths = plain['lengths']
+        arrays = {name: file[name] for name in file.files}
+    lengths = arrays['lengths']
     actions = np.split(np.arange(lengths.sum()), np.cumsum(lengths)[:-1])
     frames = np.split(np.arange(lengths.sum() + len(lengths)), np.cumsum(lengths + 1)[:-1])
     return [
-        restore(plain, n, rows, seen, embodiment)
-        for n, (rows, seen) in enumerate(zip(actions, frames, strict=True))
+        restore(arrays, number, action_rows, frame_rows, embodiment)
+        for number, (action_rows, frame_rows) in enumerate(zip(actions, frames, strict=True))
     ]
 
 
 def restore(
-    plain: dict[str, np.ndarray],
+    arrays: dict[str, np.ndarray],
     number: int,
-    rows: np.ndarray,
-    seen: np.ndarray,
+    action_rows: np.ndarray,
+    frame_rows: np.ndarray,
     embodiment: Embodiment,
 ) -> Episode:
-    """Return one episode: ``rows`` of its actions, ``seen`` of its observations."""
+    """
+    Return episode ``number`` of a file.
+
+    :param action_rows: rows of its T actions in ``arrays``, ``(T,)``.
+    :param frame_rows: rows of its observations, ``(T + 1,)``.
+    """
     return Episode(
-        episode_id=f'demonstration-{plain["seeds"][number]}',
+        episode_id=f'demonstration-{arrays["seeds"][number]}',
         index=number,
         kind=Kind.DEMONSTRATION,
-        instruction=str(plain['instructions'][number]),
-        seed=int(plain['seeds'][number]),
-        observations=plain['observations'][seen],
-        stamps=plain['stamps'][seen],
-        tokens=plain['tokens'][rows],
-        actions=plain['actions'][rows],
-        log_probs=np.zeros(len(rows), np.float32),
-        steps_to_go=np.full(len(seen), np.nan, np.float32),
+        instruction=str(arrays['instructions'][number]),
+        seed=int(arrays['seeds'][number]),
+        observations=arrays['observations'][frame_rows],
+        stamps=arrays['stamps'][frame_rows],
+        tokens=arrays['tokens'][action_rows],
+        actions=arrays['actions'][action_rows],
+        log_probs=np.zeros(len(action_rows), np.float32),
+        steps_to_go=np.full(len(frame_rows), np.nan, np.float32),
         outcome=Outcome.SUCCESS,
         termination=Termination.STOPPED,
         policy_version=0,
         reward_version=0,
         embodiment_hash=embodiment.hash,
-        true_success=bool(plain['true_success_per_step'][seen][-1]),
-        true_success_per_step=plain['true_success_per_step'][seen],
+        true_success=bool(arrays['true_success_per_step'][frame_rows][-1]),
+        true_success_per_step=arrays['true_success_per_step'][frame_rows],
     )

@@ -1,36 +1,56 @@
-"""The truth about a policy at scenes of its own: what every figure of the experiments is from."""
+"""Evaluation of a policy by the simulator's state: the source of every success figure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY
 import json
+from typing import Protocol
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import first_detection
 from efm_core.files import write_whole
 from efm_experiments.caches import cache, fingerprint
-from efm_experiments.config import EVALUATION, SEEDS, Setting, text_encoder, worlds
+from efm_experiments.config import (
+    EVALUATION_SCENES,
+    ExperimentConfig,
+    make_tables,
+    SCENES_PER_SEED,
+    text_encoder,
+)
 from efm_experiments.experiment import digest, SOURCES
-from efm_experiments.table.sft_cache import origins, StageOne, Team, timed
+from efm_experiments.table.sft_cache import ModelPair, sft_recipes, SftRecipe, timed
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
-from efm_sim.rollout import PolicyActor, Runner, RunningEpisode, World
+from efm_sim.rollout import PolicyActor, Runner, RunningEpisode
+from efm_sim.world import World
 from filelock import FileLock
 import numpy as np
 
-LINGER = 6  # observations after the goal was reached, for the detector to notice
+STEPS_AFTER_GOAL = 6  # observations after the goal was reached, in which the detector may fire
 NEVER = -1
 
 
+class Trace(Protocol):
+    """What a success figure needs of an episode."""
+
+    @property
+    def steps_to_go(self) -> np.ndarray:
+        """Return d at every observation, ``(T + 1,)`` float32 [steps]."""
+
+    @property
+    def true_success_per_step(self) -> np.ndarray | None:
+        """Return the simulator's success at every observation, ``(T + 1,)`` bool."""
+
+
 @dataclass(frozen=True)
-class Sighting:
+class StoredTrace:
     """
-    What is kept of an episode of evaluation.
+    The part of an evaluation episode that is cached on disk.
 
     :param steps_to_go: d at every observation, ``(T + 1,)`` float32 [steps].
-    :param true_success_per_step: ``(T + 1,)`` bool.
+    :param true_success_per_step: the simulator's success, ``(T + 1,)`` bool.
     """
 
     steps_to_go: np.ndarray
@@ -38,126 +58,174 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class InitialFrames:
-    """Everything that fixes how stage 1 does at the evaluation scenes of a seed."""
+class EvaluationRecipe:
+    """Everything that determines the evaluation of stage 1 with one seed."""
 
-    origins: tuple[StageOne, ...]
+    sft: tuple[SftRecipe, ...]
     seed: int
     _: KW_ONLY
     body: str
     split: str
-    longest: int
+    evaluation_max_steps: int
     evaluations: int
 
 
-def before_practice(
-    setting: Setting, team: Team, seed: int, seconds: dict[str, float]
+def evaluate_before_practice(
+    config: ExperimentConfig, models: ModelPair, seed: int, seconds: dict[str, float]
 ) -> dict[str, list[int]]:
-    """Return the figures of stage 1; found on disk where another cell has the same stage 1."""
-    names = ('body', 'split', 'longest', 'evaluations')
-    look = InitialFrames(origins(setting, seed), seed, **{n: getattr(setting, n) for n in names})
-    sources = fingerprint(*SOURCES)
-    path = cache() / 'examinations' / f'{digest(look)}-{sources}.json'
+    """
+    Return the success values of stage 1, from disk if another cell has the same stage 1.
+
+    :param seconds: receives the processor time of the evaluation [s].
+    """
+    names = ('body', 'split', 'evaluation_max_steps', 'evaluations')
+    values = {name: getattr(config, name) for name in names}
+    recipe = EvaluationRecipe(sft_recipes(config, seed), seed, **values)
+    path = cache() / 'evaluations' / f'{digest(recipe)}-{fingerprint(*SOURCES)}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
-            made: dict[str, float] = {}
-            with timed(made, 'evaluation'):
-                episodes = examine(setting, team, seed)
+            spent: dict[str, float] = {}
+            with timed(spent, 'evaluation'):
+                episodes = evaluate_policy(config, models, seed)
             plain = [
-                [episode.steps_to_go.tolist(), episode.true_success_per_step.tolist()]
+                [episode.steps_to_go.tolist(), true_success(episode).tolist()]
                 for episode in episodes
             ]
-            write_whole(path, json.dumps({**made, 'episodes': plain}))
+            write_whole(path, json.dumps({**spent, 'episodes': plain}))
         found = json.loads(path.read_text())
     seconds['evaluation'] = found['evaluation']
-    return figures([Sighting(*map(np.array, one)) for one in found['episodes']], setting, 'before')
+    traces = [StoredTrace(np.array(d), np.array(truth)) for d, truth in found['episodes']]
+    return success_values(traces, config, 'before')
 
 
-class Examination(Runner):
-    """Lets every episode go on a little past its goal: so the detector has time to notice."""
+class EvaluationRunner(Runner):
+    """Continues each episode for some steps after its goal, so that the detector may fire."""
 
     def _ending(
         self, attempt: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
+        """Return how the episode ends now, or None if it continues."""
         since = len(attempt.truth) - attempt.truth.index(True) if any(attempt.truth) else 0
-        if since > LINGER:
+        if since > STEPS_AFTER_GOAL:
             return Outcome.SUCCESS, Termination.STOPPED
         return super()._ending(attempt, success)
 
 
-def examine(
-    setting: Setting,
-    team: Team,
+def evaluate_policy(
+    config: ExperimentConfig,
+    models: ModelPair,
     seed: int,
     count: int = 0,
     tables: Sequence[World] = (),
 ) -> list[Episode]:
     """
-    Return episodes at the evaluation scenes of a seed, the same for every cell.
+    Return episodes at the evaluation scenes of a seed, which are the same for every cell.
 
-    The truth ends them, or the longest of all time limits: success at any limit follows.
+    The simulator's state or the longest time limit ends them. Success within a shorter limit
+    follows from the same episodes.
 
-    :param tables: instead of the setting's own, where something else is asked.
+    :param count: episodes; 0 for the configuration's number.
+    :param tables: worlds to use instead of the configuration's own.
     """
-    first = EVALUATION + seed * SEEDS
-    policy, reward_model = players(setting, team)
-    runner = Examination(
-        setting.embodiment,
+    first = EVALUATION_SCENES + seed * SCENES_PER_SEED
+    policy, reward_model = make_policy_and_reward(config, models)
+    runner = EvaluationRunner(
+        config.embodiment,
         PolicyActor(policy),
         reward_model=reward_model,
         kind=Kind.EVALUATION,
-        max_steps=setting.longest,
+        max_steps=config.evaluation_max_steps,
         on_episode=lambda episode: None,
         detector_ends_episode=False,
     )
-    tables = tables or worlds(setting.worlds, setting.body, setting.split)
-    return runner.run(tables, range(first, first + (count or setting.evaluations)), 0)
+    tables = tables or make_tables(config.num_worlds, config.body, config.split)
+    return runner.run(tables, range(first, first + (count or config.evaluations)), 0)
 
 
-def players(
-    setting: Setting, team: Team, version: int = 1, temperature: float = 1.0
+def make_policy_and_reward(
+    config: ExperimentConfig, models: ModelPair, version: int = 1, temperature: float = 1.0
 ) -> tuple[Policy, RewardModel]:
-    """Return policy and judge around the models as they are now."""
-    acting, judging = make_runtimes(team.policy, team.reward, version=version)
-    robot = setting.embodiment
+    """
+    Return policy and reward model that use the current weights of ``models``.
+
+    :param version: of the policy.
+    :param temperature: of the action sampling.
+    """
+    policy, reward = make_runtimes(models.policy, models.reward, version=version)
+    robot = config.embodiment
     encoder = text_encoder()
     return (
-        Policy(acting, encoder, embodiment=robot, temperature=temperature),
-        RewardModel(judging, encoder, embodiment=robot),
+        Policy(policy, encoder, embodiment=robot, temperature=temperature),
+        RewardModel(reward, encoder, embodiment=robot),
     )
 
 
-def figures(episodes: list[Episode], setting: Setting, word: str) -> dict[str, list[int]]:
-    """Return when each episode reached its goal, and when its detector fired; -1 for never."""
-    rules = setting.embodiment.episode
+def success_values(
+    episodes: Sequence[Trace], config: ExperimentConfig, phase: str
+) -> dict[str, list[int]]:
+    """
+    Return the steps after which each episode reached its goal and its detector fired; -1: never.
+
+    :param phase: suffix of the value names, such as 'before' or 'after' practice.
+    """
+    rules = config.embodiment.episode
     fired = [first_detection(episode.steps_to_go, rules) for episode in episodes]
     return {
-        f'reached_{word}': [reached_at(episode) for episode in episodes],
-        f'fired_{word}': [NEVER if at is None else at for at in fired],
+        f'reached_{phase}': [reached_at(episode) for episode in episodes],
+        f'fired_{phase}': [NEVER if at is None else at for at in fired],
     }
 
 
-def reached_at(episode: Episode) -> int:
+def true_success(episode: Trace) -> np.ndarray:
+    """
+    Return the simulator's success at every observation, ``(T + 1,)`` bool.
+
+    :raises ValueError: when the episode does not have it.
+    """
+    if episode.true_success_per_step is None:
+        raise ValueError("episode: expected the simulator's success at every step, got none")
+    return episode.true_success_per_step
+
+
+def reached_at(episode: Trace) -> int:
     """Return the steps after which the goal was first reached, or -1."""
-    truth = episode.true_success_per_step
+    truth = true_success(episode)
     return int(np.argmax(truth)) if truth.any() else NEVER
 
 
-def steps_left(episode: Episode) -> np.ndarray:
-    """Return the true steps to the goal of every observation: infinite if it is not reached."""
+def true_steps_to_go(episode: Episode) -> np.ndarray:
+    """Return the true steps to the goal, ``(T + 1,)`` [steps]; infinite if it is not reached."""
     at = reached_at(episode)
     return (at if at >= 0 else np.inf) - np.arange(len(episode) + 1.0)
 
 
-def success(reached: list[int], limit: int) -> float:
-    """Return the share of episodes that reached the goal within ``limit`` steps."""
-    reached = np.asarray(reached)
-    return float(np.mean((reached != NEVER) & (reached <= limit)))
+def success_rate(reached: Sequence[int], limit: int) -> float:
+    """
+    Return the share of episodes that reached the goal within ``limit`` steps.
+
+    :param reached: of each episode the steps after which it reached the goal, or -1.
+    """
+    at = np.asarray(reached)
+    return float(np.mean((at != NEVER) & (at <= limit)))
 
 
-def steps(reached: list[int], limit: int) -> float:
-    """Return the mean steps of an episode that ends at the goal or at ``limit``."""
-    reached = np.asarray(reached)
-    ends = np.where((reached == NEVER) | (reached > limit), limit, reached)
-    return float(ends.mean())
+def self_stopped_rate(reached: Sequence[int], fired: Sequence[int], limit: int) -> float:
+    """
+    Return the share of episodes whose goal was reached when the robot stopped.
+
+    The robot stops when its detector fires, or after ``limit`` steps.
+
+    :param reached: of each episode the steps after which it reached the goal, or -1.
+    :param fired: the steps after which the detector fired, or -1.
+    """
+    at = np.asarray(reached)
+    stop = np.asarray(fired)
+    stop = np.where((stop == NEVER) | (stop > limit), limit, stop)
+    return float(np.mean((at != NEVER) & (at <= stop)))
+
+
+def mean_steps(reached: Sequence[int], limit: int) -> float:
+    """Return the mean steps of an episode that ends at the goal or after ``limit`` steps."""
+    at = np.asarray(reached)
+    return float(np.where((at == NEVER) | (at > limit), limit, at).mean())

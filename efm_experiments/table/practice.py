@@ -1,167 +1,181 @@
-"""Both stages at the simulated table in one process: what most experiments vary."""
+"""Stage 2 at the simulated table in one process: the cell that most experiments vary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Any
 
 from efm_core.episode import Episode, Kind, Termination
-from efm_experiments.config import HOME, PRACTICE, SEEDS, Setting, worlds
+from efm_experiments.config import (
+    ExperimentConfig,
+    make_tables,
+    PRACTICE_SCENES,
+    SCENES_PER_SEED,
+    TRAIN_DOMAIN,
+)
 from efm_experiments.learners.baselines import make_learner
 from efm_experiments.table.evaluation import (
-    before_practice,
-    examine,
-    figures,
-    players,
+    evaluate_before_practice,
+    evaluate_policy,
+    make_policy_and_reward,
+    mean_steps,
     reached_at,
-    steps,
-    success,
+    success_rate,
+    success_values,
 )
-from efm_experiments.table.sft_cache import make_team, Team, timed
+from efm_experiments.table.sft_cache import make_model_pair, ModelPair, timed
 from efm_sim.rollout import rollout
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
-from efm_trainer.reinforce import Reinforce
+from efm_trainer.reinforce import is_enough, Reinforce
 import numpy as np
 
-AfterUpdate = Callable[[Setting, list[Episode], int], Setting]
+AfterUpdate = Callable[[ExperimentConfig, list[Episode], int], ExperimentConfig]
 
 
-def unchanged(setting: Setting, episodes: list[Episode], done: int) -> Setting:
-    """Go on as before."""
-    return setting
+def keep_config(config: ExperimentConfig, episodes: list[Episode], done: int) -> ExperimentConfig:
+    """Return the configuration unchanged."""
+    return config
 
 
-def run_cell(setting: Setting, seed: int) -> dict:
-    """Return what both stages reach with one seed, and how much of a core each part took [s]."""
-    team = make_team(setting, seed)
-    seconds = dict(team.seconds)
-    values = before_practice(setting, team, seed, seconds)
-    if setting.practice:
+def run_cell(config: ExperimentConfig, seed: int) -> dict[str, Any]:
+    """Return the values of both stages with one seed, and the processor time of each part [s]."""
+    models = make_model_pair(config, seed)
+    seconds = dict(models.seconds)
+    values: dict[str, Any] = {**evaluate_before_practice(config, models, seed, seconds)}
+    if config.practice:
         with timed(seconds, 'practice'):
-            team, practised = practise(setting, team, seed)
-        values |= practised | figures(examine(setting, team, seed), setting, 'after')
+            models, practised = practise(config, models, seed)
+        episodes = evaluate_policy(config, models, seed)
+        values |= practised | success_values(episodes, config, 'after')
     return values | {f'seconds_{name}': round(value, 1) for name, value in seconds.items()}
 
 
 def practise(
-    setting: Setting,
-    team: Team,
+    config: ExperimentConfig,
+    models: ModelPair,
     seed: int,
-    after_update: AfterUpdate = unchanged,
-    world: TableConfig = HOME,
-) -> tuple[Team, dict]:
+    after_update: AfterUpdate = keep_config,
+    domain: TableConfig = TRAIN_DOMAIN,
+) -> tuple[ModelPair, dict[str, list[Any]]]:
     """
-    Run stage 2 from ``team``, which stays as it is; return the new team and its figures.
+    Run stage 2 from ``models``, which stay unchanged; return the new models and the log.
 
-    :param after_update: gets the setting, the episodes just learned from and how many there were
-        so far; returns the setting to go on with. It may teach the reward model, in place.
-    :param world: what the tables are, but for the setting's body.
+    :param after_update: receives the configuration, the episodes of the update and the number of
+        episodes so far; returns the configuration to continue with. It may train the reward model
+        in place.
+    :param domain: the world of practice, except for the configuration's body.
     """
-    team = Team(deepcopy(team.policy), team.reward, seconds=team.seconds)
-    learner = make_learner(setting, team.policy, team.reward)
+    models = ModelPair(deepcopy(models.policy), models.reward, seconds=models.seconds)
+    learner = make_learner(config, models.policy, models.reward)
     done = 0
-    log = []
-    curve = []
+    log: list[dict[str, Any]] = []
+    curve: list[dict[str, Any]] = []
     waiting: list[Episode] = []
-    while done < setting.practice:
-        count = min(setting.episodes_per_update, setting.practice - done)
-        waiting += attempts(setting, team, seed, done, count, 1 + len(log), world)
-        before, done = done, done + count
-        if is_enough(waiting, setting):
-            log.append(line(waiting, learner, done))
-            setting, waiting = after_update(setting, waiting, done), []
-        if any(before < at <= done for at in setting.curve):
-            curve.append(point(setting, team, seed, done, world))
+    while done < config.practice:
+        count = min(config.episodes_per_update, config.practice - done)
+        waiting += run_episodes(config, models, seed, done, count, 1 + len(log), domain)
+        before = done
+        done += count
+        if is_enough(waiting, config.practice_config):
+            log.append(learn_and_log(waiting, learner, done))
+            config = after_update(config, waiting, done)
+            waiting = []
+        if any(before < at <= done for at in config.curve):
+            curve.append(evaluate_checkpoint(config, models, seed, done, domain))
     columns = {name: [entry[name] for entry in log] for name in (log[0] if log else ())}
     points = {name: [entry[name] for entry in curve] for name in (curve[0] if curve else ())}
-    return team, {f'practice_{k}': v for k, v in columns.items()} | points
+    return models, {f'practice_{name}': column for name, column in columns.items()} | points
 
 
-def attempts(
-    setting: Setting,
-    team: Team,
+def run_episodes(
+    config: ExperimentConfig,
+    models: ModelPair,
     seed: int,
     done: int,
     count: int,
     version: int,
-    world: TableConfig = HOME,
+    domain: TableConfig = TRAIN_DOMAIN,
 ) -> list[Episode]:
-    """Return ``count`` episodes of practice; ``done`` came before them."""
-    policy, reward_model = players(setting, team, version, setting.temperature)
-    tables = worlds(setting.worlds, setting.body, 'train', world)
-    first = (PRACTICE + seed * SEEDS) * setting.group + done
+    """
+    Return ``count`` practice episodes.
+
+    :param done: practice episodes before these.
+    :param version: of the policy.
+    """
+    policy, reward_model = make_policy_and_reward(config, models, version, config.temperature)
+    tables = make_tables(config.num_worlds, config.body, 'train', domain)
+    first = (PRACTICE_SCENES + seed * SCENES_PER_SEED) * config.group_size + done
     return rollout(
-        [Grouped(table, setting.group) for table in tables],
+        [RepeatedScenes(table, config.group_size) for table in tables],
         policy,
-        reward_model if setting.ending == 'detector' else None,
+        reward_model if config.practice_end == 'detector' else None,
         range(first, first + count),
-        setting.embodiment,
+        config.embodiment,
         Kind.PRACTICE,
         first_index=done,
     )
 
 
-class Grouped:
-    """A table at which ``size`` seeds in a row meet the same scene, but act differently."""
+class RepeatedScenes:
+    """A table on which ``size`` consecutive seeds have the same scene."""
 
     def __init__(self, table: Table, size: int):
         self._table = table
         self._size = size
+        self.instruction = ''
         self.step = table.step
         self.render = table.render
         self.success = table.success
 
     def reset(self, seed: int) -> None:
-        """Bring the scene of the seed's group."""
+        """Set up the scene of the group of ``seed``."""
         self._table.reset(seed // self._size)
-
-    @property
-    def instruction(self) -> str:
-        """What is asked at this scene."""
-        return self._table.instruction
+        self.instruction = self._table.instruction
 
 
-def is_enough(episodes: list[Episode], setting: Setting) -> bool:
-    """Return whether there is enough for an update."""
-    if setting.update == 'samples':
-        return sum(map(len, episodes)) >= setting.updates * setting.batch
-    return len(episodes) >= setting.episodes_per_update
-
-
-def line(episodes: list[Episode], learner: Reinforce, done: int) -> dict:
-    """Learn from ``episodes``; return what happened, for the log."""
+def learn_and_log(episodes: list[Episode], learner: Reinforce, done: int) -> dict[str, Any]:
+    """Learn from ``episodes``; return the log entry of the update."""
     found = learner.update(episodes)
     return {
         'episodes': done,
         'steps': sum(map(len, episodes)),
-        'detected': mean([e.termination is Termination.SUCCESS_DETECTED for e in episodes]),
-        'true': mean([e.true_success for e in episodes]),
-        'last_steps_to_go': mean([e.steps_to_go[-1] for e in episodes]),
+        'detected': finite_mean([e.termination is Termination.SUCCESS_DETECTED for e in episodes]),
+        'true': finite_mean([bool(e.true_success) for e in episodes]),
+        'last_steps_to_go': finite_mean([e.steps_to_go[-1] for e in episodes]),
         'entropy': round(found['entropy'], 3),
     }
 
 
-def point(setting: Setting, team: Team, seed: int, done: int, world: TableConfig = HOME) -> dict:
+def evaluate_checkpoint(
+    config: ExperimentConfig,
+    models: ModelPair,
+    seed: int,
+    done: int,
+    domain: TableConfig = TRAIN_DOMAIN,
+) -> dict[str, Any]:
     """
-    Return one point of the true learning curve: success within the limit, steps, and all of it.
+    Return one point of the learning curve, by the simulator's state.
 
-    The halves are the success at every other scene, and at those between.
+    ``curve_halves`` holds the success at the even and at the odd scenes.
+
+    :param done: practice episodes so far.
     """
-    tables = worlds(setting.worlds, setting.body, setting.split, world)
-    episodes = examine(setting, team, seed, setting.curve_evaluations, tables)
+    tables = make_tables(config.num_worlds, config.body, config.split, domain)
+    episodes = evaluate_policy(config, models, seed, config.curve_evaluations, tables)
     found = [reached_at(episode) for episode in episodes]
     return {
         'curve_episodes': done,
-        'curve_success': success(found, setting.limit),
-        'curve_halves': [success(found[first::2], setting.limit) for first in (0, 1)],
-        'curve_steps': steps(found, setting.limit),
+        'curve_success': success_rate(found, config.max_steps),
+        'curve_halves': [success_rate(found[first::2], config.max_steps) for first in (0, 1)],
+        'curve_steps': mean_steps(found, config.max_steps),
         'curve_reached': found,
     }
 
 
-def mean(numbers: list) -> float:
-    """Return the mean as JSON holds it; NaN counts as nothing."""
-    numbers = np.asarray(numbers, np.float64)
-    numbers = numbers[np.isfinite(numbers)]
-    return round(float(numbers.mean()), 4) if len(numbers) else 0.0
+def finite_mean(numbers: Sequence[float]) -> float:
+    """Return the mean of the finite numbers, rounded to four digits; 0 if there are none."""
+    values = np.asarray(numbers, np.float64)
+    values = values[np.isfinite(values)]
+    return round(float(values.mean()), 4) if len(values) else 0.0

@@ -1,13 +1,12 @@
 """
-Pretrain the encoder on referring expressions: where in the picture is what this sentence names.
+Pretrains the encoder on referring expressions: where is the object that a sentence names.
 
-It stands in for web-scale vision-language pretraining, and is much less: scenes of the simulator,
-with positions that the simulator knows. Run it again with
-``python -m efm_experiments.table.pretraining``; the
-result ships in ``weights``.
+The training data are rendered scenes with the positions that the simulator knows. They replace
+web-scale vision-language pretraining on a much smaller scale. The result ships in
+``efm_model/weights``; ``python -m efm_experiments.table.pretraining`` makes it again.
 
 Letters: ``N`` scenes, ``S`` sentences, ``B`` batch, ``Q`` queries, ``C`` cells; points as in
-``grounding.py``.
+``efm_model/grounding.py``.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import json
 import math
 from pathlib import Path
 import time
+from typing import Any
 
-from efm_core.config import add_arguments, from_arguments
-from efm_model.config import PretrainingConfig
+from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_model.grounding import EFFECTOR, GroundingEncoder, QUERY_SIZE, SOURCE, TARGET
 from efm_model.localisation import cell_weights, localisation_loss
 from efm_model.network import ENCODER_WEIGHTS, save_encoder
@@ -37,20 +36,20 @@ from torch import nn
 from torch.nn import functional
 
 NATURE = (
-    'In-domain: scenes of the simulator of this suite with positions known to it, sentences of '
-    'its own grammar, frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale '
-    'vision-language pretraining, not the same. The chatter around sentences was added after a '
-    'first encoder had misread two templates of the split phrasing, so that split is a validation '
-    'set; the splits synonym and pairs changed nothing.'
+    'In-domain data: scenes of the simulator of this suite with positions from the simulator, '
+    'sentences of its own grammar, frozen all-MiniLM-L6-v2 token states. A stand-in for web-scale '
+    'vision-language pretraining, not the same. The filler phrases were added after a first '
+    'encoder had misread two templates of the split phrasing; that split is therefore a '
+    'validation set. The splits synonym and pairs influenced no decision.'
 )
-# rows of Scenes.points
+# rows of LabelledScenes.points
 TOOL = 0
 FIRST_BLOCK = 1
 FIRST_PLACE = 7
 BLOCKS = 6
-# What people say around a request, so that new phrasings do not mislead; no words of the held-out
-# splits.
-BEFORE = (
+# Filler phrases around a request. They make the encoder robust to new phrasings and contain no
+# words of the held-out splits.
+FILLER_BEFORE = (
     'hey',
     'okay',
     'hello robot',
@@ -66,7 +65,7 @@ BEFORE = (
     'the task is to',
     'as soon as you can',
 )
-AFTER = (
+FILLER_AFTER = (
     'thanks',
     'for me',
     'right away',
@@ -79,18 +78,55 @@ AFTER = (
     'thanks a lot',
 )
 SENTENCES_PER_SCENE = 2
-NEAR_MM = 80.0  # between source and target: a push that is nearly over
+NEAR_MM = 80.0  # largest distance of source and target at the end of a push [mm]
+
+
+@config
+class PretrainingConfig:
+    """
+    How the encoder learns to locate the objects that sentences name.
+
+    :raises ValueError: when a value is out of range.
+    """
+
+    scenes: int = parameter(30000, 'Random scenes rendered for training', low=10, high=1000000)
+    arm_share: float = parameter(
+        0.7,
+        'Fraction of the scenes that show the arm; the others show the tool',
+        low=0.0,
+        high=1.0,
+    )
+    pushes: float = parameter(
+        0.5, 'Fraction of the scenes that show the end of a push', low=0.0, high=1.0
+    )
+    sentences: int = parameter(110, 'Sentences for each task', low=1, high=1000)
+    plain: float = parameter(
+        0.35, 'Probability of the plain name of a colour or shape', low=0.0, high=1.0
+    )
+    iterations: int = parameter(12000, 'Optimiser steps', low=1, high=1000000)
+    batch_size: int = parameter(
+        64, 'Scenes per optimiser step, with two sentences each', low=1, high=4096
+    )
+    learning_rate: float = parameter(
+        3e-3, 'Peak learning rate of the one-cycle schedule', low=1e-6, high=0.1
+    )
+    weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', low=0.0, high=1.0)
+    test_scenes: int = parameter(
+        1000, 'Fresh scenes for the measurement of each split', low=1, high=100000
+    )
+    seed: int = parameter(0, 'Seed of scenes, sentences and weights', low=0, high=2**31)
 
 
 @dataclass(frozen=True)
-class Scenes:
+class LabelledScenes:
     """
     Rendered scenes with their labels.
 
     :param images: ``(N, H, W, 3)`` uint8 RGB.
-    :param types: which of ``TYPES`` each of the six blocks is, ``(N, 6)`` int64.
-    :param points: of the tool, the six blocks and the nine places, ``(N, 16, 2)`` float32.
-    :param scale: image-plane units in a metre, to the right and down, ``(2,)``.
+    :param types: index into ``TYPES`` of each of the six blocks, ``(N, 6)`` int64.
+    :param points: image points of the tool, the six blocks and the nine places, ``(N, 16, 2)``
+        float32.
+    :param scale: image-plane units per metre, to the right and down, ``(2,)``.
     """
 
     images: np.ndarray
@@ -100,7 +136,7 @@ class Scenes:
     scale: np.ndarray
 
     def gap_mm(self, index: int, task: Task) -> float:
-        """Return how far apart ``task``'s things are [mm]; infinity if one is not there."""
+        """Return the distance of source and target [mm]; infinity if one is missing."""
         names = self.names(index)
         if not set(types_in(task)) <= set(names):
             return math.inf
@@ -108,16 +144,17 @@ class Scenes:
         return 1000 * float(np.linalg.norm((first - second) / self.scale))
 
     def names(self, index: int) -> list[str]:
-        """Return what each row of ``points`` of one scene is called."""
+        """Return the name of each row of ``points`` in one scene."""
         return ['tool', *(TYPES[number] for number in self.types[index]), *PLACES]
 
 
 @dataclass(frozen=True)
-class Sentences:
+class EncodedSentences:
     """
     Token states of many sentences for each task.
 
-    ``states`` ``(S, L, 384)`` float16, ``rows`` of each task.
+    :param states: ``(S, L, 384)`` float16; ``mask`` is ``(S, L)``.
+    :param rows: the sentences of each task.
     """
 
     states: torch.Tensor
@@ -126,14 +163,14 @@ class Sentences:
     rows: dict[Task, np.ndarray]
 
 
-class Classes(nn.Module):
+class ClassQueries(nn.Module):
     """
-    Learned queries for each block type and the tool, which need no sentence.
+    One learned query for each block type and for the tool, without sentences.
 
-    They help the keys to form.
+    They speed up the training of the image encoder's keys.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.queries = nn.Parameter(0.5 * torch.randn(len(TYPES) + 1, QUERY_SIZE))
 
@@ -143,8 +180,13 @@ class Classes(nn.Module):
         return torch.cat([tool, self.queries[types]], dim=1)
 
 
-def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0) -> Scenes:
-    """Return ``count`` random scenes of the simulator with one body; some are ``pushes``."""
+def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0) -> LabelledScenes:
+    """
+    Return ``count`` random scenes of the simulator.
+
+    :param body: 'arm' or 'tool'.
+    :param pushes: fraction of the scenes that show the end of a push.
+    """
     table = Table(TableConfig(body=body))
     rng = np.random.default_rng(seed)
     places = np.array([place_position(place) for place in PLACES])
@@ -163,7 +205,7 @@ def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0)
         )
     origin, corner = table.project(np.array([[0, 0, 0], [0.01, -0.01, 0]]))
     table.close()
-    return Scenes(
+    return LabelledScenes(
         np.array(images),
         np.array(types),
         points=np.array(points, np.float32),
@@ -171,45 +213,45 @@ def render_scenes(count: int, seed: int, body: str = 'arm', pushes: float = 0.0)
     )
 
 
-def concatenate(first: Scenes, second: Scenes) -> Scenes:
-    """Return the scenes of both."""
+def concatenate(first: LabelledScenes, second: LabelledScenes) -> LabelledScenes:
+    """Return all scenes of both sets."""
     both = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
         for name in ('images', 'types', 'points')
     }
-    return Scenes(**both, scale=first.scale)
+    return LabelledScenes(**both, scale=first.scale)
 
 
-def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> Sentences:
-    """Return sentences of the ``train`` split, ``config.sentences`` for each task."""
+def encode_sentences(config: PretrainingConfig, encoder: TextEncoder) -> EncodedSentences:
+    """Return ``config.sentences`` encoded sentences of the ``train`` split for each task."""
     rng = np.random.default_rng([config.seed, 1])
     rows = {}
-    states = []
+    states: list[np.ndarray] = []
     for task in tasks('both', 'train'):
         rows[task] = np.arange(len(states), len(states) + config.sentences)
         states += [
-            encoder.encode(embellish(phrase(task, rng, 'train', config.plain), rng)).astype(
+            encoder.encode(add_filler(phrase(task, rng, 'train', config.plain), rng)).astype(
                 np.float16
             )
             for _ in range(config.sentences)
         ]
     padded, mask = pad(states)
-    return Sentences(
+    return EncodedSentences(
         torch.from_numpy(padded.astype(np.float16)), torch.from_numpy(mask), rows=rows
     )
 
 
-def embellish(sentence: str, rng: np.random.Generator) -> str:
-    """Return ``sentence``, every third time with chatter before it, or after it likewise."""
+def add_filler(sentence: str, rng: np.random.Generator) -> str:
+    """Return ``sentence`` with filler before and after it, each with probability 1/3."""
     before, after = (
         options[rng.integers(len(options))] if rng.random() < 1 / 3 else ''
-        for options in (BEFORE, AFTER)
+        for options in (FILLER_BEFORE, FILLER_AFTER)
     )
     return f'{before} {sentence} {after}'.strip()
 
 
 def draw_task(names: list[str], options: set[Task], rng: np.random.Generator) -> Task | None:
-    """Return one of ``options`` that a scene with these ``names`` allows; None if none."""
+    """Return a random one of ``options`` for a scene with these ``names``, or None."""
     possible = [task for task in options if set(types_in(task)) <= set(names)]
     kinds = sorted({task.kind for task in possible})
     if not kinds:
@@ -223,12 +265,12 @@ def draw_task(names: list[str], options: set[Task], rng: np.random.Generator) ->
 
 
 def loss(
-    grounding: GroundingEncoder, classes: Classes, batch: dict[str, torch.Tensor]
+    grounding: GroundingEncoder, classes: ClassQueries, batch: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """
     Return the sum of three losses.
 
-    The sentences' things, the classes' things, and where any block is.
+    They locate the objects that sentences name, the objects of each class, and all blocks.
     """
     keys, occupancy = grounding.image(batch['images'])
     asked = (
@@ -251,9 +293,9 @@ def loss(
 
 
 def draw_batch(
-    scenes: Scenes, sentences: Sentences, size: int, rng: np.random.Generator
+    scenes: LabelledScenes, sentences: EncodedSentences, size: int, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return random scenes, each with new sentences: what ``loss`` needs."""
+    """Return random scenes with new sentences, as ``loss`` expects them."""
     chosen = rng.integers(len(scenes.images), size=size)
     rows = []
     points = []
@@ -266,32 +308,32 @@ def draw_batch(
             points.append(
                 scenes.points[index, [TOOL, names.index(task.source), names.index(task.target)]]
             )
-    rows = torch.tensor(np.array(rows))
+    chosen_rows = torch.tensor(np.array(rows))
     return {
         'images': torch.from_numpy(scenes.images[chosen]),
         'types': torch.from_numpy(scenes.types[chosen]),
-        'text': sentences.states[rows].float(),
-        'mask': sentences.mask[rows],
+        'text': sentences.states[chosen_rows].float(),
+        'mask': sentences.mask[chosen_rows],
         'points': torch.from_numpy(np.array(points)).reshape(size, -1, 2),
         'things': torch.from_numpy(scenes.points[chosen, :FIRST_PLACE]),
     }
 
 
 def pretrain(
-    scenes: Scenes,
-    sentences: Sentences,
+    scenes: LabelledScenes,
+    sentences: EncodedSentences,
     config: PretrainingConfig,
     report: Callable[[int, float], None] = lambda iteration, value: None,
 ) -> GroundingEncoder:
     """
-    Return an encoder that has learned from ``scenes`` and ``sentences``.
+    Return an encoder that is trained on ``scenes`` and ``sentences``.
 
-    ``report`` hears of each loss.
+    :param report: called with the number and the loss of each optimiser step.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 2])
     grounding = GroundingEncoder(scenes.images.shape[1:3])
-    classes = Classes()
+    classes = ClassQueries()
     parameters = [*grounding.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(
         parameters, config.learning_rate, weight_decay=config.weight_decay
@@ -313,19 +355,20 @@ def pretrain(
 @torch.no_grad()
 def measure_grounding(
     grounding: GroundingEncoder,
-    scenes: Scenes,
+    scenes: LabelledScenes,
     encoder: TextEncoder,
     split: str,
     seed: int = 0,
     within_mm: float = math.inf,
 ) -> dict[str, float]:
     """
-    Return how often and how exactly the encoder finds what new sentences of ``split`` name.
+    Return how reliably and how precisely the encoder locates the objects of new sentences.
 
-    The share of right blocks counts a point as right when the block nearest to it is the one that
-    was named; places likewise among the nine places. Errors are medians in the table plane [mm].
+    A point counts as right when the named block is the nearest one. Places are compared with the
+    nine places. Errors are medians in the table plane [mm].
 
-    :param within_mm: ask only for what is nearer to its target than this.
+    :param split: instruction split of the sentences.
+    :param within_mm: use only tasks whose source is nearer to its target than this [mm].
     """
     rng = np.random.default_rng([seed, 3])
     options = set(tasks('both', split))
@@ -343,13 +386,16 @@ def measure_grounding(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Render, learn, measure, and write the weights with their card."""
+    """Render scenes, train, measure, and write the weights with their card."""
     parser = argparse.ArgumentParser(
-        description='Pretrain the encoder on scenes and sentences of the simulator.'
+        description='pretrain the encoder on scenes and sentences of the simulator'
     )
     add_arguments(parser, PretrainingConfig)
     parser.add_argument(
-        '--output', type=Path, default=ENCODER_WEIGHTS, help='the .safetensors file to write'
+        '--output',
+        type=Path,
+        default=ENCODER_WEIGHTS,
+        help='file to write (.safetensors; default: the shipped weights)',
     )
     parsed = parser.parse_args(arguments)
     config = from_arguments(PretrainingConfig, parsed)
@@ -384,8 +430,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(
     grounding: GroundingEncoder, config: PretrainingConfig, encoder: TextEncoder
-) -> dict[str, dict]:
-    """Return the grounding in fresh scenes, by split, and of pushes that are nearly over."""
+) -> dict[str, dict[str, float]]:
+    """Return the measurements in fresh scenes, by split, and at the end of pushes."""
     count = config.test_scenes
     seed = config.seed + 1000003
     fresh = render_scenes(count, seed)
@@ -396,7 +442,7 @@ def measure(
 
 
 def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) -> Task:
-    """Return a task that this scene allows and that is in ``known``, quickly."""
+    """Return a random task of this scene that is in ``known``, by rejection sampling."""
     while True:
         source = FIRST_BLOCK + rng.integers(BLOCKS)
         first, count = (FIRST_BLOCK, BLOCKS) if rng.random() < 0.5 else (FIRST_PLACE, len(PLACES))
@@ -406,9 +452,9 @@ def _draw_known(names: list[str], known: set[Task], rng: np.random.Generator) ->
 
 
 def _find(
-    grounding: GroundingEncoder, scenes: Scenes, index: int, task: Task, text: np.ndarray
-) -> dict:
-    """Return what the encoder makes of one sentence in one scene."""
+    grounding: GroundingEncoder, scenes: LabelledScenes, index: int, task: Task, text: np.ndarray
+) -> dict[str, Any]:
+    """Return the errors of the encoder for one sentence in one scene."""
     keys, _ = grounding.image(torch.from_numpy(scenes.images[index : index + 1]))
     queries = grounding.text(torch.tensor(text[None]), torch.ones(1, len(text)))
     points = grounding.points(grounding.heat(queries, keys))[0].numpy()
@@ -428,11 +474,13 @@ def _find(
 
 
 def _is_nearest(true: np.ndarray, point: np.ndarray, candidates: np.ndarray) -> bool:
+    """Return whether ``true`` is the candidate nearest to ``point``."""
     nearest = candidates[np.linalg.norm(candidates - point, axis=1).argmin()]
     return bool(np.allclose(nearest, true))
 
 
-def _summarise(found: list[dict]) -> dict[str, float]:
+def _summarise(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Return shares and median errors over all sentences."""
     errors = np.array([one['error_mm'] for one in found])
     right = np.array([one['right'] for one in found])
     is_place = np.array([one['kind'] == 'block_to_place' for one in found])
@@ -448,6 +496,8 @@ def _summarise(found: list[dict]) -> dict[str, float]:
 
 
 def _print_every(period: int, began: float) -> Callable[[int, float], None]:
+    """Return a function that prints the loss every ``period`` steps."""
+
     def report(iteration: int, value: float) -> None:
         if iteration % period == period - 1:
             print(

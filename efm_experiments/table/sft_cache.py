@@ -1,4 +1,4 @@
-"""Stage 1 at the table, trained once for each set of demonstrations and kept on disk."""
+"""Stage 1 at the table, trained once for each set of demonstrations and cached on disk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, KW_ONLY, replace
 import json
 from pathlib import Path
 import time
+from typing import cast
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
 from efm_experiments.caches import cache, fingerprint
-from efm_experiments.config import Setting, table_robot, text_encoder
+from efm_experiments.config import ExperimentConfig, table_robot, text_encoder
 from efm_experiments.experiment import digest
-from efm_experiments.learners.baselines import Pessimist
+from efm_experiments.learners.baselines import RewardEnsemble
 from efm_experiments.table.demonstrations import demonstrations
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import CompactModel
@@ -22,12 +23,12 @@ from efm_trainer.config import SftConfig
 from efm_trainer.sft import fine_tune
 from filelock import FileLock
 
-ANOTHER = 1000  # between the seeds of two members of an ensemble
+MEMBER_SEED_STRIDE = 1000  # between the seeds of two members of an ensemble
 
 
 @dataclass(frozen=True)
-class StageOne:
-    """Everything that fixes what stage 1 learns; ``scenes`` is the demonstrations' seed."""
+class SftRecipe:
+    """Everything that determines a result of stage 1; ``scenes`` is the demonstrations' seed."""
 
     demonstrations: int
     scenes: int
@@ -38,8 +39,12 @@ class StageOne:
 
 
 @dataclass(frozen=True)
-class Team:
-    """Policy and reward model, with the seconds of a core that they took."""
+class ModelPair:
+    """
+    A policy and a reward model.
+
+    :param seconds: processor time of each part of stage 1 [s].
+    """
 
     policy: CompactModel
     reward: CompactModel
@@ -47,61 +52,67 @@ class Team:
     seconds: dict[str, float]
 
 
-def make_team(setting: Setting, seed: int) -> Team:
-    """Return policy and reward model of stage 1; they share nothing but what they began with."""
-    policy_origin, *reward_origins = origins(setting, seed)
-    policy, _, seconds = checkpoint(policy_origin)
-    rewards = [checkpoint(origin)[1] for origin in reward_origins]
-    return Team(policy, rewards[0] if len(rewards) == 1 else Pessimist(rewards), seconds=seconds)
+def make_model_pair(config: ExperimentConfig, seed: int) -> ModelPair:
+    """Return policy and reward model of stage 1; they share initial weights only."""
+    policy_recipe, *reward_recipes = sft_recipes(config, seed)
+    policy, _, seconds = load_or_train(policy_recipe)
+    rewards = [load_or_train(recipe)[1] for recipe in reward_recipes]
+    reward = rewards[0] if len(rewards) == 1 else RewardEnsemble(rewards).as_model()
+    return ModelPair(policy, reward, seconds=seconds)
 
 
-def origins(setting: Setting, seed: int) -> tuple[StageOne, ...]:
-    """Return where the policy comes from, then where each reward model does."""
-    members = range(setting.ensemble)
-    rewards = (stage_one(setting, setting.reward_pretrained, seed, member) for member in members)
-    return stage_one(setting, setting.pretrained, seed, 0), *rewards
+def sft_recipes(config: ExperimentConfig, seed: int) -> tuple[SftRecipe, ...]:
+    """Return the recipe of the policy, then the recipe of each reward model."""
+    members = range(config.ensemble_size)
+    rewards = (sft_recipe(config, config.reward_pretrained, seed, member) for member in members)
+    return sft_recipe(config, config.pretrained, seed, 0), *rewards
 
 
-def stage_one(setting: Setting, pretrained: str, seed: int, member: int) -> StageOne:
-    """Return what stage 1 of a setting is; the rules of practice are none of its business."""
+def sft_recipe(config: ExperimentConfig, pretrained: str, seed: int, member: int) -> SftRecipe:
+    """Return the recipe of stage 1; it does not depend on the episode rules of practice."""
     rules = table_robot().episode
-    return StageOne(
-        demonstrations=setting.demonstrations,
+    return SftRecipe(
+        demonstrations=config.demonstrations,
         scenes=seed,
-        body=setting.body,
-        robot=replace(setting.embodiment, episode=rules),
+        body=config.body,
+        robot=replace(config.embodiment, episode=rules),
         fine_tuning=SftConfig(
-            iterations=setting.iterations, pretrained=pretrained, seed=seed + ANOTHER * member
+            iterations=config.iterations,
+            pretrained=pretrained,
+            seed=seed + MEMBER_SEED_STRIDE * member,
         ),
     )
 
 
-def checkpoint(stage: StageOne) -> tuple[CompactModel, CompactModel, dict[str, float]]:
-    """Return policy, reward model, and the seconds of each part when they were made."""
+def load_or_train(recipe: SftRecipe) -> tuple[CompactModel, CompactModel, dict[str, float]]:
+    """Return policy, reward model, and the processor time of each part of stage 1 [s]."""
     sources = fingerprint('efm_sim', 'efm_model', 'efm_trainer')
-    folder = cache() / 'stage_one' / f'{digest(stage)}-{sources}'
+    folder = cache() / 'stage_one' / f'{digest(recipe)}-{sources}'
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix('.lock')):
         if not folder.is_dir():
-            train(stage, folder)
-    policy, reward = (load_checkpoint(folder / k, stage.robot)[0] for k in ('policy', 'reward'))
+            train(recipe, folder)
+    policy, reward = (
+        cast(CompactModel, load_checkpoint(folder / kind, recipe.robot)[0])
+        for kind in ('policy', 'reward')
+    )
     return policy, reward, json.loads((folder / 'seconds.json').read_text())
 
 
-def train(stage: StageOne, folder: Path) -> None:
-    """Collect, fine-tune and put the result into ``folder``; whole or not at all."""
-    seconds = {}
+def train(recipe: SftRecipe, folder: Path) -> None:
+    """Collect demonstrations, fine-tune, and write the result into ``folder``."""
+    seconds: dict[str, float] = {}
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
-            made = demonstrations(stage.demonstrations, stage.scenes, stage.body, stage.robot)
+            made = demonstrations(recipe.demonstrations, recipe.scenes, recipe.body, recipe.robot)
         with timed(seconds, 'fine_tuning'):
-            fine_tune(made, stage.robot, text_encoder(), stage.fine_tuning, unfinished)
+            fine_tune(made, recipe.robot, text_encoder(), recipe.fine_tuning, unfinished)
         (unfinished / 'seconds.json').write_text(json.dumps(seconds))
 
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note how much of a core the body takes [s]; waiting for others does not count."""
+    """Note the processor time of the body in ``seconds`` [s]."""
     began = time.process_time()
     yield
     seconds[name] = time.process_time() - began

@@ -1,1 +1,1 @@
-"""The table in Gazebo: world files made from the numbers of the MuJoCo table, and a server."""
+"""The table in Gazebo Classic and Gazebo Harmonic, with the dimensions of the MuJoCo table."""

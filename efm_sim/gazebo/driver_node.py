@@ -6,31 +6,27 @@ import subprocess
 import time
 from typing import Any
 
-from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_displacement
-from efm_core.ros_diagnostics import Diagnostics
-from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import from_ns
-from efm_interfaces.srv import ResetWorld
+from efm_core.ros_lifecycle import run
+from efm_core.ros_world import ResetError, WorldServerNode
 from efm_sim.gazebo.config import DriverConfig
-from efm_sim.gazebo.harmonic import scene_request, Scenes, service_command
+from efm_sim.gazebo.harmonic import scene_request, service_command
 from efm_sim.table.arm import ArmKinematics
 from efm_sim.table.config import TableConfig
 from efm_sim.table.scene import TOOL_LIMIT
-from geometry_msgs.msg import TwistStamped
+from efm_sim.table.world import Table
 import numpy as np
 from std_msgs.msg import Float64MultiArray
 
-JOINT_COMMANDS = 'forward_position_controller/commands'  # of ros2_control
+JOINT_COMMANDS = 'forward_position_controller/commands'  # topic of ros2_control
 
 
-class GazeboDriverNode(ManagedNode):
+class GazeboDriverNode(WorldServerNode):
     """
-    Move the arm in Gazebo Harmonic as the suite's own world node moves its own.
+    Moves the arm in Gazebo Harmonic, as the world node moves the arm in MuJoCo.
 
-    Subscribes ``command``, publishes joint positions for ros2_control's forward position
-    controller, serves ``reset_world``: scenes, tasks and sentences are those of the table in
+    Serves ``reset_world``; subscribes ``command``; publishes joint positions for the forward
+    position controller of ros2_control. Scenes, tasks and instructions are those of the table in
     MuJoCo. A command moves the tool for one control period.
     """
 
@@ -41,76 +37,58 @@ class GazeboDriverNode(ManagedNode):
         super().__init__('gazebo_driver', **kwargs)
 
     def build(self) -> None:
-        """Load scenes and kinematics, connect the topics."""
+        """Load table and kinematics; create the publisher, the service and the subscription."""
         embodiment = load_embodiment(self.config.embodiment)
-        self._rate_hz = embodiment.control_rate_hz
-        self._scenes = Scenes(TableConfig(task=self.config.task))
+        self._table = Table(TableConfig(task=self.config.task))
         self._kinematics = ArmKinematics()
-        self._diagnostics = Diagnostics(self)
-        self._tool: np.ndarray | None = None
+        self._tool = np.zeros(2)
+        self._has_scene = False
         self._joints = self.create_publisher(Float64MultiArray, JOINT_COMMANDS, 10)
-        ros_topics.subscription(self, topics.COMMAND, self._on_command)
-        self.create_service(ResetWorld, topics.RESET_WORLD, self._on_reset)
+        self.serve_world(embodiment.control_rate_hz)
 
-    def _on_command(self, message: TwistStamped) -> None:
-        if not self.is_active or self._tool is None:
-            return
-        try:
-            displacement = to_displacement(message, self._rate_hz)
-            if not np.isfinite(displacement).all():
-                raise ValueError(f'command: expected finite numbers [m/s], got {displacement}')
-        except ValueError as error:
-            self._diagnostics.count_dropped(str(error))
-            return
+    @property
+    def accepts_commands(self) -> bool:
+        """Whether the node is active and a scene has been made."""
+        return self.is_active and self._has_scene
+
+    def on_displacement(self, displacement: np.ndarray, stamp: int) -> None:
+        """Move the tool by ``displacement``, inside the workspace."""
         started = time.monotonic()
         self._tool = np.clip(self._tool + displacement, -TOOL_LIMIT, TOOL_LIMIT)
-        self._send(self._kinematics.move(self._tool, iterations=1))
-        self._diagnostics.count_processed(started)
+        self._publish(self._kinematics.move(self._tool, iterations=1))
+        self.diagnostics.count_processed(started)
 
-    def _on_reset(
-        self, request: ResetWorld.Request, response: ResetWorld.Response
-    ) -> ResetWorld.Response:
-        """Clear the table, bring the arm to its start, lay the scene; commands wait."""
-        if request.instruction:
-            response.message = 'this world chooses its own instructions; expected an empty one'
-            return response
-        self._scenes.reset(request.seed)
-        blocks = self._scenes.block_positions()
-        try:
-            self._lay({})
-            self._tool = self._scenes.tool_position()[:2]
-            self._send(self._kinematics.reset(self._tool))
-            time.sleep(self.config.settle_s)
-            self._lay(blocks)
-        except RuntimeError as error:
-            response.message = str(error)
-            return response
-        response.success = True
-        response.instruction = self._scenes.instruction
-        response.stamp = from_ns(self.get_clock().now().nanoseconds)
-        return response
+    def reset_world(self, seed: int) -> tuple[str, int]:
+        """Clear the table, move the arm to its start, place the blocks; commands wait."""
+        self._table.reset(seed)
+        self._place({})
+        self._tool = self._table.tool_position()[:2]
+        self._has_scene = True
+        self._publish(self._kinematics.reset(self._tool))
+        time.sleep(self.config.settle_s)
+        self._place(self._table.block_positions())
+        return self._table.instruction, self.get_clock().now().nanoseconds
 
-    def _lay(self, blocks: dict[str, np.ndarray]) -> None:
+    def _place(self, blocks: dict[str, np.ndarray]) -> None:
         """
-        Put these blocks on the table, all others on the floor.
+        Place these blocks on the table and all others on the floor.
 
-        :raises RuntimeError: when Gazebo does not do so, with what it said.
+        :raises ResetError: when Gazebo does not place them, with its output.
         """
         timeout_s = self.config.service_timeout_s
-        command = service_command(
-            scene_request(blocks, self._scenes.yaws()), round(1000 * timeout_s)
-        )
+        request = scene_request(blocks, self._table.block_yaws())
+        command = service_command(request, round(1000 * timeout_s))
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=2 * timeout_s
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise RuntimeError(f'gz service: expected an answer, got none: {error}') from error
+            raise ResetError(f'gz service: expected a reply, got none: {error}') from error
         if done.returncode or 'data: true' not in done.stdout:
-            said = (done.stdout + done.stderr).strip()
-            raise RuntimeError(f"gz service: expected 'data: true', got {said!r}")
+            output = (done.stdout + done.stderr).strip()
+            raise ResetError(f"gz service: expected 'data: true', got {output!r}")
 
-    def _send(self, joints: np.ndarray) -> None:
+    def _publish(self, joints: np.ndarray) -> None:
         self._joints.publish(Float64MultiArray(data=joints.tolist()))
 
 

@@ -1,9 +1,9 @@
 """
-The table for Gazebo Harmonic: a world file, and what its services are asked.
+The table for Gazebo Harmonic: its world file and the requests to its services.
 
-Unlike in MuJoCo and in Gazebo Classic the blocks lie on the table by their weight and by friction:
-a model that hangs on the world by joints cannot be put elsewhere by the service. All eight kinds
-are there; those that a scene does not have wait on the floor behind the table.
+Unlike in MuJoCo and in Gazebo Classic, weight and friction hold the blocks on the table, because
+the service cannot move a model that joints attach to the world. The world has all eight block
+types. Blocks that a scene does not have lie on the floor behind the table.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from efm_sim.gazebo import sdf
-from efm_sim.gazebo.scene import lights, surroundings
-from efm_sim.gazebo.sdf import leaf, node
+from efm_sim.gazebo.classic import lights, make_static, StaticBox, surroundings
+from efm_sim.gazebo.sdf import element, leaf
 from efm_sim.table.config import TableConfig
 from efm_sim.table.language import TYPES
 from efm_sim.table.scene import CUBE_HALF_SIDE, CYLINDER_RADIUS, MASS, RGBA
-from efm_sim.table.world import Table
 import numpy as np
 
 WORLD = 'table'
-STEP_S = 0.002
+STEP_S = 0.002  # physics step
 GRAVITY = 9.81  # [m/s^2]
-FLOOR = -0.45  # its height under the table top [m]
-# Names in Gazebo Sim 8, as its own documentation has them.
+FLOOR = -0.45  # height of the floor relative to the table top [m]
+# Libraries and classes of Gazebo Sim 8, from its documentation.
 SYSTEMS = {
     'gz-sim-physics-system': 'gz::sim::systems::Physics',
     'gz-sim-user-commands-system': 'gz::sim::systems::UserCommands',
@@ -37,43 +36,32 @@ SET_POSES = f'/world/{WORLD}/set_pose_vector'  # gz.msgs.Pose_V -> gz.msgs.Boole
 PARKING = {name: (0.3 * index - 1.05, 1.5) for index, name in enumerate(TYPES)}  # x, y [m]
 
 
-class Scenes(Table):
-    """Where things are at the start of an episode, by its seed; nothing moves in it."""
-
-    def yaws(self) -> dict[str, float]:
-        """Return how the blocks are turned [rad]."""
-        return {
-            name: float(self.data.qpos[self._blocks[index] + 2])
-            for name, index in self._slots.items()
-        }
-
-
 def make_harmonic_world(config: TableConfig) -> str:
-    """Return the world file; the arm and its camera come from ``urdf/arm.urdf.xacro``."""
-    world = node(
+    """Return the world file. Arm and camera are not in it; ``urdf/arm.urdf.xacro`` has them."""
+    world = element(
         'world',
         leaf('gravity', 0, 0, -GRAVITY),
-        node(
+        element(
             'physics',
             leaf('max_step_size', STEP_S),
             leaf('real_time_factor', 1),
             name='table',
-            type='ode',  # asked for by the format; Gazebo Sim takes its own default engine
+            type='ode',  # the format requires a type; Gazebo Sim uses its default engine
         ),
         *(_system(filename, name) for filename, name in SYSTEMS.items()),
         *lights(config),
-        *_solid(surroundings(config), config),
+        *(_solid(part, config) for part in surroundings(config)),
         *(_block(name, config) for name in TYPES),
         name=WORLD,
     )
-    return sdf.to_text(node('sdf', world, version=sdf.VERSION))
+    return sdf.to_text(element('sdf', world, version=sdf.VERSION))
 
 
-def resting_place(name: str, position: tuple[float, float] | None = None) -> tuple[float, ...]:
+def resting_place(name: str, position: np.ndarray | None = None) -> tuple[float, ...]:
     """
-    Return where the middle of a block is when it lies, (3,) [m].
+    Return the centre of a block at rest, ``(3,)`` [m].
 
-    :param position: on the table, x and y [m]; None for its place on the floor.
+    :param position: x and y on the table [m]; None for the block's place on the floor.
     """
     height = FLOOR if position is None else 0.0
     x, y = PARKING[name] if position is None else position
@@ -82,10 +70,10 @@ def resting_place(name: str, position: tuple[float, float] | None = None) -> tup
 
 def pose_request(places: Mapping[str, tuple[float, ...]], yaws: Mapping[str, float]) -> str:
     """
-    Return a ``gz.msgs.Pose_V`` as text, which puts models where they shall be.
+    Return the poses of models as the text of a ``gz.msgs.Pose_V``.
 
-    :param places: of models by name, (3,) [m].
-    :param yaws: of those that are turned [rad].
+    :param places: positions by model name, ``(3,)`` each [m].
+    :param yaws: yaws by model name [rad]; 0 if absent.
     """
     poses = []
     for name, (x, y, z) in places.items():
@@ -99,19 +87,19 @@ def pose_request(places: Mapping[str, tuple[float, ...]], yaws: Mapping[str, flo
 
 def scene_request(blocks: Mapping[str, np.ndarray], yaws: Mapping[str, float]) -> str:
     """
-    Return the request for a scene; what it does not have is parked.
+    Return the request that makes a scene; all other blocks go to the floor.
 
-    :param blocks: positions of those on the table, (2,) or more [m].
+    :param blocks: positions of the blocks on the table by name; x and y come first [m].
+    :param yaws: yaws of the blocks by name [rad].
     """
     places = {
-        name: resting_place(name, tuple(blocks[name][:2]) if name in blocks else None)
-        for name in TYPES
+        name: resting_place(name, blocks[name][:2] if name in blocks else None) for name in TYPES
     }
     return pose_request(places, yaws)
 
 
 def service_command(request: str, timeout_ms: int) -> list[str]:
-    """Return the command line that asks Gazebo to set poses."""
+    """Return the command line that sets poses in Gazebo; ``request`` as `pose_request`."""
     return [
         *('gz', 'service', '-s', SET_POSES),
         *('--reqtype', 'gz.msgs.Pose_V', '--reptype', 'gz.msgs.Boolean'),
@@ -120,52 +108,46 @@ def service_command(request: str, timeout_ms: int) -> list[str]:
 
 
 def _system(filename: str, name: str) -> Element:
-    engine = node('render_engine', 'ogre2') if name.endswith('Sensors') else None
-    return node('plugin', engine, filename=filename, name=name)
+    engine = element('render_engine', 'ogre2') if name.endswith('Sensors') else None
+    return element('plugin', engine, filename=filename, name=name)
 
 
-def _solid(models: tuple[Element, ...], config: TableConfig) -> tuple[Element, ...]:
-    """Return the surroundings; blocks lie on the table top and on the floor."""
-    for model in models:
-        link = model.find('link')
-        shape = link.find('visual/geometry/box/size').text.split()
-        place = link.find('visual/pose').text.split()
-        link.append(
-            node(
-                'collision',
-                leaf('pose', *map(float, place)),
-                sdf.box(*map(float, shape)),
-                _friction(config),
-                name='hull',
-            )
-        )
-    return models
+def _solid(part: StaticBox, config: TableConfig) -> Element:
+    """Return a static box with a collision: blocks lie on the table top and on the floor."""
+    collision = element(
+        'collision',
+        leaf('pose', *part.centre, 0, 0, 0),
+        sdf.box(*part.sides),
+        _friction(config),
+        name='hull',
+    )
+    return make_static(part, collision)
 
 
 def _block(name: str, config: TableConfig) -> Element:
-    """Return one block, parked."""
+    """Return one block at its place on the floor."""
     colour, kind = name.split('_')
     mass = MASS * config.mass
     height = 2 * CUBE_HALF_SIDE
     is_round = kind == 'cylinder'
     shape = sdf.cylinder(CYLINDER_RADIUS, height) if is_round else sdf.box(*(height,) * 3)
-    link = node(
+    link = element(
         'link',
         sdf.inertial(mass, sdf.box_moments(mass, (height,) * 3)),
         sdf.visual('picture', shape, RGBA[colour], (0,) * 6),
-        node('collision', shape, _friction(config), name='hull'),
+        element('collision', shape, _friction(config), name='hull'),
         name='block',
     )
-    return node('model', leaf('pose', *resting_place(name), 0, 0, 0), link, name=name)
+    return element('model', leaf('pose', *resting_place(name), 0, 0, 0), link, name=name)
 
 
 def _friction(config: TableConfig) -> Element:
-    ode = node('ode', leaf('mu', config.friction), leaf('mu2', config.friction))
-    return node('surface', node('friction', ode))
+    ode = element('ode', leaf('mu', config.friction), leaf('mu2', config.friction))
+    return element('surface', element('friction', ode))
 
 
 def main() -> None:
-    """Write the world file of the suite's own table beside the others."""
+    """Write ``worlds/table.harmonic.sdf``, the world file of the default table."""
     path = Path(__file__).resolve().parents[2] / 'worlds' / 'table.harmonic.sdf'
     path.write_text(make_harmonic_world(TableConfig()))
 

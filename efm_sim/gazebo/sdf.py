@@ -1,4 +1,4 @@
-"""Small pieces of SDF, the world format that Gazebo Classic and Gazebo Sim share."""
+"""Elements of SDF, the world file format of Gazebo Classic and Gazebo Sim."""
 
 from __future__ import annotations
 
@@ -11,61 +11,67 @@ import numpy as np
 VERSION = '1.7'
 
 
-def node(tag: str, *children: Element | str | None, **attributes: str) -> Element:
-    """Return an element; a string among the children is its text, None is left out."""
-    element = Element(tag, attributes)
+def element(tag: str, *children: Element | str | None, **attributes: str) -> Element:
+    """Return an element. A string among the children is its text; None is left out."""
+    made = Element(tag, attributes)
     for child in children:
         if isinstance(child, str):
-            element.text = child
+            made.text = child
         elif child is not None:
-            element.append(child)
-    return element
+            made.append(child)
+    return made
 
 
 def leaf(tag: str, *numbers: float, **attributes: str) -> Element:
     """Return an element whose text is numbers."""
-    return node(tag, ' '.join(f'{float(number):.9g}' for number in numbers), **attributes)
+    return element(tag, ' '.join(f'{float(number):.9g}' for number in numbers), **attributes)
 
 
 def box(*sides: float) -> Element:
-    """Return a box of these sides [m]."""
-    return node('geometry', node('box', leaf('size', *sides)))
+    """Return the geometry of a box; sides in m."""
+    return element('geometry', element('box', leaf('size', *sides)))
 
 
 def cylinder(radius: float, length: float) -> Element:
-    """Return an upright cylinder [m]."""
-    return node('geometry', node('cylinder', leaf('radius', radius), leaf('length', length)))
+    """Return the geometry of a cylinder along z; radius and length in m."""
+    return element('geometry', element('cylinder', leaf('radius', radius), leaf('length', length)))
 
 
 def sphere(radius: float) -> Element:
-    """Return a sphere [m]."""
-    return node('geometry', node('sphere', leaf('radius', radius)))
+    """Return the geometry of a sphere; radius in m."""
+    return element('geometry', element('sphere', leaf('radius', radius)))
 
 
 def inertial(mass: float, moments: Iterable[float], pose: Iterable[float] = ()) -> Element:
     """
-    Return what a link weighs.
+    Return the mass and the inertia of a link.
 
-    :param moments: about x, y, z [kg m^2].
-    :param pose: of the centre of mass, (6,) [m, rad]; none for the link's own frame.
+    :param mass: [kg].
+    :param moments: about x, y and z [kg m^2].
+    :param pose: of the centre of mass, ``(6,)`` [m, rad]; empty: the origin of the link.
     """
     tags = zip(('ixx', 'iyy', 'izz'), moments, strict=True)
-    return node(
+    return element(
         'inertial',
         leaf('pose', *pose) if pose else None,
         leaf('mass', mass),
-        node('inertia', *(leaf(tag, moment) for tag, moment in tags)),
+        element('inertia', *(leaf(tag, moment) for tag, moment in tags)),
     )
 
 
 def visual(name: str, geometry: Element, rgba: Iterable[float], pose: Iterable[float]) -> Element:
-    """Return what is seen; matt, since MuJoCo's lamps have next to no highlights here."""
+    """
+    Return a visual. It is matt, because MuJoCo's lamps make almost no highlights on the table.
+
+    :param rgba: colour, 0 to 1; the alpha is ignored.
+    :param pose: in the link, ``(6,)`` [m, rad].
+    """
     colour = (*tuple(rgba)[:3], 1)
-    return node(
+    return element(
         'visual',
         leaf('pose', *pose),
         geometry,
-        node(
+        element(
             'material',
             leaf('ambient', *colour),
             leaf('diffuse', *colour),
@@ -75,17 +81,17 @@ def visual(name: str, geometry: Element, rgba: Iterable[float], pose: Iterable[f
     )
 
 
-def box_moments(mass: float, sides: Iterable[float]) -> tuple[float, float, float]:
-    """Return the moments of inertia of a box about its middle [kg m^2]."""
+def box_moments(mass: float, sides: Iterable[float]) -> tuple[float, ...]:
+    """Return the moments of inertia of a box about its centre: x, y and z [kg m^2]."""
     x, y, z = sides
     return tuple(mass / 12 * (a * a + b * b) for a, b in ((y, z), (x, z), (x, y)))
 
 
 def to_rpy(axes: np.ndarray) -> tuple[float, float, float]:
     """
-    Return roll, pitch, yaw [rad] of a rotation.
+    Return roll, pitch and yaw [rad] of a rotation.
 
-    :param axes: (3, 3); its columns are the turned x, y and z.
+    :param axes: rotation matrix, ``(3, 3)``; its columns are the rotated x, y and z.
     """
     pitch = -np.arcsin(np.clip(axes[2, 0], -1, 1))
     roll = np.arctan2(axes[2, 1], axes[2, 2])
@@ -93,6 +99,6 @@ def to_rpy(axes: np.ndarray) -> tuple[float, float, float]:
 
 
 def to_text(root: Element) -> str:
-    """Return a document as it is written to a file."""
+    """Return a document as the text of a file."""
     ElementTree.indent(root)
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(root, encoding='unicode') + '\n'

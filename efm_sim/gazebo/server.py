@@ -1,4 +1,4 @@
-"""Gazebo Classic in namespaces of its own: started, spoken with, ended."""
+"""A process of Gazebo Classic in namespaces of its own, and its command connection."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import socket
 import subprocess
 import tempfile
 
-from efm_sim.gazebo.root import find_root, Root
+from efm_sim.gazebo.installation import find_installation, GazeboInstallation
 import numpy as np
 
-# Processes, mounts and network of its own: two servers never meet, nothing of Gazebo's own
-# transport leaves the namespace, and the end of the first process is the end of all.
+# Own namespaces for processes, mounts and network: servers do not disturb each other, Gazebo's
+# transport stays inside, and all processes end with the first one.
 UNSHARE = ('unshare', '--mount', '--pid', '--net', '--fork', '--kill-child')
 OUTSIDE = """
 mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/tmp" &&
@@ -29,101 +29,110 @@ until [ -S /tmp/.X11-unix/X1 ]; do kill -0 $! || exit 1; sleep 0.05; done
 cd /mnt
 exec gzserver --verbose world.sdf
 """
-LAST_LINES = 15
-ENDING_S = 5.0
+LAST_LINES = 15  # of the log, in error messages
+CLOSE_TIMEOUT_S = 5.0
 
 
-class Server:
+class GazeboServer:
     """
-    One gzserver with its world, which stands still between two commands.
+    One gzserver with its world. Simulated time stands still between two commands.
 
-    The commands are those of the world plugin, ``worlds/plugin/table.cc``.
+    The comment at the top of the world plugin, ``worlds/plugin/table.cc``, lists the commands.
+
+    :ivar version: version of Gazebo.
+    :ivar step_s: physics step [s].
     """
 
-    def __init__(self, world: str, timeout_s: float, *, root: Root | None = None):
+    def __init__(
+        self, world: str, timeout_s: float, *, installation: GazeboInstallation | None = None
+    ):
         """
-        Start gzserver and wait until its scene is there.
+        Start gzserver and wait until its scene is complete.
 
-        :param world: the world file's text.
-        :raises FileNotFoundError: when Gazebo is not set up here.
-        :raises RuntimeError: when gzserver or the plugin does not start, with its last lines.
+        :param world: text of the world file.
+        :param timeout_s: longest wait for the start and for each reply [s].
+        :param installation: None: the one that `find_installation` returns.
+        :raises FileNotFoundError: when Gazebo is not set up.
+        :raises RuntimeError: when gzserver or its plugin does not start, with the end of its log.
         """
-        root = root or find_root()
+        installation = installation or find_installation()
         self._folder = tempfile.TemporaryDirectory(prefix='efm-gazebo-')
         folder = Path(self._folder.name)
         (folder / 'world.sdf').write_text(world)
         self._log = folder / 'gzserver.log'
-        self._socket, theirs = socket.socketpair()
+        self._socket, server_socket = socket.socketpair()
         self._socket.settimeout(timeout_s)
-        self._heard = self._socket.makefile('rb')
-        places = (str(root.path), str(folder), root.plugin_folder, str(theirs.fileno()), INSIDE)
-        with open(self._log, 'w') as log, theirs:
+        self._replies = self._socket.makefile('rb')
+        descriptor = server_socket.fileno()
+        arguments = (installation.path, folder, installation.plugin_folder, descriptor, INSIDE)
+        with open(self._log, 'w') as log, server_socket:
             self._process = subprocess.Popen(
-                [*UNSHARE, '--', '/bin/bash', '-c', OUTSIDE, *places],
+                [*UNSHARE, '--', '/bin/bash', '-c', OUTSIDE, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[descriptor],
                 start_new_session=True,
             )
         try:
-            self.version, step = self.ask('hello').split()
+            self.version, step = self.request('hello').split()
         except BaseException:
             self.close()
             raise
         self.step_s = float(step)
 
-    def ask(self, command: str) -> str:
+    def request(self, command: str) -> str:
         """
-        Return what the plugin answers to one command.
+        Send one command to the plugin and return its reply.
 
-        :raises ValueError: when it refuses the command.
-        :raises RuntimeError: when the server is gone, with its last lines.
+        :raises ValueError: when the plugin rejects the command.
+        :raises RuntimeError: when the server has ended, with the end of its log.
         """
-        return self.ask_all([command])[0]
+        return self.request_all([command])[0]
 
-    def ask_all(self, commands: Iterable[str]) -> list[str]:
-        """Return what the plugin answers to several commands, sent at once; as ``ask``."""
+    def request_all(self, commands: Iterable[str]) -> list[str]:
+        """Send several commands at once and return their replies; raises as `request`."""
         commands = list(commands)
         self._write(''.join(f'{command}\n' for command in commands))
-        return [self._answer(command) for command in commands]
+        return [self._read_reply(command) for command in commands]
 
     def frame(self, camera: str) -> np.ndarray:
-        """Return what a camera sees now, (H, W, 3) uint8 RGB."""
-        width, height, count = map(int, self.ask(f'frame {camera}').split())
-        pixels = np.frombuffer(self._heard.read(count), np.uint8)
+        """Return the present image of a camera, ``(H, W, 3)`` uint8 RGB; raises as `request`."""
+        width, height, count = map(int, self.request(f'frame {camera}').split())
+        pixels = np.frombuffer(self._replies.read(count), np.uint8)
         return pixels.reshape(height, width, 3)
 
     def close(self) -> None:
-        """End the server and everything in its namespaces."""
-        self._heard.close()
-        self._socket.close()  # the plugin ends the server when nobody is there any more
+        """End the server and all processes in its namespaces."""
+        self._replies.close()
+        self._socket.close()  # then the plugin ends the server
         try:
-            self._process.wait(ENDING_S)
+            self._process.wait(CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # unshare takes its child, and so the namespace, along
-            self._process.wait(ENDING_S)
+            self._process.kill()  # unshare also kills its child, and so the namespace
+            self._process.wait(CLOSE_TIMEOUT_S)
         self._folder.cleanup()
 
     def _write(self, text: str) -> None:
         try:
             self._socket.sendall(text.encode())
         except OSError as error:
-            raise RuntimeError(self._epitaph()) from error
+            raise RuntimeError(self._error()) from error
 
-    def _answer(self, command: str) -> str:
+    def _read_reply(self, command: str) -> str:
         try:
-            line = self._heard.readline().decode()
+            line = self._replies.readline().decode()
         except OSError as error:
-            raise RuntimeError(self._epitaph()) from error
+            raise RuntimeError(self._error()) from error
         if not line:
-            raise RuntimeError(self._epitaph())
+            raise RuntimeError(self._error())
         kind, _, text = line.rstrip('\n').partition(' ')
         if kind != 'ok':
             raise ValueError(f'gazebo: {command.split()[0]}: {text}')
         return text
 
-    def _epitaph(self) -> str:
+    def _error(self) -> str:
+        """Return the error message for a server that has ended."""
         lines = self._log.read_text(errors='replace').splitlines()[-LAST_LINES:]
-        said = '\n'.join(f'    {line}' for line in lines)
-        return f'gzserver: expected an answer from its plugin, got none; its last lines:\n{said}'
+        end = '\n'.join(f'    {line}' for line in lines)
+        return f'gzserver: expected a reply from its plugin, got none; end of its log:\n{end}'

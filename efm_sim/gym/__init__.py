@@ -1,1 +1,1 @@
-"""Gymnasium environments as worlds."""
+"""Gymnasium environments as worlds, and the demonstrator of gym-pusht."""

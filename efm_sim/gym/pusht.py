@@ -1,9 +1,9 @@
 """
-A scripted teacher for gym-pusht: the one push that helps most, looked up, made, looked up again.
+The scripted demonstrator of gym-pusht: repeat the one push that helps most.
 
-The board's friction stops everything at once, so what a push does to the T depends only on where
-and how it is pushed, as the T sees it. That is tried out once for every side of the T, in the
-environment's own physics. Lengths in the environment's pixels, y down, angles in radians.
+Friction stops all motion at once. So the effect of a push depends only on its start and direction
+relative to the T. `simulate_pushes` computes it once for pushes from all sides, with the physics
+of the environment. Lengths are in pixels of the environment, y points down, angles are in radians.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from gym_pusht.envs.pusht import PushTEnv
 import numpy as np
 import pymunk
 
-PUSHER = 15.0  # radius
+PUSHER_RADIUS = 15.0
 CORNERS = np.array(
     [[-60, 0], [60, 0], [60, 30], [15, 30], [15, 120], [-15, 120], [-15, 30], [-60, 30]], float
 )
-MIDDLE = np.array([0.0, 45.0])  # what the T turns about
-AROUND = 97.0  # a circle about it that is clear of the T
-# of the pushes that are tried out
-SPACING = 13.0
-TILTS = (-0.5, 0.0, 0.5)
-STRIDE = 5.0
-LONGEST = 120.0
-SPEED = 50.0
-STANDOFF = 10.0  # where a push begins, before it touches
-BORDER = 8.0
-BOARD = 512.0
-DETOUR = 80.0  # what going around the T costs
+CENTRE = np.array([0.0, 45.0])  # centre of rotation of the T
+DETOUR_RADIUS = 97.0  # circle around the centre of the T on which the pusher touches nothing
+BOARD = 512.0  # side of the board
+BORDER = 8.0  # width of the border of the board
+# The simulated pushes.
+SPACING = 13.0  # between start points
+TILTS = (-0.5, 0.0, 0.5)  # angles between the push and the inward normal
+STRIDE = 5.0  # between two lengths of a push
+LONGEST = 120.0  # length of a push
+SPEED = 50.0  # per second
+# The choice of a push.
+STANDOFF = 10.0  # distance from the T at which a push begins
+DETOUR_COST = 80.0  # cost of a way around the T, as additional path length
+REPEAT_BONUS = 1.5  # advantage of the present push over others
+TOUCHING = 1.5  # distance from the start of a simulated push to the T
 
 
 @config
@@ -46,20 +49,20 @@ class PushTConfig:
         2,
     )
     max_action: float = parameter(60.0, 'Largest displacement per axis', 'px', 1, 512)
-    haste: float = parameter(
+    path_cost: float = parameter(
         0.06, 'Smallest gain of a push: approach of the corners per pixel of path', '', 0, 1
     )
 
 
 @dataclass(frozen=True)
-class Pushes:
+class SimulatedPushes:
     """
-    Every push that was tried out, as the T sees it.
+    ``P`` pushes in ``L`` lengths and their effects, in the frame of the T.
 
-    :param starts: where the pusher touches, ``(P, 2)``.
-    :param headings: ``(P, 2)``, unit vectors.
+    :param starts: position of the pusher when it touches the T, ``(P, 2)``.
+    :param headings: unit vectors, ``(P, 2)``.
     :param lengths: ``(L,)``.
-    :param moved: the T's x, y and angle after each, ``(P, L, 3)``.
+    :param moved: x, y and angle of the T after each length of each push, ``(P, L, 3)``.
     """
 
     starts: np.ndarray
@@ -70,23 +73,23 @@ class Pushes:
 
 
 class PushTDemonstrator:
-    """Push the T to its outline, seeing it as it truly is."""
+    """Pushes the T to its outline with the true positions of pusher and T."""
 
     def __init__(self, config: PushTConfig | None = None):
-        """Try out the pushes, which takes a tenth of a second; call ``begin`` next."""
+        """Simulate the pushes, which takes a tenth of a second. Call ``begin`` before ``act``."""
         self.config = config or PushTConfig()
-        self._pushes = try_out()
+        self._pushes = simulate_pushes()
         self._space = pymunk.Space()
         self._tee, _ = PushTEnv.add_tee(self._space, (0, 0), 0)
 
     def begin(self, seed: int) -> None:
-        """Start an episode: its noise follows from the seed."""
+        """Start an episode. Its noise depends on ``seed`` only."""
         self._rng = np.random.default_rng([seed, 2])
         self._last: int | None = None
 
     def act(self, positions: Mapping[str, np.ndarray]) -> np.ndarray:
         """
-        Return the next displacement, ``(2,)`` float32.
+        Return the next displacement of the pusher, ``(2,)`` float32.
 
         :param positions: ``pusher``: x and y; ``tee`` and ``goal``: x, y and angle.
         """
@@ -104,7 +107,7 @@ class PushTDemonstrator:
         return np.clip(step + noise, -limit, limit).astype(np.float32)
 
     def _step(self, pusher: np.ndarray, tee: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """Return where to go: along the push, or to where it begins."""
+        """Return the displacement along the best push, or to its beginning, ``(2,)``."""
         start, heading, length = self._choose(pusher, tee, goal)
         along = (pusher - start) @ heading
         sideways = pusher - start - along * heading
@@ -115,8 +118,10 @@ class PushTDemonstrator:
             return 1.5 * (aim - pusher)
         return self.config.max_action * pass_around(pusher, aim, tee)
 
-    def _choose(self, pusher: np.ndarray, tee: np.ndarray, goal: np.ndarray) -> tuple:
-        """Return start, heading and length of the push after which the T lies best."""
+    def _choose(
+        self, pusher: np.ndarray, tee: np.ndarray, goal: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return start, heading and length of the push with the lowest cost."""
         turn = rotation(tee[2])
         pushes = self._pushes
         starts = tee[:2] + pushes.starts @ turn.T
@@ -125,35 +130,37 @@ class PushTDemonstrator:
         after = np.concatenate(
             [tee[:2] + pushes.moved[..., :2] @ turn.T, tee[2] + pushes.moved[..., 2:]], axis=-1
         )
-        way = np.linalg.norm(aims - pusher, axis=1)
-        way += DETOUR * np.array([not self._is_free(pusher, aim) for aim in aims])
-        cost = away(after, goal) + self.config.haste * (way[:, None] + pushes.lengths)
+        path = np.linalg.norm(aims - pusher, axis=1)
+        path += DETOUR_COST * np.array([not self._is_free(pusher, aim) for aim in aims])
+        cost = corner_error(after, goal)
+        cost = cost + self.config.path_cost * (path[:, None] + pushes.lengths)
         cost[((aims < BORDER) | (aims > BOARD - BORDER)).any(axis=1)] += BOARD
         if self._last is not None:
-            cost[self._last] -= 1.5  # rather go on than change one's mind
-        self._last, best = np.unravel_index(cost.argmin(), cost.shape)
-        return starts[self._last], headings[self._last], pushes.lengths[best]
+            cost[self._last] -= REPEAT_BONUS
+        best, length = np.unravel_index(cost.argmin(), cost.shape)
+        self._last = int(best)
+        return starts[best], headings[best], float(pushes.lengths[length])
 
     def _is_free(self, start: np.ndarray, end: np.ndarray) -> bool:
-        """Return whether the pusher can go straight."""
+        """Return whether the pusher can move on a straight line without touching the T."""
         hit = self._space.segment_query_first(
-            tuple(start), tuple(end), PUSHER - 1, pymunk.ShapeFilter()
+            tuple(start), tuple(end), PUSHER_RADIUS - 1, pymunk.ShapeFilter()
         )
         return hit is None
 
 
 def pass_around(pusher: np.ndarray, aim: np.ndarray, tee: np.ndarray) -> np.ndarray:
-    """Return the direction on a circle about the T that leads to ``aim``, ``(2,)``."""
-    middle = tee[:2] + rotation(tee[2]) @ MIDDLE
-    offset = pusher - middle
-    distance = max(np.linalg.norm(offset), 1e-9)
+    """Return the direction to ``aim`` on a circle around the T, ``(2,)``."""
+    centre = tee[:2] + rotation(tee[2]) @ CENTRE
+    offset = pusher - centre
+    distance = max(float(np.linalg.norm(offset)), 1e-9)
     tangent = np.array([-offset[1], offset[0]]) / distance
-    tangent = tangent if tangent @ (aim - middle) >= 0 else -tangent
-    return tangent + (AROUND - distance) / 25 * offset / distance
+    tangent = tangent if tangent @ (aim - centre) >= 0 else -tangent
+    return tangent + (DETOUR_RADIUS - distance) / 25 * offset / distance
 
 
-def away(tee: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Return the mean distance of the corners from where they belong, ``(...)``."""
+def corner_error(tee: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Return the mean distance of the corners from those of the goal, ``(...)``."""
     return np.linalg.norm(corners(tee) - corners(goal), axis=-1).mean(axis=-1)
 
 
@@ -162,48 +169,50 @@ def corners(tee: np.ndarray) -> np.ndarray:
     return tee[..., None, :2] + CORNERS @ np.swapaxes(rotation(tee[..., 2]), -1, -2)
 
 
-def rotation(angle: np.ndarray) -> np.ndarray:
-    """Return the matrices that turn by ``angle``, ``(..., 2, 2)``."""
+def rotation(angle: np.ndarray | float) -> np.ndarray:
+    """Return the rotation matrices of angles ``(...)``, ``(..., 2, 2)``."""
     c = np.cos(angle)
     s = np.sin(angle)
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
-def try_out() -> Pushes:
-    """Push a T at rest from every side and note how it moves."""
+def simulate_pushes() -> SimulatedPushes:
+    """Push a T at rest from all sides; return the pushes and the motion of the T."""
     space = pymunk.Space()
     space.damping = 0.0
-    pusher = PushTEnv.add_circle(space, (0, 0), PUSHER)
+    pusher = PushTEnv.add_circle(space, (0, 0), PUSHER_RADIUS)
     tee, _ = PushTEnv.add_tee(space, (0, 0), 0)
     found = []
-    for point, inward in sides():
-        start = point - (PUSHER + 1.5) * inward
+    for point, inward in outline_points():
+        start = point - (PUSHER_RADIUS + TOUCHING) * inward
         for heading in (rotation(tilt) @ inward for tilt in TILTS):
-            lay(space, tee, (0.0, 0.0))
-            lay(space, pusher, start)
-            near = space.point_query(tuple(start), PUSHER - 0.5, pymunk.ShapeFilter())
-            if all(hit.shape.body is pusher for hit in near):
+            place_at_rest(space, tee, np.zeros(2))
+            place_at_rest(space, pusher, start)
+            near = space.point_query(tuple(start), PUSHER_RADIUS - 0.5, pymunk.ShapeFilter())
+            if all(hit.shape and hit.shape.body is pusher for hit in near):
                 found.append((start, heading, push(space, pusher, tee, SPEED * heading)))
     starts, headings, moved = (np.array(part) for part in zip(*found, strict=True))
-    return Pushes(starts, headings, lengths=STRIDE * (1 + np.arange(moved.shape[1])), moved=moved)
+    lengths = STRIDE * (1 + np.arange(moved.shape[1]))
+    return SimulatedPushes(starts, headings, lengths=lengths, moved=moved)
 
 
-def sides() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return points along the T's outline, each with the direction that leads inside."""
+def outline_points() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return points on the outline of the T, each with its inward normal, ``(2,)`` each."""
     found = []
     for begin, end in zip(CORNERS, np.roll(CORNERS, -1, axis=0), strict=True):
         length = np.linalg.norm(end - begin)
         along = (end - begin) / length
+        inward = np.array([-along[1], along[0]])
         count = max(2, int(length // SPACING))
-        shares = (np.arange(count) + 0.5) / count
-        found += [(begin + s * length * along, np.array([-along[1], along[0]])) for s in shares]
+        fractions = (np.arange(count) + 0.5) / count
+        found += [(begin + fraction * length * along, inward) for fraction in fractions]
     return found
 
 
-def lay(space: pymunk.Space, body: pymunk.Body, place: np.ndarray) -> None:
-    """Put a body somewhere, at rest and upright."""
+def place_at_rest(space: pymunk.Space, body: pymunk.Body, position: np.ndarray) -> None:
+    """Place a body at ``position``, ``(2,)``, upright and without velocity."""
     body.angle = 0.0
-    body.position = tuple(place)
+    body.position = tuple(position)
     body.velocity = (0.0, 0.0)
     body.angular_velocity = 0.0
     space.reindex_shapes_for_body(body)
@@ -212,12 +221,12 @@ def lay(space: pymunk.Space, body: pymunk.Body, place: np.ndarray) -> None:
 def push(
     space: pymunk.Space, pusher: pymunk.Body, tee: pymunk.Body, velocity: np.ndarray
 ) -> np.ndarray:
-    """Return the T's x, y and angle after each stride of a push, ``(L, 3)``."""
-    rows = []
+    """Return x, y and angle of the T after each stride of a push, ``(L, 3)``."""
+    poses = []
     dt = 0.01
     for _ in range(round(LONGEST / STRIDE)):
         for _ in range(round(STRIDE / SPEED / dt)):
             pusher.velocity = tuple(velocity)
             space.step(dt)
-        rows.append((*tee.position, tee.angle))
-    return np.array(rows)
+        poses.append((*tee.position, tee.angle))
+    return np.array(poses)

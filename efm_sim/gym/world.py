@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with pixels as a world: the reverse of ``environment.py``."""
+"""A Gymnasium environment with pixels as a world. The inverse is `efm_sim.table.environment`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, KW_ONLY
 import math
-from typing import Any
+from typing import Any, SupportsFloat
 
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.specs import image_spec
@@ -15,47 +15,49 @@ import gymnasium
 from gymnasium.spaces import Box
 import numpy as np
 
-# The robot's own rules end an episode, and the checks of this file are stricter than Gymnasium's.
-MAKE = {'max_episode_steps': -1, 'disable_env_checker': True}
+# The embodiment's rules end an episode, and the checks below replace those of Gymnasium.
+MAKE_ARGUMENTS = {'max_episode_steps': -1, 'disable_env_checker': True}
 RENDER = 'render'
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What an environment says after a reset or a step; fields as Gymnasium has them."""
+class TimeStep:
+    """The result of a reset or a step of an environment; fields as in Gymnasium."""
 
     observation: Any
     info: Mapping[str, Any] = field(default_factory=dict)
     _: KW_ONLY
-    reward: float = math.nan
+    reward: SupportsFloat = math.nan
     terminated: bool = False
     truncated: bool = False
 
 
 class GymnasiumWorld:
     """
-    One environment behind the interface of ``efm_sim.table.world.Table``.
+    One environment as an `efm_sim.world.PublishedWorld`.
 
-    An environment that has ended stands still until the next reset. Where things are in metres
-    nobody knows: there are no joints, no calibration, and no positions but those that the file
-    names.
+    After the environment has terminated, `step` does nothing until the next reset. There are no
+    joints and no camera calibration. Positions are those that the embodiment's file names.
     """
 
     joint_names: tuple[str, ...] = ()
 
     def __init__(self, config: EnvironmentConfig, embodiment: Embodiment):
         """
-        Make the environment and try it out for one step: what is missing is missing now.
+        Create the environment and check it with one step, so that errors appear now.
 
-        :raises ValueError: when it is not what the file or the embodiment says.
-        :raises RuntimeError: when the environment itself fails.
+        :param config: section ``gymnasium`` of the embodiment's file.
+        :raises ValueError: when the environment does not fit the file or the embodiment.
+        :raises RuntimeError: when the environment fails.
         """
         self._config = config
         camera = embodiment.cameras[0]
-        self._picture = image_spec(f'{config.id}: {config.pixels}', camera.height, camera.width)
+        self._image_spec = image_spec(f'{config.id}: {config.pixels}', camera.height, camera.width)
         with self._named('make'):
             mode = {'render_mode': 'rgb_array'} if config.pixels == RENDER else {}
-            self._environment = gymnasium.make(config.id, **{**MAKE, **mode, **config.kwargs})
+            self._environment = gymnasium.make(
+                config.id, **{**MAKE_ARGUMENTS, **mode, **config.kwargs}
+            )
         try:
             self._actions = ActionMap(config, embodiment, space=self._environment.action_space)
             self.reset(0)
@@ -70,30 +72,36 @@ class GymnasiumWorld:
 
     def reset(self, seed: int) -> None:
         """
-        Bring the scene of ``seed``.
+        Make the scene of ``seed``.
 
-        :raises ValueError: when there is no sentence where the file says.
+        :raises ValueError: when there is no sentence at its place.
+        :raises RuntimeError: when the environment fails.
         """
         with self._named('reset'):
-            self._moment = Moment(*self._environment.reset(seed=int(seed)))
+            self._time_step = TimeStep(*self._environment.reset(seed=int(seed)))
         self._success = False
-        if _has(self._config.success, self._moment):
+        if _exists(self._config.success, self._time_step):
             self._success = self._is_done()
         where = self._config.instruction_from
-        self.instruction = look_up(where, self._moment) if where else self._config.instruction
-        if not isinstance(self.instruction, str) or not self.instruction:
-            raise ValueError(f'{where}: expected a sentence, got {self.instruction!r}')
+        instruction = look_up(where, self._time_step) if where else self._config.instruction
+        if not isinstance(instruction, str) or not instruction:
+            raise ValueError(f'{where}: expected a sentence, got {instruction!r}')
+        self.instruction = instruction
 
     def step(self, action: np.ndarray) -> None:
-        """Execute ``action``, ``(A,)`` in units of the embodiment, for one control step."""
-        values = self._actions.to_environment(action, self._moment)
+        """
+        Execute ``action`` for one control step; ``(A,)``, units of the embodiment.
+
+        :raises RuntimeError: when the environment fails.
+        """
+        values = self._actions.to_environment(action, self._time_step)
         done = False
         for _ in range(self._config.repeat):
-            if self._moment.terminated or self._moment.truncated:
+            if self._time_step.terminated or self._time_step.truncated:
                 return
             with self._named('step'):
                 observation, reward, terminated, truncated, info = self._environment.step(values)
-            self._moment = Moment(
+            self._time_step = TimeStep(
                 observation, info, reward=reward, terminated=terminated, truncated=truncated
             )
             done = done or self._is_done()
@@ -101,21 +109,22 @@ class GymnasiumWorld:
 
     def render(self) -> np.ndarray:
         """
-        Return the picture, ``(H, W, 3)`` uint8 RGB.
+        Return the image, ``(H, W, 3)`` uint8 RGB.
 
-        :raises ValueError: when there is none, or not of the size and type of the camera.
+        :raises ValueError: when there is none, or its size or type differs from the camera's.
+        :raises RuntimeError: when the environment fails.
         """
         if self._config.pixels == RENDER:
             with self._named(RENDER):
-                picture = self._environment.render()
+                image = self._environment.render()
         else:
-            picture = look_up(self._config.pixels, self._moment)
-        if picture is None:
-            raise ValueError(f'{self._picture.name}: expected a picture, got None')
-        return self._picture.check(np.array(picture))
+            image = look_up(self._config.pixels, self._time_step)
+        if image is None:
+            raise ValueError(f'{self._image_spec.name}: expected an image, got None')
+        return self._image_spec.check(np.array(image))
 
     def success(self) -> bool:
-        """Return the truth: whether the task was done in the last control step."""
+        """Return whether the task was done in the last control step: truth, for reports only."""
         return self._success
 
     @property
@@ -125,79 +134,80 @@ class GymnasiumWorld:
 
     @property
     def information(self) -> Mapping[str, Any]:
-        """What the environment tells beside the observation; for demonstrators."""
-        return self._moment.info
+        """The newest ``info`` of the environment."""
+        return self._time_step.info
 
     def positions(self) -> dict[str, np.ndarray]:
         """
-        Return what the file names, ``(3,)`` each, in the environment's own units.
+        Return the positions that the file names, ``(3,)`` float64 each, environment's units.
 
-        :raises ValueError: when one is not there, or is not one to three numbers.
+        :raises ValueError: when a position is missing, or is not one to three numbers.
         """
         return {name: self._position(place) for name, place in self._config.positions.items()}
 
     def _position(self, place: str) -> np.ndarray:
-        value = np.atleast_1d(np.asarray(look_up(place, self._moment)))
+        value = np.atleast_1d(np.asarray(look_up(place, self._time_step)))
         if value.ndim != 1 or not 1 <= len(value) <= 3 or value.dtype.kind not in 'iuf':
             raise ValueError(f'{place}: expected one to three numbers, got {value!r}')
         return np.pad(value.astype(np.float64), (0, 3 - len(value)))
 
     def distance(self) -> float:
-        """Return NaN: nobody knows how far the goal is."""
+        """Return NaN: the distance to the goal is unknown."""
         return math.nan
 
     @property
     def joint_positions(self) -> np.ndarray:
-        """No joints, ``(0,)``."""
+        """Positions of the joints, ``(0,)``: there are none."""
         return np.zeros(0)
 
     def camera_matrix(self) -> np.ndarray:
-        """Return zeros, ``(3, 3)``, which in ROS means not calibrated."""
+        """Return zeros, ``(3, 3)``. In ROS they mean that the camera is not calibrated."""
         return np.zeros((3, 3))
 
     def close(self) -> None:
-        """Let the environment free what it holds."""
+        """Close the environment."""
         with self._named('close'):
             self._environment.close()
 
     def _is_done(self) -> bool:
         where = self._config.success
-        value = look_up(self._config.success, self._moment)
+        value = look_up(self._config.success, self._time_step)
         try:
             return float(value) >= self._config.success_at
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f'{where}: expected yes, no or a number for success, got {value!r}'
+                f'{where}: expected a boolean or a number for success, got {value!r}'
             ) from error
 
     @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        """Say whose fault it is: the environment may be anybody's code."""
+    def _named(self, call: str) -> Iterator[None]:
+        """Name the environment and the call in every error of the environment's code."""
         try:
             yield
         except Exception as error:
             raise RuntimeError(
-                f'{self._config.id}: {what} failed: {type(error).__name__}: {error}'
+                f'{self._config.id}: {call} failed: {type(error).__name__}: {error}'
             ) from error
 
 
 class ActionMap:
-    """From an embodiment's actions to those of an environment."""
+    """Converts the actions of an embodiment to those of an environment."""
 
     def __init__(self, config: EnvironmentConfig, embodiment: Embodiment, *, space: Any):
         """
-        Compare both.
+        Compare the actions of both.
 
-        :raises ValueError: when they do not fit, with both.
+        :param space: action space of the environment.
+        :raises ValueError: when they do not fit; the message has both.
         """
         self._config = config
         robot = embodiment.action
-        ours = (
+        expected = (
             f'{len(robot.names)} values ({", ".join(robot.names)}) of {robot.low} to {robot.high}'
         )
         fits = isinstance(space, Box) and space.shape == (len(robot.names),)
         if not fits:
-            raise ValueError(f'{config.id}: action: expected a Box for {ours}, got {space}')
+            raise ValueError(f'{config.id}: action: expected a Box for {expected}, got {space}')
         self._space = space
         self._robot_low = np.array(robot.low)
         self._robot_high = np.array(robot.high)
@@ -206,64 +216,65 @@ class ActionMap:
         same = np.allclose(low, self._robot_low) and np.allclose(high, self._robot_high)
         if config.action == 'same' and not config.relative_to and not same:
             raise ValueError(
-                f'{config.id}: action: expected {ours}, got {low.tolist()} to {high.tolist()}; '
+                f'{config.id}: action: expected {expected}, '
+                f'got {low.tolist()} to {high.tolist()}; '
                 'change the embodiment, or map the bounds by `action: affine`'
             )
         if config.action == 'affine' and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError(
-                f'{config.id}: action: expected finite bounds to map {ours} to, '
+                f'{config.id}: action: expected finite bounds to map {expected} to, '
                 f'got {low.tolist()} to {high.tolist()}'
             )
 
-    def to_environment(self, action: np.ndarray, moment: Moment) -> np.ndarray:
+    def to_environment(self, action: np.ndarray, time_step: TimeStep) -> np.ndarray:
         """
-        Return what the environment's ``step`` takes, inside its bounds.
+        Return the action for the environment's ``step``, clipped to its bounds, ``(A,)``.
 
         :param action: ``(A,)``, units of the embodiment.
-        :raises ValueError: when the position that it is relative to is not there.
+        :param time_step: newest result of the environment.
+        :raises ValueError: when the position to which the action is added is missing.
         """
         low = self._space.low.astype(np.float64)
         high = self._space.high.astype(np.float64)
         values = np.asarray(action, np.float64)
         if self._config.action == 'affine':
-            share = (values - self._robot_low) / (self._robot_high - self._robot_low)
-            values = low + share * (high - low)
+            fraction = (values - self._robot_low) / (self._robot_high - self._robot_low)
+            values = low + fraction * (high - low)
         if self._config.relative_to:
-            values = values + np.asarray(look_up(self._config.relative_to, moment), np.float64)
+            values = values + np.asarray(look_up(self._config.relative_to, time_step), np.float64)
         return np.clip(values, low, high).astype(self._space.dtype)
 
 
-def look_up(place: str, moment: Moment) -> Any:
+def look_up(place: str, time_step: TimeStep) -> Any:
     """
-    Return what is at a place such as ``observation.pixels``, ``info.coverage`` or ``reward``.
+    Return the value at a place such as ``observation.pixels``, ``info.coverage`` or ``reward``.
 
-    :raises ValueError: when there is nothing, with what there is.
+    :raises ValueError: when there is no value; the message has the names that exist.
     """
     root, *keys = place.split('.')
     if root not in ('observation', 'info', 'reward', 'terminated'):
         raise ValueError(
             f'{place}: expected a place that begins with observation, info, reward or terminated'
         )
-    found = getattr(moment, root)
+    found = getattr(time_step, root)
     for key in keys:
         if not isinstance(found, Mapping) or key not in found:
-            there = (
-                ', '.join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
-            )
-            raise ValueError(f'{place}: expected {key!r} there, got {there or "nothing"}')
+            is_mapping = isinstance(found, Mapping)
+            names = ', '.join(map(str, found)) if is_mapping else type(found).__name__
+            raise ValueError(f'{place}: expected {key!r}, got {names or "nothing"}')
         found = found[key]
     return found
 
 
-def _has(place: str, moment: Moment) -> bool:
-    """Return whether there is something; the word of a reset need not say all that a step does."""
+def _exists(place: str, time_step: TimeStep) -> bool:
+    """Return whether a place has a value; a reset may have fewer values than a step."""
     try:
-        look_up(place, moment)
+        look_up(place, time_step)
     except ValueError:
         return False
     return True
 
 
 def load_world(path: str) -> GymnasiumWorld:
-    """Return the world that plays the embodiment of a YAML file; raises as ``GymnasiumWorld``."""
+    """Return the world of the embodiment in a YAML file; raises as `GymnasiumWorld`."""
     return GymnasiumWorld(load_simulation(path, EnvironmentConfig), load_embodiment(path))

@@ -1,65 +1,37 @@
-"""A scripted teacher that sees true positions: behind the source, then to the target."""
+"""The scripted demonstrator of the table: move behind the source, then push it to the target."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Protocol
+from collections.abc import Mapping
 
 from efm_sim.table.config import DemonstratorConfig
 import numpy as np
 
-BEHIND = 0.052  # from the source's middle to where a push starts [m]
-CLEARANCE = 0.048  # from a block's middle when passing it [m]
+BEHIND = 0.052  # distance from the source's centre to the start of a push [m]
+CLEARANCE = 0.048  # distance at which the tool passes a block's centre [m]
 LINED_UP = 0.007  # largest sideways error at which a push starts [m]
 DEFAULT = DemonstratorConfig()
 
 
-class DemonstratorProtocol(Protocol):
-    """Whoever demonstrates; ``Demonstrator`` is one."""
-
-    def begin(self, seed: int) -> None:
-        """Start an episode; everything that is drawn follows from the seed."""
-
-    def act(self, positions: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the next action, ``(A,)`` float32, given what the world says of itself."""
-
-
-def load_demonstrator(name: str, config: DemonstratorConfig = DEFAULT) -> DemonstratorProtocol:
-    """
-    Return the demonstrator called ``module:class``, or the table's own for an empty name.
-
-    :raises ValueError: when there is none of this name, with why.
-    """
-    if not name:
-        return Demonstrator(config)
-    module, _, kind = name.partition(':')
-    try:
-        return getattr(importlib.import_module(module), kind)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ValueError(
-            f'demonstrator: expected `module:class` that can be made, got {name!r}: {error}'
-        ) from error
-
-
-class Demonstrator:
-    """Do a task about as well as a hurried person with a joystick."""
+class TableDemonstrator:
+    """Does a task about as well as a hurried person with a joystick."""
 
     def __init__(self, config: DemonstratorConfig = DEFAULT):
-        """Call ``begin`` before the first action."""
+        """Call ``begin`` before the first ``act``."""
         self.config = config
 
     def begin(self, seed: int) -> None:
-        """Start an episode: draw its speed, and make its noise follow from the seed."""
+        """Start an episode. Its speed and its noise depend on ``seed`` only."""
         self._rng = np.random.default_rng([seed, 2])
         self._speed = self._rng.uniform(self.config.slowest, self.config.fastest)
         self._pushing = False
 
-    def act(self, positions: dict[str, np.ndarray]) -> np.ndarray:
+    def act(self, positions: Mapping[str, np.ndarray]) -> np.ndarray:
         """
-        Return the next displacement of the tool, (2,) float32 [m].
+        Return the next displacement of the tool, ``(2,)`` float32 [m].
 
-        :param positions: of tool, source, target and the other blocks, in this order, (3,) [m]
-            each.
+        :param positions: tool, source, target and the other blocks, in this order; ``(3,)`` each
+            [m].
         """
         tool, source, target, *others = (position[:2] for position in positions.values())
         limit = self.config.max_action_m
@@ -68,16 +40,15 @@ class Demonstrator:
         return np.clip(step, -limit, limit).astype(np.float32)
 
     def _direction(
-        self, tool: np.ndarray, source: np.ndarray, target: np.ndarray, others: list
+        self, tool: np.ndarray, source: np.ndarray, target: np.ndarray, others: list[np.ndarray]
     ) -> np.ndarray:
-        """Return where to go, (2,), a vector no longer than 1."""
+        """Return the direction of motion, ``(2,)``: a vector of length 1 or less."""
         ahead = unit(target - source)
         offset = tool - source
         along = offset @ ahead
         sideways = offset - along * ahead
-        self._pushing = along < 0 and np.linalg.norm(sideways) < LINED_UP * (
-            2 if self._pushing else 1
-        )
+        tolerance = LINED_UP * (2 if self._pushing else 1)
+        self._pushing = bool(along < 0 and np.linalg.norm(sideways) < tolerance)
         if self._pushing:
             return unit(ahead - sideways / 0.02)
         goal = source - BEHIND * ahead
@@ -88,7 +59,7 @@ class Demonstrator:
 
 
 def pass_by(start: np.ndarray, goal: np.ndarray, obstacles: list[np.ndarray]) -> np.ndarray:
-    """Return the direction to ``goal`` around the nearest obstacle, a unit vector, (2,)."""
+    """Return the direction to ``goal`` around the nearest obstacle, a unit vector, ``(2,)``."""
     heading = unit(goal - start)
     blocking = [block for block in obstacles if is_in_the_way(start, goal, block)]
     if not blocking:
@@ -101,13 +72,14 @@ def pass_by(start: np.ndarray, goal: np.ndarray, obstacles: list[np.ndarray]) ->
 
 
 def is_in_the_way(start: np.ndarray, goal: np.ndarray, block: np.ndarray) -> bool:
-    """Return whether the straight way from ``start`` to ``goal`` comes too near to a block."""
+    """Return whether the straight line from ``start`` to ``goal`` passes too close to a block."""
     way = goal - start
-    share = np.clip((block - start) @ way / max(way @ way, 1e-12), 0, 1)
+    fraction = np.clip((block - start) @ way / max(way @ way, 1e-12), 0, 1)
     leaving = (block - start) @ way <= 0
-    return not leaving and float(np.linalg.norm(start + share * way - block)) < CLEARANCE - 0.008
+    nearest = float(np.linalg.norm(start + fraction * way - block))
+    return not leaving and nearest < CLEARANCE - 0.008
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    """Return a vector of length 1 in the same direction; zero stays zero."""
+    """Return a vector of length 1 in the same direction; a zero vector stays zero."""
     return vector / max(np.linalg.norm(vector), 1e-9)

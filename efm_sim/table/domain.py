@@ -1,4 +1,4 @@
-"""What may be another world than the one of training: where the camera stands, colours."""
+"""Domain shifts of the table: camera pose and colours that differ from training."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import math
 
 import numpy as np
 
-CAMERA = (0.0, -0.67, 1.06)  # where the policy camera stands [m]
-CAMERA_AXES = ((1.0, 0.0, 0.0), (0.0, 0.848, 0.53))  # its right and its up, in the table frame
+CAMERA = (0.0, -0.67, 1.06)  # position of the policy camera [m]
+CAMERA_AXES = ((1.0, 0.0, 0.0), (0.0, 0.848, 0.53))  # its right and up vectors
 
 
 def camera_pose(turn_deg: float, rise_deg: float) -> tuple[np.ndarray, np.ndarray]:
     """
-    Return the policy camera's position, (3,) [m], and its right and up, (6,), in the table frame.
+    Return the position of the policy camera, ``(3,)`` [m], and its right and up vectors, ``(6,)``.
 
-    It goes on a sphere around the table's middle and looks at it as before.
+    All are in the table frame. The camera moves on a sphere around the table's centre and points
+    at the centre.
 
-    :param turn_deg: around the vertical, anticlockwise seen from above.
-    :param rise_deg: towards straight above, before that turn.
+    :param turn_deg: rotation around the vertical, anticlockwise seen from above [deg].
+    :param rise_deg: rotation towards the vertical, before the turn [deg].
     """
     turn = _rotation(math.radians(turn_deg), 0, 1) @ _rotation(math.radians(-rise_deg), 1, 2)
     right, up = (turn @ np.array(axis) for axis in CAMERA_AXES)
@@ -26,7 +27,7 @@ def camera_pose(turn_deg: float, rise_deg: float) -> tuple[np.ndarray, np.ndarra
 
 
 def paint(rgba: tuple[float, ...], hue_deg: float) -> tuple[float, ...]:
-    """Return a colour turned on the colour wheel by ``hue_deg``; 360 is once around."""
+    """Return a colour with its hue rotated by ``hue_deg`` [deg]."""
     if hue_deg == 0:
         return rgba
     hue, saturation, value = colorsys.rgb_to_hsv(*rgba[:3])
@@ -34,7 +35,7 @@ def paint(rgba: tuple[float, ...], hue_deg: float) -> tuple[float, ...]:
 
 
 def _rotation(angle: float, first: int, second: int) -> np.ndarray:
-    """Return the rotation by ``angle`` [rad] from axis ``first`` to ``second``, (3, 3)."""
+    """Return the rotation by ``angle`` [rad] from axis ``first`` to ``second``, ``(3, 3)``."""
     rotation = np.eye(3)
     rotation[[first, second], [first, second]] = math.cos(angle)
     rotation[second, first] = math.sin(angle)

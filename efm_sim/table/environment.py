@@ -11,26 +11,27 @@ import gymnasium
 from gymnasium import spaces
 import numpy as np
 
-LONGEST_INSTRUCTION = 200
+LONGEST_INSTRUCTION = 200  # [characters]
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation + ' '
-RENDER_FPS = 10  # one picture a control step
+RENDER_FPS = 10  # one picture for each control step
 
 
 class TableEnvironment(gymnasium.Env):
     """
-    The same ``Table`` that the ROS node serves.
+    The same `Table` that the world node simulates.
 
-    The reward is 1 on the step that brings source and target together, which ends the episode, and
-    0 before.
+    The reward is 1 on the step that reaches the goal, which ends the episode, and 0 before.
     """
 
     metadata = {'render_modes': ['rgb_array'], 'render_fps': RENDER_FPS}  # noqa: RUF012
 
-    def __init__(self, render_mode: str | None = None, **config: Any):
+    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         """
-        Build the table.
+        Create the table.
 
-        :param config: fields of ``TableConfig``.
+        :param render_mode: ``rgb_array``, or None for no pictures.
+        :param config: fields of `TableConfig`.
+        :raises ValueError: when the configuration is invalid.
         """
         self.render_mode = render_mode
         self.table = Table(TableConfig(**config))
@@ -46,9 +47,9 @@ class TableEnvironment(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """
-        Start an episode; the same seed gives the same scene.
+        Start an episode. Equal seeds give equal scenes.
 
-        :param options: ``task`` and ``instruction``, as for ``Table.reset``.
+        :param options: ``task`` and ``instruction``, as `Table.reset` takes them.
         """
         super().reset(seed=seed)
         scene = seed if seed is not None else int(self.np_random.integers(2**31))
@@ -56,13 +57,13 @@ class TableEnvironment(gymnasium.Env):
         return self._observation(), self._information()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Move the tool by ``action``, (2,) float32 [m]."""
+        """Move the tool by ``action``, ``(2,)`` float32 [m]."""
         self.table.step(action)
         success = self.table.success()
         return self._observation(), float(success), success, False, self._information()
 
     def render(self) -> np.ndarray | None:
-        """Return a picture for people, (480, 640, 3) uint8 RGB, if the render mode asks for it."""
+        """Return a presentation picture, ``(480, 640, 3)`` uint8 RGB; None without `rgb_array`."""
         return self.table.render_pretty() if self.render_mode == 'rgb_array' else None
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
-"""Off-screen pictures by MuJoCo; on a machine without its graphics libraries, one clear error."""
+"""Off-screen rendering with MuJoCo, and one error that names missing graphics libraries."""
 
 from __future__ import annotations
 
 import os
 
 os.environ.setdefault('MUJOCO_GL', 'egl')  # works without a display and without a GPU
-os.environ.setdefault('LP_NUM_THREADS', '1')  # Mesa's software renderer would take every core
+os.environ.setdefault('LP_NUM_THREADS', '1')  # else Mesa's software renderer uses all cores
 
 MISSING = (
     'graphics: expected headless OpenGL, got {error}; on Debian or Ubuntu: '
@@ -14,11 +14,7 @@ MISSING = (
 
 try:
     import mujoco
-except (
-    ImportError,
-    AttributeError,
-    OSError,
-) as error:  # PyOpenGL says a missing library in any of these ways
+except (ImportError, AttributeError, OSError) as error:  # PyOpenGL raises any of these
     raise ImportError(MISSING.format(error=error)) from error
 
 
@@ -26,18 +22,21 @@ def make_renderer(
     model: mujoco.MjModel, height: int, width: int, pretty: bool = False
 ) -> mujoco.Renderer:
     """
-    Return a renderer; ``pretty`` has shadows and smooth edges and is ten times slower.
+    Return a renderer of pictures, ``(height, width, 3)`` uint8 RGB.
 
-    :raises RuntimeError: when OpenGL does not start, naming the Debian packages.
+    :param pretty: with shadows and smooth edges; takes ten times as long.
+    :raises RuntimeError: when OpenGL does not start; the message names the Debian packages.
     """
     quality = model.vis.quality
-    quality.shadowsize, quality.offsamples = (4096, 4) if pretty else (0, 0)
-    quality.numslices, quality.numstacks = (48, 24) if pretty else (12, 6)
+    quality.shadowsize = 4096 if pretty else 0
+    quality.offsamples = 4 if pretty else 0
+    quality.numslices = 48 if pretty else 12
+    quality.numstacks = 24 if pretty else 6
     model.vis.global_.offwidth = width
     model.vis.global_.offheight = height
     try:
         renderer = mujoco.Renderer(model, height, width)
-    except Exception as error:  # each OpenGL platform has its own exception types
+    except Exception as error:  # each OpenGL platform raises its own exception types
         raise RuntimeError(MISSING.format(error=error)) from error
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = pretty
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

@@ -1,17 +1,18 @@
-"""What can be asked of the table, and the many ways in which English asks it."""
+"""The tasks of the table and their English instructions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import functools
 import itertools
+from typing import TypeVar
 
 import numpy as np
 
 COLOURS = ('red', 'blue', 'green', 'yellow')
 SHAPES = ('cube', 'cylinder')
 TYPES = tuple(f'{colour}_{shape}' for shape in SHAPES for colour in COLOURS)
-BAR = 'yellow_bar'  # in no demonstration, and in no scene or sentence of pretraining
+BAR = 'yellow_bar'  # absent from demonstrations and from pretraining
 PLACES = (
     'left',
     'right',
@@ -24,9 +25,10 @@ PLACES = (
     'bottom_right',
 )
 SPLITS = ('train', 'phrasing', 'synonym', 'pairs')
+Option = TypeVar('Option')
 
-# The plain word stands first. No word may fit two colours or two shapes: a bare 'block' is never
-# said.
+# The plain word comes first. No word fits two colours or two shapes, so the bare word 'block' is
+# absent.
 COLOUR_WORDS = {
     'red': (
         'red',
@@ -130,10 +132,10 @@ UNSEEN_SHAPE_WORDS = {
     'cylinder': ('tube', 'jar', 'circular block', 'round thing'),
 }
 
-# Its colour is a word of pretraining; 'bar' is not, and 'brick' means a cube there.
+# Pretraining has the word 'yellow' but not 'bar'; in pretraining, 'brick' means a cube.
 BAR_WORDS = ('yellow bar', 'long yellow bar', 'yellow brick')
 
-# Seen as in the picture: 'top' is the far side of the table, where the arm stands.
+# As in the image: 'top' is the far side of the table, at the arm.
 _PLACE_WORDS = {
     'left': ('left', 'left hand'),
     'right': ('right', 'right hand'),
@@ -192,7 +194,7 @@ UNSEEN_TEMPLATES = (
 @dataclass(frozen=True)
 class Task:
     """
-    Bring block ``source`` to ``target``: another block or a place.
+    A task: bring block ``source`` to ``target``, another block or a place.
 
     :param source: one of ``TYPES``, or ``BAR``.
     :param target: one of ``TYPES`` or ``PLACES``.
@@ -201,11 +203,11 @@ class Task:
     source: str
     target: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """
-        Check the values.
+        Check the names.
 
-        :raises ValueError: on an unknown name, or when a block should go to itself.
+        :raises ValueError: when a name is unknown, or source and target are equal.
         """
         if self.source not in (*TYPES, BAR):
             raise ValueError(
@@ -219,11 +221,11 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """The kind of task: ``block_to_block`` or ``block_to_place``."""
+        """The kind of the task: ``block_to_block`` or ``block_to_place``."""
         return 'block_to_place' if self.target in PLACES else 'block_to_block'
 
 
-# Each type is twice a held-out source or target at most, so none goes unseen in either role.
+# No type is a held-out source or target more than twice, so training has each in both roles.
 HELD_OUT_PAIRS = tuple(
     Task(*pair)
     for pair in (
@@ -244,11 +246,12 @@ HELD_OUT_PAIRS = tuple(
 @functools.cache
 def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
     """
-    Return every task of a kind (``block_to_block``, ``block_to_place`` or ``both``) in a split.
+    Return all tasks of a kind in a split.
 
-    The held-out ordered pairs are in the split ``pairs`` only, and are all that it has.
-
-    :raises ValueError: on an unknown split.
+    :param kind: ``block_to_block``, ``block_to_place`` or ``both``.
+    :param split: one of `SPLITS`. ``pairs`` has the held-out pairs only; the others never have
+        them.
+    :raises ValueError: when the split is unknown.
     """
     _check_split(split)
     if split == 'pairs':
@@ -263,23 +266,25 @@ def tasks(kind: str = 'both', split: str = 'train') -> tuple[Task, ...]:
 
 
 def bar_tasks() -> tuple[Task, ...]:
-    """Return every task of the long bar: it goes to a named place."""
+    """Return all tasks of the long bar: one for each named place."""
     return tuple(Task(BAR, place) for place in PLACES)
 
 
 def types_in(task: Task) -> tuple[str, ...]:
-    """Return the block types that a task names: the source, and the target if it is a block."""
+    """Return the block types in a task: its source, and its target if that is a block."""
     return (task.source, task.target) if task.kind == 'block_to_block' else (task.source,)
 
 
 def phrase(task: Task, rng: np.random.Generator, split: str = 'train', plain: float = 0.6) -> str:
     """
-    Return an English sentence that asks for ``task``.
+    Return an English instruction for ``task``.
 
-    :param split: ``phrasing`` uses verbs, prepositions and templates never used in ``train``,
-        ``synonym`` such words for colours and shapes; ``pairs`` speaks as ``train`` does.
-    :param plain: probability that a colour or shape is called by its plain name (red, cube).
-    :raises ValueError: on an unknown split.
+    :param rng: source of the random choices.
+    :param split: ``phrasing`` has verbs, prepositions and templates that ``train`` never has.
+        ``synonym`` has words for colours and shapes that ``train`` never has. ``pairs`` has the
+        words of ``train``.
+    :param plain: probability of the plain word (red, cube) for a colour or shape.
+    :raises ValueError: when the split is unknown.
     """
     _check_split(split)
     unseen = split == 'phrasing'
@@ -295,7 +300,7 @@ def phrase(task: Task, rng: np.random.Generator, split: str = 'train', plain: fl
 def noun(
     type_name: str, rng: np.random.Generator, split: str = 'train', plain: float = 0.6
 ) -> str:
-    """Return a noun phrase for one block type, such as ``the scarlet box``."""
+    """Return a noun phrase for a block type, such as ``the scarlet box``; as `phrase`."""
     if type_name == BAR:
         return f'the {_pick(rng, BAR_WORDS)}'
     colour, shape = type_name.split('_')
@@ -307,7 +312,7 @@ def noun(
 
 def place_names(place: str) -> tuple[tuple[str, str], ...]:
     """
-    Return the names of a place, each with the preposition of being there.
+    Return the names of a place, each with its preposition.
 
     For example ``('in', 'the top left corner')``.
     """
@@ -357,7 +362,7 @@ def _word(rng: np.random.Generator, words: tuple[str, ...], plain: float) -> str
     return words[0] if rng.random() < plain else _pick(rng, words[1:])
 
 
-def _pick(rng: np.random.Generator, options: tuple) -> str:
+def _pick(rng: np.random.Generator, options: tuple[Option, ...]) -> Option:
     return options[rng.integers(len(options))]
 
 

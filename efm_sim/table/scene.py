@@ -1,4 +1,4 @@
-"""The MuJoCo model of the table: blocks, camera, and what carries the tool."""
+"""The MuJoCo model of the table: blocks, camera, and the arm or the floating tool."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from efm_core.files import share
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
 from efm_sim.table.graphics import mujoco
+import numpy as np
 
 TOOL_RADIUS = 0.01  # [m]
 CUBE_HALF_SIDE = 0.019  # [m]
 CYLINDER_RADIUS = 0.022  # [m]
-BAR_HALF_SIDES = (0.06, 0.015)  # four times as long as wide [m]
-SLIDE_DRAG = 1.5  # of the table, on anything [N s/m]
-BLOCK_TURN_DRAG = 5e-4  # likewise, on a turn [N m s/rad]
-MASS = 0.05  # of anything on the table [kg]
-TIP_HEIGHT = 0.02  # of the tool's tip above the table [m]
+BAR_HALF_SIDES = (0.06, 0.015)  # [m]; four times as long as wide
+SLIDE_DRAG = 1.5  # resistance of the table to sliding [N s/m]
+BLOCK_TURN_DRAG = 5e-4  # resistance of the table to the rotation of a block [N m s/rad]
+MASS = 0.05  # of a block or the bar [kg]
+TIP_HEIGHT = 0.02  # height of the tool's tip above the table [m]
 BLOCK_LIMIT = 0.165  # largest |x| and |y| of a block [m]
 TOOL_LIMIT = 0.2  # largest |x| and |y| of the tool [m]
-BASE = (0.0, 0.52, 0.0)  # where the arm stands: behind the table, at the top of the picture [m]
+ARM_BASE = (0.0, 0.52, 0.0)  # behind the table, at the top of the image [m]
+# A slot is a body for a block; a reset gives it a colour.
 SLOTS = ('cube_0', 'cube_1', 'cube_2', 'cylinder_0', 'cylinder_1', 'cylinder_2')
 SLOTS_OF = {'blocks': SLOTS, 'bar': ('bar',)}  # by TableConfig.objects
 ARM_JOINTS = ('shoulder_pan', 'shoulder_lift', 'elbow', 'wrist_roll', 'wrist_pitch', 'wrist_yaw')
@@ -30,34 +32,35 @@ RGBA = {
     'green': (0.08, 0.60, 0.16, 1),
     'yellow': (0.95, 0.80, 0.08, 1),
 }
-ARM_PREFIX = 'arm/'  # of the arm's names within the scene
+ARM_PREFIX = 'arm/'  # of the arm's names in the MuJoCo model
 URDF = 'urdf/arm.urdf'
 
 
 @dataclass(frozen=True)
 class Servo:
     """
-    A position servo: with ``inertia``, natural frequency and damping give its gains.
+    A critically damped position servo.
 
-    :param inertia: [kg] or [kg m^2], of the joint with its gears.
+    :param inertia: of the joint with its gears, [kg] or [kg m^2].
+    :param frequency: natural frequency [rad/s].
     """
 
     inertia: float
-    frequency: float = 50.0  # [rad/s]
+    frequency: float = 50.0
 
     @property
     def stiffness(self) -> float:
-        """Gain on position [N/m] or [N m/rad]."""
+        """Gain of the position error, [N/m] or [N m/rad]."""
         return self.inertia * self.frequency**2
 
     @property
     def damping(self) -> float:
-        """Gain on velocity, critical [N s/m] or [N m s/rad]."""
+        """Gain of the velocity, [N s/m] or [N m s/rad]."""
         return 2 * self.inertia * self.frequency
 
     @property
     def lead_s(self) -> float:
-        """How far ahead a moving setpoint is put, so that the joint does not lag behind [s]."""
+        """Time by which a moving setpoint leads [s], so that the joint has no lag."""
         return self.damping / self.stiffness
 
 
@@ -67,10 +70,10 @@ TOOL_SERVO = Servo(inertia=0.3)
 
 def build_scene(config: TableConfig) -> mujoco.MjModel:
     """
-    Return the scene: what carries the tool, what lies on the table, what sees it.
+    Return the MuJoCo model: arm or tool, table, blocks or bar, lamps and cameras.
 
-    Blocks slide and turn in the plane against a viscous table: quasi-static, fast, and without
-    contact with the table.
+    Objects slide and turn in the plane against viscous drag, without contact with the table. This
+    motion is quasi-static and fast to simulate.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
@@ -105,10 +108,9 @@ def build_scene(config: TableConfig) -> mujoco.MjModel:
 
 def load_arm() -> mujoco.MjSpec:
     """
-    Return the arm of ``urdf/arm.urdf``, which touches nothing by itself.
+    Return the arm of ``urdf/arm.urdf``, without collisions.
 
-    :raises FileNotFoundError: when the file is neither in the source tree nor in the package's
-        share folder.
+    :raises FileNotFoundError: as `find_urdf`.
     """
     arm = mujoco.MjSpec.from_file(str(find_urdf()))
     for geom in arm.geoms:
@@ -118,11 +120,9 @@ def load_arm() -> mujoco.MjSpec:
 
 def find_urdf() -> Path:
     """
-    Return where the arm's URDF is.
+    Return the path of the arm's URDF: in the source tree or the installed share folder.
 
-    That is in the source tree, or where ``colcon build`` or ``pip install`` put it.
-
-    :raises FileNotFoundError: when it is in none of these places.
+    :raises FileNotFoundError: when it is in neither.
     """
     return share(URDF)
 
@@ -136,7 +136,7 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
     for kind, size, pos, grey in (
         (plane, [4, 4, 0.1], [0, 0, -0.45], [0.42, 0.44, 0.47, 1]),
         (box, [0.27, 0.27, 0.02], [0, 0, -0.02], [0.80 * shade, 0.77 * shade, 0.72 * shade, 1]),
-        (box, [0.08, 0.08, 0.225], [*BASE[:2], -0.225], [0.3, 0.31, 0.33, 1]),
+        (box, [0.08, 0.08, 0.225], [*ARM_BASE[:2], -0.225], [0.3, 0.31, 0.33, 1]),
     ):
         world.add_geom(type=kind, size=size, pos=pos, rgba=grey, contype=0, conaffinity=0)
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
@@ -150,8 +150,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
         castshadow=True,
     )
     headlight = spec.visual.headlight
-    headlight.ambient = headlight.ambient * light
-    headlight.diffuse = headlight.diffuse * light
+    headlight.ambient = (np.asarray(headlight.ambient) * light).tolist()
+    headlight.diffuse = (np.asarray(headlight.diffuse) * light).tolist()
     pos, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
     world.add_camera(name='policy', pos=pos, fovy=20, xyaxes=axes)
     world.add_camera(
@@ -160,7 +160,7 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
 
 
 def _add_block(world: mujoco.MjsBody, slot: str, config: TableConfig) -> str:
-    """Add one block with its joints; return the name of the geom that collides."""
+    """Add one block or the bar with its joints; return the name of the geom that collides."""
     block = world.add_body(name=slot, pos=[0, 0, CUBE_HALF_SIDE])
     joint = mujoco.mjtJoint
     is_bar = slot == 'bar'
@@ -187,8 +187,8 @@ def _add_block(world: mujoco.MjsBody, slot: str, config: TableConfig) -> str:
             conaffinity=0,
         )
         return slot
-    # MuJoCo's contact of capsules is exact and cheap, that of cylinders is neither; from above
-    # both are the same disc.
+    # MuJoCo's contacts of capsules are exact and fast, those of cylinders are neither. Seen from
+    # above, both are the same disc.
     block.add_geom(
         name=slot,
         type=kind.mjGEOM_CYLINDER,
@@ -211,22 +211,22 @@ def _add_block(world: mujoco.MjsBody, slot: str, config: TableConfig) -> str:
 
 def _bar_turn_drag() -> float:
     """
-    Return the resistance to a turn of a bar whose drag is spread evenly over it [N m s/rad].
+    Return the resistance to the rotation of a bar with evenly distributed drag [N m s/rad].
 
-    So it yields to a push at its tip by turning: the middle moves a quarter as fast as the tip.
+    A push at its tip turns the bar: its centre moves at a quarter of the speed of the tip.
     """
     return SLIDE_DRAG * sum((2 * half) ** 2 for half in BAR_HALF_SIDES) / 12
 
 
 def _add_arm(spec: mujoco.MjSpec) -> str:
     """
-    Attach the arm, facing the table, and its servos.
+    Attach the arm, which faces the table, and its servos.
 
-    Return the name of the geom that pushes.
+    :return: the name of the geom that pushes.
     """
     turned = [0.70710678, 0, 0, -0.70710678]
     spec.attach(
-        load_arm(), prefix=ARM_PREFIX, frame=spec.worldbody.add_frame(pos=BASE, quat=turned)
+        load_arm(), prefix=ARM_PREFIX, frame=spec.worldbody.add_frame(pos=ARM_BASE, quat=turned)
     )
     for name in ARM_JOINTS:
         spec.joint(ARM_PREFIX + name).armature = ARM_SERVO.inertia
@@ -245,17 +245,17 @@ def _add_tool(spec: mujoco.MjSpec) -> str:
     """
     Add a floating tool on two slide joints, and its servos.
 
-    Return the name of the geom that pushes.
+    :return: the name of the geom that pushes.
     """
     tool = spec.worldbody.add_body(name='tool_tip', pos=[0, 0, TIP_HEIGHT])
-    none = {'contype': 0, 'conaffinity': 0}
+    no_collision = {'contype': 0, 'conaffinity': 0}
     tool.add_geom(
         name='tip',
         type=mujoco.mjtGeom.mjGEOM_SPHERE,
         size=[TOOL_RADIUS, 0, 0],
         mass=0.3,
         group=4,
-        **none,
+        **no_collision,
     )
     tool.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -263,7 +263,7 @@ def _add_tool(spec: mujoco.MjSpec) -> str:
         pos=[0, 0, 0.01],
         mass=0,
         rgba=[0.08, 0.08, 0.09, 1],
-        **none,
+        **no_collision,
     )
     for name, axis in (('tool_x', [1, 0, 0]), ('tool_y', [0, 1, 0])):
         tool.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis)

@@ -1,9 +1,10 @@
-"""One simulated table: six coloured blocks, a pushing tool, a camera, an instruction."""
+"""The simulated table: six coloured blocks, a pushing tool, a camera, an instruction."""
 
 from __future__ import annotations
 
 from collections import deque
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 from efm_sim.table.arrangement import (
@@ -34,23 +35,31 @@ from efm_sim.table.scene import (
 )
 import numpy as np
 
+if TYPE_CHECKING:
+    from efm_sim.table.arm import ArmKinematics
+
 BLOCK_SPACING = 0.072  # smallest distance of two blocks at a reset [m]
 TOOL_SPACING = 0.045  # smallest distance of the tool from a block at a reset [m]
-BAR_SPACING = BAR_HALF_SIDES[0] + 0.025  # likewise, from the middle of a bar [m]
-LARGEST_LEAD = 0.03  # of the commanded over the real tool position: a jam winds nothing up [m]
+BAR_SPACING = BAR_HALF_SIDES[0] + 0.025  # the same, from the centre of the bar [m]
+# Largest distance from the tool to its commanded position [m]. A jammed tool accumulates no error.
+MAX_FOLLOWING_ERROR = 0.03
 DEFAULT = TableConfig()
 
 
 class Table:
     """
-    The world as a robot meets it; everything follows from the seed, bit for bit.
+    The table in MuJoCo: a `World` of a robot. Equal seeds give equal episodes, bit for bit.
 
-    The table frame: x to the right of the picture, y away from the camera, z up; the origin is the
-    table's middle.
+    The table frame has x to the right of the image, y away from the camera and z up. Its origin is
+    the centre of the table.
+
+    :ivar task: current task.
+    :ivar instruction: sentence of the current task.
+    :ivar joint_names: joints of the arm, or of the floating tool.
     """
 
     def __init__(self, config: TableConfig = DEFAULT):
-        """Build the scene and reset it with seed 0; OpenGL starts with the first picture."""
+        """Build the model and reset it with seed 0. The first picture starts OpenGL."""
         self.config = config
         self.model = build_scene(config)
         self.data = mujoco.MjData(self.model)
@@ -58,23 +67,23 @@ class Table:
         self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
         self.joint_names = ARM_JOINTS if config.body == 'arm' else ('tool_x', 'tool_y')
         prefix = ARM_PREFIX if config.body == 'arm' else ''
-        self._joints = np.array(
+        self._joint_addresses = np.array(
             [self.model.joint(prefix + name).qposadr[0] for name in self.joint_names]
         )
         self._slot_names = SLOTS_OF[config.objects]
-        self._blocks = np.array(
+        self._block_addresses = np.array(
             [self.model.joint(f'{slot}_x').qposadr[0] for slot in self._slot_names]
         )
-        self._slots = {}
-        self._renderers = {}
+        self._slot_index: dict[str, int] = {}
+        self._renderers: dict[tuple[str, int, int], mujoco.Renderer] = {}
         self.reset(0)
 
     def reset(self, seed: int, task: Task | None = None, instruction: str | None = None) -> None:
         """
-        Start an episode: a new scene with a task in it; nothing of the former one remains.
+        Start an episode with a new scene. No state of the former episode remains.
 
-        :param task: drawn if not given, as the config says.
-        :param instruction: made from the task if not given.
+        :param task: None: a random task of the configuration.
+        :param instruction: None: a random sentence for the task.
         """
         rng = np.random.default_rng([seed, 0])
         has_bar = self.config.objects == 'bar'
@@ -91,54 +100,56 @@ class Table:
         self, types: tuple[str, ...], blocks: np.ndarray, yaws: np.ndarray, tool: np.ndarray
     ) -> None:
         """
-        Put everything where it is said to be, at rest.
+        Place all objects and the tool, at rest.
 
-        :param types: of the six slots, three cubes, then three cylinders; or of the one bar.
-        :param blocks: positions, (6, 2) or (1, 2) float64 [m].
-        :param yaws: (6,) or (1,) float64 [rad].
-        :param tool: position, (2,) float64 [m].
+        :param types: block types of the six slots: three cubes, then three cylinders. Of a bar:
+            one type.
+        :param blocks: positions, ``(6, 2)`` or ``(1, 2)`` float64 [m].
+        :param yaws: ``(6,)`` or ``(1,)`` float64 [rad].
+        :param tool: position, ``(2,)`` float64 [m].
         """
         mujoco.mj_resetData(self.model, self.data)
-        self._slots = {name: index for index, name in enumerate(types)}
+        self._slot_index = {name: index for index, name in enumerate(types)}
         for index, (slot, name) in enumerate(zip(self._slot_names, types, strict=True)):
             self.model.geom(slot).rgba = paint(RGBA[name.split('_')[0]], self.config.hue_deg)
-            self.data.qpos[self._blocks[index] : self._blocks[index] + 3] = (
+            self.data.qpos[self._block_addresses[index] : self._block_addresses[index] + 3] = (
                 *blocks[index],
                 yaws[index],
             )
         self._command = np.array(tool, dtype=np.float64)
-        self._late = deque(np.zeros((self.config.latency_steps, 2)))
+        self._delayed_actions = deque(np.zeros((self.config.latency_steps, 2)))
         self._setpoint = (
             self._kinematics.reset(self._command) if self._kinematics else self._command.copy()
         )
-        self.data.qpos[self._joints] = self._setpoint
+        self.data.qpos[self._joint_addresses] = self._setpoint
         self.data.ctrl[:] = self._setpoint
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, action: np.ndarray) -> None:
         """
-        Move the tool for one control step; what it meets is pushed.
+        Move the tool for one control step. The tool pushes the objects in its way.
 
-        With latency it is an earlier action that is executed, and at first none.
+        With latency, an earlier action is executed, and at first a zero action.
 
-        :param action: displacement in x and y, (2,) float32 [m]; clipped to the largest action and
-            the workspace.
-        :raises ValueError: on another shape or a number that is not finite.
+        :param action: displacement in x and y, ``(2,)`` float32 [m]; clipped to the largest action
+            and to the workspace.
+        :raises ValueError: when the shape differs or a number is not finite.
         """
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (2,) or not np.isfinite(action).all():
             raise ValueError(f'action: expected 2 finite numbers [m], got {action}')
-        self._late.append(action)
-        action = self._late.popleft()
+        self._delayed_actions.append(action)
+        action = self._delayed_actions.popleft()
         limit = self.config.max_action_m
         tool = self.tool_position()[:2]
         command = np.clip(
             self._command + np.clip(action, -limit, limit),
-            tool - LARGEST_LEAD,
-            tool + LARGEST_LEAD,
+            tool - MAX_FOLLOWING_ERROR,
+            tool + MAX_FOLLOWING_ERROR,
         )
         self._command = np.clip(command, -TOOL_LIMIT, TOOL_LIMIT)
-        start, self._setpoint = self._setpoint, self._solve(self._command)
+        start = self._setpoint
+        self._setpoint = self._solve(self._command)
         change = (self._setpoint - start) / self.config.substeps
         lead = self._servo.lead_s / self.model.opt.timestep
         for substep in range(1, self.config.substeps + 1):
@@ -148,43 +159,50 @@ class Table:
 
     def render(self) -> np.ndarray:
         """
-        Return what the policy camera sees, (H, W, 3) uint8 RGB.
+        Return the image of the policy camera, ``(H, W, 3)`` uint8 RGB.
 
-        :raises RuntimeError: when there is no headless OpenGL, naming the packages.
+        :raises RuntimeError: when OpenGL does not start; the message names the Debian packages.
         """
         size = self.config.image_size
         large = self._draw('policy', 2 * size, 2 * size, pretty=False)
-        # In software, smooth edges are made twice as fast this way as by OpenGL's multisampling.
+        # In software, this takes half the time of OpenGL's multisampling.
         return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
     def render_pretty(self, height: int = 480, width: int = 640) -> np.ndarray:
         """
-        Return a picture for people, from the side and with shadows.
+        Return a presentation picture, ``(height, width, 3)`` uint8 RGB.
 
-        (height, width, 3) uint8 RGB.
+        It shows the table from the side, with shadows.
         """
         return self._draw('pretty', height, width, pretty=True)
 
     def positions(self) -> dict[str, np.ndarray]:
         """
-        Return where things are, (3,) float64 [m] each.
+        Return positions by name, ``(3,)`` float64 [m] each.
 
         The order is: tool, source, target, the other blocks.
         """
-        others = [name for name in self._slots if name not in types_in(self.task)]
+        others = [name for name in self._slot_index if name not in types_in(self.task)]
         names = [self.task.source, self.task.target, *others]
         return {'tool': self.tool_position(), **{name: self._position(name) for name in names}}
 
     def block_positions(self) -> dict[str, np.ndarray]:
-        """Return where the blocks are, (3,) float64 [m] each."""
-        return {name: self._position(name) for name in self._slots}
+        """Return the positions of the blocks by name, ``(3,)`` float64 [m] each."""
+        return {name: self._position(name) for name in self._slot_index}
+
+    def block_yaws(self) -> dict[str, float]:
+        """Return the yaws of the blocks by name [rad]."""
+        return {
+            name: float(self.data.qpos[self._block_addresses[index] + 2])
+            for name, index in self._slot_index.items()
+        }
 
     def tool_position(self) -> np.ndarray:
-        """Return where the tool's tip is, (3,) float64 [m]."""
+        """Return the position of the tool's tip, ``(3,)`` float64 [m]."""
         return self.data.geom('tip').xpos.copy()
 
     def distance(self) -> float:
-        """Return the distance of the source's middle from the target's in the table plane [m]."""
+        """Return the distance between the centres of source and target in the table plane [m]."""
         return float(
             np.linalg.norm(
                 (self._position(self.task.source) - self._position(self.task.target))[:2]
@@ -192,31 +210,27 @@ class Table:
         )
 
     def success(self) -> bool:
-        """
-        Return whether the task is done.
-
-        The truth, for reports only: nothing may learn from it.
-        """
+        """Return whether the task is done: simulator truth, for reports and never for learning."""
         return self.distance() < self.config.success_distance_m
 
     @property
     def joint_positions(self) -> np.ndarray:
-        """Positions of ``joint_names``, float64 [rad] ([m] for the floating tool)."""
-        return self.data.qpos[self._joints].copy()
+        """Positions of ``joint_names``, ``(J,)`` float64 [rad]; [m] for the floating tool."""
+        return self.data.qpos[self._joint_addresses].copy()
 
     def camera_matrix(self) -> np.ndarray:
-        """Return the policy camera's intrinsic matrix, (3, 3) float64 [px]."""
+        """Return the intrinsic matrix of the policy camera, ``(3, 3)`` float64 [px]."""
         size = self.config.image_size
         focal = size / 2 / math.tan(math.radians(self.model.camera('policy').fovy[0]) / 2)
         return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """
-        Return where points are in the policy camera's picture.
+        Return points in the image of the policy camera, ``(..., 2)`` float64.
 
-        U to the right, v down, [-1, 1] from edge to edge.
+        The coordinates are u to the right and v down, from -1 to 1 between the edges.
 
-        :param points: (..., 3) float64 [m], in the table frame.
+        :param points: in the table frame, ``(..., 3)`` float64 [m].
         """
         camera = self.model.camera('policy')
         rotation = np.empty(9)
@@ -226,7 +240,7 @@ class Table:
         return local[..., :2] * (1, -1) / (-local[..., 2:] * scale)
 
     def close(self) -> None:
-        """Free the graphics memory; the table can still be stepped."""
+        """Free the graphics memory. `step` still works, and `render` starts OpenGL again."""
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers = {}
@@ -247,17 +261,17 @@ class Table:
         )
 
     def _position(self, name: str) -> np.ndarray:
-        if name not in self._slots:
+        if name not in self._slot_index:
             return place_position(name)
-        return self.data.body(self._slot_names[self._slots[name]]).xpos.copy()
+        return self.data.body(self._slot_names[self._slot_index[name]]).xpos.copy()
 
     def _draw_start(
         self, types: tuple[str, ...], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """
-        Return start positions of the blocks, (6, 2) or (1, 2), and of the tool, (2,) [m].
+        Return start positions of the blocks, ``(6, 2)`` or ``(1, 2)``, and the tool, ``(2,)`` [m].
 
-        Where nothing is done or touches.
+        The task is not done yet, and no block or tool touches another.
         """
         tool_spacing = BAR_SPACING if BAR in types else TOOL_SPACING
         while True:
@@ -273,14 +287,13 @@ def random_scene(
     table: Table, rng: np.random.Generator, pushes: float = 0.0
 ) -> dict[str, np.ndarray]:
     """
-    Arrange a random scene for pretraining.
+    Arrange a random scene for pretraining; return the positions of tool and blocks by name.
 
-    Return where everything is: tool and six blocks, (3,) float64 [m] each.
+    Blocks may touch. The tool is beside a block or at any place. The task and the instruction of
+    the table do not belong to the scene.
 
-    Blocks may touch; the tool is at a block or anywhere. The table's task and instruction mean
-    nothing.
-
-    :param pushes: share of the scenes that look like a push that is nearly over.
+    :param pushes: fraction of the scenes that show a push that is nearly over.
+    :return: ``(3,)`` float64 [m] each.
     """
     types = draw_types(rng)
     limit = rng.uniform(START_LIMIT, 0.165)
@@ -299,7 +312,7 @@ def random_scene(
     return {'tool': table.tool_position(), **table.block_positions()}
 
 
-def _load_kinematics():
+def _load_kinematics() -> ArmKinematics:
     from efm_sim.table.arm import ArmKinematics  # the floating tool needs no IK library
 
     return ArmKinematics()

@@ -18,6 +18,7 @@ PAGES = sorted(
     for path in DOCS.glob(pattern)
     if path.name != 'index.md'
 )
+TYPES_ONLY = {'_typeshed', 'typing_extensions'}  # no program imports them when it runs
 # What requirements/robot.txt installs: the site may import it.
 ROBOT = {'cv2', 'google', 'grpc', 'numpy', 'onnxruntime', 'rosbags', 'tokenizers', 'yaml'}
 
@@ -83,6 +84,6 @@ def test_pages_import_neither_ros_nor_a_learning_library():
         for path in python_files()
         if top(name(path).replace('/', '.')) in ours
         for module, _ in imports(path, only_on_import=True)
-        if top(module) not in {*sys.stdlib_module_names, *ours, *ROBOT, *mocked}
+        if top(module) not in {*sys.stdlib_module_names, *ours, *ROBOT, *TYPES_ONLY, *mocked}
     }
     assert not wrong, 'add these to autodoc_mock_imports in docs/conf.py'

@@ -10,22 +10,22 @@ from models import FakeTextEncoder
 import pytest
 from rich.console import Console
 
-# Of the sentence encoder.
+# Modules that use the sentence encoder.
 USERS = (
-    'learners.alternatives',
-    'learners.cautious',
+    'encoders.training',
+    'learners.baselines',
+    'learners.failure_aware',
     'studies.detector',
     'studies.failure_aware',
     'studies.language',
-    'table.examination',
-    'table.stage_one',
-    'encoders.training',
+    'table.evaluation',
+    'table.sft_cache',
 )
 
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-    """Let the tiny experiments share their stage 1, away from everybody's cache."""
+    """Give the tiny experiments a cache of their own, so that they share their stage 1."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('EFM_CACHE', str(tmp_path_factory.mktemp('cache')))
         for module in USERS:
@@ -58,17 +58,19 @@ def test_every_cell_differs_and_seeds_are_enough(name):
     assert experiment.name == name
     cells = experiment.variants(smoke=False)
     assert len(cells) == len(set(cells.values()))
-    assert experiment.seeds >= 5 or name == 'convergence'  # which asks about curves, not rates
+    assert (
+        experiment.seeds >= 5 or name == 'convergence'
+    )  # its question is about curves, not rates
 
 
-def test_the_results_page_is_what_the_stored_results_give():
+def test_the_results_page_follows_from_the_stored_results():
     docs = Path(__file__).resolve().parents[2] / 'docs'
     if not (docs / 'results.md').is_file():
         pytest.skip('no results are stored yet')
     assert (docs / 'results.md').read_text() == make_page(docs / 'results')
 
 
-def test_the_readme_quotes_what_the_stored_results_give():
+def test_the_readme_table_follows_from_the_stored_results():
     root = Path(__file__).resolve().parents[2]
     text = (root / 'README.md').read_text()
     begin, end = QUOTE

@@ -1,23 +1,23 @@
-"""A Gazebo Classic that really runs, or the reason why it cannot."""
+"""The installation of Gazebo Classic for the tests, or the reason why it is missing."""
 
 from __future__ import annotations
 
 import os
 
-from efm_sim.gazebo.root import find_root, Root
+from efm_sim.gazebo.installation import find_installation, GazeboInstallation
 import pytest
 
 
 @pytest.fixture(scope='session')
-def root() -> Root:
+def installation() -> GazeboInstallation:
     """
-    Return where Gazebo is.
+    Return the installation of Gazebo Classic.
 
-    Without it the tests are skipped with the reason, unless `make test-gazebo`, which has just set
-    it up, asks for it: then they fail.
+    Without it the tests are skipped with the reason. `make test-gazebo` sets it up first and
+    requires it, so there the tests fail.
     """
     try:
-        return find_root()
+        return find_installation()
     except FileNotFoundError as error:
         if os.environ.get('EFM_TEST_GAZEBO') == 'required':
             raise

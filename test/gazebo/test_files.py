@@ -1,4 +1,4 @@
-"""Robot and world files, as Gazebo's own parser reads them."""
+"""Robot and world files in the parser of Gazebo."""
 
 from __future__ import annotations
 
@@ -13,35 +13,46 @@ from sources import ROOT
 INSIDE = 'mount --bind "$1" "$0/srv" && shift && exec chroot "$0" /usr/bin/env HOME=/srv "$@"'
 
 
-def gz(root, folder, *words):
-    """Return what the command `gz` of a root says of files in ``folder``, which is its /srv."""
+def gz(installation, folder, *words):
+    """Run the command `gz` of an installation, with ``folder`` mounted as /srv."""
     return subprocess.run(
-        ['unshare', '--mount', '--', 'bash', '-c', INSIDE, root.path, folder, 'gz', *words],
+        [
+            'unshare',
+            '--mount',
+            '--',
+            'bash',
+            '-c',
+            INSIDE,
+            installation.path,
+            folder,
+            'gz',
+            *words,
+        ],
         capture_output=True,
         text=True,
     )
 
 
 @pytest.mark.parametrize('name', ['table.classic.sdf', 'table.harmonic.sdf'])
-def test_gazebo_finds_nothing_wrong_with_the_worlds(root, tmp_path, name):
+def test_the_world_files_are_valid(installation, tmp_path, name):
     (tmp_path / name).write_text((ROOT / 'worlds' / name).read_text())
-    done = gz(root, tmp_path, 'sdf', '-k', f'/srv/{name}')
+    done = gz(installation, tmp_path, 'sdf', '-k', f'/srv/{name}')
     assert 'Check complete' in done.stdout, done.stderr
     assert 'Error' not in done.stdout + done.stderr
 
 
-def test_gazebo_finds_a_world_wrong_that_is(root, tmp_path):
+def test_an_invalid_world_file_is_an_error(installation, tmp_path):
     (tmp_path / 'bad.sdf').write_text('<sdf version="1.7"><world name="x"><model/></world></sdf>')
-    done = gz(root, tmp_path, 'sdf', '-k', '/srv/bad.sdf')
+    done = gz(installation, tmp_path, 'sdf', '-k', '/srv/bad.sdf')
     assert 'Error' in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize('hardware', ['classic', 'gz'])
-def test_the_robot_keeps_its_joints_tool_and_camera(root, tmp_path, hardware):
+def test_the_robot_has_its_joints_its_tool_and_its_camera(installation, tmp_path, hardware):
     xacro = [sys.executable, '-c', 'import xacro; xacro.main()', ROOT / 'urdf' / 'arm.urdf.xacro']
     text = subprocess.run([*xacro, f'hardware:={hardware}'], capture_output=True, text=True).stdout
     (tmp_path / 'arm.urdf').write_text(text)
-    done = gz(root, tmp_path, 'sdf', '-p', '/srv/arm.urdf')
+    done = gz(installation, tmp_path, 'sdf', '-p', '/srv/arm.urdf')
     model = ElementTree.fromstring(done.stdout).find('model')
     driven = [j.get('name') for j in model.findall('joint') if j.get('type') == 'revolute']
     assert tuple(driven) == ARM_JOINTS

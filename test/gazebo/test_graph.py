@@ -1,4 +1,4 @@
-"""The node graph on a real Gazebo: it demonstrates, practises, learns and is evaluated."""
+"""The node graph with a real Gazebo: demonstrations, practice, learning and evaluation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ GAZEBO = ('--world', 'gazebo')
 
 
 def efm(verb, run, *words):
-    """Run a command to its end; return the process numbers of the Gazebos that it started."""
-    said = run.parent / 'said.txt'
+    """Run a command of efm to its end; return the Gazebo server processes that it started."""
+    output = run.parent / 'output.txt'
     command = [sys.executable, '-m', 'efm.cli', verb, '--run', str(run)]
-    with said.open('w') as file:
+    with output.open('w') as file:
         process = psutil.Popen(
             [*command, *map(str, words)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
@@ -44,7 +44,7 @@ def efm(verb, run, *words):
     finally:
         if process.poll() is None:
             process.terminate()
-    assert process.returncode == 0, said.read_text()
+    assert process.returncode == 0, output.read_text()
     return servers
 
 
@@ -60,8 +60,8 @@ def episodes_of(run, folder):
 
 
 @pytest.fixture(scope='module')
-def run(root, tmp_path_factory):
-    """Return a run whose stage 1 knows nothing yet, with its release."""
+def run(installation, tmp_path_factory):
+    """Return a run with untrained models as its stage 1, and its first release."""
     run = tmp_path_factory.mktemp('gazebo') / 'run'
     robot = load_embodiment(ROBOT)
     for name in ('policy', 'reward'):
@@ -86,7 +86,7 @@ def test_two_robots_practise_and_the_trainer_learns_from_every_episode(run):
     assert (update['version'], update['episodes'], update['stale_total']) == (2, 8, 0)
 
 
-def test_what_the_policy_sees_is_gazebos_picture_of_the_scene(run):
+def test_the_observation_is_the_image_of_gazebo(run):
     efm('evaluate', run, *GAZEBO, '--fleet', 1, '--episodes', 1, '--max-steps', 3, '--seed', 9)
     [episode] = episodes_of(run, 'evaluation')
     assert len(episode) == 3
@@ -100,7 +100,7 @@ def test_what_the_policy_sees_is_gazebos_picture_of_the_scene(run):
         table.close()
 
 
-def test_the_demonstrator_records_a_success_here(run):
+def test_the_demonstrator_records_a_success(run):
     efm('record', run, *GAZEBO, '--fleet', 1, '--episodes', 1, '--max-steps', 60)
     episodes = episodes_of(run, 'demonstration')
     successes = [episode for episode in episodes if episode.outcome is Outcome.SUCCESS]

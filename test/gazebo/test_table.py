@@ -1,11 +1,11 @@
-"""The table in a real Gazebo: it loads, draws, resets, pushes, and does it again."""
+"""The table in a real Gazebo: images, resets, pushes and repetition."""
 
 from __future__ import annotations
 
-from efm_sim.gazebo.server import Server
+from efm_sim.gazebo.server import GazeboServer
 from efm_sim.gazebo.world import GazeboTable
 from efm_sim.table.config import DemonstratorConfig, TableConfig
-from efm_sim.table.demonstrator import Demonstrator
+from efm_sim.table.demonstrator import TableDemonstrator
 from efm_sim.table.language import Task
 from efm_sim.table.world import Table
 import numpy as np
@@ -19,14 +19,14 @@ RIGHT = np.float32([0.02, 0.0])
 
 
 @pytest.fixture(scope='module')
-def table(root):
+def table(installation):
     made = GazeboTable()
     yield made
     made.close()
 
 
 @pytest.fixture(scope='module')
-def twin():
+def mujoco_table():
     """Return the same table in MuJoCo."""
     made = Table()
     yield made
@@ -34,55 +34,60 @@ def twin():
 
 
 def where(table, link):
-    """Return what Gazebo itself says, position (3,) and quaternion (4,)."""
-    numbers = np.array([float(word) for word in table._server.ask(f'where {link}').split()])
+    """Return the pose of a link in Gazebo: position (3,) and quaternion (4,)."""
+    numbers = np.array([float(word) for word in table._server.request(f'where {link}').split()])
     return numbers[:3], numbers[3:]
 
 
 def pushing(table, steps=10):
-    """Arrange a red cube right of the tool, push it to the right; return all that was seen."""
+    """Place a red cube right of the tool and push it; return all observable values."""
     table.reset(0, Task('red_cube', 'right'))
     table.arrange(TYPES, AWAY, np.zeros(6), np.array([-0.06, 0.004]))
-    seen = [table.render()]
+    found = [table.render()]
     for _ in range(steps):
         table.step(RIGHT)
-        seen += [np.array(list(table.positions().values())), table.joint_positions]
-    return [*seen, table.render()]
+        found += [np.array(list(table.positions().values())), table.joint_positions]
+    return [*found, table.render()]
 
 
 @pytest.mark.parametrize('seed', [0, 7])
-def test_a_reset_brings_mujocos_scene_and_sentence(table, twin, seed):
+def test_a_reset_makes_the_scene_and_instruction_of_mujoco(table, mujoco_table, seed):
     table.reset(seed)
-    twin.reset(seed)
-    assert table.instruction == twin.instruction
-    assert table.success() == twin.success()
-    for name, position in twin.positions().items():
+    mujoco_table.reset(seed)
+    assert table.instruction == mujoco_table.instruction
+    assert table.success() == mujoco_table.success()
+    for name, position in mujoco_table.positions().items():
         np.testing.assert_array_equal(table.positions()[name], position)
 
 
-def test_every_link_is_where_mujoco_has_it(table):
+def test_every_joint_has_its_position_of_mujoco(table):
     table.reset(4)
-    answer = table._server.ask('joints').split()
-    joints = dict(zip(answer[1::2], map(float, answer[2::2]), strict=True))
+    reply = table._server.request('joints').split()
+    joints = dict(zip(reply[1::2], map(float, reply[2::2]), strict=True))
     np.testing.assert_allclose(
         [joints[name] for name in table._driven], table.joint_positions, atol=1e-9
     )
     for index, slot in enumerate(table._slot_names):
         found = [joints[f'{slot}::{name}'] for name in ('x', 'y')]
-        np.testing.assert_allclose(found, table.data.qpos[table._blocks[index] :][:2], atol=1e-9)
+        np.testing.assert_allclose(
+            found, table.data.qpos[table._block_addresses[index] :][:2], atol=1e-9
+        )
 
 
 @pytest.mark.parametrize('seed', [0, 3])
-def test_gazebo_draws_what_mujoco_draws(table, seed):
+def test_the_image_is_close_to_that_of_mujoco(table, seed):
     table.reset(seed)
     drawn = table.render().astype(float)
-    twin = table.render_in_mujoco().astype(float)
+    mujoco_table = table.render_in_mujoco().astype(float)
     assert drawn.shape == (64, 64, 3)
-    assert np.abs(drawn - twin).mean() < 3  # of 255
-    assert np.abs(drawn - twin).mean() < 0.2 * np.abs(twin - twin.mean((0, 1))).mean()
+    assert np.abs(drawn - mujoco_table).mean() < 3  # of 255
+    assert (
+        np.abs(drawn - mujoco_table).mean()
+        < 0.2 * np.abs(mujoco_table - mujoco_table.mean((0, 1))).mean()
+    )
 
 
-def test_colours_follow_the_scene(table):
+def test_the_blocks_have_the_colours_of_the_scene(table):
     redness = []
     for name in ('red_cube', 'green_cube', 'red_cube'):
         others = tuple(other for other in TYPES[:3] if other != name)
@@ -104,22 +109,24 @@ def test_the_arm_follows_the_commands(table):
     np.testing.assert_allclose(tip, table.tool_position(), atol=0.001)
 
 
-def test_without_a_block_in_its_way_the_tool_goes_as_mujocos_does(table, twin):
-    for one in (table, twin):
+def test_without_contact_the_tool_moves_as_in_mujoco(table, mujoco_table):
+    for one in (table, mujoco_table):
         one.reset(1, Task('red_cube', 'right'))
         one.arrange(TYPES, AWAY, np.zeros(6), np.array([-0.08, 0.05]))
     for action in ((0.025, 0.0), (0.025, -0.01), (0.0, -0.02), (-0.015, 0.01), (0.02, 0.02)):
         table.step(np.float32(action))
-        twin.step(np.float32(action))
-        np.testing.assert_allclose(table.tool_position(), twin.tool_position(), atol=0.0006)
+        mujoco_table.step(np.float32(action))
+        np.testing.assert_allclose(
+            table.tool_position(), mujoco_table.tool_position(), atol=0.0006
+        )
 
 
-def test_a_push_moves_the_block_and_nothing_else(table, twin):
+def test_a_push_moves_its_block_only(table, mujoco_table):
     before = AWAY[1:]
     pushing(table)
-    pushing(twin)
+    pushing(mujoco_table)
     found = table.block_positions()
-    expected = twin.block_positions()
+    expected = mujoco_table.block_positions()
     assert found['red_cube'][0] == pytest.approx(expected['red_cube'][0], abs=0.006)
     assert found['red_cube'][0] > 0.05
     assert found['red_cube'][1] == pytest.approx(expected['red_cube'][1], abs=0.006)
@@ -131,7 +138,7 @@ def test_a_push_moves_the_block_and_nothing_else(table, twin):
         assert abs(quaternion[1]) + abs(quaternion[2]) < 0.01  # it has not tipped over
 
 
-def test_a_block_that_is_pushed_against_the_edge_stays_on_the_table(table):
+def test_a_block_pushed_to_the_edge_stays_on_the_table(table):
     table.reset(0, Task('red_cube', 'right'))
     table.arrange(TYPES, np.array([(0.12, 0), *AWAY[1:]]), np.zeros(6), np.array([0.07, 0.0]))
     for _ in range(8):
@@ -140,7 +147,7 @@ def test_a_block_that_is_pushed_against_the_edge_stays_on_the_table(table):
 
 
 @pytest.mark.xfail(strict=True, reason='contacts are not repeatable yet; see docs/gazebo.md')
-def test_the_same_pushes_give_the_same_world_bit_for_bit(table):
+def test_equal_pushes_give_equal_states_bit_for_bit(table):
     first = pushing(table)
     table.reset(5)
     table.step(RIGHT)
@@ -151,7 +158,7 @@ def test_the_same_pushes_give_the_same_world_bit_for_bit(table):
 
 
 @pytest.mark.xfail(strict=True, reason='contacts are not repeatable yet; see docs/gazebo.md')
-def test_another_server_gives_the_same_world_bit_for_bit(table, root):
+def test_two_servers_give_equal_states_bit_for_bit(table, installation):
     other = GazeboTable()
     try:
         for one, two in zip(pushing(table), pushing(other), strict=True):
@@ -160,10 +167,10 @@ def test_another_server_gives_the_same_world_bit_for_bit(table, root):
         other.close()
 
 
-def test_the_demonstrator_can_do_its_tasks_here(table):
+def test_the_demonstrator_succeeds(table):
     done = []
     for seed in (11, 12, 13):
-        demonstrator = Demonstrator(DemonstratorConfig(noise=0.0, slowest=1.0))
+        demonstrator = TableDemonstrator(DemonstratorConfig(noise=0.0, slowest=1.0))
         demonstrator.begin(seed)
         table.reset(seed)
         for _ in range(90):
@@ -174,30 +181,30 @@ def test_the_demonstrator_can_do_its_tasks_here(table):
     assert sum(done) >= 2, done
 
 
-def test_no_time_passes_and_nothing_moves_between_two_commands(table):
+def test_simulated_time_stands_still_between_two_commands(table):
     table.reset(2)
-    answers = [table._server.ask('joints') for _ in range(3)]
-    assert len(set(answers)) == 1
+    replies = [table._server.request('joints') for _ in range(3)]
+    assert len(set(replies)) == 1
     np.testing.assert_array_equal(table.render(), table.render())
 
 
 @pytest.mark.parametrize(
-    ('command', 'complaint'),
+    ('command', 'message'),
     [
         ('dance', "verb: expected one of this plugin's"),
-        ('where nobody', "link: expected one of the world's"),
+        ('where nothing', "link: expected one of the world's"),
         ('move 3 nothing 0 0', "joint: expected one of the world's"),
         ('place arm::tool_tip 1 2', 'expected another word or number'),
         ('frame nothing', 'camera: expected one of'),
     ],
 )
-def test_a_wrong_command_is_refused_with_the_reason(table, command, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        table._server.ask(command)
-    assert table._server.ask('hello').startswith('11.')
+def test_an_invalid_command_is_rejected_with_the_reason(table, command, message):
+    with pytest.raises(ValueError, match=message):
+        table._server.request(command)
+    assert table._server.request('hello').startswith('11.')
 
 
-def test_the_floating_tool_pushes_too_and_closing_leaves_no_process(root):
+def test_the_floating_tool_pushes_and_close_ends_all_processes(installation):
     floating = GazeboTable(TableConfig(body='tool'))
     family = psutil.Process(floating._server._process.pid).children(recursive=True)
     try:
@@ -209,6 +216,8 @@ def test_the_floating_tool_pushes_too_and_closing_leaves_no_process(root):
     assert not alive_after(family, 5)
 
 
-def test_a_world_that_does_not_load_says_what_gzserver_said(root):
-    with pytest.raises(RuntimeError, match='gzserver: expected an answer'):
-        Server('<sdf version="1.7"><world name="x"><oops></sdf>', 30.0, root=root)
+def test_an_error_about_a_world_has_the_log_of_gzserver(installation):
+    with pytest.raises(RuntimeError, match='gzserver: expected a reply'):
+        GazeboServer(
+            '<sdf version="1.7"><world name="x"><oops></sdf>', 30.0, installation=installation
+        )

@@ -14,7 +14,7 @@ from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_action, from_ns, stamped
 from efm_interfaces.msg import Permit
-from efm_sim.fake_arm.node import read_command
+from efm_sim.fake_arm.command import read_command
 import numpy as np
 import pytest
 import rclpy
@@ -110,7 +110,7 @@ def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kin
         stopped = len(person.joints) + 50
         person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
         assert not person.is_moving(20)
-        last = read_command(person.commands[-1], robot.command).numbers
+        last = read_command(person.commands[-1], robot.command).values
         assert not last.any()
     person.destroy_node()
 
@@ -127,5 +127,5 @@ def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_pat
         guard.kill()
         guard.wait()
         person.spin_until(lambda: not person.is_moving(20), 'rest')
-        assert read_command(person.commands[-1], robot.command).numbers.any()
+        assert read_command(person.commands[-1], robot.command).values.any()
     person.destroy_node()

@@ -232,7 +232,7 @@ def test_when_the_fleet_is_done_the_launch_ends(launching, config, mode):
     assert {name for name, node in nodes.items() if 'on_exit' in node} == {'fleet'}
     on_exit = nodes['fleet']['on_exit']
     assert isinstance(on_exit(SimpleNamespace(returncode=0), None), Shutdown)
-    with pytest.raises(RuntimeError, match='the fleet gave up with code 1'):
+    with pytest.raises(RuntimeError, match='the fleet failed with code 1'):
         on_exit(SimpleNamespace(returncode=1), None)
 
 
@@ -351,7 +351,7 @@ def test_the_page_about_launch_has_every_file_and_every_argument(launching):
     page = (ROOT / 'docs' / 'launch.md').read_text()
     rows = [
         f'| `{flag_of(field)}` | {f"`{field.default}`" if field.default != "" else ""} '
-        f'| {launching.meaning(field)} |'
+        f'| {launching.describe_argument(field)} |'
         for config_type in (launching.NodeConfig, GraphConfig)
         for field in dataclasses.fields(config_type)
     ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
 
+from colcon_prefix import make_prefix, prefix_environment
 from efm_bringup.config import GraphConfig
-from efm_bringup.graph import EXECUTABLES
 from efm_core.config import flag_of
 import psutil
 import pytest
@@ -38,22 +37,14 @@ sys.exit(service.run())
 @pytest.fixture(scope='module')
 def prefix(tmp_path_factory):
     """Return a prefix as colcon makes it, in which the package is the sources."""
-    folder = tmp_path_factory.mktemp('prefix')
-    for place in ('share/ament_index/resource_index/packages', 'lib/efm'):
-        (folder / place).mkdir(parents=True)
-    (folder / 'share/ament_index/resource_index/packages/efm').touch()
-    for name, module in EXECUTABLES.items():
-        script = folder / 'lib/efm' / name
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-        script.chmod(0o755)
-    return folder
+    return make_prefix(tmp_path_factory.mktemp('prefix'))
 
 
 @pytest.fixture
 def start(prefix, tmp_path, monkeypatch):
     """Return a function that starts a launch file; nothing is left afterwards."""
-    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", "")}')
-    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
+    for name, value in prefix_environment(prefix).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
     started = []
 
@@ -134,7 +125,7 @@ def test_a_fleet_that_gave_up_ends_its_launch_with_code_1(start, lab, tmp_path):
     path.write_text('fleet: {ros__parameters: {ready_timeout_s: 1.0}}\n')
     process = start('fleet', f'run:={lab.run}', 'mode:=evaluate', f'params_file:={path}')
     assert wait_for_exit(process, 60) == 1
-    assert 'the fleet gave up with code 1' in (tmp_path / 'said.txt').read_text()
+    assert 'the fleet failed with code 1' in (tmp_path / 'said.txt').read_text()
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_starts(start, lab, tmp_path):

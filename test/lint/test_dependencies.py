@@ -16,8 +16,8 @@ ROS = re.compile(
     r'(rclpy|rosidl\w*|ament_\w+|launch(_\w+)?|std_srvs|\w+_msgs|\w+_interfaces)(\.|$)'
 )
 MAY_IMPORT_ROS = re.compile(
-    r'efm_\w+/(\w+/)?(node|\w+_node)\.py|efm_(core|guard|supervisor)/ros_\w+\.py'
-    r'|efm_bringup/launching\.py|(launch|benchmarks|test/ros|test/graph)/.*'
+    r'efm_\w+/(\w+/)?(node|\w+_node|ros_\w+)\.py|efm_bringup/launching\.py'
+    r'|(launch|benchmarks|test/ros|test/graph|test/launch)/.*'
 )
 # Each room, and the rooms that it may import; the longest matching path is a file's room.
 ROOMS = {

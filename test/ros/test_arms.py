@@ -10,7 +10,8 @@ from efm_core.messages import to_stamp
 from efm_core.ros_messages import from_action, from_ns, stamped
 from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
-from efm_sim.fake_arm.node import FakeDriverNode, read_command
+from efm_sim.fake_arm.command import read_command
+from efm_sim.fake_arm.node import FakeDriverNode
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -64,10 +65,10 @@ class Scene:
         return stamp
 
     def act(self, values=MOVE):
-        """Publish an action and wait until the driver has taken its command."""
-        taken = self.arm.counts['taken']
+        """Publish an action and wait until the driver has accepted its command."""
+        accepted = self.arm.counts['accepted']
         stamp = self.want(values)
-        self.stage.spin_until(lambda: self.arm.counts['taken'] > taken, 'a command')
+        self.stage.spin_until(lambda: self.arm.counts['accepted'] > accepted, 'a command')
         return stamp
 
     @property
@@ -78,7 +79,7 @@ class Scene:
 
     def sent(self):
         """Return the values of every command so far."""
-        return [read_command(message, self.robot.command).numbers for message in self.commands]
+        return [read_command(message, self.robot.command).values for message in self.commands]
 
     def is_stop(self, numbers):
         """Return whether a command leaves the arm where it is, to 0.03."""
@@ -96,7 +97,7 @@ class Scene:
 
     def wait_for_rest(self):
         self.stage.spin_until(
-            lambda: not self.arm._coming and np.abs(self.arm.speeds).max() < 1e-3, 'rest'
+            lambda: not self.arm._delayed and np.abs(self.arm.velocities).max() < 1e-3, 'rest'
         )
 
     def wait_for_refusal(self, node, word):
@@ -253,12 +254,14 @@ def test_a_gripper_closes_opens_and_keeps_what_it_holds_at_a_stop(stage, yaml_of
     gripper = scene.driver._gripper
     stage.spin_until(scene.guard._robot.driver._gripper._client.server_is_ready, 'the gripper')
     scene.act((0.0, 0.02))
-    stage.spin_until(lambda: abs(gripper.at - 0.02) < 1e-6 and not gripper._handle, 'the gripper')
+    stage.spin_until(
+        lambda: abs(gripper.position - 0.02) < 1e-6 and not gripper._goal_handle, 'the gripper'
+    )
     scene.act((0.0, 0.08))
-    stage.spin_until(lambda: gripper.at > 0.025, 'the gripper to open')
+    stage.spin_until(lambda: gripper.position > 0.025, 'the gripper to open')
     scene.guard.trigger_deactivate()
-    stage.spin_until(lambda: gripper._handle is None, 'the stop')
-    assert 0.025 < gripper.at < 0.08
+    stage.spin_until(lambda: gripper._goal_handle is None, 'the stop')
+    assert 0.025 < gripper.position < 0.08
 
 
 def test_a_real_arm_cannot_be_had_in_lockstep(stage, yaml_of):

@@ -1,4 +1,4 @@
-"""The main job can be cut short and gone on with."""
+"""An interrupted demo continues where it stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 from efm import demo
 from efm.cli import make_parser
-from efm.demo import begin, DemoConfig, plan_stages, run_demo
+from efm.demo import DemoConfig, open_demo, plan_stages, run_demo
 import pytest
 from rich.console import Console
 
@@ -17,7 +17,7 @@ def config(tmp_path, **fields) -> DemoConfig:
 
 
 def note(run, folder: str, *outcomes: str) -> None:
-    """Write results as the fleet does; 'fault' is an episode that broke."""
+    """Write results as the fleet does; 'fault' is a termination."""
     (run / 'results').mkdir(parents=True, exist_ok=True)
     with open(run / 'results' / f'{folder}.jsonl', 'a') as file:
         for outcome in outcomes:
@@ -32,38 +32,38 @@ def run(settings: DemoConfig) -> int:
 
 def test_each_stage_is_a_command_of_efm(tmp_path):
     for name, stage in plan_stages(config(tmp_path, num_robots=3)).items():
-        arguments = make_parser().parse_args(stage.words)
+        arguments = make_parser().parse_args(stage.arguments)
         assert arguments.run == str(tmp_path / 'a run')
         assert getattr(arguments, 'num_robots', 3) == 3, name
 
 
-def test_a_stage_asks_only_for_the_episodes_that_are_left(tmp_path):
+def test_a_stage_runs_only_the_remaining_episodes(tmp_path):
     plan = plan_stages(config(tmp_path))
     note(tmp_path, 'evaluation_before', 'failure', 'fault', 'success')
-    assert plan['evaluate_before'].command(tmp_path)[-2:] == ['--episodes', '2']
+    assert plan['evaluate_before'].remaining_command(tmp_path)[-2:] == ['--episodes', '2']
     note(tmp_path, 'evaluation_before', 'failure', 'failure')
-    assert plan['evaluate_before'].command(tmp_path) == []
+    assert plan['evaluate_before'].remaining_command(tmp_path) == []
 
 
-def test_a_run_that_was_cut_after_its_release_is_not_fine_tuned_again(tmp_path):
+def test_a_run_with_a_release_is_not_fine_tuned_again(tmp_path):
     stage = plan_stages(config(tmp_path))['fine_tune']
-    assert stage.command(tmp_path) == stage.words
+    assert stage.remaining_command(tmp_path) == stage.arguments
     (tmp_path / 'releases').mkdir()
-    assert stage.command(tmp_path) == []
+    assert stage.remaining_command(tmp_path) == []
 
 
-def test_only_demonstrations_that_succeeded_count(tmp_path):
+def test_only_successful_demonstrations_count(tmp_path):
     note(tmp_path, 'demonstration', 'success', 'failure')
-    command = plan_stages(config(tmp_path))['record'].command(tmp_path)
+    command = plan_stages(config(tmp_path))['record'].remaining_command(tmp_path)
     assert command[-2:] == ['--episodes', '2']
 
 
-def test_a_folder_name_may_hold_a_space(tmp_path):
-    words = plan_stages(config(tmp_path))['fine_tune'].words
+def test_the_name_of_a_run_may_contain_a_space(tmp_path):
+    words = plan_stages(config(tmp_path))['fine_tune'].arguments
     assert words[:3] == ['train', '--run', str(tmp_path / 'a run')]
 
 
-def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+def test_stages_that_are_done_do_not_run_again(tmp_path, monkeypatch):
     asked = []
     codes = {'evaluate': 1}
     monkeypatch.setattr(demo, 'run_stage', lambda c: asked.append(c[3]) or codes.get(c[3], 0))
@@ -84,9 +84,9 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     ]
 
 
-def test_a_run_is_not_gone_on_with_under_other_options(tmp_path):
+def test_a_run_does_not_continue_with_other_options(tmp_path):
     settings = config(tmp_path)
-    begin(tmp_path / 'a run', settings)
-    assert begin(tmp_path / 'a run', settings) == {}
-    with pytest.raises(ValueError, match=r'seed: expected as .* was begun, \[0\], got \[1\]'):
-        begin(tmp_path / 'a run', config(tmp_path, seed=1))
+    open_demo(tmp_path / 'a run', settings)
+    assert open_demo(tmp_path / 'a run', settings) == {}
+    with pytest.raises(ValueError, match=r'seed: expected the options of .*, \[0\], got \[1\]'):
+        open_demo(tmp_path / 'a run', config(tmp_path, seed=1))

@@ -6,7 +6,7 @@ import io
 import json
 
 from efm.cli import main
-from efm.pretrain import ENCODER_FILE, note
+from efm.pretrain import describe_errors, ENCODER_FILE
 from efm.train import choose_encoder_weights
 from efm_core.embodiment import load_embodiment
 from efm_sim.gym.pusht_pictures import draw_pictures
@@ -23,7 +23,7 @@ PUSHT = ROOT / 'config' / 'embodiments' / 'pusht.yaml'
 
 @pytest.fixture
 def words(tmp_path, monkeypatch):
-    """Return a command line that learns for a moment."""
+    """Return a command line with few iterations."""
     monkeypatch.setattr('efm_model.text.ensure_text_encoder', lambda: '')
     monkeypatch.setattr('efm_model.text.TextEncoder', lambda path: FakeTextEncoder())
     images, points = draw_pictures(24, 0, (128, 128))
@@ -39,7 +39,7 @@ def words(tmp_path, monkeypatch):
     return ['pretrain', *run, '--pictures', str(tmp_path / 'pictures.npz'), *brief]
 
 
-def test_a_run_gets_a_tower_with_its_card(words, tmp_path, capsys):
+def test_a_run_gets_an_encoder_with_its_card(words, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 0
@@ -56,7 +56,7 @@ def test_a_run_gets_a_tower_with_its_card(words, tmp_path, capsys):
     ]
 
 
-def test_a_tower_that_is_there_is_not_overwritten(words, tmp_path, capsys):
+def test_an_existing_encoder_is_not_overwritten(words, tmp_path, capsys):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'encoder.safetensors').write_text('precious')
     with pytest.raises(SystemExit) as end:
@@ -66,27 +66,32 @@ def test_a_tower_that_is_there_is_not_overwritten(words, tmp_path, capsys):
     assert (tmp_path / 'run' / 'encoder.safetensors').read_text() == 'precious'
 
 
-def test_the_note_says_how_far_off_it_is():
+def test_the_progress_shows_the_median_errors():
     found = {'effector_median': 0.51, 'effector_p95': 3.0, 'source_median': 1.2}
-    assert note(found) == 'off by effector 0.51 %, source 1.20 % of the picture'
+    expected = 'median error in % of the image: effector 0.51, source 1.20'
+    assert describe_errors(found) == expected
 
 
 @pytest.mark.parametrize(
-    ('embodiment', 'has_own', 'changes', 'said', 'begun'),
+    ('embodiment', 'has_own', 'changes', 'printed', 'expected'),
     [
         ('pusht', True, {}, 'encoder: ', 'own'),
-        ('pusht', False, {}, 'knows the simulated table only', ''),
+        ('pusht', False, {}, 'trained on the simulated table only', ''),
         ('table_arm', False, {}, '', ''),
         ('pusht', True, {'encoder_weights': 'another'}, '', 'another'),
         ('pusht', True, {'pretrained': 'none'}, '', ''),
     ],
 )
-def test_a_run_begins_from_its_own_tower(tmp_path, embodiment, has_own, changes, said, begun):
+def test_stage_one_starts_from_the_encoder_of_the_run(
+    tmp_path, embodiment, has_own, changes, printed, expected
+):
     if has_own:
         (tmp_path / ENCODER_FILE).write_text('weights')
     robot = load_embodiment(ROOT / 'config' / 'embodiments' / f'{embodiment}.yaml')
     console = Console(file=io.StringIO())
     config = choose_encoder_weights(tmp_path, robot, SftConfig(**changes), console)
-    assert config.encoder_weights == (str(tmp_path / ENCODER_FILE) if begun == 'own' else begun)
-    assert said in console.file.getvalue()
-    assert bool(said) == bool(console.file.getvalue())
+    assert config.encoder_weights == (
+        str(tmp_path / ENCODER_FILE) if expected == 'own' else expected
+    )
+    assert printed in console.file.getvalue()
+    assert bool(printed) == bool(console.file.getvalue())

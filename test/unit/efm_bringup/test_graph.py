@@ -183,7 +183,7 @@ def test_a_file_of_parameters_goes_on_top_of_what_the_graph_gives(make, tmp_path
 
 def test_practice_whose_bags_the_trainer_would_not_find_is_refused(make):
     with pytest.raises(
-        ValueError, match='episodes_subdir: expected none, since the trainer reads practice'
+        ValueError, match='episodes_subdir: expected none, because the trainer reads practice'
     ):
         make_graph(PRACTICE, make(episodes_subdir='elsewhere'))
     assert make_graph(PRACTICE, make(episodes_subdir='practice'))

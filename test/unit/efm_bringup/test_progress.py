@@ -1,39 +1,71 @@
-"""What is shown of long work where there is no terminal."""
+"""Progress of long work where there is no terminal."""
 
 from __future__ import annotations
 
 import io
+import json
 
 from efm_bringup import progress
-from efm_bringup.progress import Display
+from efm_bringup.progress import Display, ResultsTail
 import pytest
 from rich.console import Console
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """Return what a display says, every time it is updated."""
+def output(monkeypatch):
+    """Return the output of a display that prints at each update."""
     monkeypatch.setattr(progress, 'PLAIN_PERIOD_S', -1.0)
     return io.StringIO()
 
 
-def test_count_and_note_are_said(said):
-    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
+def test_count_and_note_are_printed(output):
+    with Display('practice', 8, unit='episodes', console=Console(file=output)) as display:
         display.update(0, 'starting')
-    assert said.getvalue() == 'practice: 0 of 8 episodes, starting\n'
+    assert output.getvalue() == 'practice: 0 of 8 episodes, starting\n'
 
 
-def test_the_time_that_is_left_follows_from_what_was_done_since_the_first_word(said, monkeypatch):
-    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
+def test_the_remaining_time_follows_from_the_work_since_the_first_update(output, monkeypatch):
+    with Display('practice', 8, unit='episodes', console=Console(file=output)) as display:
         monkeypatch.setattr(progress.time, 'monotonic', lambda: 1e9)
-        display.update(2, 'half said success')  # what came before is starting up
-        assert said.getvalue().endswith('half said success\n')
+        display.update(2, 'half succeeded')  # the time before is the start-up
+        assert output.getvalue().endswith('half succeeded\n')
         monkeypatch.setattr(progress.time, 'monotonic', lambda: 1e9 + 20)
-        display.update(4, 'half said success')
-        assert said.getvalue().endswith('half said success, 0:00:40 left\n')
+        display.update(4, 'half succeeded')
+        assert output.getvalue().endswith('half succeeded, 0:00:40 left\n')
 
 
-def test_the_end_is_said_once(said):
-    with Display('practice', 8, unit='episodes', console=Console(file=said)) as display:
-        display.update(8, 'all said success')
-    assert said.getvalue() == 'practice: 8 of 8 episodes, all said success\n'
+def test_the_end_is_printed_once(output):
+    with Display('practice', 8, unit='episodes', console=Console(file=output)) as display:
+        display.update(8, 'all succeeded')
+    assert output.getvalue() == 'practice: 8 of 8 episodes, all succeeded\n'
+
+
+def results(tmp_path, *lines):
+    """Return the tail of a results file with these outcomes; 'fault' is a termination."""
+    tail = ResultsTail(tmp_path / 'results.jsonl', only_successes=True)
+    with open(tmp_path / 'results.jsonl', 'a') as file:
+        for outcome, version in lines:
+            termination = 'fault' if outcome == 'fault' else 'timeout'
+            plain = {'outcome': outcome, 'termination': termination, 'policy_version': version}
+            file.write(json.dumps(plain) + '\n')
+    tail.read()
+    return tail
+
+
+def test_faults_count_apart_from_failures(tmp_path):
+    tail = results(tmp_path, ('success', 2), ('failure', 3), ('fault', 3))
+    assert (tail.episodes, tail.successes, tail.faults, tail.counted) == (2, 1, 1, 1)
+    assert tail.note == '50 % labelled success, policy 3, faults: 1'
+
+
+def test_only_lines_after_the_start_are_read(tmp_path):
+    results(tmp_path, ('success', 0))
+    tail = results(tmp_path, ('failure', 0))
+    assert (tail.episodes, tail.note) == (1, '0 % labelled success')
+
+
+def test_a_line_that_is_still_written_waits_for_its_end(tmp_path):
+    tail = results(tmp_path)
+    (tmp_path / 'results.jsonl').write_text('{"outcome": "succ')
+    tail.read()
+    assert (tail.episodes, tail.note) == (0, 'starting')

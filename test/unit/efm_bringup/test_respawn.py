@@ -1,4 +1,4 @@
-"""A command that is kept alive."""
+"""A command that is started again after it died."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def keep(code, path):
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def test_what_died_lives_again_and_what_ended_well_does_not(tmp_path):
+def test_a_command_starts_again_after_a_failure_and_not_after_success(tmp_path):
     process = keep(COUNTING, tmp_path / 'lives')
     _, said = process.communicate(timeout=scaled(60))
     assert process.returncode == 0
     assert (tmp_path / 'lives').read_text() == 'xx'
-    assert said == 'ended with code 3; again in 2.0 s\n'
+    assert said == 'exit code 3; starting again in 2.0 s\n'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_what_is_asked_to_end_ends(tmp_path, number):
+def test_a_signal_ends_the_command_for_good(tmp_path, number):
     process = keep(WAITING, tmp_path / 'alive')
     wait_for((tmp_path / 'alive').exists, 'the command')
     process.send_signal(number)

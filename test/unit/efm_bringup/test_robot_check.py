@@ -1,11 +1,18 @@
-"""What is found of each fault, without a robot."""
+"""The finding of each fault, without a robot."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 from arms import GRIPPER, JOINTS, make_arm, pose
-from efm_bringup.robot_check import Endpoint, examine, FAULT, Robot, Seen, WARNING
+from efm_bringup.robot_check import (
+    Endpoint,
+    examine,
+    FAULT,
+    RobotObservation,
+    TopicObservation,
+    WARNING,
+)
 from efm_core.poses import TransformTree
 import pytest
 
@@ -20,65 +27,69 @@ PERIOD = 50_000_000
 def stream(newest, kind, period=PERIOD, skew=0):
     """Return a topic on which a message came every period [ns]."""
     arrivals = [(at, at - skew) for at in range(NOW - 20 * period, NOW, period)]
-    return Seen([Endpoint('/driver', kind)], [], arrivals=arrivals, newest=newest)
+    return TopicObservation([Endpoint('/driver', kind)], [], arrivals=arrivals, newest=newest)
 
 
 def sound(robot):
-    """Return what is seen of a robot that has no fault."""
+    """Return the observation of a robot without faults."""
     picture = SimpleNamespace(height=64, width=64, encoding='rgb8')
     joints = SimpleNamespace(name=list(JOINTS), position=[0.1] * 6)
     tree = TransformTree()
     tree.put('base', 'tool', pose(0.4, 0.0, 0.2), NOW - 10**7)
-    seen = {
+    observed = {
         'image': stream(picture, IMAGE),
         'joint_states': stream(joints, STATES),
-        'driver/command': Seen([], [Endpoint('/driver', robot.command.type)]),
-        'estop': Seen([Endpoint('/switch', 'std_msgs/msg/Bool')]),
+        'driver/command': TopicObservation([], [Endpoint('/driver', robot.command.type)]),
+        'estop': TopicObservation([Endpoint('/switch', 'std_msgs/msg/Bool')]),
     }
-    return Robot(seen, {'/r/reset_world', '/r/gripper_cmd/_action/send_goal'}, tree=tree, now=NOW)
+    return RobotObservation(
+        observed, {'/r/reset_world', '/r/gripper_cmd/_action/send_goal'}, tree=tree, now=NOW
+    )
 
 
 @pytest.mark.parametrize('kind', [JOINT, SERVO])
-def test_of_a_sound_robot_nothing_is_said(kind):
+def test_a_robot_without_faults_has_no_findings(kind):
     robot = make_arm(kind)
     assert examine(sound(robot), robot, 0.1) == []
 
 
-def nobody(robot, topic):
-    robot.seen[topic] = Seen()
+def remove(robot, topic):
+    robot.topics[topic] = TopicObservation()
 
 
 def other_type(robot):
-    robot.seen['image'].publishers.append(Endpoint('/other', 'sensor_msgs/msg/CompressedImage'))
+    robot.topics['image'].publishers.append(Endpoint('/other', 'sensor_msgs/msg/CompressedImage'))
 
 
 def silent(robot):
-    robot.seen['image'].arrivals[:] = []
+    robot.topics['image'].arrivals[:] = []
 
 
 def slow(robot):
-    robot.seen['image'] = stream(robot.seen['image'].newest, IMAGE, 200_000_000)
+    robot.topics['image'] = stream(robot.topics['image'].newest, IMAGE, 200_000_000)
 
 
 def skewed(robot):
-    robot.seen['joint_states'] = stream(robot.seen['joint_states'].newest, STATES, skew=3 * 10**9)
+    robot.topics['joint_states'] = stream(
+        robot.topics['joint_states'].newest, STATES, skew=3 * 10**9
+    )
 
 
 def backwards(robot):
-    times = robot.seen['joint_states'].arrivals
+    times = robot.topics['joint_states'].arrivals
     times[5] = (times[5][0], times[4][1])
 
 
 def set_newest(robot, topic, **changes):
-    vars(robot.seen[topic].newest).update(changes)
+    vars(robot.topics[topic].newest).update(changes)
 
 
 def add(robot, whose, endpoint):
-    getattr(robot.seen['driver/command'], whose).append(endpoint)
+    getattr(robot.topics['driver/command'], whose).append(endpoint)
 
 
 FAULTS = {
-    'no camera': (lambda r: nobody(r, 'image'), 'image', 'expected a publisher, got none'),
+    'no camera': (lambda r: remove(r, 'image'), 'image', 'expected a publisher, got none'),
     'camera of another type': (other_type, 'image', 'type: expected sensor_msgs/msg/Image, got'),
     'silent camera': (silent, 'image', 'expected messages, got 0'),
     'slow camera': (slow, 'image', 'rate: expected 10 Hz or more, got 5 Hz'),
@@ -92,7 +103,7 @@ FAULTS = {
         'image',
         "encoding: expected rgb8, bgr8, rgba8, bgra8, got 'mono8'",
     ),
-    'skew': (skewed, 'joint_states', 'off this clock at most, got 3.000 s'),
+    'skew': (skewed, 'joint_states', 'at most 0.1 s from this clock, got 3.000 s'),
     'order of stamps': (backwards, 'joint_states', 'stamps: expected each later'),
     'joint names': (
         lambda r: set_newest(r, 'joint_states', name=['left_' + name for name in JOINTS]),
@@ -105,16 +116,16 @@ FAULTS = {
         'limit of joint2: expected -2.0 to 2.0, got 2.5',
     ),
     'no driver': (
-        lambda r: nobody(r, 'driver/command'),
+        lambda r: remove(r, 'driver/command'),
         'driver/command',
-        'expected a driver that listens',
+        'expected a subscriber, got none',
     ),
     'driver of another type': (
         lambda r: add(r, 'subscribers', Endpoint('/old', 'std_msgs/msg/String')),
         'driver/command',
-        '/old takes std_msgs/msg/String',
+        '/old subscribes std_msgs/msg/String',
     ),
-    'driver that asks for too much': (
+    'driver with another durability': (
         lambda r: add(
             r,
             'subscribers',
@@ -126,7 +137,7 @@ FAULTS = {
     'another commander': (
         lambda r: add(r, 'publishers', Endpoint('/r/teleop', 'std_msgs/msg/Float64MultiArray')),
         'driver/command',
-        'expected nobody else to command the robot, got /r/teleop',
+        'expected no publisher but the guard, got /r/teleop',
     ),
 }
 
@@ -141,19 +152,19 @@ def test_a_fault_is_found_and_nothing_else(name):
     assert len(findings) == 1
     assert (findings[0].severity, findings[0].subject) == (FAULT, subject)
     assert problem in findings[0].problem
-    assert findings[0].mend
+    assert findings[0].fix
 
 
 @pytest.mark.parametrize(
     ('transform', 'problem'),
     [
         (None, 'tf: expected tool under base, got frames none'),
-        ((pose(0.4), NOW - 10**9), 'age of tool in base: expected 0.2 s at most, got 1.00 s'),
-        ((pose(0.4), None), 'got none that changes'),
+        ((pose(0.4), NOW - 10**9), 'age of tool in base: expected at most 0.2 s, got 1.00 s'),
+        ((pose(0.4), None), 'got a constant one'),
         ((pose(3.0), NOW), 'workspace: expected the tool in'),
     ],
 )
-def test_where_the_tool_is_must_be_known_and_inside_the_box(transform, problem):
+def test_the_tool_pose_must_be_known_and_inside_the_workspace(transform, problem):
     robot = make_arm(SERVO)
     seen = sound(robot)
     seen.tree.parents.clear()
@@ -164,7 +175,7 @@ def test_where_the_tool_is_must_be_known_and_inside_the_box(transform, problem):
     assert problem in findings[0].problem
 
 
-def test_our_own_guard_may_command():
+def test_the_guard_may_publish_commands():
     robot = make_arm(JOINT)
     seen = sound(robot)
     add(seen, 'publishers', Endpoint('/robot_0/guard', robot.command.type))
@@ -179,9 +190,9 @@ def test_a_gripper_without_its_action_is_a_fault():
     assert [finding.subject for finding in examine(seen, robot, 0.1)] == ['gripper']
 
 
-def test_what_an_episode_needs_but_a_robot_does_not_is_a_warning():
+def test_a_missing_reset_service_and_emergency_stop_are_warnings():
     robot = make_arm(JOINT)
     seen = sound(robot)
     seen.services.clear()
-    nobody(seen, 'estop')
+    remove(seen, 'estop')
     assert [finding.severity for finding in examine(seen, robot, 0.1)] == [WARNING, WARNING]

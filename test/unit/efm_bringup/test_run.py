@@ -1,4 +1,4 @@
-"""The directory of a run and its contract; stage 1 in it; who may hear its processes."""
+"""The directory of a run and its embodiment; stage 1 in it; the ROS domain of its processes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_a_run_of_another_robot_is_refused(tmp_path, other):
         open_run(run, str(other))
 
 
-def test_a_run_is_fine_tuned_once_and_says_so_at_once(tmp_path):
+def test_a_second_stage_one_in_a_run_is_refused_at_once(tmp_path):
     (tmp_path / 'releases').mkdir()
-    with pytest.raises(FileExistsError, match='run: expected one that is not fine-tuned yet'):
+    with pytest.raises(FileExistsError, match='run: expected one before stage 1'):
         train(tmp_path, find_embodiment(''), SftConfig(), Console())
 
 
-def test_a_simulated_run_has_a_domain_of_its_own_and_a_real_robot_the_shells(monkeypatch):
+def test_a_simulated_run_has_its_own_domain_and_a_real_robot_that_of_the_shell(monkeypatch):
     monkeypatch.setenv('ROS_DOMAIN_ID', '42')
     own = ProcessConfig()
     assert in_domain(own, 'mujoco').domain_id == -1
@@ -49,7 +49,7 @@ def test_a_simulated_run_has_a_domain_of_its_own_and_a_real_robot_the_shells(mon
     assert in_domain(ProcessConfig(domain_id=7), 'real').domain_id == 7
 
 
-def test_nobody_else_on_the_network_hears_unless_asked():
+def test_discovery_stays_on_this_host_by_default():
     assert environment(3, ProcessConfig().discovery_range)['ROS_AUTOMATIC_DISCOVERY_RANGE'] == (
         'LOCALHOST'
     )

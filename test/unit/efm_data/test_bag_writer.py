@@ -141,7 +141,7 @@ def test_bag_is_whole_when_the_last_observation_has_all_its_messages(writer):
     writer.end(200)
     assert [gap.topic for gap in writer.gaps] == ['observation', 'outcome']
     write(writer, (OUTCOME, 200))
-    assert writer.gaps == [Gap('observation', 1, 200)]
+    assert writer.gaps == [Gap('observation', 1, stamp=200)]
     write(writer, (OBSERVATION, 150))
     assert not writer.is_whole
     write(writer, (OBSERVATION, 200))
@@ -160,7 +160,7 @@ def test_a_newer_message_of_a_topic_does_not_stand_for_the_last_one(writer):
     writer.start('e1', 'practice', 100)
     write(writer, (OBSERVATION, 100), (OBSERVATION, 200), (OUTCOME, 150))
     writer.end(150)
-    assert writer.gaps == [Gap('observation', 1, 150)]
+    assert writer.gaps == [Gap('observation', 1, stamp=150)]
 
 
 def finished(tmp_path) -> list[str]:
@@ -218,9 +218,9 @@ def test_bag_of_a_simulator_waits_for_the_truth_of_every_observation_however_lat
     write(writer, (event, 100), (OBSERVATION, 100), (ACTION, 100), (OBSERVATION, 200))
     writer.end(200)
     write(writer, (event, 200), (OUTCOME, 200))
-    assert writer.gaps == [Gap('world_state', 2, 100)]
+    assert writer.gaps == [Gap('world_state', 2, stamp=100)]
     write(writer, (topics.WORLD_STATE, 200))
-    assert writer.gaps == [Gap('world_state', 1, 100)]
+    assert writer.gaps == [Gap('world_state', 1, stamp=100)]
     write(writer, (topics.WORLD_STATE, 100))
     assert writer.is_whole
     writer.abandon()

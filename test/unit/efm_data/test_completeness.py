@@ -62,56 +62,56 @@ def test_an_episode_with_every_message_is_whole(needs):
         (
             LOCKSTEP,
             {'observation': (110, 120, 130), 'action': (110, 120, 130)},
-            [Gap('action', 1, 100), Gap('observation', 1, 100)],
+            [Gap('action', 1, stamp=100), Gap('observation', 1, stamp=100)],
         ),
         # One of the two for an observation is missing.
-        (REAL_TIME, {'observation': (110, 120, 130)}, [Gap('observation', 1, 100)]),
-        (REAL_TIME, {'action': (100, 130)}, [Gap('action', 2, 110)]),
+        (REAL_TIME, {'observation': (110, 120, 130)}, [Gap('observation', 1, stamp=100)]),
+        (REAL_TIME, {'action': (100, 130)}, [Gap('action', 2, stamp=110)]),
         (REAL_TIME, {'action': (100, 110, 120)}, []),  # for the last one there may be none
         # The last observation.
-        (REAL_TIME, {'observation': EACH}, [Gap('observation', 1, LAST)]),
-        (REAL_TIME, {'outcome': ()}, [Gap('outcome', 1, LAST)]),
-        (REAL_TIME, {'episode_event': (FIRST,)}, [Gap('episode_event', 1, LAST)]),
-        (REAL_TIME, {'steps_to_go': EACH}, [Gap('steps_to_go', 1, LAST)]),
+        (REAL_TIME, {'observation': EACH}, [Gap('observation', 1, stamp=LAST)]),
+        (REAL_TIME, {'outcome': ()}, [Gap('outcome', 1, stamp=LAST)]),
+        (REAL_TIME, {'episode_event': (FIRST,)}, [Gap('episode_event', 1, stamp=LAST)]),
+        (REAL_TIME, {'steps_to_go': EACH}, [Gap('steps_to_go', 1, stamp=LAST)]),
         # Simulator truth arrives for every picture, whenever its publisher was found.
-        (REAL_TIME, {'world_state': EACH}, [Gap('world_state', 1, LAST)]),
-        (REAL_TIME, {'world_state': ()}, [Gap('world_state', 4, FIRST)]),
-        (LOCKSTEP, {'world_state': (130,)}, [Gap('world_state', 3, FIRST)]),
+        (REAL_TIME, {'world_state': EACH}, [Gap('world_state', 1, stamp=LAST)]),
+        (REAL_TIME, {'world_state': ()}, [Gap('world_state', 4, stamp=FIRST)]),
+        (LOCKSTEP, {'world_state': (130,)}, [Gap('world_state', 3, stamp=FIRST)]),
         # In lockstep nothing may be lost; in real time these topics may lose messages.
-        (LOCKSTEP, {'joint_states': ()}, [Gap('joint_states', 4, FIRST)]),
+        (LOCKSTEP, {'joint_states': ()}, [Gap('joint_states', 4, stamp=FIRST)]),
         (REAL_TIME, {'joint_states': (100,)}, []),
-        (LOCKSTEP, {'command': (100, 120)}, [Gap('command', 1, 110)]),
+        (LOCKSTEP, {'command': (100, 120)}, [Gap('command', 1, stamp=110)]),
         (REAL_TIME, {'command': ()}, []),
-        (LOCKSTEP, {'steps_to_go': (100, 130)}, [Gap('steps_to_go', 2, 110)]),
+        (LOCKSTEP, {'steps_to_go': (100, 130)}, [Gap('steps_to_go', 2, stamp=110)]),
         (REAL_TIME, {'steps_to_go': (130,)}, []),
-        (CAMERA, {'image': EACH}, [Gap('image', 1, LAST)]),
+        (CAMERA, {'image': EACH}, [Gap('image', 1, stamp=LAST)]),
         (LOCKSTEP, {'image': ()}, []),
         # A message whose observation is missing.
         (
             LOCKSTEP,
             {'steps_to_go': (*ALL, 105)},
             [
-                Gap('action', 1, 105),
-                Gap('command', 1, 105),
-                Gap('joint_states', 1, 105),
-                Gap('observation', 1, 105),
-                Gap('world_state', 1, 105),
+                Gap('action', 1, stamp=105),
+                Gap('command', 1, stamp=105),
+                Gap('joint_states', 1, stamp=105),
+                Gap('observation', 1, stamp=105),
+                Gap('world_state', 1, stamp=105),
             ],
         ),
         (REAL_TIME, {'steps_to_go': (*ALL, 105)}, []),
         # Chunks have commands between the observations.
         (CHUNKS, {'command': (100, 103, 106, 110, 120)}, []),
-        (CHUNKS, {'command': (103, 106, 110, 120)}, [Gap('command', 1, 100)]),
+        (CHUNKS, {'command': (103, 106, 110, 120)}, [Gap('command', 1, stamp=100)]),
         # Pictures between the control steps of a simulator do no harm.
         (REAL_TIME, {'world_state': (95, *ALL, 105, 140)}, []),
         # Messages of other episodes count for nothing.
         (REAL_TIME, {'observation': (90, *ALL, 140), 'action': (90, *ALL, 140)}, []),
         # Camera pictures in place of observations: any of them may be lost.
         (PICTURES, {'observation': (100, 120, 130)}, []),
-        (DEMONSTRATION, {'observation': (100, 120, 130)}, [Gap('observation', 1, 110)]),
-        (PICTURES, {'outcome': ()}, [Gap('outcome', 1, LAST)]),
+        (DEMONSTRATION, {'observation': (100, 120, 130)}, [Gap('observation', 1, stamp=110)]),
+        (PICTURES, {'outcome': ()}, [Gap('outcome', 1, stamp=LAST)]),
         (DEMONSTRATION, {'outcome': ()}, []),
-        (PICTURES, {'observation': (), 'action': ()}, [Gap('observation', 1, LAST)]),
+        (PICTURES, {'observation': (), 'action': ()}, [Gap('observation', 1, stamp=LAST)]),
     ],
 )
 def test_what_is_missing_is_named(needs, changes, expected):
@@ -129,13 +129,13 @@ def test_an_episode_without_an_action_needs_its_only_observation():
     needs = readable_episode(own_observations=True, labelled=True)
     assert find_gaps(only, first=100, last=100, needs=needs) == []
     assert find_gaps({}, first=100, last=100, needs=needs) == [
-        Gap('observation', 1, 100),
-        Gap('outcome', 1, 100),
+        Gap('observation', 1, stamp=100),
+        Gap('outcome', 1, stamp=100),
     ]
 
 
 def test_gaps_are_described_in_one_line():
-    assert describe([Gap('action', 2, 110), Gap('observation', 1)]) == (
+    assert describe([Gap('action', 2, stamp=110), Gap('observation', 1)]) == (
         'missing: action (2, first at stamp 110), observation (1, counted by the outcome)'
     )
 

@@ -7,7 +7,7 @@ from efm_core.episode import Kind, Outcome, Termination
 from efm_evaluation.metrics import Proportion
 from efm_evaluation.page import duration, percent
 from efm_evaluation.plots import moving_average
-from efm_evaluation.report import are_disjoint, write_report
+from efm_evaluation.report import are_disjoint, describe_success, write_report
 import numpy as np
 import pytest
 from trainer_fakes import small_embodiment
@@ -88,6 +88,15 @@ def test_the_summary_counts_what_the_bags_say(summary):
     assert {'python', 'numpy', 'torch'} <= summary['versions'].keys()
 
 
+def test_both_measures_are_printed_for_each_evaluation(summary):
+    assert describe_success(summary) == [
+        'before practice: reached 1 of 8 (12 % [2, 47]), self-stopped 1 of 8 (12 % [2, 47]), '
+        '8.0 steps',
+        'after practice: reached 8 of 8 (100 % [68, 100]), self-stopped 8 of 8 (100 % [68, 100]), '
+        '8.0 steps',
+    ]
+
+
 def test_an_unreadable_bag_is_counted_and_the_rest_is_reported(summary):
     assert summary['unreadable_bags'] == 1
 
@@ -115,6 +124,7 @@ def test_an_empty_run_has_a_report_too(tmp_path):
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['success_before']['reached']['rate'] is None
     assert summary['intervals_are_disjoint'] is False
+    assert describe_success(summary) == []
 
 
 def test_a_missing_run_is_named(tmp_path):

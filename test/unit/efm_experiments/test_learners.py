@@ -4,20 +4,25 @@ from dataclasses import replace
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.config import LEARNERS, TINY
-from efm_experiments.learners import baselines as alternatives
-from efm_experiments.learners.baselines import BONUS, generalised, make_learner, Pessimist
+from efm_experiments.learners import baselines
+from efm_experiments.learners.baselines import (
+    generalised_advantages,
+    make_learner,
+    RewardEnsemble,
+    SUCCESS_REWARD,
+)
 from efm_model.network import log_probability, new_model
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
 import pytest
 import torch
 
-SETTING = replace(TINY, limit=40)
+CONFIG = replace(TINY, max_steps=40)
 
 
 @pytest.fixture(autouse=True)
 def words(monkeypatch):
-    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
+    monkeypatch.setattr(baselines, 'text_encoder', FakeTextEncoder)
 
 
 @pytest.fixture(scope='module')
@@ -52,34 +57,34 @@ def episode(index, length, detected, true, scene=0):
 
 def learner(name, models, **changes):
     policy, reward = models
-    return make_learner(replace(SETTING, learner=name, **changes), policy, reward)
+    return make_learner(replace(CONFIG, learner=name, **changes), policy, reward)
 
 
 def returns_of(name, models, *episodes):
     return learner(name, models).prepare(list(episodes)).returns.numpy()
 
 
-def test_sparse_truth_discounts_the_bonus_back_from_the_last_action(models):
-    found = returns_of('sparse_truth', models, episode(0, 3, False, True))
-    np.testing.assert_allclose(found, BONUS * np.array([0.81, 0.9, 1.0]), rtol=1e-6)
+def test_the_sparse_oracle_reward_is_discounted_back_from_the_last_action(models):
+    found = returns_of('sparse_oracle', models, episode(0, 3, False, True))
+    np.testing.assert_allclose(found, SUCCESS_REWARD * np.array([0.81, 0.9, 1.0]), rtol=1e-6)
 
 
-def test_sparse_detector_believes_the_detector_not_the_truth(models):
+def test_the_sparse_detector_reward_ignores_the_simulator(models):
     found = returns_of(
         'sparse_detector', models, episode(0, 2, True, False), episode(1, 2, False, True)
     )
-    np.testing.assert_allclose(found, BONUS * np.array([0.9, 1, 0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(found, SUCCESS_REWARD * np.array([0.9, 1, 0, 0]), rtol=1e-6)
 
 
-def test_filtered_cloning_weighs_all_actions_of_a_success_alike(models):
+def test_filtered_cloning_gives_all_actions_of_a_success_the_same_weight(models):
     found = returns_of(
         'filtered_cloning', models, episode(0, 4, True, True), episode(1, 2, False, False)
     )
-    np.testing.assert_allclose(found, BONUS * np.array([1, 1, 1, 1, 0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(found, SUCCESS_REWARD * np.array([1, 1, 1, 1, 0, 0]), rtol=1e-6)
 
 
-def test_grpo_compares_attempts_at_the_same_scene_only(models):
-    # Scene 0: one of two succeeds; scene 1: both do, which teaches nothing.
+def test_grpo_compares_episodes_at_the_same_scene_only(models):
+    # Scene 0: one of two succeeds. Scene 1: both succeed, which gives no advantage.
     group = [episode(k, 2, k != 1, True, scene=k // 2) for k in range(4)]
     found = returns_of('grpo', models, *group).reshape(4, 2)
     assert (found[0] > 0).all()
@@ -89,18 +94,18 @@ def test_grpo_compares_attempts_at_the_same_scene_only(models):
 
 def test_advantages_without_a_critic_are_discounted_sums():
     # Rewards 1 and 2, gamma * lambda = 0.5 * 0.95.
-    found = generalised(torch.tensor([5.0, 4.0, 2.0]), torch.zeros(3), gamma=0.5)
+    found = generalised_advantages(torch.tensor([5.0, 4.0, 2.0]), torch.zeros(3), gamma=0.5)
     np.testing.assert_allclose(found, [1 + 0.475 * 2, 2], rtol=1e-6)
 
 
-def test_a_critic_that_knows_leaves_no_advantage():
+def test_a_perfect_critic_leaves_no_advantage():
     # Rewards 1 and 2, gamma 0.5: values 1 + 0.5 * 2 = 2 and 2.
     values = torch.tensor([2.0, 2.0, 99.0])
-    found = generalised(torch.tensor([5.0, 4.0, 2.0]), values, gamma=0.5)
+    found = generalised_advantages(torch.tensor([5.0, 4.0, 2.0]), values, gamma=0.5)
     np.testing.assert_allclose(found, [0, 0], atol=1e-6)
 
 
-def test_the_pessimist_says_what_its_gloomiest_member_says(models):
+def test_the_reward_ensemble_predicts_the_largest_d_of_its_members(models):
     features = torch.randn(20, 50)
     bins = torch.arange(61, dtype=torch.float32)
 
@@ -109,7 +114,7 @@ def test_the_pessimist_says_what_its_gloomiest_member_says(models):
             return torch.softmax(model.steps_to_go_logits(features), dim=-1) @ bins
 
     expected = torch.maximum(d(models[0]), d(models[1]))
-    torch.testing.assert_close(d(Pessimist(list(models))), expected)
+    torch.testing.assert_close(d(RewardEnsemble(list(models))), expected)
 
 
 @pytest.mark.parametrize('name', [name for name in LEARNERS if not name.startswith('sparse')])
@@ -126,13 +131,15 @@ def test_every_learner_changes_the_policy_only(name, models):
     assert all(torch.equal(value, before[key]) for key, value in reward.state_dict().items())
 
 
-def test_an_anchor_holds_the_policy_back(models):
+def test_a_kl_penalty_keeps_the_policy_near_stage_1(models):
     episodes = [episode(k, 4, True, True) for k in range(2)]
 
-    def likelier(anchor):
-        """Return how much likelier all that was done has become [nats]."""
+    def increase(kl_weight):
+        """Return the increase of the log-probability of the recorded actions [nats]."""
         policy = new_model(table_arm(), seed=1)
-        held = learner('anchored', (policy, models[1]), anchor=anchor, learning_rate=1e-3)
+        held = learner(
+            'kl_regularised', (policy, models[1]), kl_weight=kl_weight, learning_rate=1e-3
+        )
         batch = held.prepare(episodes)
         features = batch.features[batch.indices]
         tokens = batch.episodes.tokens[batch.indices]
@@ -145,4 +152,4 @@ def test_an_anchor_holds_the_policy_back(models):
                 held.update(episodes)
         return abs(found[1] - found[0])
 
-    assert likelier(100.0) < 0.5 * likelier(0.0)
+    assert increase(100.0) < 0.5 * increase(0.0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from efm_experiments.experiment import Record
-from efm_experiments.studies.over_optimisation import ends, peak, seen_by_itself
+from efm_experiments.studies.over_optimisation import checkpoints, detected_after, peak
 import pytest
 
 
@@ -20,22 +20,22 @@ def record(**values):
     )
 
 
-def test_a_checkpoint_is_judged_by_episodes_that_it_has_not_learned_from():
+def test_a_checkpoint_is_chosen_by_episodes_that_it_has_not_learned_from():
     found = record(
         practice_episodes=[8, 16, 24, 80, 88], practice_detected=[1.0, 1.0, 0.5, 0.0, 1.0]
     )
-    # Of the checkpoint after 16: those that end at 24 and 80, not its own last ones.
-    assert seen_by_itself(found, 16) == 0.25
-    assert seen_by_itself(found, 88) == 0
+    # The checkpoint after 16 counts the updates at 24 and 80, not its own.
+    assert detected_after(found, 16) == 0.25
+    assert detected_after(found, 88) == 0
 
 
-def test_the_peak_is_quoted_from_other_scenes_than_it_was_found_at():
-    # The one half likes the first checkpoint best, the other the second: by chance.
+def test_the_peak_is_reported_at_other_scenes_than_those_that_selected_it():
+    # One half selects the first checkpoint, the other the second, by chance.
     found = record(curve_halves=[[0.9, 0.7], [0.8, 0.8], [0.5, 0.75]])
     assert peak(found) == pytest.approx((0.7 + 0.8) / 2)
 
 
-def test_own_choice_needs_no_truth():
+def test_the_own_choice_needs_no_simulator():
     found = record(
         curve_success=[0.5, 0.9, 0.6],
         curve_halves=[[0.5, 0.5], [0.9, 0.9], [0.6, 0.6]],
@@ -43,4 +43,4 @@ def test_own_choice_needs_no_truth():
         practice_episodes=[8, 88, 96],
         practice_detected=[0.9, 0.2, 0.8],
     )
-    assert ends(found) == (0.9, 0.6, 0.6)
+    assert checkpoints(found) == (0.9, 0.6, 0.6)

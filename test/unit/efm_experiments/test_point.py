@@ -19,7 +19,7 @@ def test_constant_acceleration_moves_as_the_sum_of_velocities():
     np.testing.assert_allclose(points.velocities, [[0.010, 0.0]])
 
 
-def test_a_point_that_has_arrived_stays():
+def test_a_point_that_is_not_moving_stays():
     points = one_point((0, 0), (0.9, 0.9))
     points.step(np.ones((1, 2)), np.array([False]))
     np.testing.assert_array_equal(points.positions, [[0, 0]])
@@ -39,7 +39,7 @@ def test_an_episode_ends_at_its_limit():
     assert (trace.success, len(trace)) == (False, 7)
 
 
-def test_a_point_that_flies_away_is_given_up():
+def test_the_episode_of_a_lost_point_ends():
     points = one_point((0, 0), (0.9, 0.0))
     (trace,) = rollout(points, lambda seen: np.full((1, 2), [0.0, 0.2]), limit=99)
     # 55 times 0.2 after the first step.

@@ -4,12 +4,12 @@ import math
 from efm_experiments.table.pretraining import (
     draw_batch,
     draw_task,
+    EncodedSentences,
+    LabelledScenes,
     measure_grounding,
     pretrain,
-    Scenes,
-    Sentences,
+    PretrainingConfig,
 )
-from efm_model.config import PretrainingConfig
 from efm_sim.table.language import Task, tasks, TYPES
 from models import FakeTextEncoder
 import numpy as np
@@ -22,7 +22,7 @@ def scenes():
     rng = np.random.default_rng(0)
     types = np.array([[0, 1, 2, 4, 5, 6], [1, 2, 3, 5, 6, 7]] * 2)
     points = rng.uniform(-0.9, 0.9, (4, 16, 2)).astype(np.float32)
-    return Scenes(
+    return LabelledScenes(
         rng.integers(0, 256, (4, 64, 64, 3), np.uint8),
         types,
         points=points,
@@ -35,7 +35,7 @@ def sentences():
     generator = torch.Generator().manual_seed(0)
     rows = {task: np.array([2 * k, 2 * k + 1]) for k, task in enumerate(tasks('both', 'train'))}
     states = torch.randn(2 * len(rows), 5, 384, generator=generator).half()
-    return Sentences(states, torch.ones(len(states), 5), rows=rows)
+    return EncodedSentences(states, torch.ones(len(states), 5), rows=rows)
 
 
 def test_a_task_names_only_what_is_in_the_scene():
@@ -46,7 +46,7 @@ def test_a_task_names_only_what_is_in_the_scene():
     assert draw_task(names, {Task('green_cube', 'left')}, rng) is None
 
 
-def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sentences):
+def test_each_sentence_of_a_batch_has_points_of_its_own_scene(scenes, sentences):
     batch = draw_batch(scenes, sentences, 8, np.random.default_rng(0))
     assert batch['points'].shape == (8, 6, 2)
     assert batch['text'].shape == (16, 5, 384)
@@ -55,7 +55,7 @@ def test_each_sentence_of_a_batch_asks_for_points_of_its_own_scene(scenes, sente
     torch.testing.assert_close(batch['points'][:, 0], batch['things'][:, 0])
 
 
-def test_pretraining_learns_and_repeats(scenes, sentences):
+def test_pretraining_reduces_the_loss_and_is_reproducible(scenes, sentences):
     config = PretrainingConfig(iterations=30, batch_size=4)
     curves = [[], []]
     groundings = [
@@ -77,7 +77,7 @@ def test_grounding_counts_every_scene_that_has_a_task(scenes, sentences):
     assert 0 <= found['right_source'] <= 1
 
 
-def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
+def test_the_gap_is_measured_in_the_table_plane(scenes):
     points = scenes.points.copy()
     points[0, 1] = (0.0, 0.0)
     points[0, 2] = (0.45, 0.0)
@@ -87,7 +87,7 @@ def test_the_gap_is_that_of_the_things_in_the_table_plane(scenes):
     assert scenes.gap_mm(0, Task(missing, names[2])) == math.inf
 
 
-def test_grounding_can_ask_only_for_what_is_near(scenes, sentences):
+def test_the_measurement_can_be_limited_to_near_targets(scenes, sentences):
     grounding = pretrain(scenes, sentences, PretrainingConfig(iterations=1, batch_size=4))
     points = np.tile(np.linspace(-0.9, 0.9, 16, dtype=np.float32)[None, :, None], (4, 1, 2))
     points[1:3, 2] = points[1:3, 1]

@@ -57,7 +57,7 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def test_what_another_model_reached_is_run_again(run, monkeypatch):
+def test_a_change_of_the_sources_runs_cells_again(run, monkeypatch):
     sums = Sums(Numbers())
     run(sums)
     run(sums)
@@ -86,7 +86,7 @@ def test_a_changed_config_is_run_again(run):
     assert run(Sums(Numbers(11)), seeds=1).values('cell 0', 'sum') == [11]
 
 
-def test_a_cell_that_fails_stops_no_other_and_is_named(run, tmp_path):
+def test_a_failed_cell_is_named_and_stops_no_other(run, tmp_path):
     with pytest.raises(RuntimeError, match='1 of 2 cells failed; cell 0, seed 0: no sum today'):
         run(Sums(Numbers(fails=True), Numbers()), seeds=1)
     good = Sums(Numbers(), Numbers())
@@ -94,7 +94,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(run, tmp_path):
     assert good.runs == [(10, 0)]
 
 
-def test_nothing_unfinished_is_left_beside_the_cells(run, tmp_path):
+def test_no_temporary_file_remains_beside_the_cells(run, tmp_path):
     run(Sums(Numbers()), seeds=2)
     assert sorted(path.name for path in (tmp_path / 'cells').iterdir()) == [
         'cell_0-0.json',
@@ -138,14 +138,14 @@ def test_csv_has_one_line_for_every_number():
     ]
 
 
-def test_json_brings_everything_back(tmp_path):
+def test_json_restores_all_results(tmp_path):
     results = Results((record(), record(seed=1, values={'x': 1.0, 'y': []})))
     path = tmp_path / 'results.json'
     path.write_text(to_json(Sums().experiment, results, 'efm experiment sums'))
     assert read(path) == ('efm experiment sums', results)
 
 
-def test_store_refuses_what_json_cannot_hold(tmp_path):
+def test_the_store_refuses_values_that_are_not_finite(tmp_path):
     with pytest.raises(ValueError, match='JSON'):
         Store(tmp_path).save(record(values={'x': float('nan')}))
 
@@ -154,7 +154,7 @@ def test_a_page_without_results_is_its_head(tmp_path):
     assert make_page(tmp_path).startswith('# Results')
 
 
-def test_a_stored_record_is_json_for_anybody(tmp_path):
+def test_a_stored_record_is_plain_json(tmp_path):
     Store(tmp_path).save(record())
     assert json.loads(Store(tmp_path).path('a', 0).read_text())['values']['x'] == 0.5
 

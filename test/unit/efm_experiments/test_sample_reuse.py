@@ -6,17 +6,17 @@ import math
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_experiments.config import TINY
-from efm_experiments.learners import baselines as alternatives
-from efm_experiments.learners.regularised import Averaged
+from efm_experiments.learners import baselines
+from efm_experiments.learners.regularised import EmaLearner
 from efm_experiments.learners.sample_reuse import (
+    concatenate,
     Critic,
-    joined,
-    Kept,
-    Reuse,
-    Reusing,
-    truncated,
+    ReplayConfig,
+    ReplayLearner,
+    ReplaySamples,
+    truncate,
 )
-from efm_experiments.studies.reuse import first_reached, needed
+from efm_experiments.studies.reuse import episodes_needed, first_reached
 from efm_model.network import FEATURES, new_model
 from efm_trainer.reinforce import ema_update, Reinforce
 from models import FakeTextEncoder, frames, table_arm
@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 
-SETTING = replace(TINY, limit=40)
+CONFIG = replace(TINY, max_steps=40)
 LENGTH = 4
 
 
@@ -35,18 +35,18 @@ def models():
 
 def arguments(models, **changes):
     policy, reward = models
-    setting = replace(SETTING, **changes)
+    config = replace(CONFIG, **changes)
     return {
         'policy': deepcopy(policy),
         'reward_model': reward,
         'text_encoder': FakeTextEncoder(),
-        'scale': setting.embodiment.steps_to_go,
-        'config': setting.practice_config,
+        'scale': config.embodiment.steps_to_go,
+        'config': config.practice_config,
     }
 
 
-def reusing(models, reuse, **changes):
-    return Reusing(**arguments(models, **changes), reuse=reuse)
+def replay_learner(models, replay, **changes):
+    return ReplayLearner(**arguments(models, **changes), replay=replay)
 
 
 def episodes(first, count=2):
@@ -76,15 +76,15 @@ def episodes(first, count=2):
     ]
 
 
-def kept(count, **changes):
+def replay_samples(count, **changes):
     """Return random samples."""
     random = torch.Generator().manual_seed(0)
-    whole = Kept(
+    whole = ReplaySamples(
         torch.randn(count, FEATURES, generator=random),
         torch.zeros(count, 2, dtype=torch.int64),
         returns=torch.randn(count, generator=random),
         steps_to_go=torch.rand(count, generator=random) * 30,
-        before=torch.zeros(count),
+        old_log_probs=torch.zeros(count),
     )
     return replace(whole, **changes)
 
@@ -93,9 +93,9 @@ def weights(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_importance_weights_are_cut_at_the_cap_and_carry_no_gradient():
+def test_importance_weights_are_truncated_and_have_no_gradient():
     ratio = torch.tensor([0.5, 1.0, 3.0], requires_grad=True)
-    found = truncated(ratio, 2.0)
+    found = truncate(ratio, 2.0)
     assert found.tolist() == [0.5, 1.0, 2.0]
     assert not found.requires_grad
 
@@ -113,12 +113,12 @@ def watched(learner, monkeypatch):
     return seen
 
 
-def test_a_pass_uses_every_kept_sample_once(models, monkeypatch):
-    learner = reusing(models, Reuse(update_epochs=3, memory=2), batch_size=5)
+def test_an_epoch_uses_every_stored_sample_once(models, monkeypatch):
+    learner = replay_learner(models, ReplayConfig(update_epochs=3, memory=2), batch_size=5)
     learner.update(episodes(0))
     seen = watched(learner, monkeypatch)
     learner.update(episodes(2))
-    everything = joined(list(learner._memory)).features[:, 0]
+    everything = concatenate(list(learner._memory)).features[:, 0]
     assert len(everything) == 4 * LENGTH
     steps = -(-len(everything) // 5)
     assert len(seen) == 3 * steps
@@ -127,31 +127,31 @@ def test_a_pass_uses_every_kept_sample_once(models, monkeypatch):
         assert sorted(once) == sorted(everything.tolist())
 
 
-def test_only_the_last_updates_are_kept(models):
-    learner = reusing(models, Reuse(memory=2))
+def test_only_the_last_updates_are_stored(models):
+    learner = replay_learner(models, ReplayConfig(memory=2))
     found = [learner.update(episodes(first))['samples'] for first in (0, 2, 4)]
     assert found == [2 * LENGTH, 4 * LENGTH, 4 * LENGTH]
 
 
-def test_returns_of_kept_samples_stay_what_they_were(models):
-    learner = reusing(models, Reuse(memory=2))
+def test_returns_of_stored_samples_do_not_change(models):
+    learner = replay_learner(models, ReplayConfig(memory=2))
     learner.update(episodes(0))
     before = learner._memory[0].returns.clone()
     learner.update(episodes(2))
     torch.testing.assert_close(learner._memory[0].returns, before)
 
 
-def test_clipped_passes_are_the_suite_s_own_learner(models, monkeypatch):
-    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
-    learner = alternatives.make_learner(replace(SETTING, learner='clipped_line'), *models)
+def test_clipped_epochs_use_the_trainers_own_learner(models, monkeypatch):
+    monkeypatch.setattr(baselines, 'text_encoder', FakeTextEncoder)
+    learner = baselines.make_learner(replace(CONFIG, learner='clipped_linear'), *models)
     assert type(learner) is Reinforce
     assert (learner._config.update_epochs, learner._config.baseline) == (4, 'linear')
-    learner = alternatives.make_learner(SETTING, *models)
+    learner = baselines.make_learner(CONFIG, *models)
     assert (learner._config.update_epochs, learner._config.baseline) == (1, 'none')
 
 
-def test_one_pass_without_memory_is_the_papers_way(models):
-    one = reusing(models, Reuse(), batch_size=5)
+def test_one_epoch_without_memory_equals_reinforce(models):
+    one = replay_learner(models, ReplayConfig(), batch_size=5)
     other = Reinforce(**arguments(models, batch_size=5))
     for first in (0, 2):
         one.update(episodes(first))
@@ -159,36 +159,36 @@ def test_one_pass_without_memory_is_the_papers_way(models):
     torch.testing.assert_close(weights(one.policy), weights(other.policy))
 
 
-def test_a_critic_expects_before_it_learns():
-    given = kept(40, returns=torch.full((40,), 5.0))
+def test_a_critic_predicts_before_it_learns():
+    given = replay_samples(40, returns=torch.full((40,), 5.0))
     critic = Critic()
     other = Critic()
-    first = critic.expected(given)
-    torch.testing.assert_close(first, other.expected(kept(40, returns=torch.zeros(40))))
-    assert (critic.expected(given) - 5).abs().mean() < (first - 5).abs().mean()
+    first = critic.predict(given)
+    torch.testing.assert_close(first, other.predict(replay_samples(40, returns=torch.zeros(40))))
+    assert (critic.predict(given) - 5).abs().mean() < (first - 5).abs().mean()
 
 
-def test_the_first_crossing_is_between_two_points():
+def test_the_first_crossing_is_interpolated_between_two_points():
     assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.7) == pytest.approx(60)
     assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.4) == 0
     assert first_reached([0, 40, 80], [0.4, 0.6, 0.8], 0.9) == math.inf
 
 
-def test_what_some_seeds_never_reach_has_no_upper_end():
+def test_a_target_that_some_seeds_never_reach_has_an_infinite_upper_end():
     runs = [[0.0, 0.9], [0.0, 0.5]]
-    mean, low, high = needed([0, 100], runs, [0.7, 0.7])
+    mean, low, high = episodes_needed([0, 100], runs, [0.7, 0.7])
     assert mean == pytest.approx(100)
     assert low == pytest.approx(100 * 0.7 / 0.9)
     assert high == math.inf
 
 
-def test_samples_of_another_temperature_are_not_used_again(models, monkeypatch):
-    monkeypatch.setattr(alternatives, 'text_encoder', FakeTextEncoder)
+def test_samples_of_another_temperature_are_not_reused(models, monkeypatch):
+    monkeypatch.setattr(baselines, 'text_encoder', FakeTextEncoder)
     with pytest.raises(ValueError, match='temperature: expected 1'):
-        alternatives.make_learner(replace(SETTING, learner='replay', temperature=0.7), *models)
+        baselines.make_learner(replace(CONFIG, learner='replay', temperature=0.7), *models)
 
 
-def test_a_follower_moves_its_share_of_the_way(models):
+def test_an_ema_update_moves_the_given_fraction(models):
     follower = deepcopy(models[0])
     leader = deepcopy(models[1])
     start = weights(follower)
@@ -196,10 +196,10 @@ def test_a_follower_moves_its_share_of_the_way(models):
     torch.testing.assert_close(weights(follower), start + 0.25 * (weights(leader) - start))
 
 
-def test_what_acts_moves_behind_what_learns(models):
+def test_the_deployed_policy_follows_the_trained_policy(models):
     given = arguments(models)
     policy = given['policy']
-    learner = Averaged(**given, share=0.5)
+    learner = EmaLearner(**given, ema_rate=0.5)
     start = weights(policy)
     learner.update(episodes(0))
     assert not torch.equal(weights(policy), start)

@@ -89,8 +89,7 @@ def test_a_provider_that_does_not_start_is_reported_and_the_next_one_runs_the_mo
         'policy: provider tensorrt did not start: no library for TensorrtExecutionProvider'
     )
     assert second == (
-        'policy: provider cuda did not start: onnxruntime took CPUExecutionProvider; '
-        'its log says why'
+        'policy: provider cuda did not start: onnxruntime took CPUExecutionProvider; see its log'
     )
 
 

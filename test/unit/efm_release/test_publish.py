@@ -22,7 +22,9 @@ def files(tmp_path):
 
 
 def put(tmp_path, files, version=12, parity=PASSED):
-    return publish(tmp_path / 'releases', version, *files, 'active', EMBODIMENT, parity, parent=11)
+    policy, reward = files
+    known = {'embodiment': EMBODIMENT, 'parity': parity, 'parent': 11}
+    return publish(tmp_path / 'releases', version, policy=policy, reward=reward, **known)
 
 
 def test_a_release_is_found_and_verified(tmp_path, files):

@@ -1,5 +1,10 @@
-from dataclasses import dataclass, KW_ONLY, replace
+"""Rollouts with a policy, a reward model and worlds that only count."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome, Termination
 from efm_sim.rollout import as_commanded, rollout
@@ -12,7 +17,7 @@ LIMIT = EMBODIMENT.episode.max_steps
 
 
 class CountingWorld:
-    """Is solved by as many steps as its seed says; its picture shows the seed and the steps."""
+    """A task of as many steps as its seed; the image shows the seed and the steps."""
 
     def reset(self, seed):
         self.seed = seed
@@ -24,21 +29,13 @@ class CountingWorld:
         self.steps += 1
 
     def render(self):
-        picture = np.zeros((64, 64, 3), np.uint8)
-        picture[..., 0] = self.seed
-        picture[..., 1] = self.steps
-        return picture
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[..., 0] = self.seed
+        image[..., 1] = self.steps
+        return image
 
     def success(self):
         return self.steps >= self.seed
-
-
-@dataclass
-class Action:
-    tokens: np.ndarray
-    values: np.ndarray
-    _: KW_ONLY
-    log_probability: float
 
 
 class CountingPolicy:
@@ -52,22 +49,23 @@ class CountingPolicy:
 
     def act_batch(self, episodes, observations):
         self.batches.append(len(episodes))
-        for seed, picture in zip(episodes, observations, strict=True):
-            assert picture[0, 0, 0] == seed
+        for seed, image in zip(episodes, observations, strict=True):
+            assert image[0, 0, 0] == seed
         token = np.array([5, 5])
         return [
-            Action(token, np.float32([0.01, 0]), log_probability=-float(seed)) for seed in episodes
+            PolicyAction(token, np.float32([0.01, 0]), log_probability=-float(seed))
+            for seed in episodes
         ]
 
 
 @dataclass
-class StepsToGoPrediction:
+class FakePrediction:
     steps_to_go: float
     success: bool
 
 
-class CountingJudge:
-    """Sees the picture and says how many steps remain; fires one step after the goal."""
+class CountingRewardModel:
+    """Predicts the remaining steps from the image; detects success one step after the goal."""
 
     version = 3
 
@@ -75,26 +73,31 @@ class CountingJudge:
         return instruction
 
     def predict_batch(self, episodes, observations):
-        left = [float(picture[0, 0, 0]) - float(picture[0, 0, 1]) for picture in observations]
-        return [StepsToGoPrediction(d, d < 0) for d in left]
+        left = [float(image[0, 0, 0]) - float(image[0, 0, 1]) for image in observations]
+        return [FakePrediction(d, d < 0) for d in left]
 
 
 def run(worlds=2, seeds=(3, 1, 2, 70), **options):
     policy = options.pop('policy', CountingPolicy())
     made = [CountingWorld() for _ in range(worlds)]
     return rollout(
-        made, policy, options.pop('reward_model', CountingJudge()), seeds, EMBODIMENT, **options
+        made,
+        policy,
+        options.pop('reward_model', CountingRewardModel()),
+        seeds,
+        EMBODIMENT,
+        **options,
     )
 
 
-def test_every_seed_has_its_episode_in_order():
+def test_every_seed_has_one_episode_in_the_order_of_the_seeds():
     episodes = run(first_index=10)
     assert [e.seed for e in episodes] == [3, 1, 2, 70]
     assert [e.index for e in episodes] == [10, 11, 12, 13]
     assert [e.instruction for e in episodes] == [f'do {s} steps' for s in (3, 1, 2, 70)]
 
 
-def test_the_judge_ends_an_episode_or_too_many_steps_do():
+def test_the_success_detector_or_the_time_limit_ends_an_episode():
     episodes = run()
     assert [len(e) for e in episodes] == [4, 2, 3, LIMIT]
     assert [e.termination for e in episodes[2:]] == [
@@ -104,14 +107,14 @@ def test_the_judge_ends_an_episode_or_too_many_steps_do():
     assert [e.outcome for e in episodes[2:]] == [Outcome.SUCCESS, Outcome.FAILURE]
 
 
-def test_a_judge_that_may_not_end_episodes_still_votes():
+def test_a_detector_that_does_not_end_episodes_decides_their_outcome():
     episodes = run(seeds=(3, 70), detector_ends_episode=False)
     assert [len(e) for e in episodes] == [LIMIT, LIMIT]
     assert [e.termination for e in episodes] == [Termination.TIMEOUT] * 2
     assert [e.outcome for e in episodes] == [Outcome.SUCCESS, Outcome.FAILURE]
 
 
-def test_truth_and_steps_to_go_are_kept_for_every_observation():
+def test_an_episode_has_truth_and_prediction_of_every_observation():
     episode = run()[1]
     assert episode.steps_to_go.tolist() == [1, 0, -1]
     assert episode.true_success_per_step.tolist() == [False, True, True]
@@ -121,46 +124,46 @@ def test_truth_and_steps_to_go_are_kept_for_every_observation():
 
 
 @pytest.mark.parametrize('worlds', [1, 2, 5])
-def test_the_number_of_worlds_changes_nothing(worlds):
+def test_the_number_of_worlds_does_not_change_the_episodes(worlds):
     for found, expected in zip(run(worlds), run(3), strict=True):
         np.testing.assert_array_equal(found.observations, expected.observations)
         np.testing.assert_array_equal(found.steps_to_go, expected.steps_to_go)
 
 
-def test_all_running_worlds_are_served_by_one_inference():
+def test_one_inference_serves_all_running_episodes():
     policy = CountingPolicy()
     run(2, seeds=(3, 3), policy=policy)
     assert policy.batches == [2, 2, 2, 2]
 
 
-def test_without_a_judge_the_truth_ends_an_episode():
+def test_without_a_reward_model_the_truth_ends_an_episode():
     episode = run(reward_model=None, seeds=(3,), kind=Kind.EVALUATION)[0]
     assert (len(episode), episode.termination) == (3, Termination.STOPPED)
     assert np.isnan(episode.steps_to_go).all()
 
 
-def test_every_episode_is_announced_when_it_ends():
+def test_on_episode_is_called_when_an_episode_ends():
     seen = []
     run(on_episode=lambda episode: seen.append(episode.seed))
     assert sorted(seen) == [1, 2, 3, 70]
     assert seen.index(1) < seen.index(70)
 
 
-def test_an_action_survives_its_way_as_a_velocity():
+def test_an_action_keeps_its_values_as_a_velocity():
     values = np.float32([0.025, -0.005])
     np.testing.assert_allclose(as_commanded(values, 10.0), values, rtol=1e-6)
 
 
 class ChunkingPolicy(CountingPolicy):
-    """Decides three control steps at once; each is as long as its number."""
+    """Decides three control steps at once, of 1, 2 and 3 mm."""
 
     def act_batch(self, episodes, observations):
-        rows = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
-        return [Action(np.full(6, 5), rows, log_probability=-1.0) for _ in episodes]
+        steps = np.float32([[0.001, 0], [0.002, 0], [0.003, 0]])
+        return [PolicyAction(np.full(6, 5), steps, log_probability=-1.0) for _ in episodes]
 
 
 class MovingWorld(CountingWorld):
-    """Keeps how far it was moved each time."""
+    """Records the displacement of each step [mm]."""
 
     def reset(self, seed):
         super().reset(seed)
@@ -172,10 +175,10 @@ class MovingWorld(CountingWorld):
         self.moves.append(round(1000 * float(action[0])))
 
 
-def test_of_a_chunk_every_row_moves_the_world_and_only_its_end_is_seen():
+def test_every_chunk_step_moves_the_world_and_only_the_last_is_observed():
     robot = replace(EMBODIMENT, action=replace(EMBODIMENT.action, chunk=3))
     world = MovingWorld()
-    (episode,) = rollout([world], ChunkingPolicy(), CountingJudge(), [7], robot, max_steps=5)
+    (episode,) = rollout([world], ChunkingPolicy(), CountingRewardModel(), [7], robot, max_steps=5)
     assert world.moves == [1, 2, 3] * 3
     assert episode.observations[:, 0, 0, 1].tolist() == [0, 3, 6, 9]
     assert (np.diff(episode.stamps) == 3 * robot.period_ns).all()
@@ -184,8 +187,8 @@ def test_of_a_chunk_every_row_moves_the_world_and_only_its_end_is_seen():
     assert episode.steps_to_go.tolist() == [7, 4, 1, -2]
 
 
-def test_the_limit_counts_chunks():
+def test_the_time_limit_counts_chunks():
     robot = replace(EMBODIMENT, action=replace(EMBODIMENT.action, chunk=3))
-    (episode,) = rollout([MovingWorld()], ChunkingPolicy(), CountingJudge(), [200], robot)
+    (episode,) = rollout([MovingWorld()], ChunkingPolicy(), CountingRewardModel(), [200], robot)
     assert len(episode) == LIMIT
     assert episode.observations[-1, 0, 0, 1] == 3 * LIMIT  # below 256

@@ -1,3 +1,7 @@
+"""The factory of simulated worlds."""
+
+from __future__ import annotations
+
 from dataclasses import replace
 
 from efm_core.embodiment import load_embodiment
@@ -23,7 +27,7 @@ def test_the_default_world_is_the_table_in_mujoco():
     np.testing.assert_array_equal(world.tool_position(), other.tool_position())
 
 
-def test_the_table_has_the_control_period_and_the_image_size_of_the_robot(tmp_path):
+def test_the_embodiment_sets_control_period_and_image_size_of_the_table(tmp_path):
     robot = table_arm(control_rate_hz=5.0)
     camera = replace(robot.cameras[0], height=96, width=96)
     robot = replace(robot, cameras=(camera,))
@@ -33,7 +37,7 @@ def test_the_table_has_the_control_period_and_the_image_size_of_the_robot(tmp_pa
     assert world.config.body == 'tool'
 
 
-def test_a_file_with_a_gymnasium_section_gives_that_environment():
+def test_a_file_with_a_gymnasium_section_makes_that_environment():
     pytest.importorskip('gym_pusht')
     world = make_world('pusht')
     assert isinstance(world, GymnasiumWorld)
@@ -42,7 +46,7 @@ def test_a_file_with_a_gymnasium_section_gives_that_environment():
 
 
 @pytest.mark.parametrize('name', ['pusht', 'ur5e'])
-def test_the_table_refuses_a_robot_that_it_cannot_simulate(name):
+def test_the_table_refuses_an_embodiment_that_it_cannot_simulate(name):
     robot = load_embodiment(find_embodiment(name))
     with pytest.raises(ValueError, match=f'{name}: action: expected two displacements in m'):
         table_config(robot, TableConfig())
@@ -60,6 +64,6 @@ def test_an_unknown_simulator_is_refused():
         make_world(simulator='isaac')
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_an_error_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'none\.yaml'):
         make_world(tmp_path / 'none.yaml')

@@ -1,7 +1,7 @@
 """
-The files for Gazebo Harmonic, against what its documentation and ours say.
+The files for Gazebo Harmonic agree with its documentation and with each other.
 
-Nothing here runs Gazebo. Names and types: gz-sim 8, ros_gz and gz_ros2_control for Jazzy.
+No test runs Gazebo. Names and types are those of gz-sim 8, ros_gz and gz_ros2_control for Jazzy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from efm_sim.gazebo.harmonic import (
     make_harmonic_world,
     PARKING,
     scene_request,
-    Scenes,
     service_command,
     STEP_S,
     SYSTEMS,
@@ -28,12 +27,13 @@ from efm_sim.gazebo.harmonic import (
 from efm_sim.table.config import TableConfig
 from efm_sim.table.language import TYPES
 from efm_sim.table.scene import ARM_JOINTS, CUBE_HALF_SIDE, CYLINDER_RADIUS, MASS
+from efm_sim.table.world import Table
 import numpy as np
 import pytest
 from sources import ROOT
 import yaml
 
-# ros_gz_bridge, README: which types can be bridged; and what an entry may hold.
+# From the README of ros_gz_bridge: types that can be bridged, and the keys of an entry.
 BRIDGED = {
     'sensor_msgs/msg/Image': 'gz.msgs.Image',
     'sensor_msgs/msg/CameraInfo': 'gz.msgs.CameraInfo',
@@ -57,14 +57,14 @@ def numbers(element, path):
     return np.array([float(word) for word in element.findtext(path).split()])
 
 
-def test_the_stored_world_is_the_one_that_is_made():
+def test_the_stored_world_file_is_up_to_date():
     stored = (ROOT / 'worlds' / 'table.harmonic.sdf').read_text()
     assert stored == make_harmonic_world(TableConfig()), (
-        'worlds: expected what efm_sim.gazebo makes; run python -m efm_sim.gazebo.harmonic'
+        'table.harmonic.sdf: expected the present world; run python -m efm_sim.gazebo.harmonic'
     )
 
 
-def test_the_world_loads_the_systems_that_physics_camera_and_services_need(world):
+def test_the_world_loads_the_systems_of_physics_camera_and_services(world):
     plugins = {plugin.get('filename'): plugin for plugin in world.findall('plugin')}
     assert {name: plugin.get('name') for name, plugin in plugins.items()} == SYSTEMS
     for filename, plugin in plugins.items():
@@ -76,7 +76,7 @@ def test_the_world_loads_the_systems_that_physics_camera_and_services_need(world
     assert numbers(world, 'gravity')[2] < -9
 
 
-def test_every_kind_of_block_lies_on_the_floor_with_its_size_and_mass(world):
+def test_every_block_type_lies_on_the_floor_with_its_size_and_mass(world):
     models = {model.get('name'): model for model in world.findall('model')}
     assert set(models) == {*TYPES, 'floor', 'top', 'stand'}
     for name in TYPES:
@@ -91,7 +91,7 @@ def test_every_kind_of_block_lies_on_the_floor_with_its_size_and_mass(world):
         assert numbers(models[name], 'pose')[2] == pytest.approx(FLOOR + CUBE_HALF_SIDE)
 
 
-def test_blocks_are_parked_apart_off_the_table_and_on_the_floor(world):
+def test_blocks_on_the_floor_are_apart_and_away_from_the_table(world):
     places = np.array(list(PARKING.values()))
     gaps = np.linalg.norm(places[:, None] - places, axis=-1) + 9 * np.eye(len(places))
     assert gaps.min() > 0.1
@@ -116,24 +116,24 @@ def poses_in(request):
     return {name: np.array(list(map(float, rest))) for name, *rest in found}
 
 
-def test_a_scene_is_mujocos_and_what_it_lacks_is_parked():
-    scenes = Scenes(TableConfig())
-    scenes.reset(11)
-    blocks = scenes.block_positions()
-    yaws = scenes.yaws()
+def test_a_request_places_the_blocks_of_a_scene_and_parks_the_others():
+    table = Table()
+    table.reset(11)
+    blocks = table.block_positions()
+    yaws = table.block_yaws()
     poses = poses_in(scene_request(blocks, yaws))
     assert set(poses) == set(TYPES)
     for name, (x, y, z, w, sine) in poses.items():
         if name in blocks:
             np.testing.assert_allclose([x, y, z], blocks[name], atol=1e-6)
-            turned = scenes.data.body(scenes._slot_names[scenes._slots[name]]).xquat
+            turned = table.data.body(table._slot_names[table._slot_index[name]]).xquat
             np.testing.assert_allclose([w, sine], turned[[0, 3]], atol=1e-6)
         else:
             np.testing.assert_allclose([x, y, z], [*PARKING[name], FLOOR + CUBE_HALF_SIDE])
     assert any(not math.isclose(yaw, 0) for yaw in yaws.values())
 
 
-def test_the_service_is_the_one_of_this_world_with_its_types():
+def test_the_command_calls_the_service_of_this_world_with_its_types():
     command = service_command('pose {}', 5000)
     options = dict(zip(command[2::2], command[3::2], strict=True))
     assert command[:2] == ['gz', 'service']
@@ -146,7 +146,7 @@ def test_the_service_is_the_one_of_this_world_with_its_types():
     }
 
 
-def test_the_bridge_has_types_that_fit_and_our_topics():
+def test_the_bridge_has_matching_types_and_our_topics():
     entries = read_yaml('harmonic_bridge.yaml')
     for entry in entries:
         assert set(entry) == ENTRY
@@ -158,15 +158,15 @@ def test_the_bridge_has_types_that_fit_and_our_topics():
     assert by_topic[topics.IMAGE.name]['ros_type_name'] == topics.IMAGE.type
 
 
-def test_the_bridge_listens_where_the_camera_speaks():
+def test_the_bridge_subscribes_the_topics_of_the_camera():
     [topic] = re.findall(r'<topic>(.*?)</topic>', XACRO)
     entries = read_yaml('harmonic_bridge.yaml')
-    heard = {entry['ros_topic_name']: entry['gz_topic_name'] for entry in entries}
-    assert heard['image'] == f'/{topic}'
-    assert heard['camera_info'] == f'/{topic.rpartition("/")[0]}/camera_info'
+    by_topic = {entry['ros_topic_name']: entry['gz_topic_name'] for entry in entries}
+    assert by_topic['image'] == f'/{topic}'
+    assert by_topic['camera_info'] == f'/{topic.rpartition("/")[0]}/camera_info'
 
 
-def test_the_controllers_drive_every_joint_and_speak_where_the_driver_does():
+def test_the_controllers_drive_every_joint_and_use_the_topic_of_the_driver():
     files = read_yaml('harmonic_controllers.yaml')
     manager = files['/**/controller_manager']['ros__parameters']
     assert manager.pop('update_rate') == round(1 / STEP_S)
@@ -179,7 +179,7 @@ def test_the_controllers_drive_every_joint_and_speak_where_the_driver_does():
     assert JOINT_COMMANDS == 'forward_position_controller/commands'
 
 
-def test_every_controller_is_spawned_with_its_parameters():
+def test_the_launch_file_spawns_every_controller_with_its_parameters():
     [spawner] = [
         {word.arg: word.value for word in call.keywords}
         for call in ast.walk(ast.parse(LAUNCH))
@@ -192,7 +192,7 @@ def test_every_controller_is_spawned_with_its_parameters():
     assert (flag.value, file.id) == ('--param-file', 'controllers')
 
 
-def test_the_launch_file_starts_what_there_is_and_names_files_that_are_installed():
+def test_the_launch_file_starts_existing_nodes_with_existing_files():
     calls = [n for n in ast.walk(ast.parse(LAUNCH)) if isinstance(n, ast.Call)]
     started = {
         (word['package'], word['executable'])

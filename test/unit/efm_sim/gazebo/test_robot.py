@@ -1,4 +1,4 @@
-"""One robot, whatever hardware tags it carries."""
+"""The xacro of the arm describes the same robot for every kind of hardware."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from efm_sim.table.arm import HOME
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
 from efm_sim.table.graphics import mujoco
-from efm_sim.table.scene import ARM_JOINTS, BASE, build_scene, find_urdf, load_arm
+from efm_sim.table.scene import ARM_BASE, ARM_JOINTS, build_scene, find_urdf, load_arm
 import numpy as np
 import pytest
 from sources import ROOT
@@ -32,20 +32,20 @@ SIMULATOR_PLUGIN = {
 
 
 def expand(*words):
-    """Return what xacro says, as a process."""
+    """Return the completed process of xacro."""
     command = [sys.executable, '-c', 'import xacro; xacro.main()', str(XACRO), *words]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 def robot(hardware, *words):
-    """Return the robot's element for one kind of hardware."""
+    """Return the root element of the robot for one kind of hardware."""
     done = expand(f'hardware:={hardware}', *words)
     assert done.returncode == 0, done.stderr
     return ElementTree.fromstring(done.stdout)
 
 
 def parts(root, tag):
-    """Return links or joints of the arm itself, each as a flat description."""
+    """Return the links or joints of the arm alone, each as a flat description."""
     own = {child.get('name') for child in ElementTree.parse(find_urdf()).getroot().findall(tag)}
     return {
         child.get('name'): [(part.tag, sorted(part.attrib.items())) for part in child.iter()]
@@ -55,7 +55,7 @@ def parts(root, tag):
 
 
 @pytest.mark.parametrize('hardware', HARDWARE)
-def test_links_joints_limits_and_masses_are_those_that_mujoco_loads(hardware):
+def test_links_joints_limits_and_masses_are_those_of_the_urdf(hardware):
     plain = ElementTree.parse(find_urdf()).getroot()
     made = robot(hardware)
     for tag in ('link', 'joint'):
@@ -63,7 +63,7 @@ def test_links_joints_limits_and_masses_are_those_that_mujoco_loads(hardware):
         assert parts(made, tag)
 
 
-def test_mujoco_reads_the_same_arm_from_the_xacro():
+def test_mujoco_loads_the_same_arm_from_the_xacro():
     text = ElementTree.tostring(robot('mujoco'), encoding='unicode')
     made = mujoco.MjModel.from_xml_string(text)
     plain = load_arm().compile()
@@ -96,7 +96,7 @@ def test_ros2_control_names_the_hardware_and_every_joint(hardware):
 
 
 @pytest.mark.parametrize('hardware', HARDWARE)
-def test_only_a_simulator_gets_a_simulators_plugin(hardware):
+def test_only_simulated_hardware_has_a_simulator_plugin(hardware):
     plugins = [
         (plugin.get('name'), plugin.get('filename'))
         for plugin in robot(hardware, 'controllers:=here.yaml').findall('gazebo/plugin')
@@ -105,15 +105,15 @@ def test_only_a_simulator_gets_a_simulators_plugin(hardware):
     assert plugins == ([expected] if expected else [])
 
 
-def test_a_driver_of_ones_own_is_named_by_its_plugin():
+def test_plugin_names_the_driver_of_real_hardware():
     control = robot('real', 'plugin:=my_robot/Driver').find('ros2_control')
     assert control.findtext('hardware/plugin') == 'my_robot/Driver'
 
 
-def test_stand_and_camera_are_where_the_scene_has_them():
+def test_stand_and_camera_have_the_poses_of_the_scene():
     joints = {joint.get('name'): joint for joint in robot('gz').findall('joint')}
     stand, mount = (joints[name].find('origin') for name in ('stand', 'camera_mount'))
-    np.testing.assert_allclose(numbers(stand.get('xyz')), BASE)
+    np.testing.assert_allclose(numbers(stand.get('xyz')), ARM_BASE)
     np.testing.assert_allclose(numbers(stand.get('rpy')), [0, 0, -np.pi / 2])
     position, axes = camera_pose(0, 0)
     right = axes[:3]
@@ -124,7 +124,7 @@ def test_stand_and_camera_are_where_the_scene_has_them():
 
 
 @pytest.mark.parametrize('hardware', HARDWARE)
-def test_a_simulator_gets_the_policy_camera(hardware):
+def test_only_simulated_hardware_has_the_policy_camera(hardware):
     cameras = [
         (gazebo.get('reference'), sensor)
         for gazebo in robot(hardware).findall('gazebo')
@@ -134,25 +134,28 @@ def test_a_simulator_gets_the_policy_camera(hardware):
         assert not cameras
         return
     [(link, sensor)] = cameras
-    seen = load_embodiment(ROBOT).cameras[0]
-    twin = build_scene(TableConfig()).camera('policy')
+    expected = load_embodiment(ROBOT).cameras[0]
+    in_mujoco = build_scene(TableConfig()).camera('policy')
     assert (link, sensor.get('type')) == ('camera_link', 'camera')
     assert float(sensor.findtext('update_rate')) == load_embodiment(ROBOT).control_rate_hz
     assert float(sensor.findtext('camera/horizontal_fov')) == pytest.approx(
-        np.radians(twin.fovy[0])
+        np.radians(in_mujoco.fovy[0])
     )
     size = [int(sensor.findtext(f'camera/image/{side}')) for side in ('width', 'height')]
-    assert size == [seen.width, seen.height]
+    assert size == [expected.width, expected.height]
 
 
 @pytest.mark.parametrize('hardware', SIMULATOR_PLUGIN)
-def test_everything_of_a_simulated_robot_is_in_its_namespace(hardware):
+def test_all_topics_of_a_simulated_robot_are_in_its_namespace(hardware):
     namespaces = robot(hardware, 'namespace:=robot_7').iter('namespace')
-    expected = {'classic': 2, 'gz': 1}  # camera and controllers; in Harmonic the bridge does it
+    expected = {
+        'classic': 2,
+        'gz': 1,
+    }  # camera and controllers; in Harmonic, the bridge has the namespace
     assert [space.text for space in namespaces] == ['/robot_7'] * expected[hardware]
 
 
-def test_hardware_that_is_unknown_is_refused_with_the_names():
+def test_unknown_hardware_is_refused_with_the_choices():
     done = expand('hardware:=wood')
     assert done.returncode != 0
     assert 'expected mujoco, classic, gz or real, got wood' in done.stderr

@@ -6,8 +6,14 @@ from pathlib import Path
 
 from efm_core.embodiment import load_embodiment
 from efm_core.observation import observe
-from efm_sim.gym.pusht import away, corners, PushTConfig, PushTDemonstrator, try_out
-from efm_sim.gym.world import load_world
+from efm_sim.gym.pusht import (
+    corner_error,
+    corners,
+    PushTConfig,
+    PushTDemonstrator,
+    simulate_pushes,
+)
+from efm_sim.gym.world import load_world, TimeStep
 import numpy as np
 import pytest
 
@@ -27,7 +33,7 @@ def demonstrator():
     return PushTDemonstrator(PushTConfig(noise=0.0))
 
 
-def test_a_step_moves_the_pusher_by_what_is_asked_and_none_leaves_it_where_it_is(world):
+def test_a_step_moves_the_pusher_and_a_zero_action_does_not(world):
     world.reset(3)
     first = world.render()
     before = world.information['pos_agent']
@@ -44,7 +50,7 @@ def test_a_step_moves_the_pusher_by_what_is_asked_and_none_leaves_it_where_it_is
     np.testing.assert_allclose(world.information['pos_agent'], still, atol=0.5)
 
 
-def test_success_is_the_coverage_that_the_file_asks_for(world):
+def test_success_is_the_coverage_that_the_embodiment_requires(world):
     world.reset(0)
     assert not world.success()
     inner = world._environment.unwrapped
@@ -52,25 +58,25 @@ def test_success_is_the_coverage_that_the_file_asks_for(world):
         inner.block.angle = np.pi / 4
         inner.block.position = (256.0 + offset, 256.0)
         inner.space.reindex_shapes_for_body(inner.block)
-        world._moment = type(world._moment)(world._moment.observation, world.information)
+        world._time_step = TimeStep(world._time_step.observation, world.information)
         world.step(np.zeros(2))
         assert world.success() is done
         assert (world.information['coverage'] >= 0.8) is done
 
 
-def test_the_policy_sees_64_pixels_of_it(world):
+def test_the_observation_has_64_pixels(world):
     assert observe(world.render(), load_embodiment(PATH)).shape == (64, 64, 3)
 
 
-def test_corners_are_where_they_are_by_hand():
+def test_corners_agree_with_a_calculation_by_hand():
     found = corners(np.array([100.0, 200.0, UP]))
     np.testing.assert_allclose(found[0], [100, 140], atol=1e-9)
     np.testing.assert_allclose(found[4], [-20, 215], atol=1e-9)
-    assert away(np.array([3.0, 4.0, 0.5]), np.array([0.0, 0.0, 0.5])) == pytest.approx(5)
+    assert corner_error(np.array([3.0, 4.0, 0.5]), np.array([0.0, 0.0, 0.5])) == pytest.approx(5)
 
 
-def test_a_push_in_the_middle_moves_the_tee_straight_and_one_beside_it_turns_it():
-    pushes = try_out()
+def test_a_push_at_the_centre_moves_the_tee_and_one_beside_it_turns_it():
+    pushes = simulate_pushes()
     below = (pushes.starts[:, 1] < 0) & (pushes.headings[:, 1] > 0.999)
     order = pushes.starts[below, 0].argsort()
     turned = pushes.moved[below][order, 5, 2]
@@ -79,7 +85,7 @@ def test_a_push_in_the_middle_moves_the_tee_straight_and_one_beside_it_turns_it(
     assert pushes.moved[below][order][straight, 5, 1] == pytest.approx(30, abs=4)
 
 
-def test_it_reaches_most_goals_within_the_time_limit(world, demonstrator):
+def test_the_demonstrator_reaches_most_goals_within_the_time_limit(world, demonstrator):
     limit = load_embodiment(PATH).episode.max_steps
     reached = []
     for seed in range(6):
@@ -93,13 +99,13 @@ def test_it_reaches_most_goals_within_the_time_limit(world, demonstrator):
     assert sum(reached) >= 4
 
 
-def test_its_noise_follows_from_the_seed(world):
+def test_the_noise_of_the_demonstrator_depends_on_the_seed_only(world):
     world.reset(1)
-    teacher = PushTDemonstrator()
+    demonstrator = PushTDemonstrator()
     actions = []
     for seed in (1, 2, 1):
-        teacher.begin(seed)
-        actions.append(teacher.act(world.positions()))
+        demonstrator.begin(seed)
+        actions.append(demonstrator.act(world.positions()))
     np.testing.assert_array_equal(actions[0], actions[2])
     assert (actions[0] != actions[1]).any()
     assert np.abs(actions).max() <= 60

@@ -1,4 +1,4 @@
-"""Labelled pictures of gym-pusht: what is said to be there is there."""
+"""Labelled pictures of gym-pusht."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from efm_sim.gym.pusht_pictures import draw_pictures, EMBODIMENT, main
 import numpy as np
 import pytest
 
-# colours inside their outlines
+# Colours inside the outlines.
 PUSHER = [78, 126, 255]
 TEE = [143, 163, 184]
 
@@ -18,7 +18,7 @@ def drawn():
     return draw_pictures(60, 4, (256, 256))
 
 
-def test_pusher_stem_and_bar_are_where_the_labels_say(drawn):
+def test_the_labels_are_the_positions_of_pusher_stem_and_bar(drawn):
     images, points = drawn
     assert images.shape == (60, 256, 256, 3)
     assert images.dtype == np.uint8
@@ -34,21 +34,21 @@ def test_pusher_stem_and_bar_are_where_the_labels_say(drawn):
                 assert image[spot[1], spot[0]].tolist() == TEE
 
 
-def test_half_of_them_lie_nearly_right(drawn):
+def test_half_of_the_tees_lie_close_to_the_goal(drawn):
     _, points = drawn
     goal = (np.array([256, 256]) + np.array([-1, 1]) / np.sqrt(2) * 105) / 256 - 1  # of the stem
     near = np.linalg.norm(points[:, 1] - goal, axis=1) < 0.4
     assert 0.4 < near.mean() < 0.9
 
 
-def test_the_same_seed_draws_the_same_pictures(drawn):
+def test_equal_seeds_give_equal_pictures(drawn):
     images, points = draw_pictures(2, 4, (256, 256))
     np.testing.assert_array_equal(images, drawn[0][:2])
     np.testing.assert_array_equal(points, drawn[1][:2])
     assert (draw_pictures(2, 5, (256, 256))[1] != points).any()
 
 
-def test_the_file_is_one_that_a_tower_learns_from(drawn, tmp_path):
+def test_the_file_has_the_format_of_labelled_data(drawn, tmp_path):
     main([str(tmp_path / 'new' / 'pictures.npz'), '--count', '24', '--seed', '4'])
     found = load_labelled(tmp_path / 'new' / 'pictures.npz', load_embodiment(EMBODIMENT))
     assert found.images.shape == (24, 64, 64, 3)

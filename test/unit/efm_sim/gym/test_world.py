@@ -29,31 +29,37 @@ class Line(gymnasium.Env):
     action_space = spaces.Box(np.float32([-1, -2]), np.float32([1, 2]))
 
     def __init__(
-        self, render_mode=None, as_dict=False, *, action_space=None, breaks_at=-1, blind=False
+        self,
+        render_mode=None,
+        as_dict=False,
+        *,
+        action_space=None,
+        breaks_at=-1,
+        without_image=False,
     ):
         self.render_mode = render_mode
         self._as_dict = as_dict
         self._breaks_at = breaks_at
-        self._blind = blind
+        self._blind = without_image
         self.action_space = action_space or self.action_space
-        picture = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        self.observation_space = spaces.Dict({'pixels': picture}) if as_dict else picture
+        image = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.observation_space = spaces.Dict({'pixels': image}) if as_dict else image
         self.closed = False
-        self.given = []
+        self.received = []
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.place = float(self.np_random.uniform(0, 1))
-        self.given.clear()
+        self.received.clear()
         return self._observe(), {'place': [self.place, 0.0], 'asked': SENTENCE}
 
     def step(self, action):
-        if len(self.given) == self._breaks_at:
-            raise ZeroDivisionError('the motor is on fire')
-        self.given.append(np.array(action))
+        if len(self.received) == self._breaks_at:
+            raise ZeroDivisionError('motor failure')
+        self.received.append(np.array(action))
         self.place = float(np.clip(self.place + action[0], 0, 4))
-        facts = {'place': [self.place, 0.0], 'share': self.place / 4, 'word': 'far'}
-        return self._observe(), self.place, self.place > 3, False, facts
+        info = {'place': [self.place, 0.0], 'share': self.place / 4, 'word': 'far'}
+        return self._observe(), self.place, self.place > 3, False, info
 
     def render(self):
         return None if self._blind else self._draw()
@@ -62,9 +68,9 @@ class Line(gymnasium.Env):
         self.closed = True
 
     def _draw(self):
-        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-        picture[:, int(self.place * 3)] = 255
-        return picture
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        image[:, int(self.place * 3)] = 255
+        return image
 
     def _observe(self):
         return {'pixels': self._draw()} if self._as_dict else self._draw()
@@ -99,26 +105,26 @@ def walk(world, *steps):
     return [(world.step(np.array([step, 0.0])), world.success())[1] for step in steps]
 
 
-def given(world):
+def received(world):
     """Return the actions that reached the environment since the last reset."""
-    return np.array(world._environment.unwrapped.given)
+    return np.array(world._environment.unwrapped.received)
 
 
 @pytest.mark.parametrize(
     ('pixels', 'as_dict'),
     [('render', False), ('observation', False), ('observation.pixels', True)],
 )
-def test_the_picture_is_what_the_environment_shows_wherever_it_is(pixels, as_dict):
+def test_the_image_comes_from_its_place(pixels, as_dict):
     world = line(pixels=pixels, kwargs={'as_dict': as_dict})
     world.reset(0)
     before = world.render()
     walk(world, 1.0)
     assert before.shape == (SIZE, SIZE, 3)
     assert int(world.render().argmax(axis=1)[0, 0]) - int(before.argmax(axis=1)[0, 0]) == 3
-    assert before.argmax(axis=1)[0, 0] < 3  # the former picture is still what it was
+    assert before.argmax(axis=1)[0, 0] < 3  # the first image has not changed
 
 
-def test_the_same_seed_brings_the_same_scene():
+def test_equal_seeds_give_equal_scenes():
     world = line()
     places = []
     for seed in (1, 2, 1):
@@ -127,7 +133,7 @@ def test_the_same_seed_brings_the_same_scene():
     assert places[0] == places[2] != places[1]
 
 
-def test_positions_are_those_that_the_file_names():
+def test_positions_are_those_in_the_file():
     assert line().positions() == {}
     world = line(positions={'walker': 'info.place', 'worth': 'reward'})
     world.reset(4)
@@ -135,7 +141,7 @@ def test_positions_are_those_that_the_file_names():
     found = world.positions()
     assert list(found) == ['walker', 'worth']
     np.testing.assert_array_equal(found['walker'], [*world.information['place'], 0])
-    np.testing.assert_array_equal(found['worth'], [world._moment.reward, 0, 0])
+    np.testing.assert_array_equal(found['worth'], [world._time_step.reward, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,7 @@ def test_positions_are_those_that_the_file_names():
         ('observation', 'expected one to three numbers'),
     ],
 )
-def test_positions_that_are_not_there_are_missed_at_once(place, match):
+def test_a_missing_position_is_an_error_at_construction(place, match):
     with pytest.raises(ValueError, match=match):
         line(pixels='observation', positions={'walker': place})
 
@@ -158,7 +164,7 @@ def test_positions_that_are_not_there_are_missed_at_once(place, match):
         ({'success': 'info.share', 'success_at': 0.7}, [False, False, True, True]),
     ],
 )
-def test_success_is_what_the_file_says(fields, expected):
+def test_success_comes_from_its_place(fields, expected):
     world = line(**fields)
     world.reset(4)
     assert not world.success()
@@ -166,42 +172,42 @@ def test_success_is_what_the_file_says(fields, expected):
     assert walk(world, 0, 1, 1, 1) == expected
 
 
-def test_the_environments_own_time_limit_ends_nothing_and_its_end_stands_still():
+def test_a_time_limit_is_ignored_and_a_terminated_environment_stays_still():
     world = line()
     world.reset(0)
     assert walk(world, *[0.0] * 5, 1, 1, 1, 0, -1)[-3:] == [True] * 3
-    assert len(given(world)) == 8
+    assert len(received(world)) == 8
     world.reset(0)
     assert not world.success()
 
 
-def test_one_action_may_be_several_steps_and_none_after_the_end():
+def test_repeat_makes_several_steps_and_none_after_termination():
     world = line(repeat=2)
     world.reset(0)
     walk(world, 1.0)
-    assert len(given(world)) == 2
+    assert len(received(world)) == 2
     assert walk(world, 1.0, 0.0) == [True, True]
-    assert len(given(world)) <= 4
+    assert len(received(world)) <= 4
 
 
-def test_bounds_may_be_mapped():
+def test_affine_maps_the_bounds_of_the_actions():
     world = line(with_action((0, 0), (10, 10)), action='affine')
     world.reset(0)
     world.step(np.array([5.0, 7.5]))
     world.step(np.array([20.0, 0.0]))
-    np.testing.assert_allclose(given(world), [[0, 1], [1, -2]])
-    assert given(world).dtype == np.float32
+    np.testing.assert_allclose(received(world), [[0, 1], [1, -2]])
+    assert received(world).dtype == np.float32
 
 
-def test_an_action_may_be_added_to_a_position():
+def test_relative_to_adds_an_action_to_a_position():
     world = line(with_action((-9, -9), (9, 9)), relative_to='info.place')
     world.reset(0)
     start = world.information['place'][0]
     world.step(np.array([-0.25, 0.5]))
-    np.testing.assert_allclose(given(world), [[start - 0.25, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(received(world), [[start - 0.25, 0.5]], rtol=1e-6)
 
 
-def test_the_sentence_may_come_from_the_environment():
+def test_the_instruction_can_come_from_the_environment():
     world = line(instruction='', instruction_from='info.asked')
     assert world.instruction == SENTENCE
 
@@ -218,18 +224,18 @@ def test_the_sentence_may_come_from_the_environment():
         ({'relative_to': 'info.home'}, ["'home'", 'place']),
     ],
 )
-def test_what_is_not_there_is_said_before_the_first_episode(fields, words):
-    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are what is tested
+def test_a_missing_or_wrong_value_is_an_error_at_construction(fields, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are tested below
         line(**fields)
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_an_environment_without_pixels_is_refused():
-    with pytest.raises(ValueError, match='render: expected a picture, got None'):
-        line(kwargs={'blind': True})
+def test_an_environment_without_an_image_is_refused():
+    with pytest.raises(ValueError, match='render: expected an image, got None'):
+        line(kwargs={'without_image': True})
 
 
-def test_another_size_of_picture_is_refused_with_both():
+def test_an_error_about_the_image_size_has_both_sizes():
     robot = replace(ROBOT, cameras=(Camera('eye', 'image', height=20, width=20),))
     with pytest.raises(ValueError, match=r'\(20, 20, 3\), got \(16, 16, 3\)'):
         line(robot)
@@ -243,8 +249,8 @@ def test_another_size_of_picture_is_refused_with_both():
         ((-1, -2, -1), (1, 2, 1), ['3 values (a, b, c)', '(2,)']),
     ],
 )
-def test_other_actions_are_refused_with_both(low, high, words):
-    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are what is tested
+def test_an_error_about_different_actions_has_both(low, high, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are tested below
         line(with_action(low, high))
     assert all(word in str(error.value) for word in words), error.value
 
@@ -261,8 +267,10 @@ def test_actions_that_cannot_be_mapped_are_refused(space, action, words):
         line(action=action, kwargs={'action_space': space})
 
 
-def test_a_fault_of_the_environment_names_it():
-    with pytest.raises(RuntimeError, match='Line-v0: step failed: ZeroDivisionError: the motor'):
+def test_an_error_in_the_environment_names_it():
+    with pytest.raises(
+        RuntimeError, match='Line-v0: step failed: ZeroDivisionError: motor failure'
+    ):
         line(kwargs={'breaks_at': 0})
     with pytest.raises(
         RuntimeError, match=r"no_such:thing: make failed: ModuleNotFoundError: .*'no"
@@ -272,7 +280,7 @@ def test_a_fault_of_the_environment_names_it():
         line(kwargs={'colour': 'red'})
 
 
-def test_it_is_closed_when_it_is_refused_and_when_it_is_done_with():
+def test_the_environment_is_closed_by_close_and_after_an_error():
     world = line()
     world.close()
     assert world._environment.unwrapped.closed
@@ -288,7 +296,7 @@ def test_it_is_closed_when_it_is_refused_and_when_it_is_done_with():
     assert made[0].closed
 
 
-def test_the_file_needs_a_section_and_one_sentence(tmp_path):
+def test_the_file_needs_a_section_with_an_id_and_one_source_of_the_sentence(tmp_path):
     with pytest.raises(ValueError, match='either a sentence or instruction_from'):
         EnvironmentConfig(id=NAME)
     with pytest.raises(ValueError, match='id: expected'):
@@ -310,7 +318,7 @@ def test_the_file_needs_a_section_and_one_sentence(tmp_path):
         load_world(path)
 
 
-def test_our_own_table_behind_gymnasium_is_still_our_table(embodiment):
+def test_the_table_behind_gymnasium_equals_the_table(embodiment):
     config = EnvironmentConfig(
         id='efm_sim:efm/Table-v0',
         kwargs={'body': 'tool'},
@@ -331,18 +339,18 @@ def test_our_own_table_behind_gymnasium_is_still_our_table(embodiment):
 
 
 class GoRight:
-    """An actor for the runner."""
+    """An actor that always moves right."""
 
     version = 0
 
-    def start(self, attempt):
-        assert attempt.world.instruction == SENTENCE
+    def start(self, episode):
+        assert episode.world.instruction == SENTENCE
 
-    def act(self, attempts):
-        return [PolicyAction(np.array([10, 5]), np.float32([1, 0])) for _ in attempts]
+    def act(self, episodes):
+        return [PolicyAction(np.array([10, 5]), np.float32([1, 0])) for _ in episodes]
 
 
-def test_a_rollout_runs_in_it():
+def test_a_rollout_runs_in_a_gymnasium_world():
     runner = Runner(
         ROBOT,
         GoRight(),

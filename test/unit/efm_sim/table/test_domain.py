@@ -1,4 +1,4 @@
-"""Other worlds than the one of training, and that the one of training stays what it was."""
+"""The world of training stays the same, and domain shifts change what they should."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from efm_sim.table.world import Table
 import numpy as np
 import pytest
 
-# Made at commit 71a09f0, before there were other worlds: encoders and results depend on it.
+# From commit 71a09f0, before the first domain shift. Encoders and results depend on it.
 REFERENCE = Path(__file__).with_name('default_world.npz')
-HOME = TableConfig(body='tool')
+TRAINING = TableConfig(body='tool')
 BAR_ALONE = TableConfig(body='tool', objects='bar')
 NORTH = np.array([0.0, 0.02], np.float32)  # an action, away from the camera [m]
 
 
 def roll(body: str) -> dict[str, np.ndarray]:
-    """Return states and pictures of an episode in the default world that pushes the source."""
+    """Return states and pictures of an episode that pushes the source in the default world."""
     table = Table(TableConfig(body=body))
     states = []
     pictures = []
@@ -37,7 +37,7 @@ def roll(body: str) -> dict[str, np.ndarray]:
 
 
 def bar_at(tool: tuple[float, float], yaw: float = 0.0, world: TableConfig = BAR_ALONE) -> Table:
-    """Return a table with the bar in the middle, along x, and the tool where it is wanted."""
+    """Return a table with the bar at the centre, along x by default, and the tool at ``tool``."""
     table = Table(world)
     table.reset(0, Task(BAR, 'top'))
     table.arrange((BAR,), np.zeros((1, 2)), np.array([yaw]), np.array(tool))
@@ -49,7 +49,7 @@ def yaw_of(table: Table) -> float:
 
 
 def cube_pushed(world: TableConfig, pushes: int = 3, rests: int = 4) -> np.ndarray:
-    """Return the y of a lone cube after each step, [m]: pushed north, then left alone."""
+    """Return y of a cube after each step [m]: first pushed north, then not touched."""
     table = Table(world)
     table.reset(0, Task('red_cube', 'top'))
     types = tuple(f'{colour}_cube' for colour in ('red', 'blue', 'green')) + tuple(
@@ -58,24 +58,24 @@ def cube_pushed(world: TableConfig, pushes: int = 3, rests: int = 4) -> np.ndarr
     away = [(-0.15, 0.15), (0.15, 0.15), (0.15, -0.15), (-0.15, -0.15), (-0.15, 0)]
     gap = CUBE_HALF_SIDE + TOOL_RADIUS + 0.001
     table.arrange(types, np.array([(0, 0), *away]), np.zeros(6), np.array([0, -gap]))
-    seen = []
+    found = []
     for action in [NORTH] * pushes + [0 * NORTH] * rests:
         table.step(action)
-        seen.append(table.block_positions()['red_cube'][1])
-    return np.array(seen)
+        found.append(table.block_positions()['red_cube'][1])
+    return np.array(found)
 
 
 @pytest.mark.parametrize('body', ['arm', 'tool'])
-def test_the_default_world_is_what_it_was(body):
+def test_the_default_world_equals_the_stored_episode(body):
     now = roll(body)
     with np.load(REFERENCE, allow_pickle=False) as before:
         np.testing.assert_allclose(now['states'], before[f'states_{body}'], rtol=0, atol=1e-9)
         away = now['pictures'].astype(int) - before[f'pictures_{body}']
-    # Bit for bit on one machine; other graphics drivers may round the edge of a block otherwise.
+    # Equal bit for bit on one machine; graphics drivers round the edges of blocks differently.
     assert np.abs(away).max() <= 2
 
 
-def test_the_bar_spins_when_it_is_pushed_at_its_tip_and_hardly_moves():
+def test_a_push_at_the_tip_turns_the_bar_and_hardly_moves_it():
     at_tip = bar_at((BAR_HALF_SIDES[0] - 0.012, -0.03))
     at_middle = bar_at((0.0, -0.03))
     for table in (at_tip, at_middle):
@@ -87,7 +87,7 @@ def test_the_bar_spins_when_it_is_pushed_at_its_tip_and_hardly_moves():
     assert moved[0] < 0.4 * moved[1]
 
 
-def test_the_bar_is_alone_and_yellow_and_four_times_as_long_as_wide():
+def test_the_bar_is_alone_yellow_and_four_times_as_long_as_wide():
     table = Table(BAR_ALONE)
     assert list(table.block_positions()) == [BAR]
     assert list(table.positions()) == ['tool', BAR, table.task.target]
@@ -95,7 +95,7 @@ def test_the_bar_is_alone_and_yellow_and_four_times_as_long_as_wide():
     assert BAR_HALF_SIDES[0] == 4 * BAR_HALF_SIDES[1]
 
 
-def test_the_bar_is_asked_to_every_place_and_never_starts_there_or_under_the_tool():
+def test_the_bar_has_every_place_as_target_and_starts_away_from_it_and_the_tool():
     table = Table(BAR_ALONE)
     targets = set()
     for seed in range(100):
@@ -111,15 +111,15 @@ def test_the_bar_is_asked_to_every_place_and_never_starts_there_or_under_the_too
     assert targets == set(PLACES)
 
 
-def test_the_bar_arrives_when_its_middle_is_at_the_place():
+def test_the_bar_succeeds_when_its_centre_is_at_the_place():
     table = bar_at((0.0, -0.03), world=replace(BAR_ALONE, success_distance_m=0.04))
-    seen = []
+    found = []
     for _ in range(5):
         table.step(NORTH)
-        seen.append(table.success())
-    assert seen == sorted(seen)
-    assert seen[-1]
-    assert not seen[0]
+        found.append(table.success())
+    assert found == sorted(found)
+    assert found[-1]
+    assert not found[0]
 
 
 def test_a_bar_has_no_tasks_with_blocks():
@@ -130,14 +130,14 @@ def test_a_bar_has_no_tasks_with_blocks():
         TableConfig(objects='bar', split='pairs')
 
 
-def test_what_the_bar_is_called_names_its_colour():
+def test_every_name_of_the_bar_has_its_colour():
     assert all(set(words.split()) & set(COLOUR_WORDS['yellow']) for words in BAR_WORDS)
 
 
 @pytest.mark.parametrize('latency', [1, 3])
-def test_latency_delays_every_action_by_whole_steps(latency):
-    prompt = Table(HOME)
-    late = Table(replace(HOME, latency_steps=latency))
+def test_latency_delays_every_action_by_control_steps(latency):
+    prompt = Table(TRAINING)
+    late = Table(replace(TRAINING, latency_steps=latency))
     actions = np.random.default_rng(0).uniform(-0.02, 0.02, (8, 2)).astype(np.float32)
     for table in (prompt, late):
         table.reset(5)
@@ -152,8 +152,8 @@ def test_latency_delays_every_action_by_whole_steps(latency):
     np.testing.assert_array_equal(late_states, prompt_states)
 
 
-def test_an_action_that_was_late_is_lost_at_a_reset():
-    table = Table(replace(HOME, latency_steps=2))
+def test_a_reset_discards_delayed_actions():
+    table = Table(replace(TRAINING, latency_steps=2))
     table.step(NORTH)
     table.reset(3)
     before = table.tool_position()
@@ -162,21 +162,21 @@ def test_an_action_that_was_late_is_lost_at_a_reset():
     np.testing.assert_allclose(table.tool_position(), before, atol=1e-9)
 
 
-def test_the_camera_of_training_stands_where_it_stood():
+def test_without_a_shift_the_camera_has_the_pose_of_training():
     pos, axes = camera_pose(0.0, 0.0)
     assert np.array_equal(pos, CAMERA)
     assert np.array_equal(axes, np.ravel(CAMERA_AXES))
 
 
-def test_a_turned_camera_keeps_its_distance_and_looks_at_the_middle():
+def test_a_turned_camera_keeps_its_distance_and_points_at_the_centre():
     home, turned = (
-        Table(replace(HOME, camera_turn_deg=turn, camera_rise_deg=rise))
+        Table(replace(TRAINING, camera_turn_deg=turn, camera_rise_deg=rise))
         for turn, rise in ((0, 0), (90, 10))
     )
     middle = np.zeros(3)
     right = np.array([0.1, 0, 0])
     np.testing.assert_allclose(turned.project(middle), home.project(middle), atol=0.01)
-    # From the right side of the table, what was on the right is near: lower in the picture.
+    # Seen from the right side of the table, a point on the right is near: low in the image.
     u, v = turned.project(right) - turned.project(middle)
     assert abs(u) < 0.01
     assert v > 0.2
@@ -186,26 +186,26 @@ def test_a_turned_camera_keeps_its_distance_and_looks_at_the_middle():
     assert lengths[0] == pytest.approx(lengths[1])
 
 
-def test_a_turned_camera_shows_things_where_it_projects_them():
+def test_projection_and_image_of_a_turned_camera_agree():
     table = Table(replace(BAR_ALONE, camera_turn_deg=30, camera_rise_deg=10))
     table.arrange((BAR,), np.array([(0.08, -0.05)]), np.array([0.4]), np.array([-0.1, 0.1]))
-    picture = table.render().astype(int)
-    rows, columns = np.nonzero(picture[..., 0] - picture[..., 2] > 90)
-    seen = (np.array([columns.mean(), rows.mean()]) + 0.5) / 32 - 1
+    image = table.render().astype(int)
+    rows, columns = np.nonzero(image[..., 0] - image[..., 2] > 90)
+    found = (np.array([columns.mean(), rows.mean()]) + 0.5) / 32 - 1
     expected = table.project(np.array([0.08, -0.05, CUBE_HALF_SIDE]))
-    np.testing.assert_allclose(seen, expected, atol=0.04)
+    np.testing.assert_allclose(found, expected, atol=0.04)
     table.close()
 
 
-def test_paint_turns_the_colour_wheel_and_nothing_else():
+def test_paint_rotates_the_hue_only():
     assert paint(RGBA['red'], 0.0) is RGBA['red']
     np.testing.assert_allclose(paint((1.0, 0.0, 0.0, 1), 120.0), (0, 1, 0, 1), atol=1e-12)
     np.testing.assert_allclose(paint(RGBA['blue'], 360.0), RGBA['blue'], atol=1e-12)
 
 
 @pytest.mark.parametrize('change', [{'light': 0.5}, {'surface': 0.5}, {'hue_deg': 40.0}])
-def test_colours_and_light_change_the_picture_and_not_the_physics(change):
-    tables = Table(HOME), Table(replace(HOME, **change))
+def test_colours_and_light_change_the_image_and_not_the_physics(change):
+    tables = Table(TRAINING), Table(replace(TRAINING, **change))
     pictures = []
     for table in tables:
         table.reset(2)
@@ -218,15 +218,15 @@ def test_colours_and_light_change_the_picture_and_not_the_physics(change):
         assert pictures[1].mean() < 0.8 * pictures[0].mean()
 
 
-def test_without_drag_a_heavy_block_glides_on():
-    home = cube_pushed(HOME)
-    icy = cube_pushed(replace(HOME, drag=0.1, mass=2.0))
+def test_a_heavy_block_with_little_drag_glides():
+    home = cube_pushed(TRAINING)
+    icy = cube_pushed(replace(TRAINING, drag=0.1, mass=2.0))
     after = slice(2, None)  # the last push, and the rest
     assert np.ptp(home[after]) < 0.01
     assert np.ptp(icy[after]) > 0.05
 
 
-def test_a_slippery_block_is_lost_by_a_push_along_its_side():
+def test_a_push_along_a_slippery_side_moves_the_block_less():
     grips, slips = (bar_at((-0.02, -0.026), world=replace(BAR_ALONE, friction=f)) for f in (1, 0))
     moved = []
     for table in (grips, slips):

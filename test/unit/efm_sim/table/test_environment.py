@@ -1,4 +1,4 @@
-"""The Gymnasium face of the table."""
+"""The table as a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_it_passes_gymnasiums_checker(body):
     made.close()
 
 
-def test_a_seed_repeats_the_episode(environment):
+def test_equal_seeds_give_equal_episodes(environment):
     first, _ = environment.reset(seed=3)
     environment.step(environment.action_space.sample())
     again, _ = environment.reset(seed=3)
@@ -31,13 +31,13 @@ def test_a_seed_repeats_the_episode(environment):
     assert np.array_equal(first['image'], again['image'])
 
 
-def test_without_a_seed_every_episode_is_another(environment):
+def test_without_a_seed_episodes_differ(environment):
     environment.reset(seed=3)
     first, second = (environment.reset()[0]['image'] for _ in range(2))
     assert not np.array_equal(first, second)
 
 
-def test_it_is_cut_off_after_forty_steps(environment):
+def test_an_episode_is_truncated_after_40_steps(environment):
     environment.reset(seed=0)
     ends = [environment.step(np.zeros(2, np.float32))[2:4] for _ in range(40)]
     assert ends[-1] == (False, True)

@@ -1,4 +1,4 @@
-"""Sentences that ask for a task."""
+"""The instructions of tasks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def all_words(*tables: dict) -> list[str]:
     return [word for table in tables for words in table.values() for word in words]
 
 
-def test_a_red_cube_can_be_asked_for_by_its_plain_words():
+def test_instructions_include_the_plain_words_of_a_block():
     rng = np.random.default_rng(0)
-    said = {phrase(Task('red_cube', 'blue_cylinder'), rng, plain=1.0) for _ in range(500)}
-    assert 'push the red cube to the blue cylinder' in said
+    found = {phrase(Task('red_cube', 'blue_cylinder'), rng, plain=1.0) for _ in range(500)}
+    assert 'push the red cube to the blue cylinder' in found
 
 
-def test_a_corner_can_be_asked_for():
+def test_instructions_include_a_corner():
     rng = np.random.default_rng(0)
-    said = {phrase(Task('red_cube', 'top_left'), rng, plain=1.0) for _ in range(2000)}
-    assert 'put the red cube in the top left corner' in said
+    found = {phrase(Task('red_cube', 'top_left'), rng, plain=1.0) for _ in range(2000)}
+    assert 'put the red cube in the top left corner' in found
 
 
 @pytest.mark.parametrize('place', language.PLACES)
@@ -53,11 +53,11 @@ def test_every_place_has_several_names_of_its_own(place):
         (language.SHAPE_WORDS, language.UNSEEN_SHAPE_WORDS),
     ],
 )
-def test_no_word_means_two_things_and_no_held_out_word_is_trained(tables):
+def test_no_word_has_two_meanings_and_no_held_out_word_is_in_training(tables):
     assert max(Counter(all_words(*tables)).values()) == 1
 
 
-def test_each_colour_and_shape_has_at_least_ten_words_to_learn_from():
+def test_each_colour_and_shape_has_at_least_ten_words():
     assert all(
         len(words) >= 10
         for table in (language.COLOUR_WORDS, language.SHAPE_WORDS)
@@ -76,24 +76,24 @@ def test_no_two_types_share_a_noun_phrase():
     assert max(Counter(names).values()) == 1
 
 
-def test_a_bare_block_is_never_said():
+def test_the_bare_word_block_is_absent():
     words = all_words(language.SHAPE_WORDS, language.UNSEEN_SHAPE_WORDS)
     assert 'block' not in words
 
 
-def test_held_out_pairs_are_ten_of_the_fifty_six_and_never_trained():
+def test_training_excludes_the_10_held_out_pairs_of_56():
     trained = tasks('block_to_block')
     assert len(trained) == 46
     assert not set(trained) & set(HELD_OUT_PAIRS)
     assert set(tasks('both', 'pairs')) == set(HELD_OUT_PAIRS)
 
 
-def test_every_type_is_trained_in_both_roles():
+def test_training_has_every_type_in_both_roles():
     trained = tasks('block_to_block')
     assert {task.source for task in trained} == {task.target for task in trained} == set(TYPES)
 
 
-def test_held_out_phrasings_use_no_trained_verb_or_template():
+def test_held_out_phrasings_have_no_verb_of_training():
     trained_verbs = set(language.VERBS + language.PLACING_VERBS)
     assert not any(
         word in trained_verbs for sentence in sentences('phrasing') for word in sentence.split()
@@ -103,7 +103,7 @@ def test_held_out_phrasings_use_no_trained_verb_or_template():
     }
 
 
-def test_held_out_synonyms_are_not_said_in_training():
+def test_training_has_no_held_out_synonym():
     unseen = {
         f' {word} '
         for word in all_words(language.UNSEEN_COLOUR_WORDS, language.UNSEEN_SHAPE_WORDS)
@@ -116,7 +116,7 @@ def test_held_out_synonyms_are_not_said_in_training():
     ]
 
 
-def test_sentences_are_many_and_short():
+def test_instructions_are_diverse_and_short():
     train = sentences('train', 1000)
     assert len(set(train)) > 800
     assert max(len(sentence) for sentence in train) < 120
@@ -125,11 +125,11 @@ def test_sentences_are_many_and_short():
     ]
 
 
-def test_the_same_generator_says_the_same_thing():
+def test_equal_generators_give_equal_instructions():
     assert sentences('train', 20) == sentences('train', 20)
 
 
-def test_types_in_names_the_blocks_of_a_task():
+def test_types_in_returns_the_blocks_of_a_task():
     assert types_in(Task('red_cube', 'blue_cube')) == ('red_cube', 'blue_cube')
     assert types_in(Task('red_cube', 'top')) == ('red_cube',)
 
@@ -138,7 +138,7 @@ def test_types_in_names_the_blocks_of_a_task():
     ('source', 'target'),
     [('red_moon', 'top'), ('red_cube', 'red_cube'), ('red_cube', 'outside'), ('top', 'red_cube')],
 )
-def test_a_task_that_makes_no_sense_is_refused(source, target):
+def test_an_invalid_task_is_refused(source, target):
     with pytest.raises(ValueError, match='expected'):
         Task(source, target)
 
@@ -148,7 +148,7 @@ def test_an_unknown_split_is_refused():
         phrase(Task('red_cube', 'top'), np.random.default_rng(0), 'test')
 
 
-def test_tasks_are_all_pairs_and_all_places():
+def test_tasks_are_all_pairs_and_all_places_except_the_held_out_ones():
     assert len(tasks()) == 56 - 10 + 8 * 9
     assert {(task.source, task.target) for task in tasks('block_to_place')} == set(
         itertools.product(TYPES, language.PLACES)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from efm_sim.table import graphics
-from efm_sim.table.arrangement import BEHIND, draw_apart, draw_push, draw_types, PUSHED
+from efm_sim.table.arrangement import (
+    draw_apart,
+    draw_push,
+    draw_types,
+    PUSHED_DISTANCES,
+    TOOL_DISTANCES,
+)
 from efm_sim.table.config import TableConfig
 from efm_sim.table.language import Task, TYPES, types_in
 from efm_sim.table.scene import CUBE_HALF_SIDE, find_urdf, TOOL_LIMIT
@@ -31,22 +37,22 @@ def arm():
 
 
 def run(table: Table, seed: int, steps: int = 12) -> list[np.ndarray]:
-    """Return everything that can be observed while random actions are taken."""
+    """Return all observable values of an episode with random actions."""
     rng = np.random.default_rng(seed)
     table.reset(seed)
-    seen = [table.render()]
+    found = [table.render()]
     for _ in range(steps):
         table.step(rng.uniform(-0.025, 0.025, 2).astype(np.float32))
-        seen += [table.render(), np.array(list(table.positions().values())), table.joint_positions]
-    return seen
+        found += [
+            table.render(),
+            np.array(list(table.positions().values())),
+            table.joint_positions,
+        ]
+    return found
 
 
 def lone_cube(table: Table, tool: tuple[float, float]) -> None:
-    """
-    Put a red cube in the middle, every other block far away.
-
-    And the tool where it is wanted.
-    """
+    """Place a red cube at the centre, all other blocks far away, and the tool at ``tool``."""
     table.reset(0, Task('red_cube', 'right'))
     types = (
         'red_cube',
@@ -62,7 +68,7 @@ def lone_cube(table: Table, tool: tuple[float, float]) -> None:
     table.arrange(types, away, np.zeros(6), np.array(tool))
 
 
-def test_two_tables_with_one_seed_are_equal_bit_for_bit(table):
+def test_two_tables_with_equal_seeds_are_equal_bit_for_bit(table):
     other = Table(table.config)
     assert all(
         np.array_equal(first, second)
@@ -71,7 +77,7 @@ def test_two_tables_with_one_seed_are_equal_bit_for_bit(table):
     other.close()
 
 
-def test_nothing_remains_of_an_earlier_episode(table):
+def test_a_reset_removes_all_state_of_the_former_episode(table):
     fresh = run(table, 5)
     run(table, 6, steps=30)
     assert all(
@@ -79,7 +85,7 @@ def test_nothing_remains_of_an_earlier_episode(table):
     )
 
 
-def test_seeds_differ(table):
+def test_seeds_give_different_scenes(table):
     assert not np.array_equal(run(table, 1, 1)[0], run(table, 2, 1)[0])
 
 
@@ -94,7 +100,7 @@ def test_both_bodies_start_from_the_same_scene():
 
 
 @pytest.mark.parametrize('task', ['block_to_block', 'block_to_place'])
-def test_no_episode_starts_done_or_touching(task):
+def test_no_episode_starts_at_its_goal_or_with_contacts(task):
     table = Table(TableConfig(body='tool', task=task))
     for seed in range(100):
         table.reset(seed)
@@ -119,13 +125,13 @@ def test_positions_name_tool_source_and_target_first(table):
     np.testing.assert_array_equal(positions['top_left'], [*TOP_LEFT_POINT, 0])
 
 
-def test_a_task_and_an_instruction_can_be_given(table):
+def test_reset_accepts_a_task_and_an_instruction(table):
     table.reset(4, Task('green_cube', 'yellow_cylinder'), 'do it')
     assert table.instruction == 'do it'
     assert {'green_cube', 'yellow_cylinder'} <= set(table.positions())
 
 
-def test_scenes_have_three_cubes_and_three_cylinders_of_different_colours():
+def test_scenes_have_three_cubes_and_three_cylinders_in_different_colours():
     rng = np.random.default_rng(0)
     for _ in range(50):
         types = draw_types(rng, ('red_cube', 'blue_cube'))
@@ -134,7 +140,7 @@ def test_scenes_have_three_cubes_and_three_cylinders_of_different_colours():
         assert [name.split('_')[1] for name in types] == ['cube'] * 3 + ['cylinder'] * 3
 
 
-def test_the_tool_goes_where_it_is_told_within_four_millimetres(table):
+def test_the_tool_follows_its_command_within_4_mm(table):
     lone_cube(table, (-0.1, -0.1))
     for _ in range(8):
         table.step(np.array([0.0, 0.02], np.float32))
@@ -142,7 +148,7 @@ def test_the_tool_goes_where_it_is_told_within_four_millimetres(table):
     np.testing.assert_allclose(table.tool_position(), [-0.06, 0.06, 0.02], atol=0.004)
 
 
-def test_an_action_is_clipped_to_the_largest_one(table):
+def test_an_action_is_clipped_to_the_largest_action(table):
     lone_cube(table, (-0.1, -0.1))
     table.step(np.array([1.0, 0.0], np.float32))
     assert table.tool_position()[0] == pytest.approx(-0.075, abs=0.004)
@@ -155,12 +161,10 @@ def test_the_tool_stays_in_its_workspace(table):
     np.testing.assert_allclose(table.tool_position()[:2], [-TOOL_LIMIT, 0], atol=0.003)
 
 
-def test_a_tool_that_was_jammed_comes_free_at_once(table):
+def test_a_jammed_tool_comes_free_within_3_steps(table):
     lone_cube(table, (-0.1, -0.1))
     for _ in range(20):
-        table.step(
-            np.array([-0.025, -0.025], np.float32)
-        )  # into a block that is at the end of its range
+        table.step(np.float32([-0.025, -0.025]))  # against a block at the end of its range
     stuck = table.tool_position()
     for _ in range(3):
         table.step(np.array([0.025, 0.025], np.float32))
@@ -176,14 +180,14 @@ def test_a_pushed_block_moves_with_the_tool(table):
     assert abs(cube[1]) < 0.005
 
 
-def test_a_block_at_rest_stays_where_it_is(table):
+def test_a_block_at_rest_does_not_move(table):
     lone_cube(table, (-0.1, -0.1))
     for _ in range(5):
         table.step(np.zeros(2, np.float32))
     np.testing.assert_allclose(table.block_positions()['red_cube'][:2], RED_CUBE_POINT, atol=1e-9)
 
 
-def test_success_is_a_matter_of_distance(table):
+def test_success_depends_on_the_distance(table):
     lone_cube(table, (-0.1, -0.1))
     assert table.distance() == pytest.approx(0.115)
     assert not table.success()
@@ -198,64 +202,64 @@ def test_success_is_a_matter_of_distance(table):
 @pytest.mark.parametrize(
     'action', [np.array([np.nan, 0]), np.array([np.inf, 0]), np.zeros(3), np.zeros((1, 2))]
 )
-def test_a_broken_action_is_refused(table, action):
+def test_an_invalid_action_is_refused(table, action):
     with pytest.raises(ValueError, match='action: expected 2 finite numbers'):
         table.step(action)
 
 
-def test_a_picture_has_its_size_and_all_six_blocks(arm):
+def test_an_image_has_its_size_and_all_six_blocks(arm):
     scene = random_scene(arm, np.random.default_rng(1))
-    picture = arm.render()
-    assert picture.shape == (64, 64, 3)
-    assert picture.dtype == np.uint8
-    strength = picture.max(axis=-1).astype(int) - picture.min(axis=-1)
+    image = arm.render()
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+    strength = image.max(axis=-1).astype(int) - image.min(axis=-1)
     for name, position in scene.items():
         column, row = ((arm.project(position) + 1) * 32).astype(int)
         assert name == 'tool' or strength[row, column] > 80, name
 
 
-def test_a_point_is_projected_onto_the_pixel_where_it_is_seen(arm):
+def test_a_point_is_projected_onto_its_pixel(arm):
     lone_cube(arm, (-0.19, 0.19))
-    picture = arm.render().astype(int)
-    red = (picture[..., 0] - picture[..., 1:].max(axis=-1)) > 60
+    image = arm.render().astype(int)
+    red = (image[..., 0] - image[..., 1:].max(axis=-1)) > 60
     rows, columns = np.nonzero(red[20:50])  # the red cylinder is above row 20
     u, v = arm.project(np.array([*RED_CUBE_POINT, CUBE_HALF_SIDE]))
     assert columns.mean() + 0.5 == pytest.approx((u + 1) * 32, abs=0.7)
     assert rows.mean() + 20.5 == pytest.approx((v + 1) * 32, abs=0.7)
 
 
-def test_left_is_left_and_top_is_up_in_the_picture(arm):
+def test_left_is_left_and_top_is_up_in_the_image(arm):
     origin, right, away = arm.project(np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]]))
     assert right[0] > origin[0] + 0.2
     assert away[1] < origin[1] - 0.2
 
 
-def test_the_camera_matrix_projects_as_project_does(arm):
+def test_the_camera_matrix_agrees_with_project(arm):
     camera = arm.model.camera('policy')
     ahead = camera.pos + np.array([0, 0.53, -0.848])  # the camera looks along this
     np.testing.assert_allclose(arm.project(ahead), [0, 0], atol=1e-3)
     assert arm.camera_matrix()[0, 0] == pytest.approx(32 / np.tan(np.radians(10)))
 
 
-def test_a_picture_for_people_has_the_size_asked_for(arm):
+def test_a_presentation_picture_has_the_requested_size(arm):
     assert arm.render_pretty(120, 160).shape == (120, 160, 3)
 
 
-def test_pictures_for_people_do_not_change_what_the_policy_sees(arm):
+def test_presentation_pictures_do_not_change_the_image(arm):
     arm.reset(2)
     before = arm.render()
     arm.render_pretty(60, 80)
     assert np.array_equal(before, arm.render())
 
 
-def test_a_table_can_be_closed_and_drawn_again(arm):
+def test_a_closed_table_can_render_again(arm):
     arm.reset(2)
     before = arm.render()
     arm.close()
     assert np.array_equal(before, arm.render())
 
 
-def test_joint_names_and_positions_agree(table):
+def test_joint_names_and_positions_have_the_same_length(table):
     table.reset(0)
     assert len(table.joint_names) == {'arm': 6, 'tool': 2}[table.config.body]
     assert table.joint_positions.shape == (len(table.joint_names),)
@@ -273,13 +277,13 @@ def test_random_scenes_keep_blocks_and_tool_apart(arm):
     assert 25 <= near <= 50
 
 
-def test_points_keep_their_distance():
+def test_random_points_keep_their_distance():
     points = draw_apart(np.random.default_rng(0), [0.1, 0.1, 0.02], limit=0.1)
     assert np.linalg.norm(points[0] - points[1]) >= 0.1
     assert np.abs(points).max() <= 0.1
 
 
-def test_missing_graphics_libraries_are_named_in_one_line(monkeypatch):
+def test_an_error_names_missing_graphics_libraries(monkeypatch):
     def fail(*_):
         raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
 
@@ -293,30 +297,31 @@ def test_the_arm_is_found_in_the_source_tree():
 
 
 @pytest.mark.parametrize('wrong', [{'body': 'hand'}, {'substeps': 0}, {'start_distance_m': 0.05}])
-def test_a_config_that_makes_no_sense_is_refused(wrong):
+def test_an_invalid_configuration_is_refused(wrong):
     with pytest.raises(ValueError, match='expected'):
         TableConfig(**wrong)
 
 
-def test_the_held_out_pairs_can_be_asked_for():
+def test_the_split_pairs_gives_held_out_pairs():
     table = Table(TableConfig(body='tool', split='pairs'))
     for seed in range(5):
         table.reset(seed)
         assert set(types_in(table.task)) <= set(table.positions())
 
 
-def test_a_push_brings_one_block_to_another_and_the_tool_behind_it():
+def test_draw_push_places_one_block_next_to_another_and_the_tool_behind_it():
     rng = np.random.default_rng(0)
     for _ in range(50):
         before = draw_apart(rng, [0.072] * 6)
         after, tool = draw_push(rng, before)
         (moved,) = np.flatnonzero((after != before).any(axis=1))
         gaps = np.linalg.norm(np.delete(after, moved, axis=0) - after[moved], axis=1)
-        assert PUSHED[0] <= gaps.min() <= PUSHED[1]
-        assert BEHIND[0] <= np.linalg.norm(tool - after[moved]) <= BEHIND[1]
+        assert PUSHED_DISTANCES[0] <= gaps.min() <= PUSHED_DISTANCES[1]
+        distance = np.linalg.norm(tool - after[moved])
+        assert TOOL_DISTANCES[0] <= distance <= TOOL_DISTANCES[1]
 
 
-def test_a_push_leaves_blocks_alone_that_have_no_room():
+def test_draw_push_moves_no_block_without_room():
     blocks = 0.03 * np.stack(np.meshgrid(*2 * [np.arange(-9.0, 10.0)]), axis=-1).reshape(-1, 2)
     after, _ = draw_push(np.random.default_rng(0), blocks)
     np.testing.assert_array_equal(after, blocks)

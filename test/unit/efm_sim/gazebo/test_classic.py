@@ -1,12 +1,12 @@
-"""The world file says what the MuJoCo scene says; MuJoCo's own reading is the yardstick."""
+"""The world file for Gazebo Classic has the values of the MuJoCo model."""
 
 from __future__ import annotations
 
 import math
 from xml.etree import ElementTree
 
+from efm_sim.gazebo.classic import block_joints, joint_names, make_classic_world, OVERSAMPLING
 from efm_sim.gazebo.config import GazeboConfig
-from efm_sim.gazebo.scene import block_joints, joint_names, make_world, OVERSAMPLING
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
 from efm_sim.table.graphics import mujoco
@@ -28,8 +28,8 @@ CONFIGS = {'default': TableConfig(), 'other': OTHER}
 
 
 def world_of(config=CONFIGS['default'], **numbers):
-    """Return the world element and MuJoCo's model of the same config."""
-    text = make_world(config, GazeboConfig(**numbers))
+    """Return the world element and the MuJoCo model of a configuration."""
+    text = make_classic_world(config, GazeboConfig(**numbers))
     return ElementTree.fromstring(text).find('world'), build_scene(config)
 
 
@@ -42,7 +42,7 @@ def named(element, tag):
 
 
 def rotation(roll, pitch, yaw):
-    """Return the rotation about x, then y, then z, as SDF has it."""
+    """Return the rotation about x, then y, then z, as SDF defines it."""
     quaternion = np.zeros(4)
     turned = np.zeros(9)
     mujoco.mju_euler2Quat(quaternion, np.array([roll, pitch, yaw]), 'XYZ')
@@ -50,7 +50,7 @@ def rotation(roll, pitch, yaw):
     return turned.reshape(3, 3)
 
 
-def test_the_arm_has_the_links_and_masses_that_mujoco_loads():
+def test_the_arm_has_the_links_and_masses_of_mujoco():
     world, _ = world_of()
     arm = named(world, 'model')['arm']
     model = load_arm().compile()
@@ -63,7 +63,7 @@ def test_the_arm_has_the_links_and_masses_that_mujoco_loads():
             np.testing.assert_allclose(numbers(links[body], 'pose')[:3], model.body(body).pos)
 
 
-def test_the_arm_has_the_joints_axes_and_limits_that_mujoco_loads():
+def test_the_arm_has_the_joints_axes_and_limits_of_mujoco():
     world, _ = world_of()
     arm = named(world, 'model')['arm']
     model = load_arm().compile()
@@ -91,16 +91,18 @@ def test_blocks_have_the_size_mass_drag_and_edge_of_the_mujoco_table(config):
             np.testing.assert_allclose(sizes, model.geom(slot).size[:2])
         for name in ('x', 'y', 'yaw'):
             joint = named(block, 'joint')[name]
-            twin = model.joint(f'{slot}_{name}')
-            assert numbers(joint, 'axis/dynamics/damping') == pytest.approx(twin.damping[0])
-            np.testing.assert_allclose(numbers(joint, 'axis/xyz'), twin.axis)
+            mujoco_joint = model.joint(f'{slot}_{name}')
+            assert numbers(joint, 'axis/dynamics/damping') == pytest.approx(
+                mujoco_joint.damping[0]
+            )
+            np.testing.assert_allclose(numbers(joint, 'axis/xyz'), mujoco_joint.axis)
             if name != 'yaw':
                 limits = [numbers(joint, f'axis/limit/{end}')[0] for end in ('lower', 'upper')]
-                np.testing.assert_allclose(limits, twin.range)
+                np.testing.assert_allclose(limits, mujoco_joint.range)
 
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_friction_where_things_touch_is_that_of_the_mujoco_table(config):
+def test_contacts_have_the_friction_of_the_mujoco_table(config):
     world, model = world_of(config)
     frictions = {float(mu.text) for slot in SLOTS for mu in named(world, 'model')[slot].iter('mu')}
     assert frictions == {config.friction}
@@ -108,7 +110,7 @@ def test_friction_where_things_touch_is_that_of_the_mujoco_table(config):
 
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_the_camera_looks_as_mujocos_does(config):
+def test_the_camera_has_the_pose_and_field_of_view_of_mujoco(config):
     world, model = world_of(config)
     camera = named(world, 'model')['camera']
     sensor = world.find('.//sensor/camera')
@@ -126,7 +128,7 @@ def test_the_camera_looks_as_mujocos_does(config):
 
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_lamps_and_table_are_as_bright_as_mujocos(config):
+def test_lamps_and_table_have_the_brightness_of_mujoco(config):
     world, model = world_of(config)
     lights = named(world, 'light')
     headlight = model.vis.headlight
@@ -143,7 +145,7 @@ def test_lamps_and_table_are_as_bright_as_mujocos(config):
 
 
 @pytest.mark.parametrize('body', ['arm', 'tool'])
-def test_every_joint_that_is_driven_or_asked_for_is_in_the_world(body):
+def test_every_joint_in_commands_and_replies_is_in_the_world(body):
     config = TableConfig(body=body)
     world, _ = world_of(config)
     known = {
@@ -155,7 +157,7 @@ def test_every_joint_that_is_driven_or_asked_for_is_in_the_world(body):
     assert {name for slot in SLOTS for name in block_joints(slot)} < known
 
 
-def test_a_bar_lies_there_where_mujoco_has_one():
+def test_a_bar_has_the_size_and_drag_of_mujoco():
     world, model = world_of(TableConfig(objects='bar', task='block_to_place'))
     assert 'cube_0' not in named(world, 'model')
     bar = named(world, 'model')['bar']
@@ -167,13 +169,15 @@ def test_a_bar_lies_there_where_mujoco_has_one():
     )
 
 
-def test_drag_that_the_physics_step_cannot_follow_is_refused():
-    with pytest.raises(ValueError, match='gazebo_step_s: expected so short a step'):
-        make_world(TableConfig(drag=10.0, mass=0.1), GazeboConfig())
+def test_too_much_drag_for_the_physics_step_is_refused():
+    with pytest.raises(
+        ValueError, match='gazebo_step_s: expected a step in which drag takes at most'
+    ):
+        make_classic_world(TableConfig(drag=10.0, mass=0.1), GazeboConfig())
 
 
-def test_the_stored_world_is_the_one_that_is_made():
+def test_the_stored_world_file_is_up_to_date():
     stored = (ROOT / 'worlds' / 'table.classic.sdf').read_text()
-    assert stored == make_world(TableConfig(), GazeboConfig()), (
-        'worlds: expected what efm_sim.gazebo makes, got another; python -m efm_sim.gazebo.scene'
+    assert stored == make_classic_world(TableConfig(), GazeboConfig()), (
+        'table.classic.sdf: expected the present world; run python -m efm_sim.gazebo.classic'
     )

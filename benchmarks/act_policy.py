@@ -1,9 +1,9 @@
 """
-LeRobot's ACT with the defaults of its architecture and random weights, to compare with.
+LeRobot's ACT with its default architecture and random weights, for comparison.
 
-LeRobot and torchvision lie in a folder of their own, without what else they ask for:
-``requirements/act.txt``. Nothing of the suite imports them. What LeRobot imports for data sets and
-for training has empty modules in its place; the policy's own files run as they are.
+LeRobot and torchvision are installed in a separate folder without their dependencies, from
+``requirements/act.txt``. No module of the suite imports them. Empty modules replace LeRobot's
+imports for data sets and training. The files of the policy itself run unchanged.
 """
 
 from __future__ import annotations
@@ -26,22 +26,26 @@ UNUSED = (
     'lerobot.optim.schedulers',
     'lerobot.processor',
 )
-SITE = Path(os.environ.get('EFM_ACT', Path(sys.prefix) / 'act'))
+PACKAGES = Path(os.environ.get('EFM_ACT', Path(sys.prefix) / 'act'))
+REGISTERED: list[Any] = []  # libraries of operators; a deleted library removes its operators
 
 
 def make(height: int, width: int, threads: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """
-    Return the policy, an observation of one camera of that size, and facts about both.
+    Return the policy, an input for one camera, and facts about both.
 
-    :raises ImportError: when LeRobot is not there.
+    :param height: of the camera image [pixels]; ``width`` likewise.
+    :param threads: threads of torch.
+    :raises ImportError: when LeRobot is not installed.
     """
-    if not SITE.is_dir():
-        raise ImportError(f'LeRobot: expected it in {SITE}, got no such folder')
-    sys.path.append(str(SITE))
+    if not PACKAGES.is_dir():
+        raise ImportError(f'LeRobot: expected it in {PACKAGES}, got no such folder')
+    sys.path.append(str(PACKAGES))
     torchvision = import_torchvision()
     sys.modules |= {name: Unused(name) for name in UNUSED}
-    sys.modules['lerobot.policies'] = ModuleType('lerobot.policies')  # without all other policies
-    sys.modules['lerobot.policies'].__path__ = [str(SITE / 'lerobot' / 'policies')]
+    policies = ModuleType('lerobot.policies')  # without the other policies
+    policies.__path__ = [str(PACKAGES / 'lerobot' / 'policies')]
+    sys.modules['lerobot.policies'] = policies
     from lerobot import __version__
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.act.configuration_act import ACTConfig
@@ -71,9 +75,11 @@ def make(height: int, width: int, threads: int) -> tuple[Any, dict[str, Any], di
 
 
 class Unused(ModuleType):
-    """A module whose every name is an empty class: enough to be imported."""
+    """A module in which every name is an empty class, so that imports from it succeed."""
 
-    __path__: tuple[str, ...] = ()
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.__path__ = []  # a package, so that it may have submodules
 
     def __getattr__(self, name: str) -> type:
         """Return an empty class."""
@@ -84,10 +90,10 @@ class Unused(ModuleType):
 
 def import_torchvision() -> Any:
     """
-    Return torchvision, if need be without its compiled operators, of which ACT uses none.
+    Return torchvision; without its compiled operators if they do not fit the installed torch.
 
-    Where those were built for another torch, torchvision fails to import because two of them, for
-    boxes, are not registered. So their names are.
+    ACT uses none of these operators. The import of torchvision fails when two of them are not
+    registered, so that this function registers their names.
     """
     import torch
 
@@ -96,9 +102,10 @@ def import_torchvision() -> Any:
     except RuntimeError:
         for name in [n for n in sys.modules if n.partition('.')[0] == 'torchvision']:
             del sys.modules[name]
-        import_torchvision.names = torch.library.Library('torchvision', 'DEF')
+        library = torch.library.Library('torchvision', 'DEF')
+        REGISTERED.append(library)
         for operator in ('nms', 'qnms'):
-            import_torchvision.names.define(
+            library.define(
                 f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
             )
         import torchvision

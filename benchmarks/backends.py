@@ -1,9 +1,9 @@
 """
-One way to run a model, in a process of its own; started by ``inference.py``.
+Runs a model with one backend in a process of its own; ``inference.py`` starts it.
 
-Says first what it is, or why it cannot be had; then, for each line ``calls seconds pause``, the
-latencies of that many calls [s], or of those that fit into so many seconds, and the processor's
-time for a call. All as JSON, one line each.
+The process first writes facts about the backend, or why it is missing. Then it reads lines
+``calls seconds pause`` and answers each with the latencies of these calls [s] and the processor
+time per call [s]. ``seconds`` limits the time of the calls. All output is JSON, one line each.
 """
 
 from __future__ import annotations
@@ -16,63 +16,69 @@ from pathlib import Path
 import shutil
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import psutil
 
-WARM_UP = 30  # calls
-WARM_UP_S = 3.0  # seconds
-LEAST = 3  # calls, however long they take
+WARM_UP_CALLS = 30
+WARM_UP_S = 3.0
+MIN_CALLS = 3  # even if they exceed the time
 
 Call = Callable[[], Any]
 
 
-def serve(call: Call, answers: Any, **facts: Any) -> None:
-    """Warm up, then measure as often as the other side asks."""
-    measure(call, WARM_UP, WARM_UP_S)
+def serve(call: Call, output: TextIO, **facts: Any) -> None:
+    """Warm up; then measure as often as standard input requests."""
+    measure(call, WARM_UP_CALLS, WARM_UP_S)
     memory = psutil.Process().memory_info().rss / 2**20
-    say(answers, {'memory_mb': round(memory), **facts})
+    write_line(output, {'memory_mb': round(memory), **facts})
     for line in sys.stdin:
         calls, seconds, pause = line.split()
         before = time.process_time()
         latencies = measure(call, int(calls), float(seconds), float(pause))
         processor = (time.process_time() - before) / len(latencies)
-        say(answers, {'latencies': latencies, 'processor': processor})
+        write_line(output, {'latencies': latencies, 'processor': processor})
 
 
 def measure(call: Call, calls: int, seconds: float, pause: float = 0.0) -> list[float]:
-    """Return the latencies of as many calls as asked for and as time allows [s]."""
+    """
+    Return the latencies of several calls [s].
+
+    :param calls: largest number of calls.
+    :param seconds: after this time no further call starts [s].
+    :param pause: rest before each call [s].
+    """
     end = time.monotonic() + seconds
-    latencies = []
-    while len(latencies) < calls and (len(latencies) < LEAST or time.monotonic() < end):
+    latencies: list[float] = []
+    while len(latencies) < calls and (len(latencies) < MIN_CALLS or time.monotonic() < end):
         latencies.append(timed(call, pause))
     return latencies
 
 
 def timed(call: Call, pause: float) -> float:
-    """Return how long a call took [s]; rest before it."""
+    """Return the time of one call [s], after a rest of ``pause`` [s]."""
     time.sleep(pause)
     before = time.perf_counter()
     call()
     return time.perf_counter() - before
 
 
-def say(answers: Any, what: Any) -> None:
-    """Answer with one line."""
-    answers.write(json.dumps(what) + '\n')
-    answers.flush()
+def write_line(output: TextIO, content: Any) -> None:
+    """Write one line of JSON."""
+    output.write(json.dumps(content) + '\n')
+    output.flush()
 
 
-def own_stdout() -> Any:
-    """Return standard output as a file for answers; what libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(1), 'w')
+def claim_stdout() -> TextIO:
+    """Return standard output as a file; prints of libraries go to standard error instead."""
+    output = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
-    return answers
+    return output
 
 
-def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict]:
-    """Run the exported policy on inputs made beforehand."""
+def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
+    """Return a call that runs the exported policy on prepared inputs, and facts."""
     from efm_model.config import SessionConfig
     from efm_model.providers import OnnxSession
 
@@ -81,8 +87,8 @@ def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict]:
     return functools.partial(session.run, inputs), {'provider': session.provider}
 
 
-def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
-    """Run the exported policy on a picture that has just come, and nothing else of the node."""
+def image_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
+    """Return a call that runs the exported policy on a camera image, without the node."""
     from efm_core.embodiment import load_embodiment
     from efm_core.observation import observe
     from efm_model.config import SessionConfig
@@ -93,25 +99,25 @@ def picture_session(folder: Path, threads: int) -> tuple[Call, dict]:
     session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
     history = FrameHistory(inputs['text'][0])
-    picture = inputs['observations'][0, 1]
+    image = inputs['observations'][0, 1]
 
-    def call():
+    def call() -> None:
         session.run(
-            {**model_inputs([history], observe(picture, robot)[None]), 'gumbel': inputs['gumbel']}
+            {**model_inputs([history], observe(image, robot)[None]), 'gumbel': inputs['gumbel']}
         )
 
     return call, {}
 
 
-def torch_graph(folder: Path, threads: int, compiled: bool = False) -> tuple[Call, dict]:
-    """Run what the file was exported from, in torch."""
+def torch_graph(folder: Path, threads: int, compiled: bool = False) -> tuple[Call, dict[str, Any]]:
+    """Return a call that runs the model behind the export in torch, and facts."""
     from efm_core.embodiment import load_embodiment
     from efm_model.checkpoint import load_checkpoint
     from efm_model.export import PolicyGraph
     import torch
 
     if compiled and not shutil.which(os.environ.get('CXX', 'g++')):
-        raise ImportError('torch.compile needs a C++ compiler; there is no g++')
+        raise ImportError('torch.compile: expected the C++ compiler g++, got none')
     torch.set_num_threads(threads)
     robot = load_embodiment(folder / 'embodiment.yaml')
     graph = PolicyGraph(load_checkpoint(folder / 'policy', robot)[0]).eval()
@@ -120,15 +126,15 @@ def torch_graph(folder: Path, threads: int, compiled: bool = False) -> tuple[Cal
     return functools.partial(torch.inference_mode()(run), *inputs), {}
 
 
-def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, dict]:
-    """Let LeRobot's ACT choose: one action from a new chunk, or all actions of one."""
+def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, dict[str, Any]]:
+    """Return a call of LeRobot's ACT: one action of a new chunk, or all actions of a chunk."""
     import act_policy
 
     height, width = np.load(folder / 'inputs.npz')['observations'].shape[2:4]
     policy, batch, facts = act_policy.make(height, width, threads)
     actions = policy.config.n_action_steps if whole_chunk else 1
 
-    def call():
+    def call() -> None:
         policy.reset()
         for _ in range(actions):
             policy.select_action(batch)
@@ -136,27 +142,27 @@ def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, di
     return call, {**facts, 'actions': actions}
 
 
-BACKENDS = {
+BACKENDS: dict[str, Callable[[Path, int], tuple[Call, dict[str, Any]]]] = {
     'torch eager': torch_graph,
     'torch.compile': functools.partial(torch_graph, compiled=True),
     'onnxruntime': onnxruntime_session,
-    'picture': picture_session,
+    'image': image_session,
     'ACT': act,
     'ACT chunk': functools.partial(act, whole_chunk=True),
 }
 
 
 def main() -> None:
-    """Serve one backend until standard input ends."""
+    """Measure one backend until standard input ends."""
     name = sys.argv[1]
     threads = int(sys.argv[2])
     folder = Path(sys.argv[3])
-    answers = own_stdout()
+    output = claim_stdout()
     try:
         call, facts = BACKENDS[name](folder, threads)
-        serve(call, answers, threads=threads, **facts)
+        serve(call, output, threads=threads, **facts)
     except ImportError as error:
-        say(answers, {'missing': f'{name}: {error}'})
+        write_line(output, {'missing': f'{name}: {error}'})
 
 
 if __name__ == '__main__':

@@ -1,15 +1,16 @@
 """
-What a chunk of 5 x 14 tokens of 256 levels costs in onnxruntime, against one action of the table.
+Cost of a chunk of 5 x 14 tokens with 256 levels in onnxruntime, against one action of the table.
 
-All models take turns in one run, batch 1, one thread, random weights. Times on the wall are those
-of this machine with whatever else it does; processor times are the thread's own. ``own weights``:
-the same chunk with weights of its own for every token, which the suite does not do. Last line: one
-JSON object. Run it with ``python benchmarks/chunks.py``.
+All models take turns in one run: batch 1, one thread, random weights. Wall-clock times depend on
+the load of the machine; processor times are those of the thread. The model ``own weights`` has
+separate weights for every token, which the suite does not use. The last line is one JSON object.
+Run it with ``python benchmarks/chunks.py``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -24,13 +25,15 @@ from efm_model.providers import OnnxSession
 import numpy as np
 
 EMBODIMENTS = Path(__file__).resolve().parents[1] / 'config' / 'embodiments'
-WARM_UP = 20  # passes
+WARM_UP = 20  # forward passes of each model
 
 
 def main() -> None:
-    """Measure, print a line for each model, then the JSON line."""
+    """Measure; print a line for each model, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--passes', type=int, default=500, help='forward passes of each model')
+    parser.add_argument(
+        '--passes', type=int, default=500, help='forward passes of each model (default 500)'
+    )
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), parser.parse_args().passes)
     for name, found in figures.items():
@@ -39,7 +42,7 @@ def main() -> None:
 
 
 def measure(folder: Path, passes: int) -> dict[str, dict[str, float]]:
-    """Return times [ms], their ratio to the table's, and size [MB] of each model."""
+    """Return times [ms], their ratios to those of the table, and the file size [MB]."""
     files = export_all(folder)
     runs = {name: make_run(*file) for name, file in files.items()}
     for run in [*runs.values()] * WARM_UP:
@@ -65,7 +68,7 @@ def measure(folder: Path, passes: int) -> dict[str, dict[str, float]]:
 
 
 def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
-    """Return each model with its file."""
+    """Return each model with its exported file."""
     table, aloha = (load_embodiment(EMBODIMENTS / f'{n}.yaml') for n in ('table_arm', 'aloha'))
     config = ModelConfig.for_embodiment(aloha, pretrained='none')
     found = {
@@ -80,8 +83,8 @@ def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
     return made
 
 
-def make_run(model: CompactModel, path: Path):
-    """Return a function that makes one forward pass."""
+def make_run(model: CompactModel, path: Path) -> Callable[[], object]:
+    """Return a function that runs one forward pass."""
     session = OnnxSession(path, 'policy', config=SessionConfig(provider='cpu'))
     inputs = example_inputs(model, 'policy', 1)
     return lambda: session.run(inputs)

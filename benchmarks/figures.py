@@ -1,4 +1,4 @@
-"""Latencies as figures, and figures as tables for people."""
+"""Statistics of latencies, and Markdown tables of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def percentiles(rounds: Rounds) -> dict[str, float]:
 
 def ratio(slow: Rounds, fast: Rounds, percentile: float = 50) -> dict[str, float]:
     """
-    Return how many times as long ``slow`` took, within each round: median, least, most.
+    Return the ratio of two latencies within each round: median, smallest and largest.
 
-    Both were measured in turns, so that a round of both saw the same machine.
+    Both were measured in turns, so that each round of both ran under the same load.
+
+    :param percentile: of the latencies of a round.
     """
     above, below = (
         np.array([np.percentile(r, percentile) for r in rounds]) for rounds in (slow, fast)
@@ -33,7 +35,7 @@ def ratio(slow: Rounds, fast: Rounds, percentile: float = 50) -> dict[str, float
 
 
 def spread(found: dict[str, float] | None) -> str:
-    """Return a ratio with its least and most as text."""
+    """Return a ratio with its smallest and largest value, as text."""
     if found is None:
         return 'none'
     return f'{found["median"]:.2f} ({found["low"]:.2f} to {found["high"]:.2f})'
@@ -46,7 +48,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def same_tokens(expected: np.ndarray, found: np.ndarray) -> float:
-    """Return the share of observations with the very same tokens, each ``(N, K)``."""
+    """Return the share of observations with equal tokens; arguments are ``(N, K)``."""
     return float((expected == found).all(axis=1).mean())
 
 
@@ -54,7 +56,7 @@ def divergence(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     """
     Return KL(expected || found) of each token's distribution, ``(N, K)`` [nats].
 
-    :param expected: logits ``(N, K, V)``.
+    :param expected: logits, ``(N, K, V)``; ``found`` likewise.
     """
     p, q = (
         logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)

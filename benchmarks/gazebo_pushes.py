@@ -1,8 +1,8 @@
 """
-How far the table in Gazebo Classic is from the one in MuJoCo after the same push.
+Distance between the tables in Gazebo Classic and in MuJoCo after the same push.
 
-A third of the pushes moves a cube, a third a cylinder, a third a cube into another one. Last line:
-one JSON object, in mm.
+A third of the pushes moves a cube, a third a cylinder, and a third a cube into another block. The
+last line is one JSON object with distances in mm.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import numpy as np
 TYPES = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')
 AWAY = np.array([(0, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
 KINDS = ('cube', 'cylinder', 'into_another')
-STEPS = 7  # [steps]
+STEPS = 7  # control steps of a push
 SPEED = 0.018  # [m] per step
 
 
 def main() -> None:
-    """Push, compare, print the JSON line."""
+    """Push, compare, and print the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pushes', type=int, default=18, help='in all')
+    parser.add_argument('--pushes', type=int, default=18, help='number of pushes (default 18)')
     options = parser.parse_args()
     rng = np.random.default_rng(5)
     tables = (GazeboTable(), Table())
-    found = {kind: [] for kind in KINDS}
+    found: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     try:
         for index in range(options.pushes):
             kind = KINDS[index % len(KINDS)]
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def push(tables: tuple[Table, Table], kind: str, rng: np.random.Generator) -> list[float]:
-    """Return how far apart blocks and tools are after a push, and how far MuJoCo's went [mm]."""
+    """Return the distances of blocks and of tools after a push, and MuJoCo's travel [mm]."""
     angle = rng.uniform(-math.pi, math.pi)
     blocks = AWAY.copy()
     ahead = heading(angle)
@@ -68,7 +68,7 @@ def push(tables: tuple[Table, Table], kind: str, rng: np.random.Generator) -> li
 
 
 def summary(rows: np.ndarray) -> dict[str, float]:
-    """Return median and largest difference of the blocks, the tool's, and the way."""
+    """Return median and largest distance of the blocks, largest of the tool, and mean travel."""
     blocks, tool, way = rows.T
     numbers = {
         'median': np.median(blocks),

@@ -1,7 +1,7 @@
 """
-Control steps per second of the table in Gazebo Classic and in MuJoCo, in turns, in one run.
+Control steps per second of the table in Gazebo Classic and in MuJoCo, in turns.
 
-Last line: one JSON object. With ``--picture`` also the same scene as both of them draw it.
+The last line is one JSON object. ``--picture`` also writes one scene as both simulators render it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ PICTURE_SIZE = 320
 
 
 def main() -> None:
-    """Measure, print the JSON line."""
+    """Measure, and print the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--steps', type=int, default=200, help='control steps of one turn')
-    parser.add_argument('--rounds', type=int, default=3, help='turns of each simulator')
-    parser.add_argument('--picture', type=Path, help='PNG of one scene, drawn by both')
+    parser.add_argument(
+        '--steps', type=int, default=200, help='control steps in a turn (default 200)'
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=3, help='turns of each simulator (default 3)'
+    )
+    parser.add_argument(
+        '--picture', type=Path, help='write one scene from both simulators to this PNG file'
+    )
     options = parser.parse_args()
     if options.picture:
         draw(options.picture)
@@ -39,7 +45,7 @@ def main() -> None:
 
 
 def measure(simulator: str, steps: int) -> dict[str, float]:
-    """Return how fast one table is: started, stepped, stepped and drawn."""
+    """Return the start-up time [s] and the steps per second, without and with rendering."""
     started = time.perf_counter()
     table = GazeboTable() if simulator == 'gazebo' else Table(TableConfig())
     table.render()
@@ -47,27 +53,27 @@ def measure(simulator: str, steps: int) -> dict[str, float]:
     try:
         return {
             'start_s': ready - started,
-            'steps_per_s': steps / timed(table, steps, is_drawn=False),
-            'drawn_steps_per_s': steps / timed(table, steps, is_drawn=True),
+            'steps_per_s': steps / timed(table, steps, is_rendered=False),
+            'drawn_steps_per_s': steps / timed(table, steps, is_rendered=True),
         }
     finally:
         table.close()
 
 
-def timed(table: Table, steps: int, is_drawn: bool) -> float:
-    """Return the seconds of some random control steps."""
+def timed(table: Table, steps: int, is_rendered: bool) -> float:
+    """Return the time of random control steps [s]."""
     rng = np.random.default_rng(0)
     table.reset(0)
     started = time.perf_counter()
     for _ in range(steps):
         table.step(rng.uniform(-0.025, 0.025, 2).astype(np.float32))
-        if is_drawn:
+        if is_rendered:
             table.render()
     return time.perf_counter() - started
 
 
 def draw(path: Path) -> None:
-    """Write MuJoCo's picture on the left, Gazebo's on the right: small as the policy's, large."""
+    """Write one scene to ``path``: MuJoCo left, Gazebo right, large and as the policy sees it."""
     rows = []
     for size in (64, PICTURE_SIZE):
         table = GazeboTable(TableConfig(image_size=size))

@@ -1,9 +1,9 @@
 """
-What a policy that learned in MuJoCo is worth in Gazebo Classic, before and after practice there.
+Success of a policy from MuJoCo in Gazebo Classic, before and after practice there.
 
-``efm evaluate`` in MuJoCo and in Gazebo, ``efm practice`` in Gazebo, ``efm evaluate`` in Gazebo
-again, all through the node graph, on a copy of a run. The same command again goes on where it was
-stopped. Last line: one JSON object, also in ``transfer.json`` of the copy.
+All stages run through the node graph on a copy of a run: ``efm evaluate`` in MuJoCo and in Gazebo,
+``efm practice`` in Gazebo, and ``efm evaluate`` in Gazebo again. The same command continues after
+an interruption. The last line is one JSON object; ``transfer.json`` of the copy holds it too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import time
+from typing import Any
 
 from efm.demo import DemoStage, run_stage, write_json
 from efm_core.embodiment import load_embodiment
@@ -23,33 +24,59 @@ from efm_evaluation.metrics import steps_to_goal, success_rate
 from efm_evaluation.report import read_stage
 from efm_release.release import find_release_directory
 
-# apart from those of training
+# Scenes that training does not use.
 EVALUATION_SEED = 20_000_000
 PRACTICE_SEED = 25_000_000
-STAGES = ('mujoco', 'gazebo_before', 'practice', 'gazebo_after')  # and their folders
-PARTS = {  # of a run, without its bags
+STAGES = (
+    'mujoco',
+    'gazebo_before',
+    'practice',
+    'gazebo_after',
+)  # names of the stages and of their folders
+PARTS = {  # files and folders of a run that are copied, without bags
     'stage_one': ('embodiment.yaml', 'sft'),
     'newest': ('embodiment.yaml', 'sft', 'releases', 'trainer'),
 }
 
 
 def main() -> None:
-    """Run what is left of the four stages, print what came out."""
+    """Run the unfinished stages; print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--run', type=Path, required=True, help='a run with a release')
-    parser.add_argument('--to', type=Path, required=True, help='its copy; gone on with if begun')
+    parser.add_argument('--run', type=Path, required=True, help='folder of a run with a release')
     parser.add_argument(
-        '--begin', choices=('stage_one', 'newest'), default='stage_one', help='which release'
+        '--to',
+        type=Path,
+        required=True,
+        help='folder of the copy; an unfinished copy is continued',
     )
-    parser.add_argument('--evaluations', type=int, default=300, help='episodes each time')
-    parser.add_argument('--practice', type=int, default=304, help='episodes')
-    parser.add_argument('--fleet', type=int, default=2, help='robots, each with its Gazebo')
-    parser.add_argument('--max-steps', type=int, default=0, help="0 for the embodiment's")
-    parser.add_argument('--body', default='arm', choices=('arm', 'tool'))
+    parser.add_argument(
+        '--begin',
+        choices=('stage_one', 'newest'),
+        default='stage_one',
+        help='release to start from (default stage_one)',
+    )
+    parser.add_argument(
+        '--evaluations', type=int, default=300, help='episodes of each evaluation (default 300)'
+    )
+    parser.add_argument(
+        '--practice', type=int, default=304, help='practice episodes (default 304)'
+    )
+    parser.add_argument(
+        '--fleet', type=int, default=2, help='robots, each with its own Gazebo (default 2)'
+    )
+    parser.add_argument(
+        '--max-steps',
+        type=int,
+        default=0,
+        help="time limit [steps]; 0 for the embodiment's (default)",
+    )
+    parser.add_argument(
+        '--body', default='arm', choices=('arm', 'tool'), help='body of the robot (default arm)'
+    )
     options = parser.parse_args()
     seconds = begin(options)
-    for name, stage in plan_stages(options, seconds['version']).items():
-        command = stage.remaining_command(options.to)
+    for name, stage in plan_stages(options, int(seconds['version'])).items():
+        command = stage.command(options.to)
         if not command:
             continue
         print(f'--- {name}', flush=True)
@@ -66,10 +93,10 @@ def main() -> None:
 
 def begin(options: argparse.Namespace) -> dict[str, float]:
     """
-    Return the version that acts before practice, and the seconds of stages that were begun.
+    Return the policy version before practice, and the seconds of the stages so far.
 
-    :raises FileExistsError: when there is something else.
-    :raises FileNotFoundError: when there is no release.
+    :raises FileExistsError: when the folder of the copy holds something else.
+    :raises FileNotFoundError: when the run has no release.
     """
     begun = options.to / 'begun.json'
     if not options.to.exists():
@@ -77,15 +104,14 @@ def begin(options: argparse.Namespace) -> dict[str, float]:
             version = copy_run(options.run, unfinished, options.begin)
             write_json(unfinished / 'begun.json', {'version': version})
     if not begun.is_file():
-        raise FileExistsError(f'to: expected a new folder or a copy begun here, got {options.to}')
+        raise FileExistsError(f'to: expected a new folder or an unfinished copy, got {options.to}')
     return json.loads(begun.read_text())
 
 
 def copy_run(run: Path, to: Path, start: str) -> int:
-    """Copy what acts and learns, without the bags; return the version that acts."""
+    """Copy releases and training state into the folder ``to``; return the policy version."""
     number = 1 if start == 'stage_one' else 0
     release = find_release_directory(run, number)
-    to.mkdir(parents=True)
     for part in PARTS[start]:
         source = run / part
         if source.is_dir():
@@ -96,7 +122,7 @@ def copy_run(run: Path, to: Path, start: str) -> int:
 
 
 def plan_stages(options: argparse.Namespace, version: int) -> dict[str, DemoStage]:
-    """Return the release from what stage 1 left, if it is not there, and the four stages."""
+    """Return the release of stage 1, if it is missing, and the four stages."""
     common = f'--run {shlex.quote(str(options.to))} --fleet {options.fleet} --body {options.body}'
     common += f' --max-steps {options.max_steps}'
     evaluate = f'evaluate {common} --seed {EVALUATION_SEED}'
@@ -115,8 +141,8 @@ def plan_stages(options: argparse.Namespace, version: int) -> dict[str, DemoStag
     }
 
 
-def figures(run: Path, seconds: dict[str, float]) -> dict[str, dict]:
-    """Return each stage's success by the truth: the goal was reached within the time limit."""
+def figures(run: Path, seconds: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Return the reached success and the mean steps of each stage."""
     embodiment = load_embodiment(run / 'embodiment.yaml')
     found = {}
     for name in STAGES:

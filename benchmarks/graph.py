@@ -1,7 +1,7 @@
 """
 Steps per second of the node graph in lockstep, against the same loop in one process.
 
-Last line: one JSON object. Run it with ``make bench-graph``.
+The last line is one JSON object. Run it with ``make bench-graph``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import tempfile
 import threading
 import time
+from typing import Any
 
 from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, results_path
 from efm_bringup.processes import run_processes, to_command
 from efm_bringup.run import open_run
-from efm_core.embodiment import load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.observation import encode_png
 from efm_model.providers import OnnxSession
 from efm_model.text import ensure_text_encoder, TextEncoder
@@ -33,14 +34,20 @@ ROOT = Path(__file__).resolve().parents[1]
 OBSERVER = Path(__file__).with_name('observer.py')
 BARE_CALLS = 1000
 NODE_NAME = re.compile(r'__node:=(\w+)')
+Usage = dict[str, dict[str, float]]  # memory [B] and processor time [s] by node
 
 
 def main() -> None:
-    """Measure, print a table for people, then the JSON line."""
+    """Measure; print a table, then the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--episodes', type=int, default=60, help='episodes through the graph')
     parser.add_argument(
-        '--rounds', type=int, default=3, help='alternations of graph and single process'
+        '--episodes', type=int, default=60, help='episodes through the graph (default 60)'
+    )
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=3,
+        help='rounds of graph and single process in turns (default 3)',
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,8 +70,8 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def publish_untrained(run: Path, embodiment) -> None:
-    """Publish a release with the shipped encoder and heads of chance: as fast as a trained one."""
+def publish_untrained(run: Path, embodiment: Embodiment) -> None:
+    """Publish a release with the shipped encoder and untrained heads, to measure its speed."""
     from efm_model.export import export_policy, export_reward, parity
     from efm_model.network import new_model
     from efm_release.publish import publish
@@ -78,11 +85,13 @@ def publish_untrained(run: Path, embodiment) -> None:
         parity(model, policy, embodiment, 'policy'),
         parity(model, reward, embodiment, 'reward'),
     )
-    publish(run / 'releases', 1, policy, reward, 'active', embodiment, reports)
+    publish(
+        run / 'releases', 1, policy=policy, reward=reward, embodiment=embodiment, parity=reports
+    )
 
 
-def measure_round(run: Path, embodiment, episodes: int, number: int) -> dict:
-    """Return the figures of one pass: both loops, so that both see the same machine."""
+def measure_round(run: Path, embodiment: Embodiment, episodes: int, number: int) -> dict[str, Any]:
+    """Return the figures of one round: both loops in turn, under the same load."""
     graph = measure_graph(run, episodes, f'round{number}')
     return {
         **graph,
@@ -90,8 +99,8 @@ def measure_round(run: Path, embodiment, episodes: int, number: int) -> dict:
     }
 
 
-def measure_graph(run: Path, episodes: int, folder: str) -> dict:
-    """Return steps per second, latencies as an observer sees them, and what each node uses."""
+def measure_graph(run: Path, episodes: int, folder: str) -> dict[str, Any]:
+    """Return steps per second, latencies at an observer, and memory and time of each node."""
     config = GraphConfig(
         run=str(run),
         num_robots=1,
@@ -104,7 +113,7 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
     commands = {node.full_name: to_command(node, 'warn') for node in nodes}
     seen = run / f'{folder}.json'
     commands['observer'] = [commands['fleet'][0], str(OBSERVER), str(seen)]
-    usage = {}
+    usage: Usage = {}
     over = threading.Event()
     watcher = threading.Thread(target=watch, args=(usage, over))
     watcher.start()
@@ -127,8 +136,8 @@ def measure_graph(run: Path, episodes: int, folder: str) -> dict:
     return {'graph_steps_per_s': steps / seconds, **observed, 'nodes': cpu}
 
 
-def watch(usage: dict, over: threading.Event) -> None:
-    """Note the memory of each node and the processor time that it has used."""
+def watch(usage: Usage, over: threading.Event) -> None:
+    """Note the memory [B] and the processor time [s] of each node until ``over`` is set."""
     while not over.wait(0.5):
         for process in psutil.Process().children(recursive=True):
             try:
@@ -144,14 +153,12 @@ def watch(usage: dict, over: threading.Event) -> None:
                 continue
 
 
-def measure_in_process(run: Path, embodiment, steps: int) -> dict:
-    """Return steps per second of world, policy and judge in one loop, and bare latencies."""
+def measure_in_process(run: Path, embodiment: Embodiment, steps: int) -> dict[str, Any]:
+    """Return steps per second of world, policy and reward model in one loop, and latencies."""
     files = load_release(str(run / 'releases' / '000001'), '')
     encoder = TextEncoder(ensure_text_encoder())
-    policy, reward_model = (
-        cls.load(path, encoder, embodiment)
-        for cls, path in ((Policy, files.policy), (RewardModel, files.reward))
-    )
+    policy = Policy.load(files.policy, encoder, embodiment)
+    reward_model = RewardModel.load(files.reward, encoder, embodiment)
     table = Table(TableConfig())
     latencies = []
     started = time.perf_counter()
@@ -160,12 +167,12 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
             table.reset(step)
             policy.begin(table.instruction, step)
             reward_model.begin(table.instruction)
-        picture = table.render()
+        image = table.render()
         before = time.perf_counter()
-        action = policy.act(picture)
+        action = policy.act(image)
         latencies.append(time.perf_counter() - before)
-        reward_model.predict(picture)
-        encode_png(picture)
+        reward_model.predict(image)
+        encode_png(image)
         table.step(action.values)
     seconds = time.perf_counter() - started
     p50, p99 = 1e3 * np.percentile(latencies, (50, 99))
@@ -177,14 +184,14 @@ def measure_in_process(run: Path, embodiment, steps: int) -> dict:
     }
 
 
-def measure_session(path: Path, text: np.ndarray, picture: np.ndarray) -> dict:
-    """Return the latency of bare onnxruntime on the policy's file, inputs made beforehand."""
+def measure_session(path: Path, text: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+    """Return the latency of onnxruntime alone on the policy's file, with prepared inputs."""
     session = OnnxSession(path, 'policy')
     inputs = {
-        'observations': np.stack([picture, picture])[None],
+        'observations': np.stack([image, image])[None],
         'text': text[None],
         'text_mask': np.ones((1, len(text)), np.float32),
-        'gumbel': np.zeros((1, *session.inputs['gumbel'].shape[1:]), np.float32),
+        'gumbel': np.zeros((1, *map(int, session.inputs['gumbel'].shape[1:])), np.float32),
     }
     latencies = []
     for _ in range(BARE_CALLS):
@@ -195,8 +202,8 @@ def measure_session(path: Path, text: np.ndarray, picture: np.ndarray) -> dict:
     return {'onnxruntime_p50_ms': p50, 'onnxruntime_p99_ms': p99}
 
 
-def show(figures: dict) -> None:
-    """Print what was measured, for people."""
+def show(figures: dict[str, Any]) -> None:
+    """Print the figures as a table."""
     print(f'{"node":12} {"memory [MB]":>12} {"processor [ms/step]":>20}')
     for name, usage in figures['nodes'].items():
         print(f'{name:12} {usage["rss_mb"]:12d} {usage["cpu_ms_per_step"]:20.3f}')

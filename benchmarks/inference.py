@@ -1,12 +1,13 @@
 """
-How long from picture to action: torch, torch.compile, onnxruntime, LeRobot's ACT, the real node.
+Latency from image to action: torch, torch.compile, onnxruntime, LeRobot's ACT and the policy node.
 
-Tables for people, then one JSON object in the last line. Run it with ``make bench-inference``.
+The output is tables and, as the last line, one JSON object. Run it with ``make bench-inference``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
 from datetime import date
 import importlib.metadata
@@ -16,19 +17,20 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from typing import Any, cast
 
 from efm_bringup.graph import NodeSpec
 from efm_bringup.processes import environment, reserve_domain, to_command
 from efm_bringup.run import open_run
-from efm_core.embodiment import load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.episode import Episode
 from efm_model.runtime import FrameHistory, model_inputs
 from efm_model.text import ensure_text_encoder, TextEncoder
 from figures import percentiles, ratio, spread, table
 import numpy as np
 
 HERE = Path(__file__).parent
-PAUSE_S = 0.01  # between two pictures: the node's other work is done by then
+PAUSE_S = 0.01  # between two images, so that the node finishes its other work
 COMPARED = ('torch eager', 'torch.compile', 'onnxruntime', 'ACT', 'ACT chunk')
 REQUIRED = (
     'torch_eager_over_onnxruntime',
@@ -37,43 +39,59 @@ REQUIRED = (
     'act_over_compact',
 )
 Figures = dict[str, Any]
+Workers = dict[Any, 'Worker']
 
 
 class Worker:
-    """A process that measures when it is asked to; ``backends.py`` and ``camera.py`` are such."""
+    """
+    A process that measures latencies on request: ``backends.py`` or ``camera.py``.
+
+    :ivar facts: facts about the backend; the key ``missing`` says why there is none.
+    :ivar rounds: the latencies of each round [s].
+    :ivar processor: the processor time per call of each round [s].
+    """
 
     def __init__(self, command: list[str], env: dict[str, str]):
-        """Start it and hear what it is; ``facts`` has ``missing`` when it cannot be had."""
+        """Start the process and read its facts."""
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
         self.rounds: list[list[float]] = []
         self.processor: list[list[float]] = []
-        self.facts = self._hear()
+        self.facts = self._read()
 
     def measure(self, calls: int, seconds: float, pause: float = 0.0) -> None:
-        """Add one round: latencies, and the processor's time for a call [s]."""
+        """Measure one round; arguments as ``backends.measure``."""
+        assert self._process.stdin  # a pipe
         self._process.stdin.write(f'{calls} {seconds} {pause}\n')
         self._process.stdin.flush()
-        found = self._hear()
+        found = self._read()
         self.rounds.append(found['latencies'])
         self.processor.append([found['processor']])
 
-    def _hear(self) -> Any:
+    def _read(self) -> Any:
+        """
+        Return the next line of the process.
+
+        :raises RuntimeError: when the process has ended.
+        """
+        assert self._process.stdout  # a pipe
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f'{self._process.args}: ended with {self._process.wait()}')
+            raise RuntimeError(f'{self._process.args!r}: ended with {self._process.wait()}')
         return json.loads(line)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
+        assert self._process.stdin  # a pipe
+        assert self._process.stdout  # a pipe
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
 
 
 def main(arguments: list[str] | None = None) -> Figures:
-    """Measure, print tables for people, then the JSON line."""
+    """Measure; print tables, then the JSON line; return the figures."""
     options = parse(arguments)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
@@ -87,30 +105,55 @@ def main(arguments: list[str] | None = None) -> Figures:
     figures |= {'load': [load, os.getloadavg()[0]], **sides}
     print(json.dumps(rounded(figures)))
     if options.require_act and figures['act_over_compact'] is None:
-        raise SystemExit('ACT was required and could not be had')
+        raise SystemExit('ACT: expected LeRobot (--require-act), got none')
     return figures
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Return the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--stage-one', type=Path, help='folder with policy and reward checkpoints; else trains')
-    add('--demonstrations', type=int, default=80, help='of which a quarter is for parity')
-    add('--iterations', type=int, default=1000, help='of fine-tuning, without --stage-one')
-    add('--rounds', type=int, default=7, help='turns of everything that is compared')
-    add('--calls', type=int, default=300, help='in one turn, at most')
-    add('--seconds', type=float, default=2.0, help='of one turn, about, at most')
-    add('--threads', type=int, nargs='+', default=[1, 2])
-    add('--backends', nargs='+', default=COMPARED, choices=COMPARED)
-    add('--require-act', action='store_true', help='fail without LeRobot')
-    add('--quick', action='store_true', help='without the node and the slowest quantisations')
+    add(
+        '--stage-one',
+        type=Path,
+        help='folder with the checkpoints policy and reward (default: fine-tune now)',
+    )
+    add(
+        '--demonstrations',
+        type=int,
+        default=80,
+        help='demonstrations; a quarter of them is for parity (default 80)',
+    )
+    add(
+        '--iterations',
+        type=int,
+        default=1000,
+        help='optimiser steps of fine-tuning, without --stage-one (default 1000)',
+    )
+    add(
+        '--rounds',
+        type=int,
+        default=7,
+        help='rounds; in each, all backends take turns (default 7)',
+    )
+    add('--calls', type=int, default=300, help='largest number of calls in a turn (default 300)')
+    add('--seconds', type=float, default=2.0, help='largest time of a turn [s] (default 2)')
+    add(
+        '--threads',
+        type=int,
+        nargs='+',
+        default=[1, 2],
+        help='threads of the backends (default 1 2)',
+    )
+    add('--backends', nargs='+', default=COMPARED, choices=COMPARED, help='backends')
+    add('--require-act', action='store_true', help='fail if LeRobot is not installed')
+    add('--quick', action='store_true', help='skip the node and the slowest quantisations')
     return parser.parse_args(arguments)
 
 
-def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
-    """Put policy, release and inputs into ``folder``; return real observations for parity."""
-    import efm_model.torch_runtime  # noqa: F401, torch before any GL context
+def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Write policy, release and inputs into ``folder``; return recorded observations."""
+    import efm_model.torch_runtime  # noqa: F401, torch must be loaded before a GL context
     from efm_sim.rollout import demonstrate
     from efm_sim.table.config import TableConfig
     from efm_sim.table.world import Table
@@ -129,14 +172,20 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
         [one for episode in some for one in inputs(episode, encoder, robot)]
         for some in (learning[:8], others)
     )
-    np.savez(folder / 'inputs.npz', **parity[0])
-    np.save(folder / 'pictures.npy', others[0].observations)
+    np.savez(folder / 'inputs.npz', **cast(dict[str, Any], parity[0]))
+    np.save(folder / 'frames.npy', others[0].observations)
     (folder / 'instruction.txt').write_text(others[0].instruction)
     return {'calibration': calibration[::4], 'parity': parity}
 
 
-def publish(folder: Path, robot, encoder, episodes: list, options: argparse.Namespace) -> None:
-    """Fine-tune, or take what was, and publish it as the release that the node loads."""
+def publish(
+    folder: Path,
+    robot: Embodiment,
+    encoder: TextEncoder,
+    episodes: list[Episode],
+    options: argparse.Namespace,
+) -> None:
+    """Fine-tune, or use ``--stage-one``; publish the result as the release for the node."""
     from efm_model.checkpoint import load_checkpoint
     from efm_model.export import export_policy, export_reward, parity
     from efm_release import publish as release
@@ -154,24 +203,33 @@ def publish(folder: Path, robot, encoder, episodes: list, options: argparse.Name
         model = load_checkpoint(folder / kind, robot)[0]
         files.append(export(model, folder / f'{kind}.onnx', robot, 1))
         reports.append(parity(model, files[-1], robot, kind))
-    release.publish(folder / 'releases', 1, *files, 'active', robot, tuple(reports))
+    policy, reward = files
+    release.publish(
+        folder / 'releases',
+        1,
+        policy=policy,
+        reward=reward,
+        embodiment=robot,
+        parity=tuple(reports),
+    )
 
 
-def inputs(episode, encoder: TextEncoder, robot) -> list[dict[str, np.ndarray]]:
-    """Return what the policy is given at each step of an episode, at temperature 0."""
+def inputs(
+    episode: Episode, encoder: TextEncoder, robot: Embodiment
+) -> list[dict[str, np.ndarray]]:
+    """Return the inputs of the policy at each step of an episode, at temperature 0."""
     from efm_core.tokeniser import ActionTokeniser
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
-    silence = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
+    zeros = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
     history = FrameHistory(encoder.encode(episode.instruction))
     return [
-        {**model_inputs([history], picture[None]), 'gumbel': silence}
-        for picture in episode.observations
+        {**model_inputs([history], frame[None]), 'gumbel': zeros} for frame in episode.observations
     ]
 
 
 def start(stack: ExitStack, command: list[str], threads: int = 1, **env: str) -> Worker:
-    """Return a worker that lives as long as ``stack``; it has so many threads of arithmetic."""
+    """Return a worker that ends with ``stack``; numeric libraries use ``threads`` threads."""
     paths = [str(HERE), str(HERE.parent), os.environ.get('PYTHONPATH', '')]
     own = {'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
     worker = Worker(
@@ -181,8 +239,8 @@ def start(stack: ExitStack, command: list[str], threads: int = 1, **env: str) ->
     return worker
 
 
-def compare(folder: Path, options: argparse.Namespace) -> dict[tuple[str, int], Worker]:
-    """Return what was measured of each backend with each number of threads, in turns."""
+def compare(folder: Path, options: argparse.Namespace) -> Workers:
+    """Measure each backend with each number of threads in turns; return the workers."""
     wanted = [(name, threads) for threads in options.threads for name in options.backends]
     with ExitStack() as stack:
         workers = {
@@ -198,8 +256,8 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[tuple[str, int], 
     return workers
 
 
-def measure_node(folder: Path, options: argparse.Namespace) -> dict[str, Worker]:
-    """Return what was measured of the policy node over DDS and of what it cannot do without."""
+def measure_node(folder: Path, options: argparse.Namespace) -> Workers:
+    """Measure the policy node over DDS and its inference alone; return the workers."""
     if options.quick:
         return {}
     with ExitStack() as stack, ros_domain() as own, open(folder / 'node.log', 'w') as log:
@@ -214,10 +272,10 @@ def measure_node(folder: Path, options: argparse.Namespace) -> dict[str, Worker]
         process = subprocess.Popen(to_command(node, 'warn'), env=own, stdout=log, stderr=log)
         stack.callback(process.wait)
         stack.callback(process.terminate)
-        backend = [str(HERE / 'backends.py'), 'picture', '1', str(folder)]
+        backend = [str(HERE / 'backends.py'), 'image', '1', str(folder)]
         workers = {
-            'camera': start(stack, [str(HERE / 'camera.py'), str(folder)], **own),
-            'picture': start(stack, backend),
+            'camera': start(stack, [str(HERE / 'camera.py'), str(folder)], 1, **own),
+            'image': start(stack, backend),
         }
         for _ in range(options.rounds):
             for worker in workers.values():
@@ -226,8 +284,8 @@ def measure_node(folder: Path, options: argparse.Namespace) -> dict[str, Worker]
 
 
 @contextmanager
-def ros_domain():
-    """Give a ROS domain that nobody else has, as an environment."""
+def ros_domain() -> Iterator[dict[str, str]]:
+    """Give the environment of a ROS domain that no other process uses."""
     domain, lock = reserve_domain()
     try:
         yield environment(domain, 'LOCALHOST')
@@ -235,8 +293,10 @@ def ros_domain():
         lock.release()
 
 
-def measure_in_process(folder: Path, observations: dict, options: argparse.Namespace) -> Figures:
-    """Return the figures of precisions and of session options."""
+def measure_in_process(
+    folder: Path, observations: dict[str, list[dict[str, np.ndarray]]], options: argparse.Namespace
+) -> Figures:
+    """Return the figures of the precisions and of the session options."""
     from precision import measure_options, measure_precisions
 
     seconds = options.seconds / 4
@@ -257,7 +317,7 @@ def measure_in_process(folder: Path, observations: dict, options: argparse.Names
 
 
 def rounded(value: Any) -> Any:
-    """Return figures with four digits, for JSON."""
+    """Return the figures with four significant digits."""
     if isinstance(value, dict):
         return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -266,31 +326,41 @@ def rounded(value: Any) -> Any:
 
 
 def over(
-    workers: dict, slow: Any, fast: Any, percentile: float = 50, what: str = 'rounds'
-) -> dict | None:
-    """Return the ratio of two workers, or None where one of them could not be had."""
+    workers: Workers, slow: Any, fast: Any, percentile: float = 50, what: str = 'rounds'
+) -> dict[str, float] | None:
+    """
+    Return the ratio of two workers, or None if one of them is missing.
+
+    :param what: attribute to compare: ``rounds`` or ``processor``.
+    """
     if not all(key in workers and workers[key].rounds for key in (slow, fast)):
         return None
     return ratio(getattr(workers[slow], what), getattr(workers[fast], what), percentile)
 
 
-def summarise(compared: dict, node: dict, threads: int) -> Figures:
-    """Return the ratios, each its median over the rounds, with its least and most."""
+def summarise(compared: Workers, node: Workers, threads: int) -> Figures:
+    """Return the ratios: their medians over the rounds, smallest and largest values."""
     fast = ('onnxruntime', threads)
     found = {
         'torch_eager_over_onnxruntime': over(compared, ('torch eager', threads), fast),
         'torch_compile_over_onnxruntime': over(compared, ('torch.compile', threads), fast),
         'act_over_compact': over(compared, ('ACT', threads), fast),
         'act_over_compact_processor': over(compared, ('ACT', threads), fast, what='processor'),
-        'node_over_onnxruntime_p50': over(node, 'camera', 'picture'),
-        'node_over_onnxruntime_p99': over(node, 'camera', 'picture', 99),
+        'node_over_onnxruntime_p50': over(node, 'camera', 'image'),
+        'node_over_onnxruntime_p99': over(node, 'camera', 'image', 99),
     }
     medians = {key: value and value['median'] for key, value in found.items()}
     return {**medians, 'spreads': {k: v and [v['low'], v['high']] for k, v in found.items()}}
 
 
-def show(options, compared: dict, node: dict, sides: Figures, load: tuple[float, float]) -> None:
-    """Print what was measured, for people and for docs/benchmarks.md."""
+def show(
+    options: argparse.Namespace,
+    compared: Workers,
+    node: Workers,
+    sides: Figures,
+    load: tuple[float, float],
+) -> None:
+    """Print the figures as Markdown tables, as docs/benchmarks.md has them."""
     versions = ', '.join(
         f'{name} {importlib.metadata.version(name)}' for name in ('onnxruntime', 'torch', 'numpy')
     )
@@ -308,7 +378,7 @@ def show(options, compared: dict, node: dict, sides: Figures, load: tuple[float,
     print(precision_table(sides), end='\n\n')
 
 
-def backend_table(compared: dict) -> str:
+def backend_table(compared: Workers) -> str:
     """Return the table of backends, batch 1."""
     rows = []
     for (name, threads), worker in compared.items():
@@ -325,16 +395,14 @@ def backend_table(compared: dict) -> str:
     return table(header, rows)
 
 
-def node_table(node: dict) -> str:
-    """Return the table of the node."""
-    names = {'camera': 'picture published to action here', 'picture': 'onnxruntime, same pace'}
+def node_table(node: Workers) -> str:
+    """Return the table of the policy node."""
+    names = {'camera': 'image published to action received', 'image': 'onnxruntime, same pace'}
     rows = []
     for key, text in names.items():
         p = percentiles(node[key].rounds)
         rows.append([text, f'{p["p50"]:.2f}', f'{p["p99"]:.2f}'])
-    rows.append(
-        ['**one over the other**', *(spread(over(node, *names, percentile=p)) for p in (50, 99))]
-    )
+    rows.append(['**ratio**', *(spread(over(node, 'camera', 'image', p)) for p in (50, 99))])
     return table(['policy node over DDS', 'p50 [ms]', 'p99 [ms]'], rows)
 
 

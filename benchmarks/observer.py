@@ -1,11 +1,13 @@
-"""Measures, from outside, how long after a picture its action and its command come."""
+"""Measures the delay from an image to its action and its command, outside of the nodes."""
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.messages import to_stamp
@@ -18,31 +20,27 @@ WATCHED = {'action': topics.ACTION, 'steps_to_go': topics.STEPS_TO_GO, 'command'
 
 
 class Observer(Node):
-    """Note when each message of a stamp is seen."""
+    """Notes the arrival of each message by its stamp."""
 
-    def __init__(self):
-        """Listen to robot_0."""
+    def __init__(self) -> None:
+        """Subscribe to the topics of robot_0."""
         super().__init__('observer', namespace='robot_0')
-        self._seen = {name: {} for name in ('image', *WATCHED)}
-        ros_topics.subscription(
-            self, topics.IMAGE, lambda message: self._note('image', message), True
-        )
+        self._arrivals: dict[str, dict[int, float]] = {name: {} for name in ('image', *WATCHED)}
+        ros_topics.subscription(self, topics.IMAGE, functools.partial(self._note, 'image'), True)
         for name, topic in WATCHED.items():
-            ros_topics.subscription(
-                self, topic, lambda message, name=name: self._note(name, message)
-            )
+            ros_topics.subscription(self, topic, functools.partial(self._note, name))
 
-    def _note(self, name, message):
-        self._seen[name][to_stamp(message)] = time.monotonic()
+    def _note(self, name: str, message: Any) -> None:
+        self._arrivals[name][to_stamp(message)] = time.monotonic()
 
-    def destroy_node(self):
-        """Write what was seen."""
-        figures = {}
+    def destroy_node(self) -> Any:
+        """Write the delays to the file."""
+        figures: dict[str, float] = {}
         for name in WATCHED:
             delays = [
-                1e3 * (at - self._seen['image'][stamp])
-                for stamp, at in self._seen[name].items()
-                if stamp in self._seen['image']
+                1e3 * (at - self._arrivals['image'][stamp])
+                for stamp, at in self._arrivals[name].items()
+                if stamp in self._arrivals['image']
             ][100:]
             if delays:
                 p50, p99 = np.percentile(delays, (50, 99))

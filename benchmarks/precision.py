@@ -1,4 +1,4 @@
-"""The exported policy in half precision and in 8-bit integers: how fast, and does it act alike."""
+"""Speed and parity of the exported policy in half precision and in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 MATRICES = ['MatMul', 'Gemm']
 CONVOLUTIONS = ['Conv', 'Relu', 'Add']
-SAME = 0.99  # share of observations with the same tokens that is called parity
 Observation = dict[str, np.ndarray]
 
 
 class Observations(CalibrationDataReader):
-    """What a static quantisation measures the ranges with."""
+    """The observations from which a static quantisation measures its ranges."""
 
     def __init__(self, observations: list[Observation]):
         self._left: Iterator[Observation] = iter(observations)
 
     def get_next(self) -> Observation | None:
-        """Return one more, or None."""
+        """Return the next observation, or None."""
         return next(self._left, None)
 
 
@@ -42,9 +41,10 @@ def make_files(
     policy: Path, observations: list[Observation], folder: Path, whole: bool = True
 ) -> dict[str, Path]:
     """
-    Return the policy in all precisions, by name.
+    Return the files of the policy in all precisions, by name.
 
-    :param whole: also with every operator that can be in 8 bits; slow by a factor of 100.
+    :param observations: for the calibration of static quantisation.
+    :param whole: also quantise every operator that supports 8 bits; 100 times as slow.
     """
     folder.mkdir(exist_ok=True)
     files = {'float32': policy}
@@ -59,7 +59,7 @@ def make_files(
     quant_pre_process(str(policy), plain, skip_symbolic_shape=True)
     signed = {'weight_type': QuantType.QInt8}
     quantize_dynamic(plain, add('int8 dynamic, matrices'), op_types_to_quantize=MATRICES, **signed)
-    kinds = {'int8 static, convolutions': CONVOLUTIONS}
+    kinds: dict[str, list[str] | None] = {'int8 static, convolutions': CONVOLUTIONS}
     if whole:
         quantize_dynamic(plain, add('int8 dynamic, all'), **signed)
         kinds['int8 static, all'] = None
@@ -77,29 +77,29 @@ def make_files(
 def parity(
     exact: OnnxSession, other: OnnxSession, observations: list[Observation]
 ) -> dict[str, float]:
-    """Return how alike two files act at temperature 0, on real observations."""
+    """Return the agreement of two files at temperature 0 on recorded observations."""
     pairs = [(exact.run(o), other.run(o)) for o in observations]
     tokens, logits = (
         [np.concatenate([found[name] for found in side]) for side in zip(*pairs, strict=True)]
         for name in ('tokens', 'logits')
     )
-    apart = divergence(*logits)
+    kl = divergence(*logits)
     return {
         'same_tokens': same_tokens(*tokens),
-        'kl_mean': float(apart.mean()),
-        'kl_p99': float(np.percentile(apart, 99)),
+        'kl_mean': float(kl.mean()),
+        'kl_p99': float(np.percentile(kl, 99)),
     }
 
 
 def compare(
     sessions: dict[str, OnnxSession], observation: Observation, rounds: int, seconds: float
 ) -> dict[str, list[list[float]]]:
-    """Return the latencies [s] of each round of each session; a round is one turn of all."""
+    """Return the latencies of each session [s], one list for each round; sessions take turns."""
     found: dict[str, list[list[float]]] = {name: [] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():
             end = time.monotonic() + seconds
-            latencies = []
+            latencies: list[float] = []
             while not latencies or time.monotonic() < end:
                 before = time.perf_counter()
                 session.run(observation)
@@ -117,7 +117,7 @@ def measure_precisions(
     seconds: float,
     whole: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Return speed and parity of each precision, both against float32 in the same run."""
+    """Return speed and parity of each precision, against float32 in the same run."""
     files = make_files(policy, calibration, folder, whole)
     sessions = {name: OnnxSession(path, name) for name, path in files.items()}
     latencies = compare(sessions, observations[0], rounds, seconds)
@@ -135,7 +135,7 @@ def measure_precisions(
 def measure_options(
     policy: Path, observation: Observation, rounds: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Return the speed with each session option changed, against the default in the same run."""
+    """Return the speed with each session option, against the default in the same run."""
     changes: dict[str, dict[str, Any]] = {
         'default': {},
         'graph as exported': {'optimisation': 'none'},

@@ -1,8 +1,8 @@
 """
 Both stages on gym-pusht in one process and one thread: pretrain, demonstrate, fine-tune, practise.
 
-Last line: one JSON object. The encoder that ships knows the suite's table only, so one is made for
-this world first, from labelled pictures of it.
+The shipped encoder is trained for the suite's table only. The benchmark therefore first pretrains
+an encoder on labelled images of PushT. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 import tempfile
 import time
+from typing import Any, cast, TypeVar
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
@@ -21,6 +22,7 @@ from efm_core.episode import Episode, Kind, Termination
 from efm_core.observation import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
+from efm_evaluation.metrics import reached
 from efm_experiments.config import text_encoder
 from efm_experiments.plots import axes_of, band, COLOURS
 from efm_model.checkpoint import load_checkpoint
@@ -43,58 +45,62 @@ import torch
 
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
 WORLDS = 8
-# first scenes
-DEMONSTRATION = 10_000_000
-PRACTICE = 20_000_000
-EVALUATION = 30_000_000
-SMOOTH = 10  # updates that a point of the figure is the mean of
-SEEDS = 100_000  # scenes that belong to one seed in each of them
+Figures = dict[str, Any]
+T = TypeVar('T')
+# The first scene of seed 0 for each purpose.
+DEMONSTRATION_SCENES = 10_000_000
+PRACTICE_SCENES = 20_000_000
+EVALUATION_SCENES = 30_000_000
+SCENES_PER_SEED = 100_000
+SMOOTH = 10  # updates in the moving average of the figure
 
 
 class PushTActor:
-    """An actor with the scripted demonstrator of gym-pusht, one for each episode."""
+    """The scripted demonstrator as the actor of a rollout."""
 
     version = 0
 
     def __init__(self, robot: Embodiment):
         self._tokeniser = ActionTokeniser(robot.action)
 
-    def start(self, episode: RunningEpisode) -> PushTDemonstrator:
+    def start(self, attempt: RunningEpisode) -> PushTDemonstrator:
         """Return a demonstrator for a new episode."""
         demonstrator = PushTDemonstrator()
-        demonstrator.begin(episode.seed)
+        demonstrator.begin(attempt.seed)
         return demonstrator
 
-    def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
+    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each episode, rounded to the policy's tokens."""
+        worlds = (cast(GymnasiumWorld, attempt.world) for attempt in attempts)
         tokens = [
-            self._tokeniser.encode(episode.policy_episode.act(episode.world.positions()))
-            for episode in episodes
+            self._tokeniser.encode(attempt.policy_episode.act(world.positions()))
+            for attempt, world in zip(attempts, worlds, strict=True)
         ]
         return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 
 
-def main(words: list[str] | None = None) -> dict:
-    """Run both stages for each seed; print lines for people, then the JSON line; return it."""
+def main(arguments: list[str] | None = None) -> Figures:
+    """Run both stages for each seed; print progress and the JSON line; return the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default, text in (
-        ('pictures', 20000, 'labelled ones that the encoder learns from'),
-        ('pointing', 3000, 'optimiser steps of the encoder'),
-        ('demonstrations', 2000, 'scenes that the demonstrator tries'),
+        ('images', 20000, 'labelled images for the encoder'),
+        ('encoder-iterations', 3000, 'optimiser steps of the encoder'),
+        ('demonstrations', 2000, 'episodes of the demonstrator, failures included'),
         ('iterations', 12000, 'optimiser steps of stage 1'),
         ('hidden-size', 256, 'width of the heads'),
-        ('practice', 800, 'episodes of stage 2'),
-        ('evaluations', 200, 'episodes before, and after'),
-        ('first-seed', 0, 'of demonstrations, stage 1 and practice'),
-        ('seeds', 1, 'how many, one after another'),
+        ('practice', 800, 'practice episodes'),
+        ('evaluations', 200, 'evaluation episodes before and after practice'),
+        ('first-seed', 0, 'first seed of demonstrations, stage 1 and practice'),
+        ('seeds', 1, 'number of seeds, one after another'),
     ):
-        parser.add_argument(f'--{name}', type=int, default=default, help=text)
-    text = 'learning rate of stage 2; the wide heads want half of the default'
+        help_text = f'{text} (default {default})'
+        parser.add_argument(f'--{name}', type=int, default=default, help=help_text)
+    text = 'learning rate of stage 2 (default 5e-4, because of the wide heads)'
     parser.add_argument('--practice-rate', type=float, default=5e-4, help=text)
-    parser.add_argument('--embodiment', type=Path, default=PUSHT)
-    text = 'only draw what runs before have printed, files with their last lines, into the first'
+    parser.add_argument('--embodiment', type=Path, default=PUSHT, help='embodiment file')
+    text = 'draw a figure into the first file, from outputs of earlier runs in the others'
     parser.add_argument('--draw', type=Path, nargs='+', help=text)
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.draw:
         return draw(*options.draw)
     torch.set_num_threads(1)
@@ -112,18 +118,19 @@ def main(words: list[str] | None = None) -> dict:
 
 
 def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Path:
-    """Return the file of an encoder that knows pusher and T; the same for every seed."""
-    clock = Clock()
+    """Return the file of an encoder that locates pusher and T; all seeds share it."""
+    timer = PartTimer()
     camera = robot.cameras[0]
-    images, points = draw_pictures(options.pictures, 0, (camera.height, camera.width))
+    images, points = draw_pictures(options.images, 0, (camera.height, camera.width))
     seen = np.stack([observe(image, robot) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
     labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)
-    config = LabelledConfig(iterations=options.pointing)
+    config = LabelledConfig(iterations=options.encoder_iterations)
     grounding, errors = pretrain_on_labels(labelled, text_encoder(), config)
     path = folder / 'encoder.safetensors'
-    save_encoder(grounding, path, clock.note('pretraining', errors))
+    timer.note('pretraining', errors)
+    save_encoder(grounding, path, errors)
     return path
 
 
@@ -133,25 +140,25 @@ def run(
     worlds: list[GymnasiumWorld],
     seed: int,
     grounding: Path,
-) -> dict:
-    """Return what one seed gives, with the seconds of a core that each part took."""
-    clock = Clock()
-    figures = {'seed': seed}
-    made = demonstrate(robot, worlds, scenes(DEMONSTRATION, seed, options.demonstrations))
-    figures['demonstrator'] = clock.note('demonstrations', rate(made))
+) -> Figures:
+    """Return the figures of one seed, with the processor time of each part [s]."""
+    timer = PartTimer()
+    figures: Figures = {'seed': seed}
+    made = demonstrate(robot, worlds, scenes(DEMONSTRATION_SCENES, seed, options.demonstrations))
+    figures['demonstrator'] = timer.note('demonstrations', rate(made))
     policy, reward, figures['held_out'] = learn(made, robot, options, seed, grounding)
-    clock.note('fine_tuning', figures['held_out'])
-    evaluation = list(scenes(EVALUATION, seed, options.evaluations))
+    timer.note('fine_tuning', figures['held_out'])
+    evaluation = list(scenes(EVALUATION_SCENES, seed, options.evaluations))
     before = evaluate(policy, reward, robot, worlds, evaluation)
-    figures['before'] = clock.note('evaluation', rate(before))
+    figures['before'] = timer.note('evaluation', rate(before))
     practised, figures['practice'] = practise(policy, reward, robot, worlds, options, seed)
-    clock.note('practice', summary(figures['practice']))
+    timer.note('practice', summary(figures['practice']))
     after = evaluate(practised, reward, robot, worlds, evaluation)
-    figures['after'] = clock.note('evaluation_after', rate(after))
-    return {**figures, 'cpu_s': clock.seconds}
+    figures['after'] = timer.note('evaluation_after', rate(after))
+    return {**figures, 'cpu_s': timer.seconds}
 
 
-def summary(log: list[dict]) -> dict:
+def summary(log: list[Figures]) -> Figures:
     """Return the sums over the first and the last ten updates."""
     return {
         name: {key: sum(line[key] for line in part) for key in part[0]}
@@ -159,30 +166,35 @@ def summary(log: list[dict]) -> dict:
     }
 
 
-class Clock:
-    """Notes how much of a core each part took, and says what it gave."""
+class PartTimer:
+    """
+    Measures and prints the processor time of each part.
 
-    def __init__(self):
-        self.seconds = {}
+    :ivar seconds: processor time by part [s].
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
         self._began = time.process_time()
 
-    def note(self, name: str, value: object) -> object:
-        """Return ``value``."""
+    def note(self, name: str, value: T) -> T:
+        """End a part; print its time and its result ``value``; return the result."""
         now = time.process_time()
-        self.seconds[name], self._began = round(now - self._began, 1), now
+        self.seconds[name] = round(now - self._began, 1)
+        self._began = now
         print(f'{name:16} {self.seconds[name]:7.1f} s  {value}', flush=True)
         return value
 
 
 def scenes(first: int, seed: int, count: int) -> range:
-    """Return the scenes that belong to a seed."""
-    first += seed * SEEDS
+    """Return ``count`` scenes of a seed."""
+    first += seed * SCENES_PER_SEED
     return range(first, first + count)
 
 
-def rate(episodes: list[Episode]) -> dict:
-    """Return how many reached the goal at some time, with Wilson's interval, and their steps."""
-    hits = [bool(episode.true_success_per_step.any()) for episode in episodes]
+def rate(episodes: list[Episode]) -> Figures:
+    """Return the reached success with its Wilson interval, and the mean steps."""
+    hits = [bool(reached(episode)) for episode in episodes]
     found = over_episodes(hits)
     return {
         'reached': sum(hits),
@@ -195,7 +207,7 @@ def rate(episodes: list[Episode]) -> dict:
 def demonstrate(
     robot: Embodiment, worlds: list[GymnasiumWorld], seeds: Iterable[int]
 ) -> list[Episode]:
-    """Return an episode of each scene; the truth ends it."""
+    """Return a demonstration of each scene, which the simulator ends."""
     runner = Runner(
         robot,
         PushTActor(robot),
@@ -213,8 +225,8 @@ def learn(
     options: argparse.Namespace,
     seed: int,
     grounding: Path,
-) -> tuple[CompactModel, CompactModel, dict]:
-    """Return policy and reward model of stage 1, and its last losses on held-out episodes."""
+) -> tuple[CompactModel, CompactModel, dict[str, float]]:
+    """Return policy and reward model of stage 1, and the last losses on held-out episodes."""
     every = max(1, options.iterations // 20)
     config = SftConfig(
         iterations=options.iterations,
@@ -225,7 +237,10 @@ def learn(
     )
     folder = grounding.parent / f'sft_{seed}'
     found = fine_tune(episodes, robot, text_encoder(), config, folder)
-    policy, reward = (load_checkpoint(path, robot)[0] for path in (found.policy, found.reward))
+    policy, reward = (
+        cast(CompactModel, load_checkpoint(path, robot)[0])
+        for path in (found.policy, found.reward)
+    )
     held_out = {
         name.removeprefix('validation/'): round(value, 4)
         for name, value in found.curve[-1].items()
@@ -234,15 +249,15 @@ def learn(
     return policy, reward, held_out
 
 
-def players(
+def make_policy_and_reward(
     policy: CompactModel, reward: CompactModel, robot: Embodiment, version: int
 ) -> tuple[Policy, RewardModel]:
-    """Return policy and judge around the models as they are now; their frozen encoder is one."""
+    """Return policy and reward model that use the current weights and share an encoder."""
     encoder = text_encoder()
-    acting, judging = make_runtimes(policy, reward, version=version)
+    policy_runtime, reward_runtime = make_runtimes(policy, reward, version=version)
     return (
-        Policy(acting, encoder, embodiment=robot),
-        RewardModel(judging, encoder, embodiment=robot),
+        Policy(policy_runtime, encoder, embodiment=robot),
+        RewardModel(reward_runtime, encoder, embodiment=robot),
     )
 
 
@@ -253,8 +268,8 @@ def evaluate(
     worlds: list[GymnasiumWorld],
     seeds: Iterable[int],
 ) -> list[Episode]:
-    """Return an episode of each scene, which the truth or the time limit ends."""
-    actor, _ = players(policy, reward, robot, 1)
+    """Return an episode of each scene, which the simulator or the time limit ends."""
+    actor, _ = make_policy_and_reward(policy, reward, robot, 1)
     return rollout(worlds, actor, None, seeds, robot, Kind.EVALUATION)
 
 
@@ -265,18 +280,18 @@ def practise(
     worlds: list[GymnasiumWorld],
     options: argparse.Namespace,
     seed: int,
-) -> tuple[CompactModel, list[dict]]:
-    """Return the policy after stage 2, and a line for each update; only the detector ends."""
+) -> tuple[CompactModel, list[Figures]]:
+    """Return the policy after stage 2, and a log entry for each update."""
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)
     learner = Reinforce(
         policy, reward, text_encoder=text_encoder(), scale=robot.steps_to_go, config=config
     )
-    log = []
-    waiting = scenes(PRACTICE, seed, options.practice)
+    log: list[Figures] = []
+    waiting = scenes(PRACTICE_SCENES, seed, options.practice)
     for first in range(0, options.practice, config.episodes_per_update):
         chosen = waiting[first : first + config.episodes_per_update]
-        actor, reward_model = players(policy, reward, robot, 1 + len(log))
+        actor, reward_model = make_policy_and_reward(policy, reward, robot, 1 + len(log))
         episodes = rollout(worlds, actor, reward_model, chosen, robot, Kind.PRACTICE, first)
         fired = [e.termination is Termination.SUCCESS_DETECTED for e in episodes]
         learner.update(episodes)
@@ -284,15 +299,17 @@ def practise(
             {
                 'reached': rate(episodes)['reached'],
                 'detected': sum(fired),
-                'right': sum(e.true_success for e, f in zip(episodes, fired, strict=True) if f),
+                'right': sum(
+                    bool(e.true_success) for e, f in zip(episodes, fired, strict=True) if f
+                ),
                 'steps': sum(map(len, episodes)),
             }
         )
     return policy, log
 
 
-def draw(figure_path: Path, *paths: Path) -> dict:
-    """Draw how practice went in the runs whose words lie in ``paths``; return their figures."""
+def draw(figure_path: Path, *paths: Path) -> Figures:
+    """Draw the practice of the runs whose output is in ``paths``; return their figures."""
     runs = [json.loads(path.read_text().splitlines()[-1]) for path in paths]
     seeds = [seed for run in runs for seed in run['seeds']]
     figure, (success, detector) = axes_of(2)
@@ -301,7 +318,7 @@ def draw(figure_path: Path, *paths: Path) -> dict:
     width = min(SMOOTH, updates)
     x = count * (np.arange(updates) + 1)[width - 1 :]
 
-    def smooth(of: Callable[[dict], float]) -> list[np.ndarray]:
+    def smooth(of: Callable[[Figures], float]) -> list[np.ndarray]:
         lines = ([of(line) for line in seed['practice']] for seed in seeds)
         return [np.convolve(line, np.ones(width) / width, 'valid') for line in lines]
 
@@ -310,10 +327,10 @@ def draw(figure_path: Path, *paths: Path) -> dict:
         shares = [100 * seed[word]['reached'] / seed[word]['episodes'] for seed in seeds]
         success.plot([at] * len(shares), shares, 'o', color=COLOURS[1])
     success.plot([], [], 'o', color=COLOURS[1], label='evaluated')
-    success.set(xlabel='episodes of practice', ylabel='reached [%]', ylim=(0, 100))
-    band(detector, x, smooth(lambda line: line['detected']), 'd <= s', COLOURS[2])
-    band(detector, x, smooth(lambda line: line['right']), 'of these right', COLOURS[3])
-    detector.set(xlabel='episodes of practice', ylabel=f'of {count} episodes', ylim=(0, count))
+    success.set(xlabel='practice episodes', ylabel='reached [%]', ylim=(0, 100))
+    band(detector, x, smooth(lambda line: line['detected']), 'detected', COLOURS[2])
+    band(detector, x, smooth(lambda line: line['right']), 'of these at the goal', COLOURS[3])
+    detector.set(xlabel='practice episodes', ylabel=f'episodes of {count}', ylim=(0, count))
     for axes in (success, detector):
         axes.legend(frameon=False)
     figure.savefig(figure_path)

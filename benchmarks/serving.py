@@ -1,17 +1,17 @@
 """
-Throughput and latency of the policy server against the robots that it serves.
+Throughput and latency of the policy server against the number of robots.
 
-Every robot is a connection of its own; all of them live in this process, each server in its own.
-Two ways to ask: *flat out*, the next observation as soon as the answer is there, and *paced*, at
-the embodiment's control rate with its action lifetime as the deadline. Short slices of servers
-with and without micro-batching, and of the policy in one process, take turns, so that all see the
-same machine. Last line: one JSON object. Run it with ``python benchmarks/serving.py``; it takes
-about two minutes.
+Every robot has its own connection. All robots run in this process, each server in its own. There
+are two kinds of requests. *Flat out*: the next observation follows the answer at once. *Paced*: at
+the embodiment's control rate, with its action lifetime as the deadline. Servers with and without
+micro-batching and the policy in one process take turns in short slices, under the same load. The
+last line is one JSON object. Run it with ``python benchmarks/serving.py``; it takes two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
 import json
 from pathlib import Path
@@ -20,9 +20,10 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any
 
 from efm_bringup.run import open_run
-from efm_core.embodiment import load_embodiment
+from efm_core.embodiment import Embodiment, load_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_policy.serving.client import Client, Failure
@@ -33,16 +34,21 @@ import psutil
 ROBOTS = (1, 2, 4, 8, 16)
 INSTRUCTION = 'push the red cube to the blue cylinder'
 READY_S = 120.0
+Figures = dict[str, Any]
 SERVERS = {'batched': (), 'one by one': ('--max-batch', '1', '--max-wait-s', '0')}
 
 
 def main() -> None:
-    """Measure, print tables for people, then the JSON line."""
+    """Measure; print a table, then the JSON line."""
     from graph import publish_untrained
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=3, help='slices of each measurement')
-    parser.add_argument('--seconds', type=float, default=0.4, help='of each slice')
+    parser.add_argument(
+        '--rounds', type=int, default=3, help='slices of each measurement (default 3)'
+    )
+    parser.add_argument(
+        '--seconds', type=float, default=0.4, help='length of a slice [s] (default 0.4)'
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         run = Path(folder)
@@ -53,7 +59,7 @@ def main() -> None:
         running = {
             name: servers.enter_context(served(run, name, extra)) for name, extra in words.items()
         }
-        local = Local(run, embodiment)
+        local = LocalPolicy(run, embodiment)
         rows = []
         for robots in ROBOTS:
             slices = [
@@ -80,8 +86,8 @@ def make_tls(folder: Path) -> tuple[str, str]:
 
 
 @contextmanager
-def served(run: Path, name: str, words: tuple[str, ...]):
-    """Run `efm serve` in a process of its own; yield where it listens, and the process."""
+def served(run: Path, name: str, words: tuple[str, ...]) -> Iterator[tuple[str, psutil.Process]]:
+    """Run `efm serve` in a process of its own; yield its address and the process."""
     path = run / f'{name}.txt'
     command = [sys.executable, '-m', 'efm.cli', 'serve', '--run', str(run)]
     with open(path, 'w') as out:
@@ -99,25 +105,25 @@ def served(run: Path, name: str, words: tuple[str, ...]):
         process.wait()
 
 
-class Local:
-    """The same policy in this process."""
+class LocalPolicy:
+    """The same policy in this process, without a server."""
 
-    def __init__(self, run: Path, embodiment):
+    def __init__(self, run: Path, embodiment: Embodiment):
         files = load_release(str(run / 'releases' / '000001'), '')
         encoder = TextEncoder(ensure_text_encoder())
         self._policy = Policy.load(files.policy, encoder, embodiment)
         self._embodiment = embodiment
 
-    def measure(self, robots: int, seconds: float) -> dict:
-        """Return actions per second, ``robots`` at once, and what a batch takes."""
+    def measure(self, robots: int, seconds: float) -> Figures:
+        """Return actions per second and latencies for batches of ``robots`` observations."""
         episodes = [self._policy.start(INSTRUCTION, seed) for seed in range(robots)]
-        pictures = make_pictures(self._embodiment, robots)
-        times = []
+        images = make_images(self._embodiment, robots)
+        times: list[float] = []
         end = time.perf_counter() + seconds
         used = time.process_time()
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
-            self._policy.act_batch(episodes, pictures)
+            self._policy.act_batch(episodes, images)
             times.append(time.perf_counter() - began)
         used = time.process_time() - used
         return {
@@ -131,28 +137,33 @@ class Local:
 
 
 def measure_slice(
-    running: dict, authority: str, embodiment, local: Local, robots: int, seconds: float
-) -> list[dict]:
-    """Return what came of each server and way to ask, one after the other, for some robots."""
+    running: dict[str, tuple[str, psutil.Process]],
+    authority: str,
+    embodiment: Embodiment,
+    local: LocalPolicy,
+    robots: int,
+    seconds: float,
+) -> list[Figures]:
+    """Return the figures of each server and kind of request, for ``robots`` robots."""
     alone = local.measure(1, seconds / 2)['per_s']
     found = [{'server': 'in process', 'paced': False, **local.measure(robots, seconds / 2)}]
     for name, (address, process) in running.items():
-        crew = Crew(
+        fleet = SimulatedFleet(
             address, authority if 'TLS' in name else '', embodiment=embodiment, robots=robots
         )
         for paced in (False, True):
             period_s = paced / embodiment.control_rate_hz
             before = sum(process.cpu_times()[:2])
-            part = crew.measure(seconds * (1 + paced), period_s, embodiment.action_lifetime_s)
+            part = fleet.measure(seconds * (1 + paced), period_s, embodiment.action_lifetime_s)
             part['cpu_s'] = (sum(process.cpu_times()[:2]) - before) / max(part['per_s'], 1e-9)
             part['cpu_s'] /= part.pop('seconds')
             found.append({'server': name, 'paced': paced, **part})
-        crew.close()
+        fleet.close()
     return [{'robots': robots, 'ratio': part['per_s'] / alone, **part} for part in found]
 
 
-def summarise(parts: tuple[dict, ...]) -> dict:
-    """Return one row: medians over the slices; percentiles over all their answers."""
+def summarise(parts: tuple[Figures, ...]) -> Figures:
+    """Return a row: medians over the slices, and percentiles over all their answers."""
     latencies = [value for part in parts for value in part['latencies']] or [np.nan]
     p50, p99 = 1e3 * np.percentile(latencies, (50, 99))
     row = {name: parts[0][name] for name in ('server', 'robots', 'paced')}
@@ -169,28 +180,35 @@ def summarise(parts: tuple[dict, ...]) -> dict:
     }
 
 
-def make_pictures(embodiment, count: int) -> list[np.ndarray]:
-    """Return pictures of noise; what they show costs nothing."""
+def make_images(embodiment: Embodiment, count: int) -> list[np.ndarray]:
+    """Return random images; the content does not affect the time."""
     rng = np.random.default_rng(0)
     size = (*embodiment.observation_size, 3)
     return [rng.integers(0, 256, size, np.uint8) for _ in range(count)]
 
 
 class Tally:
-    """What came of the questions of one measurement."""
+    """Counts and latencies of the requests of one measurement."""
 
-    def __init__(self):
-        self.latencies = []
-        self.batches = []
-        self.late = self.other = 0
+    def __init__(self) -> None:
+        self.latencies: list[float] = []
+        self.batches: list[int] = []
+        self.late = 0
+        self.other = 0
 
 
-class Crew:
-    """Some robots that ask one server."""
+class SimulatedFleet:
+    """Robots that send requests to one server, without a world."""
 
-    def __init__(self, server: str, authority: str, *, embodiment, robots: int):
+    def __init__(self, server: str, authority: str, *, embodiment: Embodiment, robots: int):
+        """
+        Connect every robot and begin its episode.
+
+        :param authority: file of the certificate authority; empty for no TLS.
+        :raises RuntimeError: when the server refuses a robot or does not answer in time.
+        """
         self._clients = [Client(server, f'robot_{i}', authority=authority) for i in range(robots)]
-        self._pictures = make_pictures(embodiment, robots)
+        self._images = make_images(embodiment, robots)
         self._steps = [0] * robots
         begun = threading.Semaphore(0)
         for seed, client in enumerate(self._clients):
@@ -204,13 +222,15 @@ class Crew:
             )
         for _ in self._clients:
             if not begun.acquire(timeout=READY_S):
-                raise RuntimeError(f'{server}: expected every robot to begin, got one that cannot')
+                raise RuntimeError(f'{server}: expected every robot to begin, got a failure')
 
-    def measure(self, seconds: float, period_s: float, lifetime_s: float) -> dict:
+    def measure(self, seconds: float, period_s: float, lifetime_s: float) -> Figures:
         """
-        Ask for some time; return what came of it.
+        Send requests for some time; return the figures.
 
-        :param period_s: between two observations of a robot; 0 asks flat out.
+        :param seconds: duration [s].
+        :param period_s: time between two observations of a robot [s]; 0 for flat out.
+        :param lifetime_s: deadline of a paced request [s].
         """
         tally = Tally()
         over = time.perf_counter() + seconds
@@ -241,19 +261,22 @@ class Crew:
     def _robot(
         self, index: int, tally: Tally, over: float, period_s: float, lifetime_s: float
     ) -> None:
-        """Ask as one robot: the next question waits for the answer to the last."""
-        came = threading.Semaphore(0)
+        """Send the requests of one robot; each waits for the answer to the last."""
+        answered = threading.Semaphore(0)
         due = time.perf_counter() + period_s * index / len(self._clients)
         while due < over:
             time.sleep(max(due - time.perf_counter(), 0.0))
-            self._ask(index, tally, lifetime_s if period_s else READY_S, came)
-            came.acquire()
+            self._request(index, tally, lifetime_s if period_s else READY_S, answered)
+            answered.acquire()
             due = max(due + period_s, time.perf_counter())
 
-    def _ask(self, index: int, tally: Tally, seconds: float, came: threading.Semaphore) -> None:
+    def _request(
+        self, index: int, tally: Tally, seconds: float, answered: threading.Semaphore
+    ) -> None:
+        """Send one request; its answer is counted in ``tally``."""
         began = time.perf_counter()
 
-        def take(answer) -> None:
+        def take(answer: Any) -> None:
             if not isinstance(answer, Failure):
                 tally.latencies.append(time.perf_counter() - began)
                 tally.batches.append(answer.batch)
@@ -261,27 +284,28 @@ class Crew:
                 tally.late += 1
             else:
                 tally.other += 1
-            came.release()
+            answered.release()
 
-        step = self._steps[index] = self._steps[index] + 1
+        self._steps[index] += 1
+        step = self._steps[index]
         self._clients[index].act(
             take,
             seconds,
-            self._pictures[index],
+            self._images[index],
             episode_id='benchmark',
             step=step,
             stamp=step,
         )
 
 
-def show(rows: list[dict]) -> None:
-    """Print what was measured, for people."""
+def show(rows: list[Figures]) -> None:
+    """Print the figures as a table."""
     columns = ('per_s', 'ratio', 'p50_ms', 'p99_ms', 'cpu_ms', 'batch', 'late', 'failed')
-    print(f'{"server":14} {"robots":>6} {"asked":8}', *(f'{name:>8}' for name in columns))
+    print(f'{"server":14} {"robots":>6} {"requests":8}', *(f'{name:>8}' for name in columns))
     for row in rows:
-        asked = 'paced' if row['paced'] else 'flat out'
+        kind = 'paced' if row['paced'] else 'flat out'
         numbers = (f'{row[name]:8.2f}' for name in columns)
-        print(f'{row["server"]:14} {row["robots"]:6} {asked:8}', *numbers)
+        print(f'{row["server"]:14} {row["robots"]:6} {kind:8}', *numbers)
 
 
 if __name__ == '__main__':

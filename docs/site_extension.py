@@ -12,12 +12,13 @@ from collections.abc import Iterator
 import dataclasses
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from efm_core.config import describe
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
@@ -68,7 +69,8 @@ def _parameters(config_type: Any) -> Iterator[str]:
 
 def prefer_public_names(app: Sphinx, env: BuildEnvironment) -> None:
     """Let ``Episode``, which is ``efm.Episode`` too, link to the page of the public names."""
-    objects = env.get_domain('py').objects
+    domain = cast(PythonDomain, env.get_domain('py'))
+    objects = domain.objects
     public = {name.removeprefix('efm.') for name in objects if objects[name].docname == 'python'}
     for name, entry in objects.items():
         if entry.docname != 'python' and any(name.endswith(f'.{tail}') for tail in public):

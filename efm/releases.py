@@ -95,7 +95,13 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
             for model, file, kind in zip(models, files, ('policy', 'reward'), strict=True)
         )
         return publish(
-            run / 'releases', version, *files, 'active', robot, reports, parent=version - 1
+            run / 'releases',
+            version,
+            policy=files[0],
+            reward=files[1],
+            embodiment=robot,
+            parity=reports,
+            parent=version - 1,
         )
 
 

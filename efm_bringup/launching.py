@@ -104,7 +104,7 @@ def to_config(config_type: type, arguments: dict[str, str]) -> Any:
 
 
 def _to_value(field: dataclasses.Field[Any], text: str) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     choices = field.metadata.get('choices', ())
     if kind is bool:
         truths = {'true': True, '1': True, 'false': False, '0': False}

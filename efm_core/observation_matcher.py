@@ -1,98 +1,101 @@
-"""Which picture is which step of which episode, in whatever order the messages arrive."""
+"""Matches images to the steps of an episode, in whatever order the messages arrive."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
 
-EARLY_PICTURES = 32  # about one second of a camera at 30 Hz
+EARLY_IMAGES = 32  # about one second of a camera at 30 Hz
 
 
 class ObservationMatcher:
     """
-    Matches pictures to the running episode by their stamps.
+    Matches images to the running episode by their stamps.
 
-    Topics keep no order among each other: the first pictures of an episode may arrive before its
-    START, and even before the END of the episode before. The newest pictures are kept, so that
-    START can ask for them. The first observation of an episode is the oldest of them whose stamp
-    is not before that of START. In real time the picture of START itself may have been lost.
+    ROS 2 guarantees no order across topics. The first images of an episode may arrive before its
+    START, and even before the END of the previous episode. So the newest images are kept until
+    START. The first observation of an episode is the oldest of them that is not older than START.
+    In real time the image with the stamp of START may be lost.
 
-    :param decision_ns: time between two observations that are steps [ns]; 0 where every picture is
-        one. The first picture of each such span is a step, to half a ``period_ns``; the spans are
-        counted from the stamp of START, so that all nodes choose the same pictures again after one
-        of them has missed one.
+    :param decision_ns: time between two steps [ns]; 0 if every image is a step. Time since START
+        is divided into spans of this length, and the first image of each span is a step. So all
+        nodes choose the same images, also after one of them has missed one.
+    :param period_ns: control period [ns]; an image may be early by half of it.
+    :ivar event: START of the running episode; None between episodes.
+    :ivar step: number of steps counted so far.
     """
 
     def __init__(self, decision_ns: int = 0, period_ns: int = 0):
-        self._span = decision_ns
-        self._early = period_ns // 2
+        self._span_ns = decision_ns
+        self._tolerance_ns = period_ns // 2
         self.event: Any = None
         self.step = 0
-        self._first_stamp = self._last_stamp = 0
-        self._recent: deque[tuple[int, Any]] = deque(maxlen=EARLY_PICTURES)
+        self._first_stamp = 0
+        self._last_stamp = 0
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=EARLY_IMAGES)
         self._waiting: tuple[int, Any] | None = None
 
     def start(self, event: Any, stamp: int) -> list[tuple[int, Any]]:
         """
-        Begin the episode that ``event`` announces; its first observation has ``stamp`` [ns].
+        Start the episode of ``event``; its first observation has ``stamp`` [ns].
 
-        :return: stamp [ns] and picture of the episode's pictures that arrived before its START, in
-            order. `admit` each of them as if it arrived now.
+        :return: stamp [ns] and image of each image of the episode that arrived before its START,
+            in order. Call `admit` for each of them.
         """
         self.event = event
         self.step = 0
         self._first_stamp = stamp
         self._last_stamp = stamp - 1
         self._waiting = None
-        arrived = [picture for picture in self._recent if picture[0] >= stamp]
+        arrived = [pair for pair in self._recent if pair[0] >= stamp]
         self._recent.clear()
         return arrived
 
     def end(self) -> None:
-        """End the episode; pictures that arrive now belong to none, or to the next one."""
+        """End the episode; later images belong to no episode or to the next one."""
         self.event = None
         self._waiting = None
 
-    def admit(self, stamp: int, picture: Any) -> bool:
-        """Return whether this is the next observation; remember it for the next START."""
+    def admit(self, stamp: int, image: Any) -> bool:
+        """Return whether an image is the next step; keep it for the next START."""
         newest = self._recent[-1][0] if self._recent else stamp - 1
         if stamp < newest:
-            self._recent.clear()  # the clock began again
+            self._recent.clear()  # the clock was reset
         if stamp != newest:
-            self._recent.append((stamp, picture))
+            self._recent.append((stamp, image))
         return self._takes(stamp)
 
-    def keep(self, stamp: int, picture: Any) -> None:
+    def keep(self, stamp: int, image: Any) -> None:
         """Keep an observation that cannot be answered yet; it replaces an older one."""
-        self._waiting = (stamp, picture)
+        self._waiting = (stamp, image)
 
     def waiting_for(self, stamp: int) -> tuple[int, Any] | None:
-        """Return an observation that was kept for want of something else with its stamp [ns]."""
+        """Return the kept observation if it has this stamp [ns], else None."""
         if self._waiting and self._waiting[0] == stamp:
             return self.take()
         return None
 
     def take(self) -> tuple[int, Any] | None:
-        """Return the observation that was kept, if it is still to be answered."""
+        """Return the kept observation if it is still the next step, else None."""
         waiting = self._waiting
         self._waiting = None
         return waiting if waiting and self._takes(waiting[0]) else None
 
     def count(self, stamp: int) -> int:
-        """Return the step that the observation ``stamp`` [ns] is, and go on to the next."""
+        """Count the observation with this stamp [ns]; return its step, from 0 on."""
         self._last_stamp = stamp
         self.step += 1
         return self.step - 1
 
     def _takes(self, stamp: int) -> bool:
-        running = self.event is not None and stamp >= self._first_stamp
-        return running and stamp > self._last_stamp and not self._is_between(stamp)
+        is_running = self.event is not None and stamp >= self._first_stamp
+        return is_running and stamp > self._last_stamp and not self._is_between(stamp)
 
     def _is_between(self, stamp: int) -> bool:
-        """Return whether a picture of the running episode lies between two steps."""
-        if not self._span or self._last_stamp < self._first_stamp:
+        """Return whether an image of the running episode lies between two steps."""
+        if not self._span_ns or self._last_stamp < self._first_stamp:
             return False
-        return self._number(stamp) == self._number(self._last_stamp)
+        return self._span_of(stamp) == self._span_of(self._last_stamp)
 
-    def _number(self, stamp: int) -> int:
-        return (stamp - self._first_stamp + self._early) // self._span
+    def _span_of(self, stamp: int) -> int:
+        return (stamp - self._first_stamp + self._tolerance_ns) // self._span_ns

@@ -1,4 +1,4 @@
-"""A node's health on /diagnostics: rate, latency, drops, versions (REP 107)."""
+"""The diagnostics of a node on ``/diagnostics``: rate, latency, drops, versions (REP 107)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from rclpy.node import Node
 
 class Diagnostics:
     """
-    Counts what a node does and reports it once a second.
+    Counts the samples of a node, and publishes a report each period.
 
-    :param latencies: seconds of work for each of the last 1000 samples.
+    :param period_s: period of the reports [s].
+    :ivar latencies: processing time of the last 1000 samples [s].
+    :ivar counts: events by name; dropped samples are named by their reason.
+    :ivar newest: the newest reason of each kind of dropped sample, in full.
+    :ivar values: other entries of the report.
+    :ivar fault: reason why the node does not work; '' if it works.
     """
 
     def __init__(self, node: Node, period_s: float = 1.0):
         self._node = node
-        self._period_s = period_s
         self._publisher = ros_topics.publisher(node, topics.DIAGNOSTICS)
         self.latencies: deque[float] = deque(maxlen=1000)
         self.counts: Counter[str] = Counter()
@@ -33,16 +37,15 @@ class Diagnostics:
         node.create_timer(period_s, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def count_processed(self, started: float) -> None:
-        """Note one sample whose work began at ``started`` [s of the monotonic clock]."""
+        """Count one processed sample; its processing began at ``started`` [s, monotonic]."""
         self.latencies.append(time.monotonic() - started)
         self._processed += 1
 
     def count_dropped(self, reason: str) -> None:
         """
-        Note a sample that was not used, and why; the first of each kind is logged.
+        Count one dropped sample, and log the first of each kind.
 
-        What came is left out of the kind, or every NaN would be a kind of its own; the newest
-        reason of each kind is kept whole.
+        The kind is the reason up to ``, got``: without the value, so that each kind has one count.
         """
         kind = reason.split(', got ')[0]
         if not self.counts[kind]:
@@ -51,9 +54,10 @@ class Diagnostics:
         self.newest[kind] = reason
 
     def report(self) -> None:
-        """Publish what was counted since the last report."""
+        """Publish the report; the rate is that since the last report."""
         now = time.monotonic()
-        rate, self._processed = self._processed / max(now - self._last_report, 1e-6), 0
+        rate = self._processed / max(now - self._last_report, 1e-6)
+        self._processed = 0
         self._last_report = now
         values = {
             'rate_hz': f'{rate:.1f}',

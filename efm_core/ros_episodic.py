@@ -1,4 +1,4 @@
-"""A node that answers every picture of an episode, whatever order the messages come in."""
+"""The base of every node that answers the images of an episode."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from rclpy.publisher import Publisher
 
 class EpisodicNode(ManagedNode):
     """
-    Subscribes the embodiment's camera and ``episode_event``; calls two hooks.
+    Subscribes the embodiment's camera and ``episode_event``, and calls two hooks.
 
-    `on_episode_start` gets ready for an episode; `on_observation` answers one picture with
-    `publish_reply`. Either may raise
-    ValueError: an episode that cannot be prepared, or a picture that cannot be used, gets no
-    answer and is reported on ``/diagnostics``.
+    `on_episode_start` prepares for an episode. `on_observation` answers one image with
+    `publish_reply`. A hook raises ValueError when it cannot prepare the episode or cannot use the
+    image. The node then publishes no answer and reports the error on ``/diagnostics``.
     """
 
     def subscribe_episodes(
@@ -31,43 +30,47 @@ class EpisodicNode(ManagedNode):
         """
         Connect the topics; call it from `build`.
 
-        :param every: answer every picture, where a policy with chunks answers one a chunk.
+        :param every: answer every image. Otherwise, with chunks, one image a chunk is answered.
         """
         self.embodiment = embodiment
         decision_ns = 0 if every else embodiment.decision_ns
         self.matcher = ObservationMatcher(decision_ns, embodiment.period_ns)
         self.diagnostics = Diagnostics(self)
-        self._said_stamp = 0
-        self._said = []
+        self._reply_stamp = 0
+        self._replies: list[tuple[Publisher, Any]] = []
         camera = embodiment.cameras[0]
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """
-        Get ready for the episode that ``event`` starts.
+        Prepare for the episode that ``event`` starts.
 
-        Return False to be asked again later.
+        :return: False if the node is not ready; then call `on_event` with ``event`` again later.
         """
         return True
 
     def on_observation(self, stamp: int, message: Any) -> bool:
-        """Answer the picture with this stamp [ns]; return False if something is still missing."""
+        """Answer the image with this stamp [ns]; return False if other input is missing."""
         raise NotImplementedError
 
     def report_backend(self, runtime: Any) -> None:
-        """Say where a model runs, and why not where that was tried before."""
+        """
+        Report where a model runs, and which faster providers did not start.
+
+        :param runtime: an ``efm_model.runtime.Runtime``, which this room may not import.
+        """
         self.diagnostics.values['provider'] = runtime.provider
         for reason in runtime.provider_failures:
             self.get_logger().warning(reason)
 
     def hold(self) -> None:
-        """Answer nothing more."""
+        """End the episode: the node answers no more images."""
         self.matcher.end()
 
     def on_event(self, event: EpisodeEvent) -> None:
-        """Begin or end an episode."""
-        self.matcher.end()  # topics may lose an END to the START that follows it
+        """Start or end an episode."""
+        self.matcher.end()  # a START may replace the END before it
         if event.event == EpisodeEvent.START and self.is_active:
             self._start(event)
 
@@ -81,40 +84,37 @@ class EpisodicNode(ManagedNode):
             self.get_logger().error(str(error))
             return
         self.diagnostics.fault = ''
-        self._said_stamp = 0
+        self._reply_stamp = 0
         for stamp, message in self.matcher.start(event, to_stamp(event)):
-            self._on_picture(stamp, message)
+            self._admit(stamp, message)
 
     def _on_image(self, message: Any) -> None:
         if self.is_active:
-            self._on_picture(to_stamp(message), message)
+            self._admit(to_stamp(message), message)
 
-    def _on_picture(self, stamp: int, message: Any) -> None:
+    def _admit(self, stamp: int, message: Any) -> None:
         if self.matcher.admit(stamp, message):
             self.try_observation((stamp, message))
-        elif self.matcher.event is not None and stamp == self._said_stamp:
-            self._say_again()
+        elif self.matcher.event is not None and stamp == self._reply_stamp:
+            for publisher, reply in self._replies:
+                publisher.publish(reply)
 
     def publish_reply(self, publisher: Publisher, message: Any) -> None:
         """
-        Publish an answer to the newest picture.
+        Publish an answer to the newest image, and again each time the same image arrives.
 
-        It is said again when the picture is shown again: a world in lockstep does so when nothing
-        comes, because somebody joined a moment too late and has missed something.
+        A world in lockstep repeats an image that got no command: a subscriber may have joined
+        late and missed the answer.
         """
         stamp = to_stamp(message)
-        if stamp != self._said_stamp:
-            self._said_stamp = stamp
-            self._said = []
-        self._said.append((publisher, message))
+        if stamp != self._reply_stamp:
+            self._reply_stamp = stamp
+            self._replies = []
+        self._replies.append((publisher, message))
         publisher.publish(message)
 
-    def _say_again(self) -> None:
-        for publisher, message in self._said:
-            publisher.publish(message)
-
     def try_observation(self, observation: tuple[int, Any] | None) -> None:
-        """Answer an observation, if there is one; keep it if something is still missing."""
+        """Answer an observation, if there is one; keep it if other input is missing."""
         if observation is None:
             return
         started = time.monotonic()

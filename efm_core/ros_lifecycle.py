@@ -1,4 +1,4 @@
-"""How every node of the suite lives: configure builds, activate may move, every way out holds."""
+"""The lifecycle of every node: configure builds, activate starts, every way out holds."""
 
 from __future__ import annotations
 
@@ -22,34 +22,39 @@ ENTITIES = ('publisher', 'subscription', 'timer', 'service', 'client')
 
 class ManagedNode(LifecycleNode):
     """
-    A lifecycle node with one config dataclass and three hooks: `build`, `begin` and `hold`.
+    A lifecycle node with one configuration class and three hooks: `build`, `begin` and `hold`.
 
-    `build` runs on configure and refuses with ValueError, OSError, ImportError or RuntimeError;
-    `hold` runs whenever the node stops acting, for whatever reason.
+    `build` runs on configure; it raises ValueError, OSError, ImportError or RuntimeError to fail.
+    `begin` runs on activate. `hold` runs on deactivate and on every other way out.
+
+    :cvar config_type: configuration class; its fields are the parameters of the node.
+    :ivar config: the configuration, from configure on.
+    :ivar is_active: the node is between activate and deactivate.
     """
 
-    config_type: ClassVar[type]
+    config_type: ClassVar[type[Any]]
+    config: Any
 
     def __init__(self, name: str, **kwargs: Any):
-        """Declare what every node has; all else waits for configure."""
+        """Declare the parameters of every node; configure declares the others."""
         super().__init__(name, **kwargs)
         self.is_active = False
         self._autostart = self.declare_parameter('autostart', True).value
 
     def build(self) -> None:
-        """Load what is needed and connect the topics."""
+        """Load models and files, and connect the topics."""
 
     def begin(self) -> None:
-        """Start acting."""
+        """Start to act."""
 
     def hold(self) -> None:
-        """Leave everything that was moved at rest."""
+        """Stop to act, and leave the robot at rest."""
 
     def autostart(self) -> None:
         """
-        Configure and activate, unless the parameter `autostart` leaves that to somebody else.
+        Configure and activate, unless the parameter `autostart` is false.
 
-        :raises RuntimeError: when either is refused.
+        :raises RuntimeError: when a transition fails.
         """
         if not self._autostart:
             return
@@ -58,7 +63,7 @@ class ManagedNode(LifecycleNode):
                 raise RuntimeError(f'{self.get_name()}: {transition.__name__} failed')
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters and build; a bad contract is refused here, before anything moves."""
+        """Read the parameters and build; a wrong configuration fails here, before any motion."""
         self._own = {kind: list(getattr(self, kind + 's')) for kind in ENTITIES}
         try:
             self.config = declare(self, self.config_type)
@@ -67,13 +72,13 @@ class ManagedNode(LifecycleNode):
             self.get_logger().error(f'not configured: {error}')
             self.dismantle()
             return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would swallow it; a fault in the program must be seen
+        except Exception:  # rclpy would hide it; a defect of the program must be visible
             self.get_logger().fatal(traceback.format_exc())
             raise
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start acting."""
+        """Start to act."""
         self.is_active = True
         self.begin()
         return super().on_activate(state)
@@ -84,12 +89,12 @@ class ManagedNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to where configure began."""
+        """Return to the state before configure."""
         self.dismantle()
         return super().on_cleanup(state)
 
     def dismantle(self) -> None:
-        """Destroy what `build` has made, so that it can be built again."""
+        """Destroy the entities that `build` created, so that it can run again."""
         for kind in ENTITIES:
             for entity in list(getattr(self, kind + 's')):
                 if entity not in self._own[kind]:
@@ -107,7 +112,7 @@ class ManagedNode(LifecycleNode):
 
 
 def make_executor(context: Context | None = None) -> Executor:
-    """Return the fastest single-threaded executor that this rclpy has."""
+    """Return the fastest single-threaded executor of this rclpy."""
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:
@@ -117,10 +122,10 @@ def make_executor(context: Context | None = None) -> Executor:
 
 class OrphanAlarm:
     """
-    Notices that whoever started this process is gone.
+    Detects that the launcher of this process is gone.
 
-    A robot must not go on when its launcher was killed. The launcher's process number stands in
-    the environment variable ``EFM_LAUNCHER``; without it, nothing is watched.
+    A robot must stop when its launcher was killed. The environment variable ``EFM_LAUNCHER``
+    contains the process id of the launcher; without it nothing is checked.
     """
 
     def __init__(self, period_s: float = 1.0):
@@ -129,7 +134,7 @@ class OrphanAlarm:
         self._next = 0.0
 
     def __call__(self) -> bool:
-        """Return whether the launcher is gone; looks once a period."""
+        """Return whether the launcher is gone; check once a period."""
         now = time.monotonic()
         if not self._launcher or now < self._next:
             return False
@@ -143,16 +148,16 @@ class OrphanAlarm:
 
 def run(node_class: type, args: list[str] | None = None) -> None:
     """
-    Run one node until SIGINT or SIGTERM; on the way out it holds.
+    Run one node until SIGINT or SIGTERM, then shut it down and exit the process.
 
-    Signals are taken here, not by rclpy, because rclpy would close the topics before the last
-    command, which is *stop*, could be sent. The loop hands out one event at a time so that Python
-    sees signals.
+    This function handles the signals, not rclpy: rclpy would close the topics before the node can
+    send its last command, *stop*. The loop processes one event at a time, so that Python can run
+    signal handlers.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    asked_to_stop: list[int] = []
+    signals: list[int] = []
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda number, frame: asked_to_stop.append(number))
+        signal.signal(name, lambda number, frame: signals.append(number))
     executor = make_executor()
     try:
         node = node_class()
@@ -160,7 +165,7 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         if hasattr(node, 'autostart'):
             node.autostart()
         orphaned = OrphanAlarm()
-        while not asked_to_stop and not getattr(node, 'is_done', False) and not orphaned():
+        while not signals and not getattr(node, 'is_done', False) and not orphaned():
             executor.spin_once(timeout_sec=0.2)
         code = getattr(node, 'exit_code', 0)
         if hasattr(node, 'trigger_shutdown'):
@@ -171,5 +176,5 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         code = 1
     finally:
         rclpy.try_shutdown()
-    gc.freeze()  # else Python looks through all of torch on its way out, for seconds
+    gc.freeze()  # otherwise the last garbage collection walks through torch for seconds
     sys.exit(code)

@@ -48,7 +48,7 @@ def from_period(nanoseconds: int) -> Duration:
 
 def stamped(message: MessageType, stamp: int, frame: str = '') -> MessageType:
     """Return ``message`` with its header filled; ``stamp`` in nanoseconds."""
-    header = message.header  # type: ignore[attr-defined]  # rosidl has no type for "has a header"
+    header = message.header  # type: ignore[attr-defined]  # no type says: has a header
     header.stamp = from_ns(stamp)
     header.frame_id = frame
     return message

@@ -1,4 +1,4 @@
-"""Publishers and subscriptions made from the topic table, so that both ends agree."""
+"""Publishers and subscriptions from the topic table, so that both ends agree."""
 
 from __future__ import annotations
 
@@ -38,18 +38,20 @@ def message_type(name: str) -> Any:
 
 
 def offered(topic: Topic, lockstep: bool = False) -> QoSProfile:
-    """Return the quality of a publisher; lockstep may lose nothing, so all is kept there."""
+    """Return the QoS profile of a publisher; in lockstep, where no sample may be lost, durable."""
     return PROFILES[DURABLE if lockstep and topic.qos in (SENSOR_DATA, RELIABLE) else topic.qos]
 
 
-def asked(topic: Topic, lockstep: bool = False, past: bool = False) -> QoSProfile:
+def requested(topic: Topic, lockstep: bool = False, history: bool = False) -> QoSProfile:
     """
-    Return the quality of a subscription; lockstep may lose nothing, so *newest* becomes *every*.
+    Return the QoS profile of a subscription.
 
-    :param past: ask for what is *kept* of the time before. Who acts on a message must not: what
-        an earlier observation was answered with is no command for now.
+    In lockstep no sample may be lost, so ``sensor_data`` becomes ``reliable``.
+
+    :param history: request the history of ``durable`` publishers. A node that acts on the messages
+        must not: an old answer is no command for now.
     """
-    if past:
+    if history:
         return PROFILES[DURABLE]
     lossless = topic.qos == DURABLE or (lockstep and topic.qos == SENSOR_DATA)
     return PROFILES[RELIABLE if lossless else topic.qos]
@@ -66,11 +68,20 @@ def subscription(
     callback: Callable[[Any], None],
     lockstep: bool = False,
     raw: bool = False,
-    past: bool = False,
+    history: bool = False,
 ) -> Subscription:
-    """Return a subscription; ``raw`` gives the callback serialised bytes, ``past`` as `asked`."""
+    """
+    Return a subscription of ``topic`` on ``node``.
+
+    :param raw: call back with serialised bytes.
+    :param history: as `requested`.
+    """
     return node.create_subscription(
-        message_type(topic.type), topic.name, callback, asked(topic, lockstep, past), raw=raw
+        message_type(topic.type),
+        topic.name,
+        callback,
+        requested(topic, lockstep, history),
+        raw=raw,
     )
 
 

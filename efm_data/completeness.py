@@ -52,7 +52,7 @@ class Gap:
     The missing messages of one topic.
 
     :param count: number of missing messages.
-    :param stamp: of the first of them [ns]; 0 where only the outcome tells their number.
+    :param stamp: of the first of them [ns]; 0 where only their number is known, from the outcome.
     """
 
     topic: str

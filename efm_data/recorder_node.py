@@ -15,11 +15,11 @@ from efm_core.episode import Termination
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_core.ros_messages import stamped
+from efm_core.ros_messages import from_recording
 from efm_data.bag_writer import EpisodeBagWriter
 from efm_data.completeness import describe, recorded_episode, Requirements
 from efm_data.config import RecorderConfig
-from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome, Recording
+from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import WriterError
@@ -62,7 +62,9 @@ class RecorderNode(ManagedNode):
             # An episode may begin before the recorder has found every publisher.
             history = config.receive_history and topics.is_durable(row, config.lockstep)
             callback = partial(callbacks.get(row, self._on_message), topic)
-            ros_topics.subscription(self, topic, callback, config.lockstep, raw=True, past=history)
+            ros_topics.subscription(
+                self, topic, callback, config.lockstep, raw=True, history=history
+            )
         # The supervisor starts episodes once it finds this publisher: the subscriptions exist.
         self._publisher = ros_topics.publisher(self, topics.RECORDING)
         self.create_timer(TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -113,13 +115,14 @@ class RecorderNode(ManagedNode):
         episode_id = self._writer.episode_id
         path = self._writer.finish()
         self._diagnostics.counts['episodes'] += 1
-        message = Recording(episode_id=episode_id, success=True, uri=str(path))
-        self._publisher.publish(stamped(message, self._end_stamp))
+        self._publisher.publish(
+            from_recording(episode_id, self._end_stamp, success=True, uri=str(path))
+        )
 
     def _fail(self, episode_id: str, detail: str) -> None:
         self._writer.abandon()
         self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
-        self._publisher.publish(Recording(episode_id=episode_id, detail=detail))
+        self._publisher.publish(from_recording(episode_id, 0, success=False, detail=detail))
 
     def _on_tick(self) -> None:
         """Give up a bag whose missing messages do not arrive."""

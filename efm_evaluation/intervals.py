@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY, replace
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 LEVEL = 0.95
@@ -35,21 +35,21 @@ class Estimate:
         return self.mean, self.low, self.high
 
 
-def over_seeds(values: Sequence[float]) -> Estimate:
+def over_seeds(values: ArrayLike) -> Estimate:
     """Return the mean over seeds with Student's t interval; a single seed has no interval."""
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
+    numbers = np.asarray(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) == 0:
         return Estimate(math.nan, math.nan, high=math.nan, count=0)
-    mean = float(values.mean())
-    error = stats.sem(values) if len(values) > 1 else math.nan
+    mean = float(numbers.mean())
+    error = stats.sem(numbers) if len(numbers) > 1 else math.nan
     if error == 0:
-        return Estimate(mean, mean, high=mean, count=len(values))
-    low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)
-    return Estimate(mean, float(low), high=float(high), count=len(values))
+        return Estimate(mean, mean, high=mean, count=len(numbers))
+    low, high = stats.t.interval(LEVEL, len(numbers) - 1, mean, error)
+    return Estimate(mean, float(low), high=float(high), count=len(numbers))
 
 
-def rate_over_seeds(values: Sequence[float]) -> Estimate:
+def rate_over_seeds(values: ArrayLike) -> Estimate:
     """Return the mean of rates over seeds with Student's t interval, cut to 0 to 1."""
     found = over_seeds(values)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
@@ -67,20 +67,20 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
     return float(ends.low), float(ends.high)
 
 
-def over_episodes(hits: Sequence[bool]) -> Estimate:
+def over_episodes(hits: ArrayLike) -> Estimate:
     """Return the rate of hits among episodes with its Wilson interval."""
-    hits = np.asarray(hits, bool)
-    low, high = wilson(int(hits.sum()), len(hits))
-    mean = float(hits.mean()) if len(hits) else math.nan
-    return Estimate(mean, low, high=high, count=len(hits))
+    found = np.asarray(hits, bool)
+    low, high = wilson(int(found.sum()), len(found))
+    mean = float(found.mean()) if len(found) else math.nan
+    return Estimate(mean, low, high=high, count=len(found))
 
 
-def paired_over_seeds(one: Sequence[float], other: Sequence[float]) -> Estimate:
+def paired_over_seeds(one: ArrayLike, other: ArrayLike) -> Estimate:
     """Return the mean of ``one`` - ``other`` over seeds, with the t interval of the mean."""
     return over_seeds(np.asarray(one, np.float64) - np.asarray(other, np.float64))
 
 
-def paired_over_scenes(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Estimate:
+def paired_over_scenes(one: ArrayLike, other: ArrayLike, seed: int = 0) -> Estimate:
     """Return the mean of ``one`` - ``other`` over scenes, with its bootstrap interval."""
     pair = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = float(np.mean(pair[0] - pair[1]))

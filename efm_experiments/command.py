@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-ABOUT = 'repeat a published experiment and report 95 % intervals over seeds'
+ABOUT = 'repeat a published experiment and report intervals over seeds'
 
 
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.embodiment import Embodiment
-from efm_guard.chunk import ActionRequest, ChunkExecutor
+from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
 import numpy as np
 
 __all__ = ['ActionRequest', 'Guard', 'MotionPermit']

@@ -13,7 +13,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_guard.chunk import ActionRequest
+from efm_guard.chunk_executor import ActionRequest
 from efm_guard.config import GuardConfig
 from efm_guard.guard import Guard
 from efm_guard.ros_messages import to_permit, to_request

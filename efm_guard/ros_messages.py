@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efm_core.messages import to_ns, to_period, to_stamp, to_values
 from efm_core.ros_messages import from_action
-from efm_guard.chunk import ActionRequest
+from efm_guard.chunk_executor import ActionRequest
 from efm_guard.guard import MotionPermit
 from efm_interfaces.msg import Action, Permit
 import numpy as np

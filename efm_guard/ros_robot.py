@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
-from efm_guard.chunk import ActionRequest
+from efm_guard.chunk_executor import ActionRequest
 from efm_guard.commander import Commander
 from efm_guard.ros_driver import Driver
 from efm_guard.ros_messages import from_executed

@@ -1,4 +1,4 @@
-"""The policy node: camera to action."""
+"""The policy node: it answers images with actions."""
 
 from __future__ import annotations
 
@@ -15,37 +15,61 @@ from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
 from efm_policy.policy import Policy
-from efm_release.release import load_release
+from efm_release.release import ACTIVE, load_release
 
 
 class PolicyNode(ActingNode):
     """
-    Answer every observation of an episode with an action, or one in every H with a chunk of H.
+    Answers every observation of an episode with an action, with chunks one observation a chunk.
 
     Subscribes the embodiment's camera, ``episode_event``, ``policy_release``; publishes
-    ``observation``, ``action``. A new release is loaded beside the running one and takes over at
-    the next episode.
+    ``observation``, ``action``. A new release is loaded beside the deployed policy, and replaces
+    it at the next episode.
     """
 
     config_type = PolicyConfig
+    config: PolicyConfig
     source = 'policy'
 
     def __init__(self, **kwargs: Any):
-        """Wait for configure."""
         super().__init__('policy', **kwargs)
 
     def build(self) -> None:
-        """Load the first release, check the contract, connect the topics."""
+        """Load the first release and connect the topics."""
         config = self.config
         self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
         self.offer_actions()
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
-        self._policy = self._load(config.release, '') if config.release else None
-        if self._policy is not None:
-            self.report_backend(self._policy.runtime)
-        self._next: Policy | None = None
-        self._held: EpisodeEvent | None = None
+        self._policy: Policy | None = None
+        self._next = self._load(config.release, '') if config.release else None
+        self._waiting_event: EpisodeEvent | None = None
+        self._deploy_next()
         ros_topics.subscription(self, topics.POLICY_RELEASE, self._on_release)
+
+    def on_event(self, event: EpisodeEvent) -> None:
+        """Start or end an episode; either ends the wait for a release."""
+        self._waiting_event = None
+        super().on_event(event)
+
+    def on_episode_start(self, event: EpisodeEvent) -> bool:
+        """Begin the episode with the release that START requires, or wait until it is loaded."""
+        self._deploy_next()
+        if self._policy is None or self._policy.version < event.policy_version:
+            self._waiting_event = event
+            return False
+        self.diagnostics.values['policy_version'] = str(self._policy.version)
+        self._policy.begin(event.instruction, event.seed)
+        return True
+
+    def on_observation(self, stamp: int, message: Any) -> bool:
+        """Publish the action for one image, and the observation."""
+        policy = self._policy
+        if policy is None:
+            return False
+        observation = observe(to_image(message), self.embodiment)
+        action = policy.act(observation)
+        self.publish_action(action, observation, stamp, policy_version=policy.version)
+        return True
 
     def _load(self, uri: str, sha256: str) -> Policy:
         files = load_release(uri, sha256, self.embodiment.hash)
@@ -57,54 +81,35 @@ class PolicyNode(ActingNode):
             self.config.provider,
         )
 
-    def _on_release(self, message: PolicyRelease) -> None:
-        if message.stage == 'active' and message.version != self._version():
-            # No daemon: onnxruntime aborts a process that ends while it loads.
-            threading.Thread(target=self._load_beside, args=(message,)).start()
+    def _deploy_next(self) -> None:
+        """Deploy the newest loaded release, if there is one."""
+        if self._next is not None:
+            self._policy = self._next
+            self._next = None
+            self.report_backend(self._policy.runtime)
 
-    def _load_beside(self, message: PolicyRelease) -> None:
-        """Load a release off the control thread; a bad one is refused and the old one goes on."""
+    def _on_release(self, message: PolicyRelease) -> None:
+        newest = self._next or self._policy
+        version = newest.version if newest else 0
+        if message.stage == ACTIVE and message.version != version:
+            # No daemon: onnxruntime aborts a process that ends while it loads.
+            threading.Thread(target=self._load_release, args=(message,)).start()
+
+    def _load_release(self, message: PolicyRelease) -> None:
+        """Load a release on another thread; after an error the deployed policy stays."""
         try:
             self._next = self._load(message.uri, message.sha256)
         except (ValueError, OSError) as error:
             self.diagnostics.fault = f'release {message.version} refused: {error}'
             self.diagnostics.counts['releases refused'] += 1
             self.get_logger().error(self.diagnostics.fault)
-        if self.context.ok():
+        if self.context.ok() and self.executor is not None:
             self.executor.create_task(self._on_loaded)
 
     def _on_loaded(self) -> None:
-        """Start the episode that was waiting for this release."""
-        if self._held:
-            self.on_event(self._held)
-
-    def _version(self) -> int:
-        newest = self._next or self._policy
-        return newest.version if newest else 0
-
-    def on_event(self, event: EpisodeEvent) -> None:
-        """Begin or end an episode; an episode that waited for a release is over too."""
-        self._held = None
-        super().on_event(event)
-
-    def on_episode_start(self, event: EpisodeEvent) -> bool:
-        """Begin the episode with the release it asks for; wait for that if it is not here yet."""
-        if self._next is not None:
-            self._policy, self._next = self._next, None
-            self.report_backend(self._policy.runtime)
-        if self._policy is None or self._policy.version < event.policy_version:
-            self._held = event
-            return False
-        self.diagnostics.values['policy_version'] = str(self._policy.version)
-        self._policy.begin(event.instruction, event.seed)
-        return True
-
-    def on_observation(self, stamp: int, message: Any) -> bool:
-        """Publish what to do about a picture, and what was seen of it."""
-        observation = observe(to_image(message), self.embodiment)
-        action = self._policy.act(observation)
-        self.publish_action(action, observation, stamp, policy_version=self._policy.version)
-        return True
+        """Start the episode that waits for this release."""
+        if self._waiting_event:
+            self.on_event(self._waiting_event)
 
 
 def main(args: list[str] | None = None) -> None:

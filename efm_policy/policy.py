@@ -1,4 +1,4 @@
-"""The policy on a robot: observation and instruction in, one action out; onnxruntime only."""
+"""The policy on a robot: from observation and instruction to action, without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass
 class PolicyEpisode:
-    """What the policy remembers of one episode; ``step`` counts its decisions so far."""
+    """The state of one episode; ``step`` is the number of decisions so far."""
 
     history: FrameHistory
     seed: int
@@ -25,11 +25,13 @@ class PolicyEpisode:
 
 class Policy:
     """
-    Sample action tokens from p(a | o, g).
+    Samples actions from p(a | o, g).
 
-    One episode at a time with ``begin`` and ``act``; many at once with ``start`` and
-    ``act_batch``. The noise of an action depends on the episode's seed and the step only, so that
-    an episode can be repeated whatever happened before it.
+    Use ``begin`` and ``act`` for one episode at a time, ``start`` and ``act_batch`` for many at
+    once. The sampling noise depends only on the seed of the episode and on the step. So an episode
+    can be repeated, whatever ran before it.
+
+    :ivar embodiment: the robot that the policy was trained for.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class Policy:
         temperature: float = 1.0,
     ):
         """
-        Act by what ``runtime`` answers.
+        Make a policy from its parts.
 
-        :param temperature: of sampling; 0 takes the likeliest token, which is unreliable after
-            practice.
-        :raises ValueError: when the robot's language is not the encoder's.
+        :param runtime: runs the network.
+        :param text_encoder: encodes the instructions.
+        :param temperature: of sampling; 0 selects the most probable token, which is unreliable
+            after practice.
+        :raises ValueError: when the encoder does not know the language of the instructions.
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
@@ -67,11 +71,13 @@ class Policy:
         provider: str = 'auto',
     ) -> Policy:
         """
-        Open an exported policy; the other arguments as above.
+        Open an exported policy; other arguments as the constructor.
 
-        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
-        :raises ValueError: when the file was made for another embodiment, or the language is not
-            the encoder's.
+        :param path: ONNX file.
+        :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
+        :raises FileNotFoundError: when the file does not exist.
+        :raises ValueError: when the file was made for another embodiment, or the encoder does not
+            know the language of the instructions.
         """
         text_encoder.check_language(embodiment.instruction_language)
         runtime = Runtime(path, 'policy', embodiment=embodiment, provider=provider)
@@ -79,13 +85,15 @@ class Policy:
 
     @property
     def version(self) -> int:
-        """The version that the exported file names."""
+        """The version of the policy, from the metadata of its file."""
         return self.runtime.version
 
     def begin(self, instruction: str, seed: int) -> None:
         """
         Begin an episode.
 
+        :param instruction: the goal g, in the language of the embodiment.
+        :param seed: of the sampling noise.
         :raises ValueError: when the instruction is empty, too long or in another language.
         """
         self._episode = self.start(instruction, seed)
@@ -95,22 +103,28 @@ class Policy:
         Return the next action of the episode that ``begin`` began.
 
         :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation breaks its spec or the model's output is not
-            finite.
-        :raises RuntimeError: when no episode has begun.
+        :raises ValueError: when the observation violates its spec, or an output of the model is
+            not finite.
+        :raises RuntimeError: before ``begin``.
         """
         if self._episode is None:
             raise RuntimeError('policy: expected begin() before act(), got none')
         return self.act_batch([self._episode], [observation])[0]
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
-        """Return a new episode for ``act_batch``; raises as ``begin``."""
+        """Return a new episode for ``act_batch``; arguments and errors as ``begin``."""
         return PolicyEpisode(FrameHistory(self.text_encoder.encode(instruction)), seed)
 
     def act_batch(
         self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
     ) -> list[PolicyAction]:
-        """Return the next action of each of ``episodes``; raises as ``act``."""
+        """
+        Return the next action of each episode.
+
+        :param episodes: ``N`` episodes of ``start``.
+        :param observations: one for each episode, ``(H, W, 3)`` uint8 RGB.
+        :raises ValueError: as ``act``.
+        """
         frames = np.stack([self._spec.check(observation) for observation in observations])
         noise = np.stack(
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
@@ -133,9 +147,9 @@ class Policy:
 
 def gumbel(seed: int, step: int, shape: tuple[int, ...]) -> np.ndarray:
     """
-    Return Gumbel noise, ``shape`` float32, that depends on ``seed`` and ``step`` only.
+    Return standard Gumbel noise, ``shape`` float32, that depends only on ``seed`` and ``step``.
 
-    The maximum of logits plus this noise is a sample from their softmax.
+    The index of the maximum of logits plus this noise is a sample from their softmax.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, step]))
     return generator.gumbel(size=shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The policy node of a robot whose policy is elsewhere: camera to server, server to action."""
+"""The policy node of a robot with a policy server: it requests each action over gRPC."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from efm_policy.serving.client import Client
 from efm_policy.serving.remote import EpisodeRequest, PendingObservation, RemotePolicy
 from rclpy.clock import Clock, ClockType
 
-TICK_S = 0.1  # how often it is looked whether to ask again for an episode
+TICK_S = 0.1  # period of the check whether to request the episode again
 
 
 class RemotePolicyNode(ActingNode):
     """
-    Answer every observation of an episode with the action that a policy server gives in time.
+    Answers every observation of an episode with the action of a policy server.
 
-    Topics as ``PolicyNode``. It never waits: what comes too late is thrown away and counted, and
-    where nothing comes nothing is published, so that the guard holds the robot.
+    Topics as ``PolicyNode``, without ``policy_release``. The node never waits. It drops and counts
+    late answers. Without an answer in time it publishes no action, and the guard holds the robot.
     """
 
     config_type = RemotePolicyConfig
+    config: RemotePolicyConfig
     source = 'policy'
 
     def __init__(self, **kwargs: Any):
-        """Wait for configure."""
         super().__init__('policy', **kwargs)
 
     def build(self) -> None:
-        """Connect the topics; get ready to ask the server."""
+        """Connect the topics and the client of the server."""
         config = self.config
         self.connect(load_embodiment(config.embodiment), lockstep=config.lockstep)
         self.offer_actions()
         robot = config.robot or self.get_namespace().strip('/').replace('/', '.')
         expect(bool(robot), 'robot', 'a name, or a namespace', 'neither')
-        self._held: EpisodeEvent | None = None
+        self._waiting_event: EpisodeEvent | None = None
         self._remote = RemotePolicy(
             Client(config.server, robot, authority=config.server_ca, token=config.token),
             self.embodiment,
@@ -57,35 +57,34 @@ class RemotePolicyNode(ActingNode):
         self.create_timer(TICK_S, self._remote.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def dismantle(self) -> None:
-        """End the connection too."""
+        """Close the connection too."""
         self._disconnect()
         super().dismantle()
 
     def destroy_node(self) -> None:
-        """End the connection too."""
+        """Close the connection too."""
         self._disconnect()
         super().destroy_node()
 
     def _disconnect(self) -> None:
-        remote = getattr(self, '_remote', None)
-        self._remote = None
-        if remote:
-            remote.close()
+        if hasattr(self, '_remote'):
+            self._remote.close()
+            del self._remote
 
     def hold(self) -> None:
-        """Ask nothing more."""
+        """End the episode: the node sends no more requests."""
         super().hold()
         self._remote.end()
 
     def on_event(self, event: EpisodeEvent) -> None:
-        """Begin or end an episode; the server need not be told of an end."""
-        self._held = None
+        """Start or end an episode; the server needs no message at an end."""
+        self._waiting_event = None
         if event.event == EpisodeEvent.END:
             self._remote.end()
         super().on_event(event)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
-        """Ask the server to begin the episode; say so once it has."""
+        """Request the episode from the server; wait until the server has begun it."""
         episode = EpisodeRequest(
             event.episode_id,
             event.instruction,
@@ -93,13 +92,13 @@ class RemotePolicyNode(ActingNode):
             policy_version=event.policy_version,
         )
         if not self._remote.begin(episode):
-            self._held = event
+            self._waiting_event = event
             return False
         self.diagnostics.values['policy_version'] = str(self._remote.version)
         return True
 
     def try_observation(self, observation: tuple[int, Any] | None) -> None:
-        """Ask about an observation; keep it while another is under way."""
+        """Request the action for an observation; keep it while another request is pending."""
         if observation is None:
             return
         if self._remote.is_busy or not self._remote.has_begun:
@@ -107,20 +106,20 @@ class RemotePolicyNode(ActingNode):
             return
         stamp, message = observation
         try:
-            picture = observe(to_image(message), self.embodiment)
+            image = observe(to_image(message), self.embodiment)
         except ValueError as error:
             self.diagnostics.count_dropped(str(error))
             return
-        self._remote.request_action(picture, stamp, self.matcher.step, self.deadline(stamp))
+        self._remote.request_action(image, stamp, self.matcher.step, self.deadline(stamp))
 
     def _post(self, task: Callable[[], None]) -> None:
-        """Run a function on the node's own thread; nobody is left to once it is destroyed."""
-        if self.executor:
+        """Run a function on the thread of the node; drop it once the node is destroyed."""
+        if self.executor is not None:
             self.executor.create_task(task)
 
     def _on_begun(self) -> None:
-        if self._held:
-            self.on_event(self._held)
+        if self._waiting_event:
+            self.on_event(self._waiting_event)
         else:
             self.try_observation(self.matcher.take())
 
@@ -138,7 +137,7 @@ class RemotePolicyNode(ActingNode):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the policy node of a robot whose policy is elsewhere."""
+    """Run the policy node of a robot with a policy server."""
     run(RemotePolicyNode, args)
 
 

@@ -1,4 +1,4 @@
-"""The policy server as a node, which follows the trainer's releases."""
+"""The policy server as a node, which loads the releases of the trainer."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from rclpy.clock import Clock, ClockType
 
 class ServerNode(ManagedNode):
     """
-    Answer robots over gRPC with the newest release.
+    Answers the requests of robots over gRPC with the newest release.
 
-    Subscribes ``policy_release``. A new release is loaded beside the running one and acts in the
-    episodes that begin from then on.
+    Subscribes ``policy_release``. A new release is loaded beside the deployed one, and acts in the
+    episodes that begin later.
+
+    :ivar port: of the server.
     """
 
     config_type = ServerConfig
+    config: ServerConfig
 
     def __init__(self, **kwargs: Any):
-        """Wait for configure."""
         super().__init__('policy_server', **kwargs)
 
     def build(self) -> None:
-        """Load the first release, open the door; nobody is answered before activation."""
+        """Load the first release and open the port; requests are rejected until activation."""
         config = self.config
         embodiment = load_embodiment(config.embodiment)
         self._releases = Releases(
@@ -54,38 +56,37 @@ class ServerNode(ManagedNode):
         self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def begin(self) -> None:
-        """Answer."""
+        """Accept requests."""
         self._server.is_active = True
 
     def hold(self) -> None:
-        """Answer nobody."""
+        """Reject all requests."""
         self._server.is_active = False
 
     def dismantle(self) -> None:
-        """Close the door."""
+        """Close the port too."""
         self._close()
         super().dismantle()
 
     def destroy_node(self) -> None:
-        """Close the door."""
+        """Close the port too."""
         self._close()
         super().destroy_node()
 
     def _close(self) -> None:
-        server = getattr(self, '_server', None)
-        self._server = None
-        if server:
-            server.stop()
+        if hasattr(self, '_server'):
+            self._server.stop()
+            del self._server
 
     def _on_release(self, message: PolicyRelease) -> None:
         newest = max(self._version, self._server.sessions.version)
         if message.stage == ACTIVE and message.version != newest:
             self._version = message.version
             # No daemon: onnxruntime aborts a process that ends while it loads.
-            threading.Thread(target=self._load_beside, args=(message,)).start()
+            threading.Thread(target=self._load_release, args=(message,)).start()
 
-    def _load_beside(self, message: PolicyRelease) -> None:
-        """Load a release beside the running one; a bad one is refused and the old one goes on."""
+    def _load_release(self, message: PolicyRelease) -> None:
+        """Load a release on another thread; after an error the deployed release stays."""
         server = self._server
         try:
             server.sessions.adopt(self._releases.load(message.uri, message.sha256))
@@ -95,7 +96,7 @@ class ServerNode(ManagedNode):
             self.get_logger().error(self._diagnostics.fault)
 
     def _on_second(self) -> None:
-        """Let the diagnostics say what the server has counted."""
+        """Copy the counts of the server into the diagnostics."""
         self._diagnostics.values.update(
             policy_version=str(self._server.sessions.version),
             robots=str(self._server.sessions.robots),

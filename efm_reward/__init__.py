@@ -1,1 +1,1 @@
-"""From camera to reward: steps-to-go, its decrease as reward, and success."""
+"""The reward model: steps-to-go of an observation, its decrease as reward, and success."""

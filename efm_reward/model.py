@@ -1,4 +1,4 @@
-"""The judge on a robot: how many steps to go, and is it done; onnxruntime only."""
+"""The reward model on a robot: it predicts steps-to-go and detects success, without torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 @dataclass(frozen=True)
 class StepsToGoPrediction:
     """
-    What the judge thinks of one observation.
+    The prediction for one observation.
 
-    :param probabilities: the distribution over the embodiment's steps-to-go bins, ``(bins,)``
+    :param probabilities: distribution over the steps-to-go bins of the embodiment, ``(bins,)``
         float32.
-    :param steps_to_go: d(o, g), its mean [steps].
-    :param success: whether d <= s on this and enough observations before it.
+    :param steps_to_go: d(o, g), the mean of the distribution [steps].
+    :param success: whether the success detector fires on this observation.
     """
 
     probabilities: np.ndarray
@@ -39,16 +39,18 @@ class RewardEpisode:
 
 class RewardModel:
     """
-    Turn observations into steps-to-go and success.
+    Predicts steps-to-go from observations and detects success.
 
     Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
 
         d(o, g)       = E[steps-to-go | o, g]
         success(o, g) = d(o, g) <= s
 
-    Here success must hold on ``success_dwell`` observations in a row: on a single one the detector
-    fires at the border of success. One episode at a time with ``begin`` and ``predict``; many at
-    once with ``start`` and ``predict_batch``.
+    Success must also hold on ``success_dwell`` consecutive observations, see
+    `efm_core.episode_rules`. Use ``begin`` and ``predict`` for one episode at a time, ``start``
+    and ``predict_batch`` for many at once.
+
+    :ivar embodiment: the robot that the model was trained for.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class RewardModel:
         embodiment: Embodiment,
     ):
         """
-        Judge by what ``runtime`` answers.
+        Make a reward model from its parts.
 
-        :raises ValueError: when the robot's language is not the encoder's.
+        :param runtime: runs the network.
+        :param text_encoder: encodes the instructions.
+        :raises ValueError: when the encoder does not know the language of the instructions.
         """
         text_encoder.check_language(embodiment.instruction_language)
         self.runtime = runtime
@@ -83,9 +87,11 @@ class RewardModel:
         """
         Open an exported reward model.
 
-        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
-        :raises ValueError: when the file was made for another embodiment, or the language is not
-            the encoder's.
+        :param path: ONNX file.
+        :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
+        :raises FileNotFoundError: when the file does not exist.
+        :raises ValueError: when the file was made for another embodiment, or the encoder does not
+            know the language of the instructions.
         """
         text_encoder.check_language(embodiment.instruction_language)
         return cls(
@@ -96,32 +102,33 @@ class RewardModel:
 
     @property
     def version(self) -> int:
-        """The version that the exported file names."""
+        """The version of the model, from the metadata of its file."""
         return self.runtime.version
 
     def begin(self, instruction: str) -> None:
         """
         Begin an episode.
 
+        :param instruction: the goal g, in the language of the embodiment.
         :raises ValueError: when the instruction is empty, too long or in another language.
         """
         self._episode = self.start(instruction)
 
     def predict(self, observation: np.ndarray) -> StepsToGoPrediction:
         """
-        Return what to think of the next observation of the episode that ``begin`` began.
+        Return the prediction for the next observation of the episode that ``begin`` began.
 
         :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation breaks its spec or the model's output is not
-            finite.
-        :raises RuntimeError: when no episode has begun.
+        :raises ValueError: when the observation violates its spec, or an output of the model is
+            not finite.
+        :raises RuntimeError: before ``begin``.
         """
         if self._episode is None:
             raise RuntimeError('reward model: expected begin() before predict(), got none')
         return self.predict_batch([self._episode], [observation])[0]
 
     def start(self, instruction: str) -> RewardEpisode:
-        """Return a new episode for ``predict_batch``; raises as ``begin``."""
+        """Return a new episode for ``predict_batch``; arguments and errors as ``begin``."""
         history = FrameHistory(self.text_encoder.encode(instruction))
         return RewardEpisode(history, SuccessDetector(self._rules))
 
@@ -129,9 +136,11 @@ class RewardModel:
         self, episodes: list[RewardEpisode], observations: list[np.ndarray]
     ) -> list[StepsToGoPrediction]:
         """
-        Return the prediction of each of ``episodes``, given its next observation.
+        Return the prediction for the next observation of each episode.
 
-        Raises as ``predict``.
+        :param episodes: ``N`` episodes of ``start``.
+        :param observations: one for each episode, ``(H, W, 3)`` uint8 RGB.
+        :raises ValueError: as ``predict``.
         """
         frames = np.stack([self._spec.check(observation) for observation in observations])
         found = self.runtime.run(

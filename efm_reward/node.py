@@ -20,20 +20,20 @@ from efm_reward.model import RewardModel
 
 class RewardNode(EpisodicNode):
     """
-    Publish steps-to-go and success for every observation of an episode, or that of every chunk.
+    Publishes steps-to-go and success for every observation of an episode, with chunks one a chunk.
 
-    Subscribes the embodiment's camera and ``episode_event``; publishes ``steps_to_go``. The reward
-    itself, d(o_t) - d(o_t+1), is computed where it is learned from: in the trainer.
+    Subscribes the embodiment's camera and ``episode_event``; publishes ``steps_to_go``. The
+    trainer computes the reward, d(o_t) - d(o_t+1).
     """
 
     config_type = RewardConfig
+    config: RewardConfig
 
     def __init__(self, **kwargs: Any):
-        """Wait for configure."""
         super().__init__('reward', **kwargs)
 
     def build(self) -> None:
-        """Load the reward model, check the contract, connect the topics."""
+        """Load the reward model and connect the topics."""
         config = self.config
         self.subscribe_episodes(load_embodiment(config.embodiment), config.lockstep)
         files = load_release(config.release, '', self.embodiment.hash)
@@ -48,12 +48,12 @@ class RewardNode(EpisodicNode):
         self._publisher = ros_topics.publisher(self, topics.STEPS_TO_GO)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
-        """Begin to judge by the episode's goal."""
+        """Begin an episode with the instruction of its START."""
         self._reward_model.begin(event.instruction)
         return True
 
     def on_observation(self, stamp: int, message: Any) -> bool:
-        """Publish the prediction of one picture."""
+        """Publish the prediction for one image."""
         prediction = self._reward_model.predict(observe(to_image(message), self.embodiment))
         event = self.matcher.event
         step = self.matcher.count(stamp)

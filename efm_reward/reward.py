@@ -1,5 +1,5 @@
 """
-The one place where reward and return are defined.
+The definition of reward and return. No other file computes them.
 
 Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 2::
 
@@ -14,10 +14,9 @@ import numpy as np
 
 def rewards(steps_to_go: np.ndarray) -> np.ndarray:
     """
-    Return the decrease of steps-to-go that each action brought, ``(T,)`` float32 [steps].
+    Return the reward of each action, the decrease of steps-to-go, ``(T,)`` float32 [steps].
 
-    :param steps_to_go: d(o, g) of every observation, the one after the last action too, ``(T +
-        1,)`` [steps].
+    :param steps_to_go: d(o, g) of every observation, including the last, ``(T + 1,)`` [steps].
     :raises ValueError: when it is empty or not finite.
     """
     d = np.asarray(steps_to_go, np.float32)
@@ -28,9 +27,10 @@ def rewards(steps_to_go: np.ndarray) -> np.ndarray:
 
 def returns(rewards: np.ndarray, gamma: float) -> np.ndarray:
     """
-    Return the discounted sum of ``rewards``, ``(T,)``, from each action to the end.
+    Return the discounted sum of rewards from each action to the end, ``(T,)`` float32 [steps].
 
-    ``(T,)`` float32 [steps].
+    :param rewards: ``(T,)`` [steps].
+    :param gamma: discount factor.
     """
     total = 0.0
     result = np.zeros(len(rewards), np.float32)

@@ -9,7 +9,7 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_positions, to_stamp
 from efm_core.observation import observe
-from efm_core.observation_matcher import EARLY_PICTURES
+from efm_core.observation_matcher import EARLY_IMAGES
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_params import declare
@@ -56,7 +56,7 @@ class DemonstratorNode(ActingNode):
     def _on_state(self, state: WorldState) -> None:
         """Keep the newest states until the images with the same stamps arrive."""
         self._states[to_stamp(state)] = state
-        if len(self._states) > EARLY_PICTURES:
+        if len(self._states) > EARLY_IMAGES:
             del self._states[next(iter(self._states))]
         self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 

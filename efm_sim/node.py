@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
-from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_camera_info, from_image, from_joints, from_ns, from_world
 from efm_core.ros_params import declare
 from efm_core.ros_world import WorldServerNode
 from efm_sim import worlds
 from efm_sim.config import WorldConfig
 from efm_sim.gazebo.config import GazeboConfig
+from efm_sim.ros_publisher import WorldPublisher
 from efm_sim.table.config import TableConfig
 from efm_sim.world import PublishedWorld
 import numpy as np
-from rclpy.clock import Clock as RosClock
-from rclpy.clock import ClockType
-from rclpy.qos import qos_profile_system_default
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo
+from rclpy.clock import Clock, ClockType
 
 REPEAT_PERIOD_S = 1.0  # lockstep: time without a command after which an observation is repeated
 
@@ -47,14 +41,14 @@ class WorldNode(WorldServerNode):
     def build(self) -> None:
         """Create the world, then the publishers, the service and the timer."""
         self._embodiment = load_embodiment(self.config.embodiment)
-        self._camera = self._embodiment.cameras[0]
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
         self._world = self._make_world()
         self._world.render()  # fails now, not at the first reset, if OpenGL is missing
         self._time_ns = 0
         self._checked_ns = 0  # the time at the last call of `_repeat`
         self._displacement = np.zeros(2, np.float32)
-        self._create_publishers()
+        camera = self._embodiment.cameras[0]
+        self._publisher = WorldPublisher(self, camera, lockstep=self.config.lockstep)
         self.serve_world(self._embodiment.control_rate_hz)
         self._create_timer()
 
@@ -73,17 +67,8 @@ class WorldNode(WorldServerNode):
             del self._world
         super().dismantle()
 
-    def _create_publishers(self) -> None:
-        lockstep = self.config.lockstep
-        image = dataclasses.replace(topics.IMAGE, name=self._camera.topic)
-        self._images = ros_topics.publisher(self, image, lockstep)
-        self._joints = ros_topics.publisher(self, topics.JOINT_STATES, lockstep)
-        self._states = ros_topics.publisher(self, topics.WORLD_STATE)
-        self._infos = self.create_publisher(CameraInfo, 'camera_info', qos_profile_system_default)
-        self._clocks = self.create_publisher(Clock, 'clock', qos_profile_system_default)
-
     def _create_timer(self) -> None:
-        steady = RosClock(clock_type=ClockType.STEADY_TIME)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self.config.lockstep:
             self.create_timer(REPEAT_PERIOD_S, self._repeat, clock=steady)
         else:
@@ -130,27 +115,7 @@ class WorldNode(WorldServerNode):
         self._publish()
 
     def _publish(self) -> None:
-        """Publish time, image, simulator truth and joints of the present state."""
-        world = self._world
-        stamp = self._time_ns
-        self._clocks.publish(Clock(clock=from_ns(stamp)))
-        self._images.publish(from_image(world.render(), stamp, self._camera.name))
-        self._states.publish(
-            from_world(world.positions(), world.success(), world.distance(), stamp)
-        )
-        self._joints.publish(from_joints(world.joint_names, world.joint_positions, stamp))
-        if self._infos.get_subscription_count():
-            self._infos.publish(self._camera_info(stamp))
-
-    def _camera_info(self, stamp: int) -> CameraInfo:
-        camera = self._camera
-        return from_camera_info(
-            self._world.camera_matrix(),
-            height=camera.height,
-            width=camera.width,
-            stamp=stamp,
-            frame=camera.name,
-        )
+        self._publisher.publish(self._world, self._time_ns)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 
 from efm_core.episode import EpisodeEnding, EpisodeGoal
 
@@ -45,6 +45,7 @@ class ReportResult:
 
     goal: EpisodeGoal
     ending: EpisodeEnding
+    _: KW_ONLY
     recording: str = ''
 
 

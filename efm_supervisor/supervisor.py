@@ -170,7 +170,7 @@ class Supervisor:
                 ending, outcome=Outcome.UNLABELLED, termination=Termination.FAULT, detail=detail
             )
         self.phase = Phase.IDLE
-        return [*announcement, ReportResult(episode.goal, ending, uri)]
+        return [*announcement, ReportResult(episode.goal, ending, recording=uri)]
 
     def on_emergency(self, stopped: bool) -> list[SupervisorCommand]:
         """Process the emergency stop; setting it ends the episode."""

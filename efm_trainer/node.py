@@ -10,9 +10,10 @@ from efm_core.config import config, parameter
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
+from efm_core.ros_messages import from_release
 from efm_core.ros_params import declare
 from efm_core.shared_config import EmbodimentConfig, PresetConfig, TextEncoderConfig
-from efm_interfaces.msg import PolicyRelease, TrainerStatus
+from efm_interfaces.msg import TrainerStatus
 from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
 from rclpy.clock import Clock, ClockType
@@ -118,8 +119,7 @@ class TrainerNode(ManagedNode):
         self._publish_status()
 
     def _publish_release(self, release: Release) -> None:
-        names = ('version', 'stage', 'uri', 'sha256', 'embodiment_hash')
-        self._releases.publish(PolicyRelease(**{name: getattr(release, name) for name in names}))
+        self._releases.publish(from_release(release))
 
     def _publish_status(self) -> None:
         """Publish the counts of the trainer if they have changed."""

@@ -1,8 +1,8 @@
 """
 `practice.launch.py`: a robot practises, the trainer learns, and all nodes end when asked to.
 
-A test of `launch_testing`. Its own command runs it, with the folder ``test`` in ``PYTHONPATH``:
-``launch_test test/launch/launch_practice.py``. `test_launch_practice.py` does that.
+A test of `launch_testing`. Its command ``launch_test`` runs this file, with the folder ``test`` in
+``PYTHONPATH``; `test_launch_practice.py` calls it so.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def generate_test_description():
 
 
 class WhileItRuns(unittest.TestCase):
+    """Runs beside the nodes."""
+
     def test_the_trainer_publishes_a_release_from_practice(self, run):
         release = run / 'releases' / '000002'
         wait_for(release.is_dir, 'the second release', 180)
@@ -73,6 +75,8 @@ class WhileItRuns(unittest.TestCase):
 
 @post_shutdown_test()
 class AfterItWasAskedToEnd(unittest.TestCase):
+    """Runs after the nodes have ended."""
+
     def test_every_node_ends_with_code_0(self, proc_info):
         assertExitCodes(proc_info)
 

@@ -1,4 +1,4 @@
-"""A Gymnasium environment behind a robot's topics."""
+"""The world node with a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS = [(36.0, 0.0), (0.0, -60.0), (0.0, 0.0), (-24.0, 12.0)]
 
 @pytest.fixture
 def scene(stage):
-    """Return a stage with the world node in lockstep, and what it says."""
+    """Return a stage with the world node in lockstep, its publisher and its subscriptions."""
     stage.start(WorldNode, lockstep=True, simulator='gym', embodiment=str(PUSHT))
     stage.commands = stage.speak(topics.COMMAND)
     stage.images = stage.listen(topics.IMAGE)
@@ -32,14 +32,14 @@ def scene(stage):
     return stage
 
 
-def test_in_lockstep_it_is_the_same_world_as_in_one_process(scene):
+def test_in_lockstep_the_node_equals_the_world_in_one_process(scene):
     world = load_world(PUSHT)
     for seed in (5, 6):
         del scene.images[:], scene.states[:]
-        answer = scene.call(ResetWorld, topics.RESET_WORLD, seed=seed)
-        assert answer.success, answer.message
-        assert answer.instruction == world.instruction
-        stamp = to_ns(answer.stamp)
+        response = scene.call(ResetWorld, topics.RESET_WORLD, seed=seed)
+        assert response.success, response.message
+        assert response.instruction == world.instruction
+        stamp = to_ns(response.stamp)
         world.reset(seed)
         for index, step in enumerate(STEPS):
             scene.hear(scene.images, index + 1)
@@ -60,12 +60,12 @@ def test_in_lockstep_it_is_the_same_world_as_in_one_process(scene):
     assert not scene.joints[0].name
 
 
-def test_an_embodiment_that_names_no_environment_is_refused(stage, embodiment, yaml_of):
+def test_an_embodiment_without_an_environment_is_refused(stage, embodiment, yaml_of):
     node = stage.make(WorldNode, simulator='gym', embodiment=yaml_of(embodiment))
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
 
 
-def test_more_dimensions_than_a_planar_command_has_are_refused(stage, yaml_of):
+def test_an_action_with_three_dimensions_is_refused(stage, yaml_of):
     three = ActionSpace(('x', 'y', 'z'), 'px', low=(-1.0,) * 3, high=(1.0,) * 3)
     robot = replace(load_embodiment(PUSHT), action=three)
     node = stage.make(WorldNode, simulator='gym', embodiment=yaml_of(robot))

@@ -342,7 +342,9 @@ def test_a_parameter_out_of_range_is_said_without_a_traceback(refuse, common):
 def test_the_node_says_where_the_policy_runs_and_where_it_could_not(scene, monkeypatch, capfd):
     assert scene.node._policy.runtime.provider == 'cpu'
     scene.stage.spin_until(lambda: scene.facts().get('provider') == 'cpu', 'the provider')
-    monkeypatch.setattr(scene.node._policy.runtime, 'refused', ['policy: provider cuda: no GPU'])
+    monkeypatch.setattr(
+        scene.node._policy.runtime, 'provider_failures', ['policy: provider cuda: no GPU']
+    )
     scene.node.report_backend(scene.node._policy.runtime)
     assert 'policy: provider cuda: no GPU' in ''.join(capfd.readouterr())
 

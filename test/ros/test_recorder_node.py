@@ -64,7 +64,7 @@ class Robot:
     def __init__(self, stage, make_event, *, folder, late=False, **parameters):
         self.stage = stage
         self.make_event = make_event
-        self.spool = folder / 'practice'
+        self.folder = folder / 'practice'
         known = {
             'lockstep': True,
             'require_world_state': True,
@@ -195,7 +195,7 @@ def test_a_bag_holds_the_episode_bit_for_bit(robot, embodiment):
     robot.play(episode)
     said = robot.hear_recordings()[0]
     assert (said.success, said.episode_id, said.detail) == (True, 'episode-3', '')
-    assert said.uri == str(robot.spool / 'episode-3')
+    assert said.uri == str(robot.folder / 'episode-3')
     assert to_stamp(said) == episode.stamps[-1]
     assert_same(read_episode(said.uri, embodiment), episode)
 
@@ -268,7 +268,7 @@ def test_a_bag_has_the_messages_that_were_sent_live(
 ):
     robot = Robot(stage, make_event, folder=tmp_path, record_camera_images=record_camera_images)
     robot.play(make_episode(embodiment, index=3, steps=5))
-    bag = robot.spool / robot.hear_recordings()[0].episode_id
+    bag = robot.folder / robot.hear_recordings()[0].episode_id
     found = read_bag(bag, 'image')
     compared = {**found.at, 'observation': found.pictures}
     assert not compared.pop('executed')  # the table's commands carry their stamps
@@ -292,7 +292,7 @@ def test_two_bags_in_a_row_hold_their_own_episode_only(robot, embodiment):
     robot.hear_recordings(1)
     robot.play(second)
     robot.hear_recordings(2)
-    bags = find_bags(robot.spool)
+    bags = find_bags(robot.folder)
     assert [bag.name for bag in bags] == ['episode-0', 'episode-1']
     for bag, episode in zip(bags, (first, second), strict=True):
         assert_same(read_episode(bag, embodiment), episode)
@@ -300,7 +300,7 @@ def test_two_bags_in_a_row_hold_their_own_episode_only(robot, embodiment):
 
 def test_a_bag_needs_nothing_but_itself_to_be_read(robot, embodiment):
     robot.play(make_episode(embodiment, steps=2))
-    with Reader(robot.spool / robot.hear_recordings()[0].episode_id) as bag:
+    with Reader(robot.folder / robot.hear_recordings()[0].episode_id) as bag:
         types = {c.topic: (c.msgtype, c.digest) for c in bag.connections}
         prefix = f'{robot.stage.namespace}/'
         for topic in SPOKEN:
@@ -321,7 +321,7 @@ def test_messages_of_an_episode_that_ended_are_not_in_the_next_bag(robot, embodi
     robot.play_step(first, 2)
     robot.play(second)
     robot.hear_recordings(2)
-    found = read_bag(robot.spool / 'episode-1', 'image')
+    found = read_bag(robot.folder / 'episode-1', 'image')
     assert min(found.pictures) == second.stamps[0]
 
 
@@ -345,7 +345,7 @@ def test_a_full_disk_loses_that_bag_and_nothing_else(robot, embodiment, monkeypa
     assert 'No space left on device' in said.detail
     robot.play(episodes[2])
     assert robot.hear_recordings(3)[2].success
-    bags = find_bags(robot.spool)
+    bags = find_bags(robot.folder)
     assert [bag.name for bag in bags] == ['episode-0', 'episode-2']
     assert_same(read_episode(bags[0], embodiment), episodes[0])
     assert_same(read_episode(bags[1], embodiment), episodes[2])
@@ -359,7 +359,7 @@ def test_an_episode_that_exists_already_is_not_overwritten(robot, embodiment):
     said = robot.hear_recordings(2)[1]
     assert not said.success
     assert 'exists already' in said.detail
-    assert_same(read_episode(robot.spool / episode.episode_id, embodiment), episode)
+    assert_same(read_episode(robot.folder / episode.episode_id, embodiment), episode)
 
 
 def test_a_bag_whose_last_message_never_comes_is_given_up(robot, embodiment):
@@ -376,7 +376,7 @@ def test_a_bag_whose_last_message_never_comes_is_given_up(robot, embodiment):
     said = robot.give_up('steps_to_go')
     assert not said.success
     assert said.detail == f'missing: steps_to_go (1, first at stamp {second.stamps[-1]})'
-    assert [bag.name for bag in find_bags(robot.spool)] == [episode.episode_id]
+    assert [bag.name for bag in find_bags(robot.folder)] == [episode.episode_id]
 
 
 def test_a_bag_is_given_up_when_its_time_is_up(stage, make_event, tmp_path, embodiment):
@@ -385,7 +385,7 @@ def test_a_bag_is_given_up_when_its_time_is_up(stage, make_event, tmp_path, embo
     said = robot.hear_recordings()[0]
     assert not said.success
     assert 'steps_to_go (3, first at stamp' in said.detail
-    assert not find_bags(robot.spool)
+    assert not find_bags(robot.folder)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_a_bag_that_lacks_the_first_message_of_a_topic_is_not_whole(robot, embod
     said = robot.give_up(topic.name)
     assert not said.success
     assert said.detail == f'missing: {topic.name} (1, first at stamp {episode.stamps[0]})'
-    assert not find_bags(robot.spool)
+    assert not find_bags(robot.folder)
 
 
 def test_a_bag_with_fewer_actions_than_its_outcome_counts_is_not_whole(
@@ -417,7 +417,7 @@ def test_without_a_reward_model_a_bag_is_whole_without_steps_to_go(
     robot = Robot(stage, make_event, folder=tmp_path, reward_enabled=False)
     robot.play(make_episode(embodiment, steps=2), without=(topics.STEPS_TO_GO,))
     assert robot.hear_recordings()[0].success
-    episode = read_episode(robot.spool / 'episode-0', embodiment)
+    episode = read_episode(robot.folder / 'episode-0', embodiment)
     assert np.isnan(episode.steps_to_go).all()
 
 
@@ -426,7 +426,7 @@ def test_a_bag_under_way_is_hidden_from_readers(robot, embodiment):
     robot.play_step(episode, 0)
     robot.say(topics.EPISODE_EVENT, robot.event(episode, EpisodeEvent.START))
     robot.stage.spin_until(robot.is_open_or_failed(), 'an open bag')
-    assert not find_bags(robot.spool)
+    assert not find_bags(robot.folder)
     assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert not find_bags(robot.spool)
-    assert [path.name[0] for path in robot.spool.iterdir()] == ['.']
+    assert not find_bags(robot.folder)
+    assert [path.name[0] for path in robot.folder.iterdir()] == ['.']

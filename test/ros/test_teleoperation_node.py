@@ -34,7 +34,7 @@ DISCARD = 1
 class Desk:
     """A whole robot that is taught, a fleet that asks for episodes, and a person."""
 
-    def __init__(self, stage, robot, *, path, spool):
+    def __init__(self, stage, robot, *, path, episodes):
         self.stage = stage
         self.robot = robot
         common = {'embodiment': path, 'lockstep': False}
@@ -51,7 +51,7 @@ class Desk:
         stage.start(
             RecorderNode,
             reward_enabled=False,
-            episodes_dir=str(spool),
+            episodes_dir=str(episodes),
             completion_timeout_s=scaled(5.0, 60.0),
             **common,
         )
@@ -101,7 +101,7 @@ def desk(stage, embodiment, yaml_of, tmp_path):
     # All nodes share this thread: on a busy machine everything takes its time.
     robot = replace(embodiment, control_rate_hz=2.0, action_lifetime_s=5.0)
     robot = replace(robot, episode=replace(robot.episode, max_steps=600))
-    return Desk(stage, robot, path=yaml_of(robot), spool=tmp_path / 'spool')
+    return Desk(stage, robot, path=yaml_of(robot), episodes=tmp_path / 'episodes')
 
 
 def test_what_a_person_did_is_a_demonstration_that_can_be_learned_from(desk):

@@ -35,7 +35,7 @@ def test_publisher_and_subscription_of_a_row_have_one_quality(stage, topic, lock
     assert publisher.msg_type is subscription.msg_type
 
 
-@pytest.mark.parametrize('quality', [ros_topics.offered, ros_topics.asked])
+@pytest.mark.parametrize('quality', [ros_topics.offered, ros_topics.requested])
 def test_pictures_may_be_lost_in_real_time_only(quality):
     assert quality(topics.IMAGE, lockstep=True).reliability == ReliabilityPolicy.RELIABLE
     best_effort = quality(topics.IMAGE, lockstep=False)

@@ -1,4 +1,4 @@
-"""The simulated table behind a robot's topics."""
+"""The world node with the simulated table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIGHT = (0.02, 0.0)  # [m]
 
 
 class Scene:
-    """A world, and somebody who looks at it and moves the tool."""
+    """A world node, and a peer that subscribes its topics and publishes commands."""
 
     def __init__(self, stage, lockstep, **parameters):
         self.stage = stage
@@ -30,24 +30,24 @@ class Scene:
         stage.peer.create_subscription(
             Clock, 'clock', self.clock.append, qos_profile_system_default
         )
-        stage.spin_until(self.node._clocks.get_subscription_count, 'the clock')
+        stage.spin_until(self.node._publisher.clocks.get_subscription_count, 'the clock')
 
     def reset(self, seed):
-        answer = self.stage.call(ResetWorld, topics.RESET_WORLD, seed=seed)
-        assert answer.success, answer.message
-        return answer
+        response = self.stage.call(ResetWorld, topics.RESET_WORLD, seed=seed)
+        assert response.success, response.message
+        return response
 
     def move(self, stamp, values=RIGHT):
         self.commands.publish(from_displacement(np.array(values), 10.0, stamp, 'table'))
 
     def episode(self, seed, steps=5):
-        """Return the pictures of a scene in which the tool always goes to the right."""
-        seen = len(self.images)
+        """Return the images of an episode in which the tool always moves to the right."""
+        earlier = len(self.images)
         stamp = to_ns(self.reset(seed).stamp)
         for step in range(steps):
-            self.stage.hear(self.images, seen + step + 1)
+            self.stage.hear(self.images, earlier + step + 1)
             self.move(stamp + step * PERIOD)
-        images = self.stage.hear(self.images, seen + steps + 1)[seen:]
+        images = self.stage.hear(self.images, earlier + steps + 1)[earlier:]
         assert [to_stamp(image) - stamp for image in images] == [
             PERIOD * i for i in range(steps + 1)
         ]
@@ -63,18 +63,18 @@ def lockstep(stage, embodiment, yaml_of):
     return Scene(stage, True, embodiment=yaml_of(embodiment))
 
 
-def test_a_reset_shows_the_new_scene(lockstep):
-    answer = lockstep.reset(1)
+def test_a_reset_publishes_the_new_scene(lockstep):
+    response = lockstep.reset(1)
     image = lockstep.stage.hear(lockstep.images)[0]
-    assert answer.instruction
-    assert to_stamp(image) == to_ns(answer.stamp)
+    assert response.instruction
+    assert to_stamp(image) == to_ns(response.stamp)
     assert to_image(image).shape == (64, 64, 3)
     state = lockstep.stage.hear(lockstep.states)[0]
-    assert to_stamp(state) == to_ns(answer.stamp)
+    assert to_stamp(state) == to_ns(response.stamp)
     assert next(iter(to_positions(state))) == 'tool'
 
 
-def test_only_the_command_for_its_last_picture_moves_the_world_on(lockstep):
+def test_only_the_command_for_the_newest_image_advances_the_world(lockstep):
     stamp = to_ns(lockstep.reset(1).stamp)
     lockstep.stage.hear(lockstep.states)
     for wrong in (stamp - PERIOD, stamp + PERIOD, 0, stamp):
@@ -87,14 +87,14 @@ def test_only_the_command_for_its_last_picture_moves_the_world_on(lockstep):
     assert tool(states[1])[0] - tool(states[0])[0] == pytest.approx(0.02, abs=0.005)
 
 
-def test_the_same_seed_gives_the_same_pictures(lockstep):
+def test_equal_seeds_give_equal_images(lockstep):
     first, other, again = (lockstep.episode(seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert (first[0] != first[-1]).any()
 
 
-def test_time_never_runs_backwards(lockstep):
+def test_time_always_increases(lockstep):
     for seed in (3, 1, 2):
         lockstep.episode(seed, steps=2)
     times = [to_ns(clock.clock) for clock in lockstep.clock]
@@ -103,30 +103,30 @@ def test_time_never_runs_backwards(lockstep):
     assert times == [to_stamp(image) for image in lockstep.images]
 
 
-def test_a_command_that_is_no_number_does_not_move_the_world(lockstep):
+def test_a_command_that_is_not_finite_is_dropped(lockstep):
     stamp = to_ns(lockstep.reset(1).stamp)
     lockstep.stage.hear(lockstep.states)
     lockstep.move(stamp, (float('nan'), 0.0))
     lockstep.move(stamp)
     states = lockstep.stage.hear(lockstep.states, 2)
     assert np.isfinite(tool(states[1])).all()
-    assert any('finite' in key for key in lockstep.node._diagnostics.counts)
+    assert any('finite' in key for key in lockstep.node.diagnostics.counts)
 
 
-def test_a_wish_for_an_instruction_is_refused_with_the_reason(lockstep):
-    answer = lockstep.stage.call(
+def test_a_requested_instruction_is_refused_with_the_reason(lockstep):
+    response = lockstep.stage.call(
         ResetWorld, topics.RESET_WORLD, seed=1, instruction='push everything away'
     )
-    assert not answer.success
-    assert 'chooses its own instructions' in answer.message
+    assert not response.success
+    assert 'chooses its own instructions' in response.message
 
 
-def test_the_camera_says_what_it_is(lockstep):
+def test_camera_info_has_size_frame_and_matrix(lockstep):
     infos = []
     lockstep.stage.peer.create_subscription(
         CameraInfo, 'camera_info', infos.append, qos_profile_system_default
     )
-    lockstep.stage.spin_until(lockstep.node._infos.get_subscription_count, 'camera_info')
+    lockstep.stage.spin_until(lockstep.node._publisher.infos.get_subscription_count, 'camera_info')
     lockstep.reset(1)
     info = lockstep.stage.hear(infos)[0]
     assert (info.height, info.width, info.header.frame_id) == (64, 64, 'table')
@@ -134,7 +134,7 @@ def test_the_camera_says_what_it_is(lockstep):
     assert info.k[2] == pytest.approx(32, abs=1)
 
 
-def test_in_real_time_the_world_goes_on_by_itself_and_a_command_holds_for_one_period(
+def test_in_real_time_the_world_advances_and_a_command_lasts_one_period(
     stage, embodiment, yaml_of
 ):
     scene = Scene(stage, False, embodiment=yaml_of(embodiment))

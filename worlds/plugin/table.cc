@@ -1,18 +1,18 @@
-// A world plugin for Gazebo Classic 11 that plays the world in lockstep.
+// A world plugin for Gazebo Classic 11 that simulates the world in lockstep.
 //
-// Whoever started gzserver holds the other end of a socket, EFM_GAZEBO_SOCKET (a file descriptor), and writes
-// one command a line; each gets one line back, "ok ..." or "error ...":
+// EFM_GAZEBO_SOCKET is the file descriptor of a socket. The process that started gzserver holds the other end and
+// writes one command a line. The plugin replies to each with one line, "ok ..." or "error ...":
 //
 //   hello                                     -> ok VERSION STEP_S
 //   seed NUMBER                               -> ok
-//   place LINK x y z qw qx qy qz              -> ok; the link is there, at rest
+//   place LINK x y z qw qx qy qz              -> ok; the link has this pose, at rest
 //   paint VISUAL red green blue               -> ok; from the next frame on
-//   move STEPS [JOINT from to]...             -> ok; so many physics steps, the joints go along straight lines
+//   move STEPS [JOINT from to]...             -> ok after the physics steps; the joints move linearly
 //   joints                                    -> ok TIME_S [JOINT position]...
 //   where LINK                                -> ok x y z qw qx qy qz
-//   frame CAMERA                              -> ok WIDTH HEIGHT BYTES, then that many bytes: RGB, of this moment
+//   frame CAMERA                              -> ok WIDTH HEIGHT BYTES, then BYTES bytes: RGB of the present state
 //
-// Nothing moves and no time passes between two commands. When the other end is closed, the server ends.
+// Simulated time stands still between two commands. The server ends when the other end is closed.
 #include <unistd.h>
 
 #include <chrono>
@@ -40,8 +40,8 @@ namespace efm
 {
 using Pose = ignition::math::Pose3d;
 
-// A joint on its way: at `from` before the first step of a move, at `to` after the last.
-struct Course
+// The path of a joint: at `from` before the first step of a move, at `to` after the last.
+struct JointPath
 {
   gazebo::physics::JointPtr joint;
   double from, to;
@@ -64,30 +64,30 @@ public:
   }
 
 private:
-  // In the thread of the physics: either there are steps to make, or somebody says what to do.
+  // In the physics thread: reply to commands until one of them requests steps.
   void BeforeStep()
   {
     if (!this->IsDrawable())
     {
-      // The scene is built while the world runs, by a thread that needs the processor.
+      // Another thread builds the scene while the world runs, and it needs processor time.
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
       return;
     }
     while (this->left == 0)
-      this->Answer(this->ReadLine());
+      this->Execute(this->ReadLine());
     const double step = this->world->Physics()->GetMaxStepSize();
-    for (const auto &course : this->courses)
+    for (const auto &path : this->paths)
     {
-      const double change = (course.to - course.from) / this->steps;
-      const double now = course.from + change * (this->steps - this->left);
-      course.joint->SetParam("fmax", 0, course.joint->GetEffortLimit(0));
-      course.joint->SetParam("vel", 0, change / step + this->gain * (now - course.joint->Position(0)));
+      const double change = (path.to - path.from) / this->steps;
+      const double now = path.from + change * (this->steps - this->left);
+      path.joint->SetParam("fmax", 0, path.joint->GetEffortLimit(0));
+      path.joint->SetParam("vel", 0, change / step + this->gain * (now - path.joint->Position(0)));
     }
     this->left -= 1;
-    this->is_owed = this->left == 0;
+    this->is_reply_due = this->left == 0;
   }
 
-  void Answer(const std::string &line)
+  void Execute(const std::string &line)
   {
     std::istringstream in(line);
     std::ostringstream out;
@@ -105,7 +105,7 @@ private:
       else if (verb == "paint")
         this->Paint(in);
       else if (verb == "move")
-        return this->Move(in);  // answered when the steps are made
+        return this->Move(in);  // the reply follows after the steps
       else if (verb == "joints")
         this->Joints(out);
       else if (verb == "where")
@@ -150,14 +150,14 @@ private:
     const auto count = Read<int>(in);
     if (count < 1)
       throw std::runtime_error("move: expected at least 1 step");
-    std::vector<Course> found;
+    std::vector<JointPath> found;
     for (std::string name; in >> name;)
     {
       const auto joint = this->Joint(name);
       const auto from = Read<double>(in), to = Read<double>(in);
       found.push_back({joint, from, to});
     }
-    this->courses = found;
+    this->paths = found;
     this->left = this->steps = count;
   }
 
@@ -170,32 +170,32 @@ private:
           out << ' ' << joint->GetScopedName() << ' ' << joint->Position(0);
   }
 
-  // The physics waits here while the thread that owns OpenGL draws.
+  // The physics thread waits here while the OpenGL thread renders.
   std::string Frame(const std::string &name, std::ostream &out)
   {
     std::unique_lock<std::mutex> lock(this->mutex);
     this->wanted = name;
     this->drawn.wait(lock, [this] { return this->wanted.empty(); });
-    if (!this->complaint.empty())
-      throw std::runtime_error(this->complaint);
+    if (!this->draw_error.empty())
+      throw std::runtime_error(this->draw_error);
     out << this->width << ' ' << this->height << ' ' << this->pixels.size();
     return this->pixels;
   }
 
-  // In the thread of OpenGL.
+  // In the OpenGL thread.
   void Draw()
   {
     std::lock_guard<std::mutex> lock(this->mutex);
     if (this->wanted.empty())
       return;
-    this->complaint.clear();
+    this->draw_error.clear();
     try
     {
       this->DrawNow(this->wanted);
     }
     catch (const std::exception &error)
     {
-      this->complaint = error.what();
+      this->draw_error = error.what();
     }
     this->wanted.clear();
     this->drawn.notify_all();
@@ -226,7 +226,7 @@ private:
     this->pixels.assign(reinterpret_cast<const char *>(camera->ImageData(0)), camera->ImageByteSize());
   }
 
-  // Its full name ends with the sensor's.
+  // The full name of a camera ends with the name of its sensor.
   static gazebo::rendering::CameraPtr Camera(const gazebo::rendering::Scene &scene, const std::string &name)
   {
     std::string known;
@@ -242,7 +242,7 @@ private:
     throw std::runtime_error("camera: expected one of" + known + ", got '" + name + "'");
   }
 
-  // Every link has its picture, and the cameras are there.
+  // Whether every link has its visual, and the cameras exist.
   bool IsDrawable()
   {
     if (this->is_drawable)
@@ -291,23 +291,23 @@ private:
 
   std::string ReadLine()
   {
-    if (this->is_owed)
+    if (this->is_reply_due)
       this->Send("ok \n");
-    this->is_owed = false;
+    this->is_reply_due = false;
     for (;;)
     {
-      const auto end = this->heard.find('\n');
+      const auto end = this->received.find('\n');
       if (end != std::string::npos)
       {
-        const auto line = this->heard.substr(0, end);
-        this->heard.erase(0, end + 1);
+        const auto line = this->received.substr(0, end);
+        this->received.erase(0, end + 1);
         return line;
       }
       char buffer[65536];
       const auto count = ::read(this->socket, buffer, sizeof(buffer));
       if (count <= 0)
         ::_exit(0);
-      this->heard.append(buffer, count);
+      this->received.append(buffer, count);
     }
   }
 
@@ -323,18 +323,18 @@ private:
   }
 
   int socket = -1;
-  double gain = 0;  // of a joint's error on its velocity [1/s]
+  double gain = 0;  // from a joint's position error to its velocity [1/s]
   gazebo::physics::WorldPtr world;
   gazebo::event::ConnectionPtr on_step, on_render;
   bool is_drawable = false;
-  bool is_owed = false;  // the answer to `move`
+  bool is_reply_due = false;  // of `move`
   int steps = 0, left = 0;
-  std::vector<Course> courses;
-  std::string heard;
+  std::vector<JointPath> paths;
+  std::string received;
   std::map<std::string, ignition::math::Color> paints;
-  std::mutex mutex;  // of all below
+  std::mutex mutex;  // guards all members below
   std::condition_variable drawn;
-  std::string wanted, pixels, complaint;
+  std::string wanted, pixels, draw_error;
   unsigned width = 0, height = 0;
 };
 

@@ -13,7 +13,7 @@ def benchmark(monkeypatch):
     spec = importlib.util.spec_from_file_location('chunks_benchmark', BENCHMARK)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # Two small robots in the place of the table and of 70 tokens, whose export takes seconds.
+    # Two small robots replace the table and the 70 tokens, whose export takes seconds.
     robots = {'table_arm': table_arm(), 'aloha': signed_arm()}
     monkeypatch.setattr(module, 'load_embodiment', lambda path: robots[path.stem])
     return module
@@ -27,7 +27,7 @@ def test_every_model_is_measured_against_the_tables(benchmark, tmp_path):
         assert 0 < found['p50_ms'] <= found['p99_ms']
 
 
-def test_own_weights_are_more_than_shared_ones(benchmark, tmp_path, monkeypatch):
+def test_separate_weights_make_a_larger_model(benchmark, tmp_path, monkeypatch):
     robots = {'table_arm': table_arm()}
     robots['aloha'] = table_arm(
         action=table_arm().action.__class__(

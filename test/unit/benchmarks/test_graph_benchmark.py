@@ -21,7 +21,7 @@ def benchmark(monkeypatch):
     return module
 
 
-def test_the_loop_that_the_graph_is_compared_with_runs(benchmark, tmp_path):
+def test_the_loop_in_one_process_is_measured(benchmark, tmp_path):
     figures = benchmark.measure_in_process(tmp_path, table_arm(), 3)
     assert all(value > 0 for value in figures.values())
     assert figures['policy_act_p50_ms'] <= figures['policy_act_p99_ms']

@@ -58,7 +58,7 @@ def test_parity_counts_observations_whose_tokens_are_all_the_same(load):
     np.testing.assert_allclose(figures.divergence(expected, found + 7), [[by_hand]])
 
 
-def test_a_worker_measures_when_asked_and_says_what_it_weighs(load, folder):
+def test_a_worker_measures_on_request_and_reports_its_memory(load, folder):
     from contextlib import ExitStack
 
     inference = load('inference')
@@ -70,12 +70,15 @@ def test_a_worker_measures_when_asked_and_says_what_it_weighs(load, folder):
         worker.measure(1000, 0.0)
     assert worker.facts['provider'] == 'cpu'
     assert 20 < worker.facts['memory_mb'] < 1000
-    assert [len(one) for one in worker.rounds] == [5, 3]  # as asked; the least, for lack of time
+    assert [len(one) for one in worker.rounds] == [
+        5,
+        3,
+    ]  # the requested number; the smallest number, without time
     assert all(0 < latency < 10 for one in worker.rounds for latency in one)
     assert all(0 <= one[0] < 10 for one in worker.processor)
 
 
-def test_a_backend_that_is_not_there_says_why_and_its_ratio_is_null(load, folder, tmp_path):
+def test_a_missing_backend_gives_its_reason_and_a_null_ratio(load, folder, tmp_path):
     from contextlib import ExitStack
 
     inference = load('inference')
@@ -88,7 +91,7 @@ def test_a_backend_that_is_not_there_says_why_and_its_ratio_is_null(load, folder
     assert found['act_over_compact'] is None
 
 
-def test_the_whole_of_it_in_small(load, monkeypatch, capsys):
+def test_a_small_run_measures_everything(load, monkeypatch, capsys):
     inference = load('inference')
     monkeypatch.setattr(inference, 'TextEncoder', lambda path: FakeTextEncoder())
     monkeypatch.setattr(inference, 'ensure_text_encoder', lambda: None)

@@ -17,12 +17,12 @@ def benchmark():
 
 
 @pytest.mark.parametrize('period_s', [0.0, 0.1], ids=['flat out', 'paced'])
-def test_robots_are_measured_as_they_ask(benchmark, period_s, monkeypatch):
+def test_every_answered_request_is_counted(benchmark, period_s, monkeypatch):
     monkeypatch.setattr(benchmark, 'INSTRUCTION', 'push it')
     with serving() as (server, where):
-        crew = benchmark.Crew(where, '', embodiment=table_arm(), robots=2)
-        found = crew.measure(0.35, period_s, 20.0)
-        crew.close()
+        fleet = benchmark.SimulatedFleet(where, '', embodiment=table_arm(), robots=2)
+        found = fleet.measure(0.35, period_s, 20.0)
+        fleet.close()
     assert (found['late'], found['failed']) == (0, 0)
     assert len(found['latencies']) == server.counts['answered']
     assert set(found['batches']) <= {1, 2}

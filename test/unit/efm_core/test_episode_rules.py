@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY, replace
 import math
 
+from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import EndingRules, EpisodeRules, first_detection, SuccessDetector
@@ -117,16 +118,6 @@ class World:
         return False
 
 
-@dataclass
-class Action:
-    """An action that does not move."""
-
-    tokens: np.ndarray
-    values: np.ndarray
-    _: KW_ONLY
-    log_probability: float = 0.0
-
-
 class Policy:
     """A policy that does not move; its actions are chunks where the robot has them."""
 
@@ -134,12 +125,12 @@ class Policy:
 
     def __init__(self, chunk: int):
         shape = (chunk, 2) if chunk > 1 else (2,)
-        self._action = Action(np.zeros(2 * chunk, np.int64), np.zeros(shape, np.float32))
+        self._action = PolicyAction(np.zeros(2 * chunk, np.int64), np.zeros(shape, np.float32))
 
     def start(self, instruction: str, seed: int) -> None:
         return None
 
-    def act_batch(self, episodes: list, observations: list) -> list[Action]:
+    def act_batch(self, episodes: list, observations: list) -> list[PolicyAction]:
         return [self._action for _ in episodes]
 
 

@@ -1,8 +1,8 @@
-"""Which picture is which step, in whatever order the messages arrive."""
+"""Images are matched to steps, in whatever order the messages arrive."""
 
 from __future__ import annotations
 
-from efm_core.observation_matcher import EARLY_PICTURES, ObservationMatcher
+from efm_core.observation_matcher import EARLY_IMAGES, ObservationMatcher
 import pytest
 
 
@@ -21,38 +21,38 @@ def test_steps_count_from_zero(running):
     assert running.count(200) == 1
 
 
-def test_picture_from_before_the_first_observation_belongs_to_none(running):
+def test_image_older_than_the_first_observation_is_no_step(running):
     assert not running.admit(99, 'old')
 
 
-def test_same_stamp_counts_once(running):
+def test_repeated_stamp_counts_once(running):
     running.count(100)
     assert not running.admit(100, 'again')
 
 
-def test_older_picture_that_comes_late_is_not_taken(running):
+def test_older_image_that_arrives_late_is_no_step(running):
     running.count(200)
     assert not running.admit(150, 'late')
 
 
-def test_picture_that_comes_before_its_event_is_not_lost():
+def test_image_that_arrives_before_its_event_is_not_lost():
     matcher = ObservationMatcher()
     assert not matcher.admit(100, 'first')
     assert matcher.start('event', 100) == [(100, 'first')]
     assert matcher.admit(100, 'first')
 
 
-def test_every_picture_since_the_reset_is_kept_in_order():
+def test_every_image_since_the_reset_is_kept_in_order():
     matcher = ObservationMatcher()
     for stamp in (90, 100, 133, 166):
-        assert not matcher.admit(stamp, f'picture {stamp}')
+        assert not matcher.admit(stamp, f'image {stamp}')
     arrived = matcher.start('event', 100)
-    assert arrived == [(100, 'picture 100'), (133, 'picture 133'), (166, 'picture 166')]
+    assert arrived == [(100, 'image 100'), (133, 'image 133'), (166, 'image 166')]
     steps = [(stamp, matcher.admit(stamp, 'a'), matcher.count(stamp)) for stamp, _ in arrived]
     assert steps == [(100, True, 0), (133, True, 1), (166, True, 2)]
 
 
-def test_with_chunks_the_early_pictures_between_two_steps_are_no_steps():
+def test_with_chunks_the_early_images_between_two_steps_are_no_steps():
     matcher = ObservationMatcher(decision_ns=40, period_ns=10)
     for stamp in range(1000, 1060, 10):
         matcher.admit(stamp, 'a')
@@ -64,7 +64,7 @@ def test_with_chunks_the_early_pictures_between_two_steps_are_no_steps():
     assert steps == [(1000, 0), (1040, 1)]
 
 
-def test_a_picture_of_the_next_episode_that_the_last_one_took_is_kept_for_its_start(running):
+def test_image_that_the_last_episode_counted_is_kept_for_the_next_start(running):
     running.count(100)
     assert running.admit(300, 'next scene')  # the END of the episode before is still on its way
     running.count(300)
@@ -74,22 +74,22 @@ def test_a_picture_of_the_next_episode_that_the_last_one_took_is_kept_for_its_st
     assert running.count(300) == 0
 
 
-def test_of_very_many_early_pictures_the_newest_are_kept():
+def test_of_too_many_early_images_the_newest_are_kept():
     matcher = ObservationMatcher()
-    for stamp in range(100, 100 + 2 * EARLY_PICTURES):
+    for stamp in range(100, 100 + 2 * EARLY_IMAGES):
         matcher.admit(stamp, 'a')
     stamps = [stamp for stamp, _ in matcher.start('event', 100)]
-    assert stamps == list(range(100 + EARLY_PICTURES, 100 + 2 * EARLY_PICTURES))
+    assert stamps == list(range(100 + EARLY_IMAGES, 100 + 2 * EARLY_IMAGES))
 
 
-def test_a_picture_that_is_shown_again_is_kept_once():
+def test_repeated_image_is_kept_once():
     matcher = ObservationMatcher()
     matcher.admit(100, 'a')
     matcher.admit(100, 'a')
     assert matcher.start('event', 100) == [(100, 'a')]
 
 
-def test_picture_of_the_scene_before_the_reset_belongs_to_no_episode():
+def test_image_of_the_scene_before_the_reset_belongs_to_no_episode():
     matcher = ObservationMatcher()
     matcher.admit(90, 'old scene')
     assert matcher.start('event', 100) == []
@@ -102,28 +102,28 @@ def test_nothing_belongs_to_an_episode_that_has_ended(running):
     assert running.event is None
 
 
-def test_picture_between_two_episodes_waits_for_the_second(running):
+def test_image_between_two_episodes_waits_for_the_second(running):
     running.count(100)
     running.end()
     running.admit(300, 'next scene')
     assert running.start('second', 300) == [(300, 'next scene')]
 
 
-def test_what_one_episode_could_not_answer_is_not_for_the_next(running):
+def test_observation_that_one_episode_could_not_answer_is_not_for_the_next(running):
     running.keep(100, 'a')
     running.end()
     running.start('second', 50)
     assert running.take() is None
 
 
-def test_kept_picture_is_given_out_once_and_for_its_own_stamp_only(running):
+def test_kept_image_is_returned_once_and_for_its_own_stamp_only(running):
     running.keep(100, 'a')
     assert running.waiting_for(50) is None
     assert running.waiting_for(100) == (100, 'a')
     assert running.waiting_for(100) is None
 
 
-def test_clock_that_starts_again_at_a_reset_starts_anew(running):
+def test_clock_that_a_reset_sets_back_loses_no_image(running):
     running.count(100)
     running.end()
     running.admit(10, 'a')
@@ -140,11 +140,11 @@ def chunked(*taken: int) -> ObservationMatcher:
     return matcher
 
 
-def test_with_chunks_one_picture_of_each_span_is_a_step():
+def test_with_chunks_one_image_of_each_span_is_a_step():
     matcher = chunked()
     steps = []
     for stamp in range(1000, 1130, 10):
-        if matcher.admit(stamp, 'picture'):
+        if matcher.admit(stamp, 'image'):
             steps.append((matcher.count(stamp), stamp))
     assert steps == [(0, 1000), (1, 1040), (2, 1080), (3, 1120)]
 
@@ -152,24 +152,24 @@ def test_with_chunks_one_picture_of_each_span_is_a_step():
 @pytest.mark.parametrize(
     ('stamp', 'is_step'), [(1034, False), (1035, True), (1047, True), (1074, True)]
 )
-def test_a_picture_may_be_half_a_period_early_or_take_the_place_of_a_missed_one(stamp, is_step):
-    assert chunked(1000).admit(stamp, 'picture') == is_step
+def test_image_may_be_half_a_period_early_or_replace_a_missed_one(stamp, is_step):
+    assert chunked(1000).admit(stamp, 'image') == is_step
 
 
-def test_after_a_late_picture_the_next_step_is_where_it_always_was():
+def test_late_image_does_not_move_the_next_step():
     matcher = chunked(1000, 1070)
     assert not matcher.admit(1074, 'soon after')
-    assert matcher.admit(1080, 'picture')
+    assert matcher.admit(1080, 'image')
 
 
-def test_the_first_picture_that_comes_is_a_step_wherever_it_lies():
+def test_first_image_is_a_step_anywhere_in_its_span():
     matcher = chunked()
-    assert matcher.admit(1025, 'picture')
+    assert matcher.admit(1025, 'image')
     matcher.count(1025)
-    assert not matcher.admit(1034, 'picture')
+    assert not matcher.admit(1034, 'image')
 
 
-def test_a_picture_between_two_steps_does_not_take_the_place_of_one_that_waits():
+def test_image_between_two_steps_does_not_replace_a_kept_one():
     matcher = chunked(1000)
     matcher.keep(1040, 'waits')
     matcher.count(1040)

@@ -68,13 +68,13 @@ def test_unfinished_bags_are_not_found(tmp_path):
     assert find_bags(tmp_path) == []
 
 
-def test_unjudged_observations_have_no_steps_to_go(tmp_path):
+def test_observations_without_a_prediction_have_no_steps_to_go(tmp_path):
     episode = make_episode(EMBODIMENT, steps_to_go=np.full(5, math.nan, np.float32))
     found = read_episode(write_bag(episode, tmp_path / 'bag'), EMBODIMENT)
     assert np.isnan(found.steps_to_go).all()
 
 
-def test_truth_is_unknown_where_the_world_does_not_tell(tmp_path):
+def test_truth_is_unknown_where_the_world_does_not_publish_it(tmp_path):
     bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag', without=('world_state',))
     found = read_episode(bag, EMBODIMENT)
     assert found.true_success is None
@@ -89,7 +89,7 @@ def test_a_demonstration_without_outcome_is_unlabelled(tmp_path):
     assert len(found) == 4
 
 
-def test_an_observation_whose_action_was_held_is_left_out(tmp_path):
+def test_an_observation_whose_action_was_refused_is_left_out(tmp_path):
     episode = make_episode(EMBODIMENT, steps=3)
     with BagWriter(tmp_path / 'bag') as bag:
         write_events_and_steps(bag, episode, commanded=(0, 2))

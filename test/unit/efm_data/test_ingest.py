@@ -8,42 +8,42 @@ EMBODIMENT = small_embodiment()
 
 
 @pytest.fixture
-def spool(tmp_path):
-    return Inbox(tmp_path / 'spool', tmp_path / 'quarantine', embodiment=EMBODIMENT)
+def inbox(tmp_path):
+    return Inbox(tmp_path / 'inbox', tmp_path / 'quarantine', embodiment=EMBODIMENT)
 
 
-def test_only_bags_that_are_finished_and_not_known_are_read(tmp_path, spool):
+def test_only_bags_that_are_finished_and_not_known_are_read(tmp_path, inbox):
     for index, name in enumerate(('a', 'b', '.c')):
-        write_bag(make_episode(EMBODIMENT, index), tmp_path / 'spool' / name)
-    assert spool.poll({'a'}).keys() == {'b'}
-    (tmp_path / 'spool' / '.c').rename(tmp_path / 'spool' / 'c')
-    assert spool.poll({'a', 'b'}).keys() == {'c'}
+        write_bag(make_episode(EMBODIMENT, index), tmp_path / 'inbox' / name)
+    assert inbox.poll({'a'}).keys() == {'b'}
+    (tmp_path / 'inbox' / '.c').rename(tmp_path / 'inbox' / 'c')
+    assert inbox.poll({'a', 'b'}).keys() == {'c'}
 
 
-def test_a_torn_bag_is_set_aside_whole_with_its_reason(tmp_path, spool):
-    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'spool' / 'torn')
+def test_a_torn_bag_is_set_aside_whole_with_its_reason(tmp_path, inbox):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'inbox' / 'torn')
     (file,) = bag.glob('*.mcap')
     data = file.read_bytes()[:1000]
     file.write_bytes(data)
-    assert spool.poll(set()) == {}
+    assert inbox.poll(set()) == {}
     assert (tmp_path / 'quarantine' / 'torn' / file.name).read_bytes() == data
     assert 'damaged' in (tmp_path / 'quarantine' / 'torn.reason.txt').read_text()
-    assert spool.quarantined == 1
+    assert inbox.quarantined == 1
     assert not bag.exists()
 
 
-def test_a_second_torn_bag_of_the_same_name_takes_nothing_from_the_first(tmp_path, spool):
+def test_a_second_torn_bag_of_the_same_name_takes_nothing_from_the_first(tmp_path, inbox):
     for _ in range(2):
-        bag = tmp_path / 'spool' / 'torn'
+        bag = tmp_path / 'inbox' / 'torn'
         bag.mkdir()
-        spool.poll(set())
-    assert spool.quarantined == 2
+        inbox.poll(set())
+    assert inbox.quarantined == 2
 
 
-def test_a_bag_of_another_robot_is_set_aside(tmp_path, spool):
+def test_a_bag_of_another_robot_is_set_aside(tmp_path, inbox):
     foreign = make_episode(EMBODIMENT, embodiment_hash='0' * 16)
-    write_bag(foreign, tmp_path / 'spool' / 'foreign')
-    assert spool.poll(set()) == {}
+    write_bag(foreign, tmp_path / 'inbox' / 'foreign')
+    assert inbox.poll(set()) == {}
     assert 'embodiment' in (tmp_path / 'quarantine' / 'foreign.reason.txt').read_text()
 
 
@@ -62,6 +62,6 @@ def test_evaluations_demonstrations_and_faults_are_not_practice():
     assert not is_usable(make_episode(EMBODIMENT, steps=0))
 
 
-def test_a_ledger_comes_back_as_it_was():
-    ledger = IngestLog({'b', 'a'}, 5, stale=2, unusable=1)
-    assert IngestLog.from_plain(ledger.to_plain()) == ledger
+def test_a_log_is_restored_unchanged():
+    log = IngestLog({'b', 'a'}, 5, stale=2, unusable=1)
+    assert IngestLog.from_plain(log.to_plain()) == log

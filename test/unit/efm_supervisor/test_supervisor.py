@@ -384,7 +384,7 @@ def test_recorded_episode_is_over_when_its_bag_is_on_disk():
     (end,) = drive.reach(0)
     assert drive.it.phase == Phase.SAVING
     assert recorded(drive.it, 'e0', uri='other') == []
-    assert recorded(drive.it) == [ReportResult(end.goal, end.ending, 'bag')]
+    assert recorded(drive.it) == [ReportResult(end.goal, end.ending, recording='bag')]
     assert drive.it.phase == Phase.IDLE
 
 

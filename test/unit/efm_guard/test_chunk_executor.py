@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efm_guard.chunk import ActionRequest, ChunkExecutor
+from efm_guard.chunk_executor import ActionRequest, ChunkExecutor
 import numpy as np
 import pytest
 

@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     seconds = begin(options)
     for name, stage in plan_stages(options, int(seconds['version'])).items():
-        command = stage.command(options.to)
+        command = stage.remaining_command(options.to)
         if not command:
             continue
         print(f'--- {name}', flush=True)

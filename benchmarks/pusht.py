@@ -63,18 +63,18 @@ class PushTActor:
     def __init__(self, robot: Embodiment):
         self._tokeniser = ActionTokeniser(robot.action)
 
-    def start(self, attempt: RunningEpisode) -> PushTDemonstrator:
+    def start(self, episode: RunningEpisode) -> PushTDemonstrator:
         """Return a demonstrator for a new episode."""
         demonstrator = PushTDemonstrator()
-        demonstrator.begin(attempt.seed)
+        demonstrator.begin(episode.seed)
         return demonstrator
 
-    def act(self, attempts: list[RunningEpisode]) -> list[PolicyAction]:
+    def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each episode, rounded to the policy's tokens."""
-        worlds = (cast(GymnasiumWorld, attempt.world) for attempt in attempts)
+        worlds = (cast(GymnasiumWorld, episode.world) for episode in episodes)
         tokens = [
-            self._tokeniser.encode(attempt.policy_episode.act(world.positions()))
-            for attempt, world in zip(attempts, worlds, strict=True)
+            self._tokeniser.encode(episode.policy_episode.act(world.positions()))
+            for episode, world in zip(episodes, worlds, strict=True)
         ]
         return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 

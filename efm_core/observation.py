@@ -22,7 +22,9 @@ def preprocess(image: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.n
         image = image[top : top + height, left : left + width]
     if image.shape[:2] == tuple(size):
         return np.ascontiguousarray(image)
-    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    height, width = size
+    resized: np.ndarray = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return resized
 
 
 def observe(image: np.ndarray, embodiment: Embodiment) -> np.ndarray:

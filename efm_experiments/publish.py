@@ -32,14 +32,15 @@ generates the page from the files in `docs/results`; no number is typed by hand.
   the detector does not fire within the time limit, the goal must be reached within the limit.
   This is the success of a robot that stops itself. A detector that never fires makes both
   figures equal; *detector fired* is the share of episodes in which it fired.
-- Both need the simulator's state. Learning never uses it, except where a cell says so.
+- Both need the simulator's state. Learning does not use it, except in cells that name the
+  simulator or true success.
 - The reward model predicts d, the steps that remain to the goal. The detector fires when d <= s
-  on `dwell` consecutive observations. Unless a cell says otherwise, s = 2 steps and `dwell` = 2.
+  on `dwell` consecutive observations. Unless a cell names others, s = 2 steps and `dwell` = 2.
 - Stage 1 is supervised fine-tuning on demonstrations. Stage 2 is practice. A row `before` shows
   the policy of stage 1.
-- Unless a cell says otherwise, practice uses each sample once, without baseline and without a
-  moving average of the policy. The shipped defaults are s = 1, four clipped epochs, a linear
-  baseline and a moving average.
+- Unless a cell names another learner, practice uses each sample once, without baseline and
+  without a moving average of the policy. The shipped defaults are s = 1, four clipped epochs, a
+  linear baseline and a moving average.
 - Brackets hold 95 % intervals: Student's t over seeds, Wilson over episodes. Differences are
   paired by seed and in percentage points.
 """

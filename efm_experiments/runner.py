@@ -88,10 +88,10 @@ def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Excep
     """Yield each job with its record or its error, in the order of completion."""
     if workers == 1:
         with one_thread():
-            yield from ((job, attempt(job)) for job in jobs)
+            yield from ((job, run_or_error(job)) for job in jobs)
         return
     with one_thread(), pool(workers) as executor:
-        futures = {executor.submit(attempt, job): job for job in jobs}
+        futures = {executor.submit(run_or_error, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -141,7 +141,7 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def attempt(job: Job) -> Record | Exception:
+def run_or_error(job: Job) -> Record | Exception:
     """Run one job; return an error instead of raising it, so that other jobs continue."""
     try:
         with one_thread():

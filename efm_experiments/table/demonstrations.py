@@ -34,12 +34,12 @@ class GoalDwellRunner(Runner):
         self._hold = hold
 
     def _ending(
-        self, attempt: RunningEpisode, success: bool
+        self, episode: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         """Return how the episode ends now, or None if it continues."""
-        if not any(attempt.truth):
-            return super()._ending(attempt, success)
-        since = len(attempt.truth) - 1 - attempt.truth.index(True)
+        if not any(episode.truth):
+            return super()._ending(episode, success)
+        since = len(episode.truth) - 1 - episode.truth.index(True)
         return (Outcome.SUCCESS, Termination.STOPPED) if since >= self._hold else None
 
 

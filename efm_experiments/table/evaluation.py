@@ -103,13 +103,13 @@ class EvaluationRunner(Runner):
     """Continues each episode for some steps after its goal, so that the detector may fire."""
 
     def _ending(
-        self, attempt: RunningEpisode, success: bool
+        self, episode: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         """Return how the episode ends now, or None if it continues."""
-        since = len(attempt.truth) - attempt.truth.index(True) if any(attempt.truth) else 0
+        since = len(episode.truth) - episode.truth.index(True) if any(episode.truth) else 0
         if since > STEPS_AFTER_GOAL:
             return Outcome.SUCCESS, Termination.STOPPED
-        return super()._ending(attempt, success)
+        return super()._ending(episode, success)
 
 
 def evaluate_policy(

@@ -279,14 +279,14 @@ def loss(
         .flatten(1, 2)
     )
     blocks = (
-        cell_weights(batch['things'][:, 1:], grounding.image.rows, grounding.image.columns)
+        cell_weights(batch['objects'][:, 1:], grounding.image.rows, grounding.image.columns)
         .sum(dim=1)
         .clamp(max=1)
     )
     return (
         localisation_loss(grounding, grounding.heat(asked, keys), batch['points'])
         + localisation_loss(
-            grounding, grounding.heat(classes(batch['types']), keys), batch['things']
+            grounding, grounding.heat(classes(batch['types']), keys), batch['objects']
         )
         + 3 * functional.binary_cross_entropy_with_logits(occupancy, blocks)
     )
@@ -315,7 +315,7 @@ def draw_batch(
         'text': sentences.states[chosen_rows].float(),
         'mask': sentences.mask[chosen_rows],
         'points': torch.from_numpy(np.array(points)).reshape(size, -1, 2),
-        'things': torch.from_numpy(scenes.points[chosen, :FIRST_PLACE]),
+        'objects': torch.from_numpy(scenes.points[chosen, :FIRST_PLACE]),
     }
 
 

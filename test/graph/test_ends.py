@@ -114,7 +114,7 @@ def test_a_run_for_another_robot_is_refused(lab):
     other = lab.run / 'other.yaml'
     other.write_text(copy.read_text().replace('name: table_arm', 'name: another_arm'))
     said = lab.efm('evaluate', *FOREVER, '--embodiment', other, code=1)
-    assert 'made for another robot' in ' '.join(said.split())
+    assert 'belongs to another robot' in ' '.join(said.split())
 
 
 def test_a_manifest_names_the_robot_that_it_was_made_for(taught):

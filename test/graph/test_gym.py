@@ -89,7 +89,7 @@ def test_its_own_demonstrator_shows_the_same_as_in_one_process(shown):
 def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
     main([str(shown.run / 'pictures.npz'), '--count', '24'])
     pictures = ('--pictures', shown.run / 'pictures.npz', '--iterations', 2, '--batch', 4)
-    assert 'off by effector' in shown.efm('pretrain', *pictures)
+    assert '% of the image: effector' in shown.efm('pretrain', *pictures)
     grounding = shown.run / 'encoder.safetensors'
     assert 'encoder_weights: expected none' in shown.efm(
         'train', '--pretrained', 'none', '--encoder-weights', grounding, code=1

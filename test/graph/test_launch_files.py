@@ -294,7 +294,7 @@ def configs_of(executable):
 def test_every_parameter_that_is_given_is_declared(config, name, mode, world):
     config = dataclasses.replace(config, world=world, demonstrator='teleoperation')
     if (name, world) == ('world', 'real'):
-        with pytest.raises(ValueError, match='world: expected one that is simulated, got real'):
+        with pytest.raises(ValueError, match='world: expected a simulated one, got real'):
             make_node(name, mode, config)
         return
     node = make_node(name, mode, config)

@@ -44,7 +44,7 @@ def test_robots_do_elsewhere_what_they_do_with_a_policy_of_their_own(untaught, s
     certificate, key, tokens = secrets
     own = evaluate(untaught, 'own')
     door = ('--certificate', certificate, '--key', key, '--tokens', tokens)
-    ticket = ('--server-ca', certificate, '--tokens', tokens)
+    ticket = ('--server-ca', certificate, '--auth-tokens', tokens)
     with untaught.served(*door) as (process, where, said):
         elsewhere = evaluate(untaught, 'elsewhere', '--server', where, *ticket)
         process.send_signal(signal.SIGTERM)

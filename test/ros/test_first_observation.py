@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from efm_core import topics
 from efm_core.messages import to_stamp
-from efm_core.ros_messages import from_image, from_outcome
+from efm_core.ros_messages import from_image, stamped
 from efm_data.episodes import read_episode
 from efm_data.recorder_node import RecorderNode
-from efm_interfaces.msg import EpisodeEvent
+from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome
 from efm_policy import node as policy_node
 from efm_policy.node import PolicyNode
 from efm_reward import node as reward_node
@@ -70,7 +70,9 @@ class Scene:
         about = {'outcome': 'failure', 'termination': 'timeout', 'steps': steps}
         about |= {'policy_version': 1, 'reward_version': 1}
         self.events.publish(end)
-        self.outcomes.publish(from_outcome(end, to_stamp(end), **about))
+        names = ('episode_id', 'index', 'kind', 'instruction')
+        about |= {name: getattr(end, name) for name in names}
+        self.outcomes.publish(stamped(EpisodeOutcome(**about), to_stamp(end)))
 
     def read(self, count=1):
         """Return the newest episode, once the recorder calls its bag whole."""

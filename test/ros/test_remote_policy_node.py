@@ -167,7 +167,7 @@ def test_a_server_beyond_this_host_without_tls_is_not_configured(
 ):
     node = stage.make(RemotePolicyNode, embodiment=yaml_of(embodiment), server='gpu-box:50051')
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert 'gpu-box is not this host and is asked over TLS only' in capfd.readouterr().err
+    assert 'connections to another host (gpu-box) need TLS' in capfd.readouterr().err
 
 
 class Running:

@@ -76,7 +76,7 @@ def samples_of(*episodes):
     return to_batch(episodes, FakeTextEncoder())
 
 
-def seen(model, before, now):
+def features_of_pair(model, before, now):
     """Return the features of one pair of frames."""
     samples = samples_of(episode(0, 1, True, True))
     pair = torch.from_numpy(np.stack([before, now]))[None]
@@ -86,14 +86,16 @@ def seen(model, before, now):
 def test_rewound_features_are_those_of_the_film_played_backwards(model):
     one = episode(0, 3, True, True)
     forwards = compute_all_features(model, samples_of(one))
-    backwards = [seen(model, one.observations[t + 1], one.observations[t]) for t in range(3)]
+    backwards = [
+        features_of_pair(model, one.observations[t + 1], one.observations[t]) for t in range(3)
+    ]
     torch.testing.assert_close(time_reversed(forwards), torch.cat(backwards), atol=1e-5, rtol=1e-4)
 
 
 def test_features_without_motion_are_those_of_two_equal_frames(model):
     one = episode(0, 2, True, True)
     forwards = compute_all_features(model, samples_of(one))
-    still = [seen(model, frame, frame) for frame in one.observations]
+    still = [features_of_pair(model, frame, frame) for frame in one.observations]
     torch.testing.assert_close(without_motion(forwards), torch.cat(still), atol=1e-5, rtol=1e-4)
 
 
@@ -155,9 +157,9 @@ def test_the_failure_bin_counts_as_the_largest_number_of_steps(model):
 
 
 def test_the_loss_is_smallest_at_the_true_bin():
-    def loss(said, true):
+    def loss(predicted, true):
         logits = torch.full((1, FAILURE + 1), -20.0)
-        logits[0, said] = 20.0
+        logits[0, predicted] = 20.0
         return float(failure_aware_loss(logits, torch.tensor([true])))
 
     assert loss(FAILURE, FAILURE) < 1e-3
@@ -172,11 +174,11 @@ def test_training_the_failure_bin_leaves_the_base_model_unchanged(model):
     never = torch.full((8, 50), -0.5)
     near[:, ::2] = never[:, ::2] = 0
     model_with_failure = FailureAwareReward(model)
-    lessons = [
+    labelled = [
         (LabelledFeatures(near, torch.zeros(8, dtype=torch.int64)), 0.5),
         (LabelledFeatures(never, torch.full((8,), FAILURE)), 0.5),
     ]
-    train_head(model_with_failure, lessons, 60, seed=0)
+    train_head(model_with_failure, labelled, 60, seed=0)
     assert float(expected_steps_to_go(model_with_failure, near, SCALE).max()) < 2
     assert float(expected_steps_to_go(model_with_failure, never, SCALE).min()) > 58
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -109,11 +109,11 @@ def test_every_held_out_sentence_is_complete_and_accepted(encoder):
 def test_a_rephrased_table_changes_the_instruction_only():
     (table,) = make_tables(1, 'tool', 'train')
     table.reset(5)
-    said = table.instruction
+    written = table.instruction
     seen = table.render()
     asked = RephrasedTable(table, lambda table, seed: f'{table.task.source} {seed}')
     asked.reset(5)
-    assert asked.instruction == f'{table.task.source} 5' != said
+    assert asked.instruction == f'{table.task.source} 5' != written
     np.testing.assert_array_equal(asked.render(), seen)
 
 
@@ -128,8 +128,8 @@ def test_known_names_stay_unchanged(encoder, split):
 
 def test_unknown_names_become_known_ones(encoder):
     normalise = SynonymNormaliser(encoder)
-    said = normalise('push the crimson cuboid towards the navy tube please')
-    assert said == 'push the red cube towards the blue cylinder please'
+    written = normalise('push the crimson cuboid towards the navy tube please')
+    assert written == 'push the red cube towards the blue cylinder please'
     place = 'push the crimson cuboid to the upper left corner of the table'
     assert normalise(place) == 'push the red cube to the upper left corner of the table'
 
@@ -151,7 +151,7 @@ def test_the_survey_gives_the_hue_of_a_colour_name():
     assert wordnet.surveyed('denim', colours) == {'blue': 1.0}
     assert wordnet.surveyed('grape', colours) == {}  # a purple is none of them
     assert wordnet.surveyed('charcoal', colours) == {}
-    assert wordnet.surveyed('nobody says so', colours) == {}
+    assert wordnet.surveyed('no such name', colours) == {}
 
 
 def test_the_words_of_the_second_test_set_are_in_no_other_set():

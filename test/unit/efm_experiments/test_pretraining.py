@@ -52,7 +52,7 @@ def test_each_sentence_of_a_batch_has_points_of_its_own_scene(scenes, sentences)
     assert batch['text'].shape == (16, 5, 384)
     known = {tuple(point) for point in scenes.points.reshape(-1, 2).tolist()}
     assert all(tuple(point) in known for point in batch['points'].reshape(-1, 2).tolist())
-    torch.testing.assert_close(batch['points'][:, 0], batch['things'][:, 0])
+    torch.testing.assert_close(batch['points'][:, 0], batch['objects'][:, 0])
 
 
 def test_pretraining_reduces_the_loss_and_is_reproducible(scenes, sentences):

@@ -29,11 +29,20 @@ MessageType = TypeVar('MessageType')
 class ReleaseFields(Protocol):
     """The fields of ``PolicyRelease.msg``; ``efm_release.release.Release`` has them."""
 
-    version: int
-    stage: str
-    uri: str
-    sha256: str
-    embodiment_hash: str
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def embodiment_hash(self) -> str: ...
 
 
 def from_ns(nanoseconds: int) -> Time:

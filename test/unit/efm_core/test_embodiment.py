@@ -11,10 +11,10 @@ from efm_core.embodiment import (
     ActionSpace,
     Camera,
     Embodiment,
-    EpisodeRules,
     load_embodiment,
     StepsToGoRange,
 )
+from efm_core.episode_rules import EpisodeRules
 import numpy as np
 import pytest
 

@@ -33,38 +33,42 @@ class Case:
     :param detected: first observation on which the detector fires, if the episode does not end
         there; None for never.
     :param last: last observation of the episode.
+    :param dwell: consecutive observations that the detector needs.
+    :param ends: the detector may end the episode.
+    :param requested: time limit of the goal [steps]; 0 for that of the rules, four.
     """
 
     steps_to_go: tuple[float, ...]
     detected: int | None
     _: KW_ONLY
     last: int
-    outcome: Outcome
-    termination: Termination
+    ending: tuple[Outcome, Termination]
     dwell: int = 2
     ends: bool = True
     requested: int = 0
 
 
-DONE = {'outcome': Outcome.SUCCESS, 'termination': Termination.SUCCESS_DETECTED}
-LATE = {'outcome': Outcome.SUCCESS, 'termination': Termination.TIMEOUT}
-FAILED = {'outcome': Outcome.FAILURE, 'termination': Termination.TIMEOUT}
+DONE = (Outcome.SUCCESS, Termination.SUCCESS_DETECTED)
+LATE = (Outcome.SUCCESS, Termination.TIMEOUT)
+FAILED = (Outcome.FAILURE, Termination.TIMEOUT)
 CASES = {
-    'never near': Case((9, 8, 7, 6, 5), None, last=4, **FAILED),
-    'reached': Case((9, 2, 2, 9, 9), 2, last=2, **DONE),
-    'reached, detector may not end': Case((9, 2, 2, 9, 9), 2, last=4, ends=False, **LATE),
-    'never long enough': Case((9, 2, 9, 2, 9), None, last=4, **FAILED),
-    'dwell starts again': Case((1, 9, 1, 1, 9), 3, last=3, **DONE),
-    'on the last observation': Case((9, 9, 9, 2, 2), 4, last=4, **DONE),
-    'last observation, may not end': Case((9, 9, 9, 2, 2), 4, last=4, ends=False, **LATE),
-    'too late': Case((9, 9, 9, 9, 2), None, last=4, **FAILED),
-    'from the start': Case((2, 2, 2, 2, 2), 1, last=1, **DONE),
-    'dwell of one': Case((2, 9, 9, 9, 9), 0, last=0, dwell=1, **DONE),
-    'dwell of one, may not end': Case((2, 9, 9, 9, 9), 0, last=4, dwell=1, ends=False, **LATE),
-    'just above s': Case((2.5, 2.5, 2.5, 2.5, 2.5), None, last=4, dwell=1, **FAILED),
-    'dwell of three': Case((1, 1, 9, 1, 1), None, last=4, dwell=3, **FAILED),
-    'shorter limit': Case((9, 9, 9), None, last=2, requested=2, **FAILED),
-    'longer limit': Case((9, 9, 9, 9, 9, 9, 1), None, last=6, requested=6, **FAILED),
+    'never near': Case((9, 8, 7, 6, 5), None, last=4, ending=FAILED),
+    'reached': Case((9, 2, 2, 9, 9), 2, last=2, ending=DONE),
+    'reached, detector may not end': Case((9, 2, 2, 9, 9), 2, last=4, ends=False, ending=LATE),
+    'never long enough': Case((9, 2, 9, 2, 9), None, last=4, ending=FAILED),
+    'dwell starts again': Case((1, 9, 1, 1, 9), 3, last=3, ending=DONE),
+    'on the last observation': Case((9, 9, 9, 2, 2), 4, last=4, ending=DONE),
+    'last observation, may not end': Case((9, 9, 9, 2, 2), 4, last=4, ends=False, ending=LATE),
+    'too late': Case((9, 9, 9, 9, 2), None, last=4, ending=FAILED),
+    'from the start': Case((2, 2, 2, 2, 2), 1, last=1, ending=DONE),
+    'dwell of one': Case((2, 9, 9, 9, 9), 0, last=0, dwell=1, ending=DONE),
+    'dwell of one, may not end': Case(
+        (2, 9, 9, 9, 9), 0, last=4, dwell=1, ends=False, ending=LATE
+    ),
+    'just above s': Case((2.5, 2.5, 2.5, 2.5, 2.5), None, last=4, dwell=1, ending=FAILED),
+    'dwell of three': Case((1, 1, 9, 1, 1), None, last=4, dwell=3, ending=FAILED),
+    'shorter limit': Case((9, 9, 9), None, last=2, requested=2, ending=FAILED),
+    'longer limit': Case((9, 9, 9, 9, 9, 9, 1), None, last=6, requested=6, ending=FAILED),
 }
 
 
@@ -86,6 +90,9 @@ class Script:
 
     def __init__(self, case: Case):
         self._steps_to_go = iter(case.steps_to_go)
+
+    def input_shape(self, name: str) -> list[int | str]:
+        raise NotImplementedError
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         d = next(self._steps_to_go)
@@ -170,10 +177,16 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
         now = step * chunk * PERIOD_S
         stamp = FIRST + step * chunk * PERIOD_NS
         seen = model.predict(World().render())
-        prediction = {'steps_to_go': seen.steps_to_go, 'success': seen.success}
         commands = [
             *supervisor.on_action('e1', stamp, policy_version=1, chunk_steps=chunk, now=now),
-            *supervisor.on_steps_to_go('e1', stamp, **prediction, reward_version=1, now=now),
+            *supervisor.on_steps_to_go(
+                'e1',
+                stamp,
+                steps_to_go=seen.steps_to_go,
+                success=seen.success,
+                reward_version=1,
+                now=now,
+            ),
             *supervisor.tick(now),
         ]
         for end in (command.ending for command in commands if isinstance(command, AnnounceEnd)):
@@ -185,7 +198,7 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
 
 def expected(case: Case) -> tuple[int, Outcome, Termination]:
     """Return the last observation, outcome and termination of a case."""
-    return case.last, case.outcome, case.termination
+    return case.last, *case.ending
 
 
 @pytest.fixture(params=CASES, ids=str)

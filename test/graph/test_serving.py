@@ -66,10 +66,10 @@ def test_a_release_that_comes_later_is_followed_and_a_bad_one_is_not(untaught):
         with open(run / 'made' / 'bad' / 'policy.onnx', 'ab') as file:
             file.write(b'!')
         (run / 'made' / 'bad').rename(bad)
-        wait_for_word(said, 'the old release goes on')
+        wait_for_word(said, 'the present one stays deployed')
         publish_untrained(run / 'more', 3, table_arm())
         (run / 'more' / 'releases' / '000003').rename(good)
-        wait_for_word(said, 'release 3 acts in the episodes that begin from now on')
+        wait_for_word(said, 'release 3 is deployed for episodes that begin from now on')
 
 
 def wait_for_word(path, word):
@@ -86,7 +86,7 @@ def test_practice_with_a_policy_elsewhere_improves_it_there(lab):
         lab.efm(
             'practice', *SMALL, '--seed', 5000, '--episodes', 16, '--fleet', 2, '--server', where
         )
-        wait_for_word(said, 'release 2 acts in the episodes that begin from now on')
+        wait_for_word(said, 'release 2 is deployed for episodes that begin from now on')
     acted = {
         line['index']: line['policy_version'] for line in map(json.loads, lab.results('practice'))
     }

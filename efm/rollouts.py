@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim import rollout as in_process
-from efm_sim.rollout import World
+from efm_sim.world import PublishedWorld, World
 
 OnEpisode = Callable[[Episode], None]
+AnyWorld = TypeVar('AnyWorld', bound=World)
 
 
 def rollout(
@@ -53,7 +55,7 @@ def rollout(
 
 
 def demonstrate(
-    worlds: World | Sequence[World],
+    worlds: PublishedWorld | Sequence[PublishedWorld],
     embodiment: Embodiment,
     seeds: Iterable[int],
     *,
@@ -84,7 +86,7 @@ def demonstrate(
     )
 
 
-def as_list(worlds: World | Sequence[World]) -> list[World]:
+def as_list(worlds: AnyWorld | Sequence[AnyWorld]) -> list[AnyWorld]:
     """
     Return one world or several as a list.
 

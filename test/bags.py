@@ -59,7 +59,7 @@ class BagWriter:
         self._types = typestore_for(frozenset())
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin[plugin.upper()])
         self._namespace = namespace
-        self._connections = {}
+        self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> BagWriter:
         self._writer.open()

@@ -23,5 +23,11 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
         ParityReport(kind, 0.0, same_tokens=True, samples=1) for kind in ('policy', 'reward')
     )
     policy, reward = files
-    known = {'policy': policy, 'reward': reward, 'parity': reports}
-    return publish(folder / 'releases', version, embodiment=embodiment, **known)
+    return publish(
+        folder / 'releases',
+        version,
+        embodiment=embodiment,
+        policy=policy,
+        reward=reward,
+        parity=reports,
+    )

@@ -51,7 +51,7 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imports(path: Path, only_on_import: bool = False) -> Iterator[tuple[str, ast.AST]]:
+def imports(path: Path, only_on_import: bool = False) -> Iterator[tuple[str, ast.stmt]]:
     """
     Yield the modules that a file imports, with the syntax node that does.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 import zlib
 
 from bags import make_episode, write_bag
@@ -54,7 +55,7 @@ def demonstrations(embodiment: Embodiment, count: int) -> list[Episode]:
     return [make_episode(embodiment, i, 3 + i, kind=Kind.DEMONSTRATION) for i in range(count)]
 
 
-def add_bags(run: Path, embodiment: Embodiment, indices: range, **fields: object) -> list[Path]:
+def add_bags(run: Path, embodiment: Embodiment, indices: range, **fields: Any) -> list[Path]:
     """Write practice episodes into the inbox of a run, in the order of ``indices``."""
     inbox = run / 'episodes' / 'practice'
     inbox.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import functools
 from pathlib import Path
 import tempfile
+from typing import Any
 
 from efm_model.runtime import pad
 from efm_model.vlm.config import VlmConfig
@@ -159,7 +161,7 @@ def _qwen2_5_vl():
     return transformers.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[[], Any]] = {
     'paligemma': _paligemma,
     'idefics3': _idefics3,
     'smolvlm': functools.partial(_idefics3, 'SmolVLM'),

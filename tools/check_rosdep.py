@@ -21,9 +21,11 @@ OWN = {'efm_interfaces'}
 
 def dependencies() -> set[str]:
     """Return what both packages depend on, but for each other."""
-    found = set()
+    found: set[str] = set()
     for path in (ROOT / 'package.xml', ROOT / 'efm_interfaces' / 'package.xml'):
-        found |= {n.text for n in ElementTree.parse(path).getroot() if n.tag.endswith('depend')}
+        found |= {
+            n.text or '' for n in ElementTree.parse(path).getroot() if n.tag.endswith('depend')
+        }
     return found - OWN
 
 

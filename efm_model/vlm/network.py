@@ -252,7 +252,7 @@ def make_trainable(base: Any, config: VlmModelConfig) -> Any:
 
     adapters = LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha,  # type: ignore[arg-type]  # peft divides by the rank anyway
+        lora_alpha=options.alpha,  # peft divides by the rank anyway
         lora_dropout=options.lora_dropout,
         target_modules='all-linear',
         trainable_token_indices=_trainable_tokens(base, config),

@@ -84,14 +84,14 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def is_known(robot: str, metadata: Mapping[str, str], tokens: Mapping[str, bytes]) -> bool:
+def is_known(robot: str, metadata: Mapping[str, str | bytes], tokens: Mapping[str, bytes]) -> bool:
     """
     Return whether the metadata of a request contain the robot's token.
 
     :param metadata: of the gRPC request.
     :param tokens: hash of each robot's token.
     """
-    scheme, _, token = metadata.get(HEADER, '').partition(' ')
+    scheme, _, token = str(metadata.get(HEADER, '')).partition(' ')
     expected = tokens.get(robot, b'')
     return hmac.compare_digest(digest(token), expected) and scheme == 'Bearer'
 

@@ -35,7 +35,7 @@ def read_messages() -> dict[str, Any]:
     if hasattr(message_factory, 'GetMessageClass'):
         make = message_factory.GetMessageClass
     else:  # protobuf before 4.22
-        make = message_factory.MessageFactory(pool).GetPrototype
+        make = message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
     return {name: make(pool.FindMessageTypeByName(f'{PACKAGE}.{name}')) for name in names}
 
 

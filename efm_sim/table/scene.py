@@ -152,8 +152,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: TableConfig) -> None:
     headlight = spec.visual.headlight
     headlight.ambient = (np.asarray(headlight.ambient) * light).tolist()
     headlight.diffuse = (np.asarray(headlight.diffuse) * light).tolist()
-    pos, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
-    world.add_camera(name='policy', pos=pos, fovy=20, xyaxes=axes)
+    camera, axes = camera_pose(config.camera_turn_deg, config.camera_rise_deg)
+    world.add_camera(name='policy', pos=camera, fovy=20, xyaxes=axes)
     world.add_camera(
         name='pretty', pos=[0.75, -0.95, 0.75], fovy=42, xyaxes=[0.8, 0.6, 0, -0.27, 0.36, 0.893]
     )

@@ -15,7 +15,7 @@ from waiting import alive_after
 
 TYPES = ('red_cube', 'blue_cube', 'green_cube', 'red_cylinder', 'blue_cylinder', 'green_cylinder')
 AWAY = np.array([(0, 0), (-0.15, 0.15), (0, 0.15), (0.15, 0.15), (-0.15, -0.15), (0.15, -0.15)])
-RIGHT = np.float32([0.02, 0.0])
+RIGHT = np.array([0.02, 0.0], np.float32)
 
 
 @pytest.fixture(scope='module')

@@ -38,6 +38,16 @@ def write_limits(path: Path) -> Path:
     return path
 
 
+class Started(psutil.Popen):
+    """
+    A command that runs beside a test.
+
+    :ivar crew: the processes it has started; the test ends them with it.
+    """
+
+    crew: list[psutil.Process] = []  # noqa: RUF012  # each start assigns a list of its own
+
+
 class Lab:
     """
     A run's directory and the commands on it.
@@ -70,17 +80,16 @@ class Lab:
         return self.said[verb]
 
     @contextmanager
-    def started(self, verb: str, *words: Any) -> Iterator[psutil.Popen]:
+    def started(self, verb: str, *words: Any) -> Iterator[Started]:
         """Run a command beside the test in its own process group; end all of it afterwards."""
         with open(self.run / 'said.txt', 'w') as said:
-            process = psutil.Popen(
+            process = Started(
                 self.command(verb, *words),
                 cwd=ROOT,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
             )
-        process.crew = []
         try:
             wait_for(lambda: self.results(verb), f'the first episode of {verb}')
             process.crew = process.children(recursive=True)
@@ -152,10 +161,10 @@ def lab(taught, tmp_path) -> Lab:
 
 
 @pytest.fixture
-def send() -> Callable[[psutil.Popen, int, float], list[psutil.Process]]:
+def send() -> Callable[[Started, int, float], list[psutil.Process]]:
     """Return a function that sends a signal and returns the processes alive some seconds later."""
 
-    def send(process: psutil.Popen, number: int, seconds: float) -> list[psutil.Process]:
+    def send(process: Started, number: int, seconds: float) -> list[psutil.Process]:
         process.send_signal(signal.Signals(number))
         return alive_after([process, *process.crew], seconds)
 

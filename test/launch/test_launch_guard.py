@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from colcon_prefix import make_prefix, prefix_environment
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
@@ -36,7 +38,7 @@ class Peer(Node):
         self._executor.add_node(self)
         self._actions = ros_topics.publisher(self, topics.ACTION)
         self._permits = ros_topics.publisher(self, topics.PERMIT)
-        self.commands = []
+        self.commands: list[Any] = []
         ros_topics.subscription(self, topics.COMMAND, self.commands.append)
 
     def has_moved(self) -> bool:

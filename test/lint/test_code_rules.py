@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 from sources import name, python_files
 
 MOST = 2  # positional arguments of a constructor
 WRITTEN = (ast.Name, ast.Attribute, ast.Subscript)
+Node = TypeVar('Node', ast.stmt, ast.expr, ast.Assign, ast.ClassDef)
+Series = ast.Tuple | ast.List
 
 
-def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+def nodes(kind: type[Node]) -> Iterator[tuple[str, Node]]:
     """Yield every syntax node of one kind, with the place where it stands."""
     for path in python_files():
         for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -37,7 +40,7 @@ def reads(value: ast.expr, target: ast.expr) -> bool:
     return any(ast.unparse(part) in changed for part in parts)
 
 
-def is_pair(target: ast.expr, value: ast.expr) -> bool:
+def is_pair(target: Series, value: Series) -> bool:
     """Return whether a value reads the target of another one, as it does in a swap."""
     return any(
         reads(expression, part)
@@ -50,8 +53,10 @@ def is_pair(target: ast.expr, value: ast.expr) -> bool:
 def is_parallel(node: ast.Assign) -> bool:
     """Return whether a statement assigns several things at once that could go one by one."""
     targets = [target for target in node.targets if isinstance(target, (ast.Tuple, ast.List))]
-    is_literal = isinstance(node.value, (ast.Tuple, ast.List))
-    return is_literal and any(not is_pair(target, node.value) for target in targets)
+    value = node.value
+    return isinstance(value, (ast.Tuple, ast.List)) and any(
+        not is_pair(target, value) for target in targets
+    )
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:

@@ -92,7 +92,11 @@ def functions_that_import(path: Path, forbidden: re.Pattern) -> list[str]:
         n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)
     ]
     lines = {node.lineno for target, node in imports(path) if forbidden.match(target)}
-    return [f.name for f in functions if any(f.lineno <= line <= f.end_lineno for line in lines)]
+    return [
+        f.name
+        for f in functions
+        if any(f.lineno <= line <= (f.end_lineno or f.lineno) for line in lines)
+    ]
 
 
 def room_of(path: str) -> str:

@@ -37,7 +37,9 @@ def fields_of(tree: ast.AST, decorator: str) -> list[str]:
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(found).startswith(decorator) for found in node.decorator_list)
         for statement in node.body
-        if isinstance(statement, ast.AnnAssign) and statement.target.id != '_'
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and statement.target.id != '_'
     ]
 
 

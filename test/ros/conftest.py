@@ -73,9 +73,12 @@ class Stage:
     ) -> list[Any]:
         """Return a list that collects the messages of a topic; ``then`` is called for each."""
         heard: list[Any] = []
-        ros_topics.subscription(
-            self.peer, topic, lambda message: (heard.append(message), then(message)), lockstep
-        )
+
+        def hear(message: Any) -> None:
+            heard.append(message)
+            then(message)
+
+        ros_topics.subscription(self.peer, topic, hear, lockstep)
         self._connect(topic)
         return heard
 
@@ -85,7 +88,7 @@ class Stage:
         assert len(heard) == count
         return heard
 
-    def call(self, kind: type, name: str, **fields: Any) -> Any:
+    def call(self, kind: Any, name: str, **fields: Any) -> Any:
         """Return the answer of a service."""
         client = self.peer.create_client(kind, name)
         self.spin_until(client.service_is_ready, name)

@@ -26,7 +26,7 @@ from waiting import scaled
 T0 = 500_000_000
 PERIOD = 100_000_000
 CHUNK = 3
-STEPS = np.float32([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]])
+STEPS = np.array([[0.001, 0.0], [0.002, 0.0], [0.003, 0.0]], np.float32)
 
 
 @pytest.fixture(scope='module')

@@ -266,8 +266,8 @@ def test_a_chunk_for_an_older_observation_changes_nothing(guard, chunked):
     [
         ({'values': np.zeros((2, 2), np.float32)}, r'expected shape \(3, 2\), got \(2, 2\)'),
         ({'values': np.zeros((3, 3), np.float32)}, r'expected shape \(3, 2\)'),
-        ({'values': np.float32([[0, 0], [0, 0], [0, np.nan]])}, 'finite'),
-        ({'values': np.float32([[0, 0], [0, 0.026], [0, 0]])}, 'expected values in'),
+        ({'values': np.array([[0, 0], [0, 0], [0, np.nan]], np.float32)}, 'finite'),
+        ({'values': np.array([[0, 0], [0, 0.026], [0, 0]], np.float32)}, 'expected values in'),
         ({'period': 50 * MS}, 'period: expected 100000000 ns a chunk step, got 50000000'),
         ({'embodiment_hash': 'another'}, 'embodiment: expected'),
         ({'episode_id': 'e2'}, 'no permit'),

@@ -159,7 +159,7 @@ def test_a_request_without_an_answer_in_time_is_counted_as_late(robot):
         {'stamp': 1}, {'episode_id': 'other'}, {'deadline': 0}, {'policy_version': 8},
         {'values': wire.from_array(np.zeros(3, np.float32))},
         {'values': wire.from_array(np.zeros(2, np.int64))},
-        {'values': wire.from_array(np.float32([np.nan, 0]))},
+        {'values': wire.from_array(np.array([np.nan, 0], np.float32))},
         {'values': wire.Array(dtype='float32', shape=[2], data=b'12')},
         {'tokens': wire.from_array(np.zeros(2, np.float32))},
     ],

@@ -1,8 +1,8 @@
 from dataclasses import replace
 import json
+import os
 
 from bags import make_episode, write_bag
-from efm_core import files
 from efm_core.episode import Kind
 from efm_model.export import ParityReport
 from efm_release.release import load_release
@@ -162,7 +162,7 @@ def learn_twice(trainer, run):
     [
         (module.Reinforce, 'update'),
         (module, 'write_state'),
-        (files.os, 'replace'),
+        (os, 'replace'),
         (module, 'export_policy'),
         (module, 'publish'),
         (module.json, 'dumps'),

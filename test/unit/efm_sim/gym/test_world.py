@@ -26,7 +26,7 @@ class Line(gymnasium.Env):
     """A dot on a line, 0 to 4; it ends beyond 3."""
 
     metadata = {'render_modes': ['rgb_array'], 'render_fps': 10}  # noqa: RUF012
-    action_space = spaces.Box(np.float32([-1, -2]), np.float32([1, 2]))
+    action_space = spaces.Box(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
 
     def __init__(
         self,

@@ -7,7 +7,9 @@ STAMPS := $(VENV)/stamps
 PREFIX := $(CURDIR)/$(VENV)
 PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
-# The levels whose coverage `make test` measures: they run in one process, and not in real time.
+# The levels whose tests share nothing: they run on every core.
+PARALLEL := lint unit experiments vlm
+# The levels whose coverage `make test` measures: they do not run in real time.
 MEASURED := unit experiments vlm
 INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
 # Message packages that no wheel brings, and the suite's own.
@@ -85,7 +87,7 @@ demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 m
 docs: setup  ## the documentation site in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
-test: setup  ## lint, unit tests, every experiment in small, the site, tiny VLMs, nodes in process, real processes over DDS
+test: setup  ## lint, unit tests, every experiment and benchmark in small, the site, tiny VLMs, nodes in process, real processes over DDS
 	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm ros graph launch; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level COVER='$(MEASURED)' || failed="$$failed $$level"; \
 	done; $(MAKE) --no-print-directory print-coverage; \
@@ -102,7 +104,7 @@ lint unit experiments vlm ros graph launch: %: setup run-%  ## that part of the 
 
 run-%:
 	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; \
-	$(BIN)/python $(if $(filter $*,$(COVER)),-m coverage run) -m pytest -q test/$*
+	$(BIN)/python $(if $(filter $*,$(COVER)),-m coverage run) -m pytest -q $(if $(filter $*,$(PARALLEL)),-n auto --dist worksteal) test/$*
 
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py

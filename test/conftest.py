@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -14,17 +13,22 @@ import pytest
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
-# torch's compiler brings a second LLVM, which crashes if Mesa's is loaded before it.
-with contextlib.suppress(ImportError):
-    import torch._dynamo
-
-    torch.set_num_threads(1)  # tiny tensors: more threads only get in each other's way
-
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_ROS = ('ros', 'graph')
 HAS_ROS = importlib.util.find_spec('rclpy') is not None
 
 collect_ignore = [] if HAS_ROS else [*NEEDS_ROS, 'launch']
+
+
+def pytest_configure(config):
+    """Prepare torch in each process that runs tests; the one that hands them out needs none."""
+    hands_out = config.getoption('numprocesses', None) and not hasattr(config, 'workerinput')
+    if hands_out or importlib.util.find_spec('torch') is None:
+        return
+    # torch's compiler brings a second LLVM, which crashes if Mesa's is loaded before it.
+    import torch._dynamo
+
+    torch.set_num_threads(1)  # tiny tensors: more threads only get in each other's way
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -34,9 +34,12 @@ class FakeTextEncoder:
 
 def table_arm(**changes) -> Embodiment:
     """Return the shipped embodiment of the simulated table, with ``changes``."""
-    return dataclasses.replace(
-        load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml'), **changes
-    )
+    return dataclasses.replace(_shipped(), **changes)
+
+
+@functools.cache
+def _shipped() -> Embodiment:
+    return load_embodiment(ROOT / 'config' / 'embodiments' / 'table_arm.yaml')
 
 
 def signed_arm() -> Embodiment:

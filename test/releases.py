@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+import shutil
+import tempfile
 
 from efm_core.embodiment import Embodiment
 from efm_model.export import export_policy, export_reward, ParityReport
@@ -13,16 +16,12 @@ from efm_release.release import Release
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
     """Publish a release that knows nothing; another version has other weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = new_model(embodiment, seed=version, pretrained='none')
-    files = [
-        export(model, folder / f'{name}.onnx', embodiment, version)
-        for name, export in (('policy', export_policy), ('reward', export_reward))
-    ]
+    made = folder / 'made' / str(version)
+    made.mkdir(parents=True, exist_ok=True)
+    policy, reward = (Path(shutil.copy(file, made)) for file in _exported(version, embodiment))
     reports = tuple(
         ParityReport(kind, 0.0, same_tokens=True, samples=1) for kind in ('policy', 'reward')
     )
-    policy, reward = files
     return publish(
         folder / 'releases',
         version,
@@ -30,4 +29,15 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
         policy=policy,
         reward=reward,
         parity=reports,
+    )
+
+
+@functools.cache
+def _exported(version: int, embodiment: Embodiment) -> tuple[Path, Path]:
+    """Return the models of such a release, exported once in a test run."""
+    folder = Path(tempfile.mkdtemp())
+    model = new_model(embodiment, seed=version, pretrained='none')
+    return (
+        export_policy(model, folder / 'policy.onnx', embodiment, version),
+        export_reward(model, folder / 'reward.onnx', embodiment, version),
     )

@@ -13,3 +13,10 @@ class GuardConfig(RobotNodeConfig):
     check_rate_hz: float = parameter(
         20.0, 'Real time: rate at which the guard checks for a stale command', 'Hz', 1.0, 200.0
     )
+    stop_timeout_s: float = parameter(
+        1.0,
+        'At shutdown: wait this long for the driver to acknowledge the last command, stop',
+        's',
+        0.0,
+        10.0,
+    )

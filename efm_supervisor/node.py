@@ -22,7 +22,7 @@ from efm_supervisor.rules import SupervisorRules
 from efm_supervisor.supervisor import Supervisor
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Empty
 from std_srvs.srv import Trigger
 
 
@@ -31,7 +31,8 @@ class SupervisorNode(ManagedNode):
     Runs one episode at a time.
 
     Serves ``run_episode``, ``label_episode``, ``pause``, ``resume``, ``take_over``, ``hand_back``;
-    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``;
+    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``,
+    ``estop_reset``;
     publishes ``episode_event``, ``outcome``, ``permit``, ``instruction``.
     """
 
@@ -77,7 +78,8 @@ class SupervisorNode(ManagedNode):
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.STEPS_TO_GO, self._on_steps_to_go)
         ros_topics.subscription(self, topics.RECORDING, self._on_recording)
-        ros_topics.subscription(self, topics.ESTOP, self._on_estop)
+        ros_topics.estop_subscriptions(self, self._on_estop)
+        ros_topics.subscription(self, topics.ESTOP_RESET, self._on_estop_reset)
 
     def _connect_services(self) -> None:
         self.create_service(LabelEpisode, topics.LABEL_EPISODE, self._on_label)
@@ -172,7 +174,11 @@ class SupervisorNode(ManagedNode):
         )
 
     def _on_estop(self, message: Bool) -> None:
-        self._commands.execute(self._supervisor.on_emergency(message.data))
+        if message.data:  # only the guard's reset releases it: another switch may say false
+            self._commands.execute(self._supervisor.on_emergency(True))
+
+    def _on_estop_reset(self, message: Empty) -> None:
+        self._commands.execute(self._supervisor.on_emergency(False))
 
     def _on_label(
         self, request: LabelEpisode.Request, response: LabelEpisode.Response

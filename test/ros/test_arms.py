@@ -27,7 +27,9 @@ class Scene:
 
     def __init__(self, stage, robot, *, yaml_of, **driver):
         # All nodes share this thread: on a busy machine messages are delayed.
-        robot = replace(robot, command=replace(robot.command, state_timeout_s=scaled(1.0)))
+        command = replace(robot.command, state_timeout_s=scaled(1.0))
+        lifetime_s = max(robot.action_lifetime_s, scaled(0.5))
+        robot = replace(robot, command=command, action_lifetime_s=lifetime_s, max_permit_s=600.0)
         driver = {'max_age_s': scaled(2.0, 10.0), **driver}
         self.stage = stage
         self.robot = robot
@@ -198,8 +200,14 @@ def test_lost_commands_slow_the_arm_down_and_do_no_more(stage, yaml_of):
     robot = replace(make_arm(POSITIONS), action_lifetime_s=60.0)
     scene = Scene(stage, robot, yaml_of=yaml_of, drop_rate=0.4, seed=3)
     for count in range(1, 11):
+        begun = scene.now
         scene.want((0.02, 0.0))
-        stage.spin_until(lambda count=count: len(scene.executed) >= count, 'the action')
+        stage.spin_until(
+            lambda count=count, begun=begun: (
+                len(scene.executed) >= count and scene.now - begun > robot.period_ns
+            ),
+            'the action, and a control period',
+        )
     stage.spin_until(lambda: sum(scene.arm.counts.values()) >= 10, 'the commands')
     stage.spin_until(lambda: scene.moved > 0.1, 'most of the way')
     scene.wait_for_rest()

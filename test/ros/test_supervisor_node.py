@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Empty
 from std_srvs.srv import Trigger
 from waiting import scaled
 
@@ -52,6 +52,7 @@ class Robot:
         self.predictions = stage.speak(topics.STEPS_TO_GO)
         self.recordings = stage.speak(topics.RECORDING)
         self.estop = stage.speak(topics.ESTOP)
+        self.releases = stage.speak(topics.ESTOP_RESET)
         self.outcomes = stage.listen(topics.OUTCOME)
         self.instructions = stage.listen(topics.INSTRUCTION)
         self.permits = stage.listen(topics.PERMIT, self._on_permit)
@@ -267,7 +268,9 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     assert result.outcome.detail == 'emergency stop'
     assert robot.events[-1].event == EpisodeEvent.END
     assert not robot.ask('second').accepted
-    robot.estop.publish(Bool(data=False))
+    robot.estop.publish(Bool(data=False))  # of any switch: releases nothing
+    assert not robot.ask('second').accepted
+    robot.releases.publish(Empty())
     robot.stage.spin_until(lambda: not robot.node._supervisor.obstacle, 'the reset')
     robot.silent_at = 1000
     assert how(robot.run('third')) == ('success', 'success_detected')

@@ -31,7 +31,8 @@ class SupervisorNode(ManagedNode):
     Runs one episode at a time.
 
     Serves ``run_episode``, ``label_episode``, ``pause``, ``resume``, ``take_over``, ``hand_back``;
-    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``;
+    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``, and in
+    real time what the guard has executed;
     publishes ``episode_event``, ``outcome``, ``permit``, ``instruction``.
     """
 
@@ -78,6 +79,10 @@ class SupervisorNode(ManagedNode):
         ros_topics.subscription(self, topics.STEPS_TO_GO, self._on_steps_to_go)
         ros_topics.subscription(self, topics.RECORDING, self._on_recording)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
+        if not self.config.lockstep:
+            command = self._embodiment.command
+            sent = topics.COMMAND if command.is_planar_displacement else topics.EXECUTED
+            ros_topics.subscription(self, sent, self._on_command)
 
     def _connect_services(self) -> None:
         self.create_service(LabelEpisode, topics.LABEL_EPISODE, self._on_label)
@@ -145,9 +150,16 @@ class SupervisorNode(ManagedNode):
                 to_stamp(message),
                 policy_version=message.policy_version,
                 chunk_steps=to_chunk_steps(message),
+                age_s=0.0 if self.config.lockstep else self._age_s(to_stamp(message)),
                 now=time.monotonic(),
             )
         )
+
+    def _age_s(self, stamp: int) -> float:
+        return (int(self.get_clock().now().nanoseconds) - stamp) / 1e9
+
+    def _on_command(self, message: Any) -> None:
+        self._supervisor.on_command(to_stamp(message), time.monotonic())
 
     def _on_steps_to_go(self, message: StepsToGo) -> None:
         self._commands.execute(

@@ -13,6 +13,7 @@ from enum import Enum
 import math
 
 from efm_core.episode import EpisodeGoal, Outcome, Termination
+from efm_core.files import DISK_FULL
 from efm_supervisor.commands import (
     AnnounceEnd,
     AnnounceStart,
@@ -180,7 +181,11 @@ class Supervisor:
     def on_recorded(
         self, episode_id: str, *, success: bool, uri: str, detail: str
     ) -> list[SupervisorCommand]:
-        """Process the recorder's result; a recorder that fails may report it while running."""
+        """
+        Process the recorder's result; a recorder that fails may report it while running.
+
+        A full disk pauses the robot: each further episode would be lost too.
+        """
         episode = self._episode
         failed_early = self.phase == Phase.RUNNING and self._rules.recorder_enabled and not success
         if episode_id != episode.goal.episode_id or not (
@@ -190,6 +195,7 @@ class Supervisor:
         ending = episode.ending or episode.conclude(Outcome.UNLABELLED, Termination.FAULT)
         announcement = [AnnounceEnd(episode.goal, ending)] if failed_early else []
         if not success:
+            self._is_paused = self._is_paused or detail.startswith(DISK_FULL)
             detail = f'{ending.detail}; recording failed: {detail}'.lstrip('; ')
             ending = replace(
                 ending, outcome=Outcome.UNLABELLED, termination=Termination.FAULT, detail=detail
@@ -272,9 +278,9 @@ class Supervisor:
         if age_s <= self._rules.lifetime_s:
             return ''
         return (
-            f'; the newest image was {age_s:.2f} s old when its action came, and the guard rejects '
-            f'actions after {self._rules.lifetime_s} s: compare the clocks of camera and robot, '
-            'and the time that the policy takes'
+            f'; the newest image was {age_s:.2f} s old when its action came, and the guard '
+            f'rejects actions after {self._rules.lifetime_s} s: compare the clocks of camera and '
+            'robot, and the time that the policy takes'
         )
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:

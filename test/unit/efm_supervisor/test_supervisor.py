@@ -417,6 +417,17 @@ def test_bag_that_could_not_be_written_makes_the_episode_a_fault():
     assert found.policy_version == 2
 
 
+def test_a_full_disk_pauses_the_robot_until_a_person_has_made_room():
+    drive = Drive(recorder_enabled=True)
+    not_recorded(drive.it)
+    assert drive.it.obstacle == 'paused'
+    drive.it.resume()
+    drive.it.begin(EpisodeGoal('e2'), 1.0)
+    reset(drive.it, 2, now=1.0)
+    recorded(drive.it, 'e2', success=False, uri='', detail='missing: action (1)')
+    assert drive.it.obstacle == ''
+
+
 def test_recorder_that_fails_early_ends_the_running_episode_at_once():
     drive = Drive(recorder_enabled=True)
     drive.both(0)

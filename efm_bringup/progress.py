@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from efm_core.episode import Outcome, Termination
+from efm_core.episode import Termination
 from efm_core.episode_rules import is_void
 from rich.console import Console
 from rich.progress import (
@@ -127,7 +127,7 @@ class ResultsTail:
                 self._count(json.loads(line))
 
     def _count(self, line: dict[str, Any]) -> None:
-        if is_void(Outcome(line['outcome']), Termination(line['termination'])):
+        if is_void(line['outcome'], line['termination']):
             self.faults += line['termination'] == Termination.FAULT.value
             return
         success = line['outcome'] == 'success'

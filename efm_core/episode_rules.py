@@ -50,10 +50,15 @@ class EpisodeRules:
         return requested or self.max_steps
 
 
-def is_void(outcome: Outcome, termination: Termination) -> bool:
-    """Return whether an episode says nothing about the policy."""
-    was_stopped = termination is Termination.STOPPED and outcome is Outcome.UNLABELLED
-    return was_stopped or termination is Termination.FAULT
+def is_void(outcome: str, termination: str) -> bool:
+    """
+    Return whether an episode says nothing about the policy.
+
+    :param outcome: value of ``Outcome``.
+    :param termination: value of ``Termination``.
+    """
+    was_stopped = termination == Termination.STOPPED and outcome == Outcome.UNLABELLED
+    return was_stopped or termination == Termination.FAULT
 
 
 class SuccessDetector:

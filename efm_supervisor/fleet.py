@@ -101,7 +101,7 @@ class Fleet:
         self._running.discard(robot)
         if self._trainer is not None and recorded:
             self._expected_episodes += 1
-        if is_void(Outcome(outcome), Termination(termination)):
+        if is_void(outcome, termination):
             self.faults_in_a_row += termination == Termination.FAULT.value
             self._retries.append(index)
             return

@@ -45,7 +45,9 @@ class SupervisorNode(ManagedNode):
     def build(self) -> None:
         """Create the state machine and connect it."""
         self._embodiment = load_embodiment(self.config.embodiment)
-        self._supervisor = Supervisor(SupervisorRules.of(self.config, self._embodiment))
+        self._rules = SupervisorRules.of(self.config, self._embodiment)
+        self._supervisor = Supervisor(self._rules)
+        self._asked_ns = 0
         self._episodes = EpisodeServer(
             self,
             may_begin=lambda: self.is_active and not self._supervisor.obstacle,
@@ -120,6 +122,7 @@ class SupervisorNode(ManagedNode):
         self._commands.execute(self._supervisor.tick(time.monotonic()))
 
     def _on_goal(self, goal: EpisodeGoal) -> None:
+        self._asked_ns = self._now()
         try:
             self._commands.execute(self._supervisor.begin(goal, time.monotonic()))
         except ValueError as error:
@@ -132,16 +135,27 @@ class SupervisorNode(ManagedNode):
 
     def _on_reset(self, reset_id: int, future: Future) -> None:
         reply = future.result()
+        objection = self._objection(to_ns(reply.stamp)) if reply.success else ''
         self._commands.execute(
             self._supervisor.on_reset(
                 reset_id,
-                success=reply.success,
+                success=reply.success and not objection,
                 instruction=reply.instruction,
                 stamp=to_ns(reply.stamp),
-                message=reply.message,
+                message=objection or reply.message,
                 now=time.monotonic(),
             )
         )
+
+    def _objection(self, stamp: int) -> str:
+        """Return what is wrong with the stamp of a reset; '' in lockstep."""
+        if self.config.lockstep:
+            return ''
+        try:
+            self._rules.check_reset_stamp(stamp, self._asked_ns, self._now())
+        except ValueError as error:
+            return str(error)
+        return ''
 
     def _on_action(self, message: Action) -> None:
         self._commands.execute(
@@ -156,7 +170,10 @@ class SupervisorNode(ManagedNode):
         )
 
     def _age_s(self, stamp: int) -> float:
-        return (int(self.get_clock().now().nanoseconds) - stamp) / 1e9
+        return (self._now() - stamp) / 1e9
+
+    def _now(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
 
     def _on_command(self, message: Any) -> None:
         self._supervisor.on_command(to_stamp(message), time.monotonic())

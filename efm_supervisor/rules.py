@@ -63,6 +63,27 @@ class SupervisorRules:
             detector_ends_episode=config.detector_ends_episode,
         )
 
+    def check_reset_stamp(self, stamp: int, asked: int, now: int) -> None:
+        """
+        Refuse the stamp of a reset that no image of the new scene can have, in real time.
+
+        Times are in ns of this node's clock. The clocks of two machines may differ by the lifetime
+        of an action, as everywhere.
+
+        :param stamp: that the world gave to the first observation of the new scene.
+        :param asked: when the reset was asked for.
+        :param now: when the answer came.
+        :raises ValueError: with the expected and the found time.
+        """
+        early = (asked - stamp) / 1e9
+        late = (stamp - now) / 1e9
+        if max(early, late) > self.lifetime_s:
+            found = f'{early:.2f} s before the request' if early > 0 else f'{late:.2f} s ahead'
+            raise ValueError(
+                'reset_world: expected the stamp of the first image of the new scene, between the '
+                f'request and the answer, got one {found}; compare the clocks of camera and robot'
+            )
+
     def ending_rules(self, max_steps: int) -> EndingRules:
         """Return the rules that end an episode with this time limit [decisions]."""
         return EndingRules(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from efm_core import topics
 from efm_core.messages import to_ns, to_stamp
@@ -42,6 +43,9 @@ class Robot:
         self.silent_at = 1000
         self.still_answer = ()
         self.reset_error = ''
+        self.first = FIRST
+        self.clock_error_ns = 0
+        self.is_lockstep = parameters['lockstep']
         self.recording_error = ''
         self.records = True
         self.resets = []
@@ -84,7 +88,9 @@ class Robot:
         response.success = not self.reset_error
         response.message = self.reset_error
         response.instruction = GOAL
-        response.stamp = from_ns(FIRST)
+        if not self.is_lockstep:
+            self.first = self.node.get_clock().now().nanoseconds + self.clock_error_ns
+        response.stamp = from_ns(self.first)
         return response
 
     def _on_event(self, event):
@@ -110,7 +116,7 @@ class Robot:
     def _answer(self):
         """Publish action and prediction for the observation of this step."""
         answers = self.still_answer if self.step >= self.silent_at else ALL_ANSWERS
-        stamp = FIRST + self.step * PERIOD
+        stamp = self.first + self.step * PERIOD
         about = {'episode_id': self.event.episode_id}
         if 'action' in answers:
             self.actions.publish(
@@ -365,3 +371,16 @@ def test_in_real_time_a_dead_component_is_a_fault_and_no_failure(stage, paramete
     assert how(result) == ('unlabelled', 'fault')
     assert result.outcome.detail.startswith(said)
     assert result.outcome.steps == 0
+
+
+@pytest.mark.parametrize(
+    ('error_s', 'said'),
+    [(-60, r'one (59|60)\.\d\d s before the request'), (3, r'one [23]\.\d\d s ahead')],
+)
+def test_in_real_time_a_reset_by_another_clock_is_a_fault(stage, parameters, error_s, said):
+    robot = Robot(stage, **{**parameters, 'lockstep': False})
+    robot.clock_error_ns = error_s * 10**9
+    result = robot.run()
+    assert how(result) == ('unlabelled', 'fault')
+    assert re.search(said, result.outcome.detail)
+    assert 'compare the clocks of camera and robot' in result.outcome.detail

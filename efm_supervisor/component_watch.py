@@ -17,7 +17,7 @@ class ComponentWatch:
     """
     The time since each component of one episode was last heard. Times are in s.
 
-    The supervisor is watched too: while its process stands still, it judges nothing.
+    The supervisor is watched too: while its process stands still, nothing is checked.
 
     :param limit_s: longest silence.
     :param lifetime_s: of an action. Two answers to one image come within this time.
@@ -32,7 +32,7 @@ class ComponentWatch:
         self._never = {*self._answers, COMMAND}
         self._checked_at: float | None = None
 
-    def hear(self, sent: str, now: float) -> None:
+    def note(self, sent: str, now: float) -> None:
         """Note that an ``action``, a ``steps_to_go`` or a ``command`` has arrived."""
         self._never.discard(sent)
         if sent == ACTION and not self._heard:

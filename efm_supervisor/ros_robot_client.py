@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from functools import partial
 
 from action_msgs.msg import GoalStatus
@@ -25,6 +25,7 @@ class Assignment:
     """An episode that a robot was asked for; ``handle`` is None until it has accepted."""
 
     goal: EpisodeGoal
+    _: KW_ONLY
     asked_at: float
     handle: ClientGoalHandle | None = None
 
@@ -63,7 +64,7 @@ class RobotClient:
 
     def ask(self, goal: EpisodeGoal, now: float) -> None:
         """Ask for an episode."""
-        asked = Assignment(goal, now)
+        asked = Assignment(goal, asked_at=now)
         self._current = asked
         reply = self._client.send_goal_async(from_goal(goal))
         reply.add_done_callback(partial(self._on_answer, asked))

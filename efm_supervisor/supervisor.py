@@ -126,7 +126,7 @@ class Supervisor:
             return []
         if stamp in self._episode.chunk_steps:
             return self._repeat_permit(stamp)
-        self._watch.hear(ACTION, now)
+        self._watch.note(ACTION, now)
         self._episode.age_s = age_s
         self._episode.add_action(stamp, policy_version, chunk_steps)
         return self._advance(stamp, now)
@@ -146,14 +146,14 @@ class Supervisor:
             return []
         if stamp in self._episode.predicted:
             return self._repeat_permit(stamp)
-        self._watch.hear(STEPS_TO_GO, now)
+        self._watch.note(STEPS_TO_GO, now)
         self._episode.add_prediction(stamp, steps_to_go, success, reward_version)
         return self._advance(stamp, now)
 
     def on_command(self, stamp: int, now: float) -> None:
         """Note a command of the guard, in real time; ``stamp`` is that of its action [ns]."""
         if self._episode.commanded is not None:
-            self._watch.hear(COMMAND, now)
+            self._watch.note(COMMAND, now)
             self._episode.commanded.add(stamp)
 
     def on_label(self, episode_id: str, outcome: str, stamp: int) -> list[SupervisorCommand]:

@@ -57,7 +57,7 @@ class Drive:
     """A supervisor with an episode under way, and short calls for its messages."""
 
     def __init__(
-        self, lockstep: bool = True, reward_enabled: bool = True, max_steps: int = 0, **rules
+        self, lockstep: bool = True, reward_enabled: bool = True, *, max_steps: int = 0, **rules
     ):
         self.it = make_supervisor(lockstep, reward_enabled, **rules)
         self.begun = self.it.begin(replace(GOAL, max_steps=max_steps), 0.0)

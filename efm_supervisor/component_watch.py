@@ -31,9 +31,16 @@ class ComponentWatch:
         self._heard: dict[str, float] = {}
         self._never = {*self._answers, COMMAND}
         self._checked_at: float | None = None
+        self._age_s = 0.0
 
-    def note(self, sent: str, now: float) -> None:
-        """Note that an ``action``, a ``steps_to_go`` or a ``command`` has arrived."""
+    def note(self, sent: str, now: float, *, age_s: float = 0.0) -> None:
+        """
+        Note that an ``action``, a ``steps_to_go`` or a ``command`` has arrived.
+
+        :param age_s: time since the image of an action [s].
+        """
+        if sent == ACTION:
+            self._age_s = age_s
         self._never.discard(sent)
         if sent == ACTION and not self._heard:
             self._heard = dict.fromkeys((*self._answers, COMMAND), now)
@@ -52,7 +59,7 @@ class ComponentWatch:
         """
         sent = next((sent for sent in (*self._answers, COMMAND) if sent in self._never), '')
         if sent:
-            return f'{self._sender(sent)} was silent: no {sent} in the whole episode'
+            return f'{self._sender(sent)} was silent: no {sent} in the whole episode{self._hint()}'
         return self._fault(now, self._limit_s - 2 * self._lifetime_s)
 
     def _fault(self, now: float, limit_s: float) -> str:
@@ -75,4 +82,14 @@ class ComponentWatch:
         return SENDERS[sent]
 
     def _describe(self, who: str, what: str, silence: float) -> str:
-        return f'{who} was silent: {what} for {silence:.2f} s'
+        return f'{who} was silent: {what} for {silence:.2f} s{self._hint()}'
+
+    def _hint(self) -> str:
+        """Return what to do about actions that are too old for the guard when they arrive."""
+        if self._age_s <= self._lifetime_s:
+            return ''
+        return (
+            f'; the newest image was {self._age_s:.2f} s old when its action came, and the guard '
+            f'rejects actions after {self._lifetime_s} s: compare the clocks of camera and robot, '
+            'and the time that the policy takes'
+        )

@@ -24,7 +24,6 @@ class EpisodeProgress:
     :param executed: stamps whose action may be executed, in order.
     :param commanded: in real time, stamps of the commands that the guard has sent; None in
         lockstep, where it sends one for each permit.
-    :param age_s: age of the newest action when it arrived [s].
     :param has_succeeded: the success detector has fired on some observation.
     """
 
@@ -42,7 +41,6 @@ class EpisodeProgress:
     predicted: set[int] = field(default_factory=set)
     executed: list[int] = field(default_factory=list)
     commanded: set[int] | None = None
-    age_s: float = 0.0
     success: bool = False
     has_succeeded: bool = False
     steps_to_go: float = math.nan

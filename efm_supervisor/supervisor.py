@@ -126,8 +126,7 @@ class Supervisor:
             return []
         if stamp in self._episode.chunk_steps:
             return self._repeat_permit(stamp)
-        self._watch.note(ACTION, now)
-        self._episode.age_s = age_s
+        self._watch.note(ACTION, now, age_s=age_s)
         self._episode.add_action(stamp, policy_version, chunk_steps)
         return self._advance(stamp, now)
 
@@ -263,24 +262,13 @@ class Supervisor:
 
     def _fault(self, silent: str) -> list[SupervisorCommand]:
         """End the episode because a component is silent."""
-        return self._end(Outcome.UNLABELLED, Termination.FAULT, silent + self._hint())
+        return self._end(Outcome.UNLABELLED, Termination.FAULT, silent)
 
     def _new_watch(self) -> ComponentWatch:
         return ComponentWatch(
             limit_s=self._rules.silence_timeout_s,
             lifetime_s=self._rules.lifetime_s,
             reward_enabled=self._rules.reward_enabled,
-        )
-
-    def _hint(self) -> str:
-        """Return what to do about actions that are too old for the guard when they arrive."""
-        age_s = self._episode.age_s
-        if age_s <= self._rules.lifetime_s:
-            return ''
-        return (
-            f'; the newest image was {age_s:.2f} s old when its action came, and the guard '
-            f'rejects actions after {self._rules.lifetime_s} s: compare the clocks of camera and '
-            'robot, and the time that the policy takes'
         )
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:

@@ -15,7 +15,12 @@ import numpy as np
 
 FAULT = 'fault'
 WARNING = 'warning'
-GUARDS = ('guard', 'guard_node')  # nodes that may publish commands
+GUARDS = (
+    'guard',
+    'guard_node',
+    'guard_watch',
+    'guard_watch_node',
+)  # nodes that may publish commands
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,32 @@ def test_an_exception_in_a_callback_stops_the_arm_first(context, tmp_path):
     person.destroy_node()
 
 
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP], ids=['killed', 'frozen'])
+def test_the_second_process_stops_the_arm_of_a_guard_that_is_killed_or_frozen(
+    context, tmp_path, number
+):
+    robot = make_arm(VELOCITIES, state_timeout_s=scaled(1.0))
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
+    person = Person(context, robot)
+    with (
+        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=scaled(2.0, 10.0)),
+        running('efm_guard.watch_node', path),
+        running('efm_guard.node', path) as guard,
+    ):
+        command = topics.command_topic(robot.command).name
+        person.spin_until(lambda: person.count_subscribers(command) >= 3, 'the second process')
+        person.move()
+        guard.send_signal(number)
+        person.spin_until(
+            lambda: not read_command(person.commands[-1], robot.command).values.any(), 'a stop'
+        )
+        stopped = len(person.joints) + 50
+        person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
+        assert not person.is_moving(20)
+        assert person.count_publishers(command) == 2
+    person.destroy_node()
+
+
 def test_a_guard_that_was_killed_leaves_the_arm_to_its_watchdog(context, tmp_path):
     robot = make_arm(SERVO, state_timeout_s=scaled(1.0))
     path = save_embodiment(robot, tmp_path / 'arm.yaml')

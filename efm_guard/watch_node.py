@@ -21,9 +21,10 @@ class GuardWatchNode(ManagedNode):
     """
     Subscribes the driver's commands, and publishes zero velocity when they cease in motion.
 
-    It repeats that for ten seconds, or until the guard moves the robot again. It is for drivers that repeat the last velocity for ever. A driver of positions ends its motion
-    without commands. The publisher appears with the guard's first command, since the supervisor
-    finds the guard by its publisher.
+    It repeats that for ten seconds, or until the guard moves the robot again. It is for drivers
+    that repeat the last velocity for ever; a driver of positions ends its motion without commands.
+    The publisher appears with the guard's first command, since the supervisor finds the guard by
+    its publisher.
     """
 
     config_type = GuardWatchConfig

@@ -15,9 +15,7 @@ from efm_core.episode import EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import is_void
 from efm_supervisor.config import FleetConfig
 
-LONGEST_REST_S = (
-    30.0  # of a robot after faults; the first rest is 2 s, each further one twice that
-)
+LONGEST_REST_S = 30.0  # of a robot after a fault; the first rest is 2 s, the next ones longer
 
 
 @dataclass(frozen=True)

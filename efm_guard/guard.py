@@ -116,7 +116,7 @@ class Guard:
         if is_over or rest <= 0 or self.emergency:
             return None
         if owner not in ('', permit.episode_id):
-            self.refuse(f'permit: expected one for {owner}, got one for {permit.episode_id}')
+            self.refuse(f'second owner: expected a permit for {owner}, got {permit.episode_id}')
             return None
         self._permit = permit
         self._permitted_until = now.steady + rest

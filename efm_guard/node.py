@@ -111,7 +111,8 @@ class GuardNode(ManagedNode):
     def _on_permit(self, message: Permit) -> None:
         if self.is_active:
             now = self._moment()
-            self._send(self._ask(partial(self._guard.on_permit, to_permit(message), now)), now)
+            take = partial(self._guard.on_permit, to_permit(message), now)
+            self._send(self._ask(take, 'permit'), now)
             self._stop_if_due(now)
 
     def _on_world_time(self, message: JointState) -> None:
@@ -174,13 +175,15 @@ class GuardNode(ManagedNode):
                 self.get_logger().error(fault)
             self._diagnostics.report()
 
-    def _ask(self, decide: Callable[[], ActionRequest | None]) -> ActionRequest | None:
+    def _ask(
+        self, decide: Callable[[], ActionRequest | None], what: str = 'action'
+    ) -> ActionRequest | None:
         """Return the action that the guard lets pass; report what it refuses or skips."""
         refusals = sum(self._guard.refused.values())
         skipped = self._guard.skipped
         passed = decide()
         if sum(self._guard.refused.values()) > refusals:
-            self._diagnostics.count_dropped(f'action refused: {self._guard.last_refusal}')
+            self._diagnostics.count_dropped(f'{what} refused: {self._guard.last_refusal}')
         for _ in range(self._guard.skipped - skipped):
             self._diagnostics.count_dropped('chunk step skipped: its time had passed')
         return passed

@@ -381,3 +381,12 @@ def test_no_episode_begins_before_the_guard_has_the_simulated_time(stage, embodi
 
     stage.spin_until(offered, 'commands')
     assert node.get_clock().now().nanoseconds == T0
+
+
+def test_a_second_supervisor_is_named_and_gets_no_robot(real_time):
+    real_time.allow()
+    real_time.permit(T0, 30.0, episode_id='second')
+    real_time.wait_for_refusal('permit refused: second owner: expected a permit for first')
+    real_time.want(real_time.now, episode_id='second')
+    real_time.wait_for_refusal('no permit')
+    assert not real_time.commands

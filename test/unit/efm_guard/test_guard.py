@@ -423,7 +423,7 @@ def test_a_permit_that_has_expired_on_its_way_gives_nothing(embodiment):
 
 def test_the_first_owner_keeps_the_robot_against_a_second_supervisor(single, embodiment):
     single.on_permit(permit_until(900, 'e2'), after(10))
-    assert single.last_refusal == 'permit: expected one for e1, got one for e2'
+    assert single.last_refusal == 'second owner: expected a permit for e1, got e2'
     assert single.on_action(single_for(embodiment, 10, episode_id='e2'), after(20)) is None
     assert single.on_action(single_for(embodiment, 20), after(30))
 

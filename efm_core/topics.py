@@ -110,9 +110,9 @@ ESTOP = Topic(
 )
 ESTOP_RESET = Topic(
     'estop_reset',
-    'std_msgs/msg/Empty',
+    'std_msgs/msg/Bool',
     qos=RELIABLE,
-    meaning='a person released the emergency stop with reset_estop',
+    meaning='true: a person released the emergency stop with reset_estop',
 )
 RECORDING = Topic(
     'recording',

@@ -22,7 +22,7 @@ from efm_guard.ros_robot import Robot
 from efm_interfaces.msg import Action, EpisodeEvent, Permit
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Empty
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 CHECKS_PER_PERIOD = 10  # of the clock, for chunk steps: none is late by more than a tenth
@@ -146,7 +146,7 @@ class GuardNode(ManagedNode):
             )
             return response
         self._guard.release_emergency()
-        self._resets.publish(Empty())
+        self._resets.publish(Bool(data=True))
         response.success = True
         return response
 

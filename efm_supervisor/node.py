@@ -22,7 +22,7 @@ from efm_supervisor.rules import SupervisorRules
 from efm_supervisor.supervisor import Supervisor
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
-from std_msgs.msg import Bool, Empty
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 
@@ -205,8 +205,9 @@ class SupervisorNode(ManagedNode):
         if message.data:  # only the guard's reset releases it: another switch may say false
             self._commands.execute(self._supervisor.on_emergency(True))
 
-    def _on_estop_reset(self, message: Empty) -> None:
-        self._commands.execute(self._supervisor.on_emergency(False))
+    def _on_estop_reset(self, message: Bool) -> None:
+        if message.data:
+            self._commands.execute(self._supervisor.on_emergency(False))
 
     def _on_label(
         self, request: LabelEpisode.Request, response: LabelEpisode.Response

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
-from std_msgs.msg import Bool, Empty
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from waiting import scaled
 
@@ -280,7 +280,7 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     assert not robot.ask('second').accepted
     robot.estop.publish(Bool(data=False))  # of any switch: releases nothing
     assert not robot.ask('second').accepted
-    robot.releases.publish(Empty())
+    robot.releases.publish(Bool(data=True))
     robot.stage.spin_until(lambda: not robot.node._supervisor.obstacle, 'the reset')
     robot.silent_at = 1000
     assert how(robot.run('third')) == ('success', 'success_detected')

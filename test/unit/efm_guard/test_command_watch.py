@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace as Message
+
 from arms import make_arm
 from efm_guard.command_watch import CommandWatch, moves, REPEAT_NS
-from geometry_msgs.msg import TwistStamped
 import pytest
-from std_msgs.msg import Float64MultiArray
 
 MS = 1_000_000  # [ns]
 LIMIT = 500 * MS
@@ -45,9 +45,9 @@ def test_a_robot_that_was_never_commanded_is_left_alone():
 
 @pytest.mark.parametrize('speed', [0.0, 0.1, -0.1, float('nan')])
 def test_every_velocity_but_zero_is_a_motion(speed):
-    array = Float64MultiArray(data=[0.0, 0.0, speed, 0.0, 0.0, 0.0])
-    twist = TwistStamped()
-    twist.twist.angular.z = speed
+    array = Message(data=[0.0, 0.0, speed, 0.0, 0.0, 0.0])
+    still = Message(x=0.0, y=0.0, z=0.0)
+    twist = Message(twist=Message(linear=still, angular=Message(x=0.0, y=0.0, z=speed)))
     joints = make_arm('forward_velocity_controller').command
     assert moves(array, joints) == (speed != 0)
     assert moves(twist, make_arm('moveit_servo').command) == (speed != 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+import hashlib
 import os
 from pathlib import Path
 import shutil
@@ -14,6 +16,32 @@ PACKAGE = 'efm'
 # another user than the trainer.
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """
+    A file that was read once, so that the bytes that were checked are the bytes that are used.
+
+    :param path: where it was read, for messages.
+    """
+
+    path: Path
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> FileContent:
+        """
+        Read a file.
+
+        :raises OSError: when it does not exist or cannot be read.
+        """
+        return cls(Path(path), Path(path).read_bytes())
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:

@@ -15,6 +15,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.shared_config import RunConfig
 from efm_policy.config import SamplingConfig
 from efm_policy.serving.config import ServingConfig
+from efm_release.release import find_release_directory
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -85,15 +86,10 @@ def find_policy(
             options.checkpoint, embodiment, options.base, options.temperature
         )
         return learned, lambda: None
-    load = Releases(
-        embodiment,
-        options.text_encoder,
-        temperature=options.temperature,
-        provider=options.provider,
-    ).load
-    folder = run.absolute() / 'releases'
+    load = Releases(embodiment, options.text_encoder, sampling=options).load
     if options.version:
-        return load(str(folder / f'{options.version:06d}')), lambda: None
+        return load(str(find_release_directory(run, options.version))), lambda: None
+    folder = run.absolute() / 'releases'
     releases = ReleaseFolder(folder, load)
     newest = releases.newer()
     if newest is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 import traceback
 from typing import Any, ClassVar
 
 from efm_core.ros_params import declare
+from efm_core.stop_signals import on_stop
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -148,7 +148,7 @@ class OrphanAlarm:
 
 def run(node_class: type, args: list[str] | None = None) -> None:
     """
-    Run one node until SIGINT or SIGTERM, then shut it down and exit the process.
+    Run one node until SIGINT, SIGTERM or SIGHUP, then shut it down and exit the process.
 
     This function handles the signals, not rclpy: rclpy would close the topics before the node can
     send its last command, *stop*. The loop processes one event at a time, so that Python can run
@@ -156,8 +156,7 @@ def run(node_class: type, args: list[str] | None = None) -> None:
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda number, frame: signals.append(number))
+    on_stop(lambda number, frame: signals.append(number))
     executor = make_executor()
     try:
         node = node_class()

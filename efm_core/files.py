@@ -184,7 +184,7 @@ def _lock(path: str | Path, flags: int) -> int | None:
     """
     Return the descriptor of a file or folder, locked; None when it cannot be locked.
 
-    :raises BlockingIOError: when somebody else has locked it.
+    :raises BlockingIOError: when another process has locked it.
     """
     handle = os.open(path, flags, FILE_MODE)
     try:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from efm_core.embodiment import Camera
-from efm_core.topics import DURABLE, LATCHED, RELIABLE, SENSOR_DATA, Topic
+from efm_core.topics import camera_topic, DURABLE, LATCHED, RELIABLE, SENSOR_DATA, Topic
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -83,12 +83,6 @@ def subscription(
         requested(topic, lockstep, history),
         raw=raw,
     )
-
-
-def camera_topic(camera: Camera) -> Topic:
-    """Return the topic of a camera; ``.../compressed`` is a CompressedImage."""
-    kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-    return Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
 
 
 def camera_subscription(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+import errno
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,7 @@ PACKAGE = 'efm'
 # another user than the trainer.
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
+DISK_FULL = 'disk full'  # begins the text of an error that only free space cures
 LOCK_FILE = '.lock'
 
 
@@ -57,6 +59,12 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole_file(path) as unfinished:
         unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
     return Path(path)
+
+
+def describe(error: Exception) -> str:
+    """Return the text of an error; one for want of space begins with ``DISK_FULL``."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f'{DISK_FULL}: {error}' if is_full else str(error)
 
 
 @contextmanager

@@ -67,14 +67,14 @@ class RobotObserver(Node):
         """Return everything that was observed so far."""
         for topic in self._published:
             self._observed[topic.name].publishers = [
-                _endpoint(info, _qos_of(info), ros_topics.requested(topic))
+                _endpoint(info, [(_qos_of(info), qos) for qos in ros_topics.accepted(topic)])
                 for info in self._infos(topic.name, self.get_publishers_info_by_topic)
             ]
         name = self._command.name
         command = self._observed[name]
         offered = ros_topics.offered(self._command)
         command.subscribers = [
-            _endpoint(info, offered, _qos_of(info))
+            _endpoint(info, [(offered, _qos_of(info))])
             for info in self._infos(name, self.get_subscriptions_info_by_topic)
         ]
         command.publishers = [
@@ -121,12 +121,16 @@ def _qos_of(info: Any) -> QoSProfile:
     )
 
 
-def _endpoint(info: Any, publisher: QoSProfile, subscription: QoSProfile) -> Endpoint:
-    """Return an endpoint, with the reason why DDS does not connect the two profiles, if any."""
-    compatibility, reason = qos_check_compatible(publisher, subscription)
-    is_refused = compatibility == QoSCompatibility.ERROR
-    words = ', '.join(reason.replace('ERROR: ', '').strip('; ').split(';')).lower()
-    return Endpoint(_node_of(info), info.topic_type, mismatch=words if is_refused else '')
+def _endpoint(info: Any, pairs: list[tuple[QoSProfile, QoSProfile]]) -> Endpoint:
+    """
+    Return an endpoint, with the reason why DDS does not connect it, if it does not.
+
+    :param pairs: publisher and subscription; one pair that DDS connects is enough.
+    """
+    results = [qos_check_compatible(*pair) for pair in pairs]
+    is_connected = any(compatible != QoSCompatibility.ERROR for compatible, _ in results)
+    reason = results[0][1].replace('ERROR: ', '').strip('; ').replace(';', ', ').lower()
+    return Endpoint(_node_of(info), info.topic_type, mismatch='' if is_connected else reason)
 
 
 def observe_robot(

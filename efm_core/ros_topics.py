@@ -57,6 +57,11 @@ def requested(topic: Topic, lockstep: bool = False, history: bool = False) -> Qo
     return PROFILES[RELIABLE if lossless else topic.qos]
 
 
+def accepted(topic: Topic) -> tuple[QoSProfile, ...]:
+    """Return the QoS profiles in which nodes outside lockstep subscribe to ``topic``."""
+    return (requested(topic),)
+
+
 def publisher(node: Node, topic: Topic, lockstep: bool = False) -> Publisher:
     """Return a publisher of ``topic`` on ``node``."""
     return node.create_publisher(message_type(topic.type), topic.name, offered(topic, lockstep))

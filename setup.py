@@ -13,6 +13,7 @@ NODES = {
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
     'guard_node': 'efm_guard.node',
+    'guard_watch_node': 'efm_guard.watch_node',
     'recorder_node': 'efm_data.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
     'teleoperation_node': 'efm_supervisor.teleoperation_node',

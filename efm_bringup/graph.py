@@ -17,7 +17,7 @@ from efm_bringup.config import GraphConfig, OTHER, SCRIPTED, TELEOPERATION
 from efm_bringup.parameter_file import read_rules, select
 from efm_core import topics
 from efm_core.config import expect
-from efm_core.embodiment import load_simulation, SIMULATION
+from efm_core.embodiment import load_embodiment, load_simulation, SIMULATION
 from efm_core.embodiment_files import find_embodiment
 from efm_release.release import find_release_directory
 from efm_sim.gym.config import EnvironmentConfig
@@ -30,6 +30,7 @@ EXECUTABLES = {
     'reward_node': 'efm_reward.node',
     'supervisor_node': 'efm_supervisor.node',
     'guard_node': 'efm_guard.node',
+    'guard_watch_node': 'efm_guard.watch_node',
     'recorder_node': 'efm_data.recorder_node',
     'fleet_node': 'efm_supervisor.fleet_node',
     'teleoperation_node': 'efm_supervisor.teleoperation_node',
@@ -118,7 +119,15 @@ def robot_nodes(mode: str, config: GraphConfig) -> list[str]:
     :raises ValueError: when a real robot would have a scripted demonstrator.
     """
     world = [] if config.world == 'real' else ['world']
-    return [*world, *_actors(mode, config), 'guard', 'supervisor', 'recorder']
+    watch = ['guard_watch'] if _needs_guard_watch(config) else []
+    return [*world, *_actors(mode, config), 'guard', *watch, 'supervisor', 'recorder']
+
+
+def _needs_guard_watch(config: GraphConfig) -> bool:
+    """Return whether the driver of a real robot goes on when the guard is killed or frozen."""
+    if config.world != 'real':
+        return False
+    return load_embodiment(find_embodiment(config.embodiment)).command.needs_guard_watch
 
 
 def fleet_nodes(mode: str) -> list[str]:
@@ -303,6 +312,7 @@ PARAMETERS: dict[str, Callable[[str, GraphConfig], dict[str, Any]]] = {
     'server': _server,
     'reward': _with_release,
     'guard': _with_lockstep,
+    'guard_watch': _with_embodiment,
     'supervisor': _supervisor,
     'recorder': _recorder,
     'trainer': _trainer,

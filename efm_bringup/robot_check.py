@@ -28,7 +28,8 @@ import numpy as np
 
 FAULT = 'fault'
 WARNING = 'warning'
-GUARDS = ('guard', 'guard_node')  # nodes that may publish commands
+# Nodes that may publish commands.
+GUARDS = ('guard', 'guard_node', 'guard_watch', 'guard_watch_node')
 DAY_S = 86_400.0
 # The transforms that the guard reads, with the QoS that it requests.
 TRANSFORMS = (

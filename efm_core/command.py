@@ -28,11 +28,13 @@ class Controller(NamedTuple):
     :param type: type of its messages.
     :param interface_type: ``twist``, ``velocities``, ``positions`` or ``pose``.
     :param fields: fields of the command block that it uses, besides those of every driver.
+    :param repeats: it repeats the last velocity for ever when no command follows.
     """
 
     type: str
     interface_type: str
     fields: tuple[str, ...] = ()
+    repeats: bool = False
 
 
 COMMON_FIELDS = ('type', 'frame', 'controller', 'topic')  # each driver uses these
@@ -57,7 +59,7 @@ CONTROLLERS = {
     'forward_position_controller': Controller(
         ARRAY, 'positions', (*JOINT_FIELDS, FOLLOWING_ERROR)
     ),
-    'forward_velocity_controller': Controller(ARRAY, 'velocities', JOINT_FIELDS),
+    'forward_velocity_controller': Controller(ARRAY, 'velocities', JOINT_FIELDS, repeats=True),
     'cartesian_pose_controller': Controller(POSE, 'pose', (*TOOL_FIELDS, FOLLOWING_ERROR)),
 }
 
@@ -240,6 +242,11 @@ class Command:
     def interface_type(self) -> str:
         """The input of the driver: ``twist``, ``velocities``, ``positions`` or ``pose``."""
         return CONTROLLERS[self.controller].interface_type
+
+    @property
+    def needs_guard_watch(self) -> bool:
+        """Whether the robot moves on without commands, when its guard is killed or frozen."""
+        return CONTROLLERS[self.controller].repeats
 
     @property
     def drives_joints(self) -> bool:

@@ -56,6 +56,9 @@ class Camera:
     :param height: height of its images [px].
     :param width: width of its images [px].
     :param crop: left, top, width, height [px]; width 0: the whole image.
+    :param max_identical_images: so many images in a row without a difference in any byte, under a
+        robot in real time, are a frozen camera, and the policy stops to answer; 0: never. A
+        renderer repeats a still scene exactly, so that simulated cameras are not compared.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Camera:
     height: int
     width: int
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    max_identical_images: int = 10
 
     def __post_init__(self) -> None:
         """
@@ -79,6 +83,10 @@ class Camera:
             f'{self.name}: crop',
             f'left, top, width, height inside {self.width} x {self.height} px',
             self.crop,
+        )
+        least = self.max_identical_images
+        expect(
+            least == 0 or least > 1, f'{self.name}: max_identical_images', '0, 2 or more', least
         )
 
 
@@ -203,6 +211,8 @@ class Embodiment:
     :param control_rate_hz: actions, or chunk steps, per second of robot time [Hz].
     :param action_lifetime_s: the guard rejects an older action as stale [s]; the age of a chunk
         step counts from the time at which it is due.
+    :param max_permit_s: in real time the guard lets a permit last no longer than this after its
+        last renewal, whatever end it names [s].
     """
 
     name: str
@@ -214,6 +224,7 @@ class Embodiment:
     command: Command = Command()  # noqa: RUF009, frozen
     control_rate_hz: float = 10.0
     action_lifetime_s: float = 0.3
+    max_permit_s: float = 1.0
     steps_to_go: StepsToGoRange = StepsToGoRange()
     episode: EpisodeRules = EpisodeRules()  # noqa: RUF009, frozen
 
@@ -234,6 +245,7 @@ class Embodiment:
             ('observation_size', min(self.observation_size)),
             ('control_rate_hz', self.control_rate_hz),
             ('action_lifetime_s', self.action_lifetime_s),
+            ('max_permit_s', self.max_permit_s),
             ('steps_to_go.max_steps', self.steps_to_go.max_steps),
             ('steps_to_go.bins - 1', self.steps_to_go.bins - 1),
             ('episode.max_steps', self.episode.max_steps),
@@ -270,8 +282,8 @@ class Embodiment:
 
     @property
     def decision_ns(self) -> int:
-        """Time between two decisions of a policy with chunks [ns]; 0 without chunks."""
-        return self.action.chunk * self.period_ns if self.action.chunk > 1 else 0
+        """Time between two decisions of a policy: a control period, or those of a chunk [ns]."""
+        return self.action.chunk * self.period_ns
 
     def check_same(
         self, other_hash: str, where: str, other: Mapping[str, Any] | None = None

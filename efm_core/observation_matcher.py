@@ -19,8 +19,11 @@ class ObservationMatcher:
 
     :param decision_ns: time between two steps [ns]; 0 if every image is a step. Time since START
         is divided into spans of this length, and the first image of each span is a step. So all
-        nodes choose the same images, also after one of them has missed one.
-    :param period_ns: control period [ns]; an image may be early by half of it.
+        nodes choose the same images, also after one of them has missed one. An image that comes a
+        whole span after the last step, to a tenth of a period, is a step too: the jitter of a
+        camera at the rate of the steps must not skip one.
+    :param period_ns: control period [ns]; an image may be early by half of it, and no step
+        follows sooner than that after the last one.
     :ivar event: START of the running episode; None between episodes.
     :ivar step: number of steps counted so far.
     """
@@ -28,6 +31,7 @@ class ObservationMatcher:
     def __init__(self, decision_ns: int = 0, period_ns: int = 0):
         self._span_ns = decision_ns
         self._tolerance_ns = period_ns // 2
+        self._whole_span_ns = decision_ns - period_ns // 10
         self.event: Any = None
         self.step = 0
         self._first_stamp = 0
@@ -95,7 +99,11 @@ class ObservationMatcher:
         """Return whether an image of the running episode lies between two steps."""
         if not self._span_ns or self._last_stamp < self._first_stamp:
             return False
-        return self._span_of(stamp) == self._span_of(self._last_stamp)
+        since = stamp - self._last_stamp
+        if since >= self._whole_span_ns:
+            return False
+        is_same_span = self._span_of(stamp) == self._span_of(self._last_stamp)
+        return is_same_span or since < self._tolerance_ns
 
     def _span_of(self, stamp: int) -> int:
         return (stamp - self._first_stamp + self._tolerance_ns) // self._span_ns

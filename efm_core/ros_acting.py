@@ -30,7 +30,8 @@ class ActingNode(EpisodicNode):
         Subscribe to the episodes of an embodiment, and create the publisher of ``observation``.
 
         :param lockstep: the world waits for each action; actions then have no deadline.
-        :param every: act on every image. A policy with chunks acts on one image a chunk.
+        :param every: act on one image a control period. A policy with chunks acts on one image a
+            chunk.
         """
         self.subscribe_episodes(embodiment, lockstep, every)
         self._lifetime_ns = 0 if lockstep else int(1e9 * embodiment.action_lifetime_s)

@@ -7,6 +7,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
+from efm_core.frozen_camera import FrozenCamera
 from efm_core.messages import to_stamp
 from efm_core.observation_matcher import ObservationMatcher
 from efm_core.ros_diagnostics import Diagnostics
@@ -21,7 +22,8 @@ class EpisodicNode(ManagedNode):
 
     `on_episode_start` prepares for an episode. `on_observation` answers one image with
     `publish_reply`. A hook raises ValueError when it cannot prepare the episode or cannot use the
-    image. The node then publishes no answer and reports the error on ``/diagnostics``.
+    image. The node then publishes no answer and reports the error on ``/diagnostics``. So it does
+    for the rest of an episode in which the camera repeats one image.
     """
 
     def subscribe_episodes(
@@ -30,15 +32,23 @@ class EpisodicNode(ManagedNode):
         """
         Connect the topics; call it from `build`.
 
-        :param every: answer every image. Otherwise, with chunks, one image a chunk is answered.
+        In real time the camera may be faster than the robot: one image a control period is
+        answered, with chunks one a chunk. In lockstep the world renders one image a period.
+
+        :param every: answer one image a control period, with chunks too.
         """
         self.embodiment = embodiment
-        decision_ns = 0 if every else embodiment.decision_ns
+        decision_ns = embodiment.period_ns if every else embodiment.decision_ns
+        if lockstep and decision_ns == embodiment.period_ns:
+            decision_ns = 0
         self.matcher = ObservationMatcher(decision_ns, embodiment.period_ns)
         self.diagnostics = Diagnostics(self)
         self._reply_stamp = 0
         self._replies: list[tuple[Publisher, Any]] = []
         camera = embodiment.cameras[0]
+        # A renderer repeats a still scene bit for bit; a sensor does not.
+        is_simulated = lockstep or embodiment.command.is_planar_displacement
+        self._frozen = FrozenCamera(0 if is_simulated else camera.max_identical_images)
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
 
@@ -77,6 +87,8 @@ class EpisodicNode(ManagedNode):
     def _start(self, event: EpisodeEvent) -> None:
         try:
             self.embodiment.check_same(event.embodiment_hash, 'episode_event')
+            if self._frozen.fault:
+                raise ValueError(self._frozen.fault)
             if not self.on_episode_start(event):
                 return
         except ValueError as error:
@@ -89,8 +101,23 @@ class EpisodicNode(ManagedNode):
             self._admit(stamp, message)
 
     def _on_image(self, message: Any) -> None:
-        if self.is_active:
-            self._admit(to_stamp(message), message)
+        if not self.is_active:
+            return
+        stamp = to_stamp(message)
+        self._frozen.add(stamp, message.data)
+        if self._frozen.warning:
+            self.diagnostics.count_dropped(self._frozen.warning)
+        if self._frozen.fault:
+            self._end_by_fault(self._frozen.fault)
+        else:
+            self._admit(stamp, message)
+
+    def _end_by_fault(self, fault: str) -> None:
+        """Answer no more images of this episode; the next START tries again."""
+        if self.matcher.event is not None:
+            self.get_logger().error(fault)
+        self.diagnostics.fault = fault
+        self.hold()
 
     def _admit(self, stamp: int, message: Any) -> None:
         if self.matcher.admit(stamp, message):

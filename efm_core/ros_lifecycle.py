@@ -152,12 +152,15 @@ def run(node_class: type, args: list[str] | None = None) -> None:
 
     This function handles the signals, not rclpy: rclpy would close the topics before the node can
     send its last command, *stop*. The loop processes one event at a time, so that Python can run
-    signal handlers.
+    signal handlers. An exception in a callback ends the node too; it holds first, like on every
+    other way out.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     on_stop(lambda number, frame: signals.append(number))
     executor = make_executor()
+    node: Any = None
+    code = 1
     try:
         node = node_class()
         executor.add_node(node)
@@ -167,13 +170,24 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         while not signals and not getattr(node, 'is_done', False) and not orphaned():
             executor.spin_once(timeout_sec=0.2)
         code = getattr(node, 'exit_code', 0)
-        if hasattr(node, 'trigger_shutdown'):
-            node.trigger_shutdown()
-        node.destroy_node()
     except (RuntimeError, ValueError, OSError) as error:
         print(f'{node_class.__name__}: {error}', file=sys.stderr)
-        code = 1
+    except Exception:  # a defect of the program must be visible
+        traceback.print_exc()
     finally:
-        rclpy.try_shutdown()
+        _close(node)
     gc.freeze()  # otherwise the last garbage collection walks through torch for seconds
     sys.exit(code)
+
+
+def _close(node: Any) -> None:
+    """Shut a node down, so that it holds, and end rclpy."""
+    try:
+        if hasattr(node, 'trigger_shutdown'):
+            node.trigger_shutdown()
+        if node is not None:
+            node.destroy_node()
+    except Exception:  # nothing may keep the process from its end
+        traceback.print_exc()
+    finally:
+        rclpy.try_shutdown()

@@ -8,7 +8,15 @@ from importlib import import_module
 from typing import Any
 
 from efm_core.embodiment import Camera
-from efm_core.topics import camera_topic, DURABLE, LATCHED, RELIABLE, SENSOR_DATA, Topic
+from efm_core.topics import (
+    camera_topic,
+    DURABLE,
+    ESTOP,
+    LATCHED,
+    RELIABLE,
+    SENSOR_DATA,
+    Topic,
+)
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -28,6 +36,8 @@ PROFILES = {
         durability=DurabilityPolicy.TRANSIENT_LOCAL,
     ),
 }
+
+EVERY_PUBLISHER = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 @cache
@@ -59,6 +69,8 @@ def requested(topic: Topic, lockstep: bool = False, history: bool = False) -> Qo
 
 def accepted(topic: Topic) -> tuple[QoSProfile, ...]:
     """Return the QoS profiles in which nodes outside lockstep subscribe to ``topic``."""
+    if topic == ESTOP:
+        return PROFILES[RELIABLE], PROFILES[DURABLE], EVERY_PUBLISHER
     return (requested(topic),)
 
 
@@ -88,6 +100,19 @@ def subscription(
         requested(topic, lockstep, history),
         raw=raw,
     )
+
+
+def estop_subscriptions(node: Node, callback: Callable[[Any], None]) -> list[Subscription]:
+    """
+    Subscribe ``estop`` in every way that a switch may publish it.
+
+    DDS connects no volatile publisher to a transient local subscription, no best-effort one to a
+    reliable subscription, and gives no history to a volatile one. So a sample may arrive several
+    times, and ``callback`` must not mind. No subscription keeps only the newest sample, since the
+    release of a switch would overwrite a short press.
+    """
+    kind = message_type(ESTOP.type)
+    return [node.create_subscription(kind, ESTOP.name, callback, qos) for qos in accepted(ESTOP)]
 
 
 def camera_subscription(

@@ -107,7 +107,13 @@ ESTOP = Topic(
     'estop',
     'std_msgs/msg/Bool',
     qos=LATCHED,
-    meaning='emergency stop; true stops the robot until a person resets it',
+    meaning='emergency stop; true stops the robot until a person calls reset_estop',
+)
+ESTOP_RESET = Topic(
+    'estop_reset',
+    'std_msgs/msg/Bool',
+    qos=RELIABLE,
+    meaning='true: a person released the emergency stop with reset_estop',
 )
 RECORDING = Topic(
     'recording',
@@ -155,6 +161,7 @@ TABLE = (
     OUTCOME,
     POLICY_RELEASE,
     ESTOP,
+    ESTOP_RESET,
     RECORDING,
     TRAINER_STATUS,
     WORLD_STATE,
@@ -178,6 +185,7 @@ PAUSE = 'pause'
 RESUME = 'resume'
 TAKE_OVER = 'take_over'
 HAND_BACK = 'hand_back'
+RESET_ESTOP = 'reset_estop'
 
 
 def is_durable(topic: Topic, lockstep: bool) -> bool:

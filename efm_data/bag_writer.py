@@ -23,7 +23,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 HEADER_STAMP = struct.Struct('<iI')
 CDR_HEADER = 4  # [bytes] before a serialised message
-UNSTAMPED = frozenset({topics.INSTRUCTION.name, topics.ESTOP.name})
+UNSTAMPED = frozenset({topics.INSTRUCTION.name, topics.ESTOP.name, topics.ESTOP_RESET.name})
 
 
 def is_stamped(topic: Topic) -> bool:

@@ -59,30 +59,34 @@ class ChunkExecutor:
         self.drop()
 
     def drop(self) -> None:
-        """Forget the chunk and its stamp; any chunk may follow."""
+        """Forget the chunk and its stamp; any action may follow."""
         self._chunk: ActionRequest | None = None
         self._newest = 0
         self._next = 0
 
     def objection(self, request: ActionRequest, now: int) -> str:
-        """Return why this action or chunk must not follow the current one; empty if it may."""
+        """
+        Return why this action or chunk must not follow the current one; empty if it may.
+
+        :param now: on the clock of the stamps [ns].
+        """
         if self._newest and request.stamp <= self._newest:
-            return 'older observation: the chunk of one as new is under execution'
+            return 'older observation: the action of one as new has passed'
         if not request.is_chunk:
             return ''
-        if request.stamp > now + request.period:
-            return 'ahead of time: its observation is more than a period in the future'
         end = request.stamp + len(request.values) * request.period
-        return 'stale' if now >= end else ''
+        if now < end:
+            return ''
+        return (
+            'stale: expected a chunk whose last step is not over, '
+            f"got an age of {(now - request.stamp) / 1e9:.3f} s by the guard's clock"
+        )
 
     def join(self, request: ActionRequest) -> None:
-        """Execute this chunk from now on; the rest of an older one is dropped."""
-        if request.is_chunk:
-            self._chunk = request
-            self._newest = request.stamp
-            self._next = 0
-        else:
-            self.drop()
+        """Execute this action or chunk from now on; the rest of an older chunk is dropped."""
+        self._chunk = request if request.is_chunk else None
+        self._newest = request.stamp
+        self._next = 0
 
     def cut(self) -> None:
         """Drop the rest of the chunk; an older one must not follow."""

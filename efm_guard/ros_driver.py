@@ -91,6 +91,15 @@ class Driver:
         if self._gripper:
             self._gripper.stop()
 
+    def wait_for_acknowledgement(self, timeout_s: float) -> bool:
+        """
+        Return whether every reliable subscriber of the commands acknowledged them in time.
+
+        DDS repeats a lost sample only while its publisher exists. Subscribers that request best
+        effort acknowledge nothing, and are not waited for.
+        """
+        return bool(self._publisher.wait_for_all_acked(Duration(seconds=timeout_s)))
+
     def destroy(self) -> None:
         """End the gripper's client; publishers and subscriptions end with the node."""
         if self._gripper:

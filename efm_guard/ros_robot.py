@@ -6,6 +6,7 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
 from efm_guard.chunk_executor import ActionRequest
 from efm_guard.commander import Commander
+from efm_guard.moment import Moment
 from efm_guard.ros_driver import Driver
 from efm_guard.ros_messages import from_executed
 from efm_guard.ros_state import StateListener
@@ -45,26 +46,35 @@ class Robot:
             self.driver = Driver(self._node, self._embodiment, lockstep=self._lockstep)
         return self.driver is not None
 
-    def send(self, request: ActionRequest) -> None:
+    @property
+    def shortened(self) -> int:
+        """The number of commands that came too early for the speed limit, and went less far."""
+        return self._commander.shortened
+
+    def send(self, request: ActionRequest, now: Moment) -> bool:
         """
-        Send an action, or a chunk step, to the driver, if one is connected.
+        Send an action, or a chunk step, to the driver, if one is connected; return whether it is.
 
         :raises ValueError: when the state is missing or old, or the command breaks a limit.
         """
         if self.driver is None:
-            return
-        command = self._commander.driver_command(request.values, self.listener.state, self._now())
+            return False
+        command = self._commander.driver_command(request.values, self.listener.state, now)
         self.driver.send(command, request.stamp)
         if self._executed:
             self._executed.publish(from_executed(request))
+        return True
 
-    def stop(self) -> None:
+    def stop(self, now: Moment) -> None:
         """Send the command that stops the robot; without a driver nothing was ever sent."""
         if self.driver is None:
             return
-        now = self._now()
         values = self._commander.stop(self.listener.state, now)
-        self.driver.stop(values, 0 if self._lockstep else now)
+        self.driver.stop(values, 0 if self._lockstep else now.ros)
+
+    def wait_for_driver(self, timeout_s: float) -> bool:
+        """Return whether the driver acknowledged every command, the last stop too, in time."""
+        return self.driver is None or self.driver.wait_for_acknowledgement(timeout_s)
 
     def disconnect(self) -> None:
         """End the driver's gripper client; topics end with the node."""

@@ -12,7 +12,6 @@ from efm_core.poses import TransformTree
 from efm_guard.setpoints import RobotState
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 
 class StateListener:
@@ -76,12 +75,9 @@ def listen_to_tf(node: Node) -> TransformTree:
                 pose = to_pose(item.transform)
                 tree.put(item.header.frame_id, item.child_frame_id, pose, stamp)
 
-    qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-    node.create_subscription(message_type, topics.TF, lambda m: take(m, False), qos)
-    latched = QoSProfile(
-        depth=100,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
-    )
-    node.create_subscription(message_type, topics.TF_STATIC, lambda m: take(m, True), latched)
+    # A publisher may be volatile or transient local, best effort or reliable: each must be read.
+    every = ros_topics.EVERY_PUBLISHER
+    node.create_subscription(message_type, topics.TF, lambda m: take(m, False), every)
+    for profile in (ros_topics.PROFILES[topics.DURABLE], every):
+        node.create_subscription(message_type, topics.TF_STATIC, lambda m: take(m, True), profile)
     return tree

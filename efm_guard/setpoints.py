@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, KW_ONLY
 
-from efm_core.command import ANGULAR, Command, GRIPPER, Limits, LINEAR
+from efm_core.command import ANGULAR, Command, GRIPPER, LINEAR
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.poses import difference, from_rotation_vector, multiply
 import numpy as np
 
 SLACK = 1e-6  # float32 actions may exceed a limit by this much
+TIME_SLACK = 1e-4  # a command may come early by this part of the time that it needs
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,13 @@ def stop(
 
 
 def limit(
-    values: np.ndarray, state: RobotState, target: np.ndarray | None, robot: Embodiment
+    values: np.ndarray, state: RobotState, asked: np.ndarray | None, robot: Embodiment
 ) -> np.ndarray:
     """
-    Return the values within the limits.
+    Return the values within the limits, for a command that follows after one control period.
 
+    :param asked: values that the last action asked for; None: the speed counts from the measured
+        state.
     :raises ValueError: when a limit is broken and values are not clamped to it.
     """
     command = robot.command
@@ -123,17 +126,57 @@ def limit(
     if command.interface_type in ('twist', 'velocities'):
         _check_speed(bounded, command)
         return bounded
-    here = _known(here)
-    start = here if target is None else target
-    if command.interface_type == 'positions':
-        change = bounded - start
-        error = float(np.abs(bounded - here).max())
-    else:
-        change = difference(bounded, start)
-        error = float(np.linalg.norm(bounded[:3] - here[:3]))
-    _check_following_error(error, command.limits)
-    _check_speed(change * robot.control_rate_hz, command)
+    start = _known(here) if asked is None else asked
+    _check_speed(_change(bounded, start, command) * robot.control_rate_hz, command)
     return bounded
+
+
+def shorten(
+    values: np.ndarray,
+    state: RobotState,
+    target: np.ndarray | None,
+    robot: Embodiment,
+    elapsed_s: float,
+) -> np.ndarray:
+    """
+    Return positions or a pose that the last command's successor may have after ``elapsed_s``.
+
+    The command lies on the way from the last one to ``values``, as far as the speed limits allow
+    in this time; ``values`` itself if that is far enough. Velocities need no such limit: they do
+    not grow when they come early.
+
+    :param target: values of the last command; None: the way begins at the measured state.
+    """
+    command = robot.command
+    if command.is_planar_displacement or command.interface_type in ('twist', 'velocities'):
+        return values
+    start = _known(measured(state, command)) if target is None else target
+    change = _change(values, start, command)
+    needed_s = _duration(change, command)
+    if needed_s <= elapsed_s * (1 + TIME_SLACK):
+        return values
+    part = max(elapsed_s, 0.0) / needed_s
+    if command.drives_joints:
+        return np.asarray(start + part * change)
+    return _displaced(start, part * change)
+
+
+def check_following_error(values: np.ndarray, state: RobotState, command: Command) -> None:
+    """
+    Refuse positions or a pose that are too far from the measured ones.
+
+    :raises ValueError: with the distance.
+    """
+    largest = command.limits.max_following_error
+    if not largest or command.interface_type in ('twist', 'velocities'):
+        return
+    here = _known(measured(state, command))
+    if command.drives_joints:
+        error = float(np.abs(values - here).max())
+    else:
+        error = float(np.linalg.norm(values[:3] - here[:3]))
+    fits = error <= largest + SLACK
+    expect(fits, 'following error', f'{largest:.4g} at most', f'{error:.4g}')
 
 
 def gripper_position(values: np.ndarray, command: Command) -> float | None:
@@ -169,15 +212,40 @@ def _indices(command: Command) -> list[int]:
 
 def _moved_pose(start: np.ndarray, driven: list[int], arm: np.ndarray, mode: str) -> np.ndarray:
     change = np.zeros(6)
-    pose: np.ndarray = start.copy()
-    change[driven] = arm
     if mode == 'absolute':
+        pose: np.ndarray = start.copy()
         pose[driven] = arm
         return pose
+    change[driven] = arm
+    return _displaced(start, change)
+
+
+def _displaced(start: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Return a pose, ``(7,)``, moved and turned by ``change``, ``(6,)`` [m, rad]."""
+    pose: np.ndarray = start.copy()
     pose[:3] += change[:3]
     turned = multiply(from_rotation_vector(change[3:]), pose[3:])
     pose[3:] = turned / float(np.linalg.norm(turned))
     return pose
+
+
+def _change(values: np.ndarray, start: np.ndarray, command: Command) -> np.ndarray:
+    """Return the way between two positions, ``(J,)``, or two poses, ``(6,)``."""
+    if command.drives_joints:
+        return np.asarray(values - start)
+    return np.asarray(difference(values, start))
+
+
+def _duration(change: np.ndarray, command: Command) -> float:
+    """Return the shortest time in which the speed limits allow a change [s]."""
+    limits = command.limits
+    if command.drives_joints:
+        return float((np.abs(change) / np.array(limits.max_velocity)).max())
+    pairs = (
+        (change[:3], limits.max_linear_velocity),
+        (change[3:], limits.max_angular_velocity),
+    )
+    return max(float(np.linalg.norm(part)) / most for part, most in pairs if most)
 
 
 def _ends(
@@ -231,9 +299,3 @@ def _check_speed(speeds: np.ndarray, command: Command) -> None:
     ):
         speed = float(np.linalg.norm(part))
         expect(speed <= largest + SLACK, f'{word} speed', f'{largest:.4g} at most', f'{speed:.4g}')
-
-
-def _check_following_error(error: float, limits: Limits) -> None:
-    largest = limits.max_following_error
-    fits = not largest or error <= largest + SLACK
-    expect(fits, 'following error', f'{largest:.4g} at most', f'{error:.4g}')

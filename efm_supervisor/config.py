@@ -43,7 +43,11 @@ class SupervisorConfig(RewardEnabledConfig, RobotNodeConfig):
         3600.0,
     )
     permit_duration_s: float = parameter(
-        0.5, 'Real time: validity of a permit after its last renewal', 's', 0.05, 5.0
+        0.5,
+        'Real time: validity of a permit after its last renewal; the guard keeps to max_permit_s',
+        's',
+        0.05,
+        5.0,
     )
     tick_rate_hz: float = parameter(
         10.0, 'Rate of time-out checks and permit renewals', 'Hz', 1.0, 100.0

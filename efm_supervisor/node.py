@@ -31,8 +31,8 @@ class SupervisorNode(ManagedNode):
     Runs one episode at a time.
 
     Serves ``run_episode``, ``label_episode``, ``pause``, ``resume``, ``take_over``, ``hand_back``;
-    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``, and in
-    real time what the guard has executed;
+    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``,
+    ``estop_reset``, and in real time what the guard has executed;
     publishes ``episode_event``, ``outcome``, ``permit``, ``instruction``.
     """
 
@@ -80,7 +80,8 @@ class SupervisorNode(ManagedNode):
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.STEPS_TO_GO, self._on_steps_to_go)
         ros_topics.subscription(self, topics.RECORDING, self._on_recording)
-        ros_topics.subscription(self, topics.ESTOP, self._on_estop)
+        ros_topics.estop_subscriptions(self, self._on_estop)
+        ros_topics.subscription(self, topics.ESTOP_RESET, self._on_estop_reset)
         if not self.config.lockstep:
             command = self._embodiment.command
             sent = topics.COMMAND if command.is_planar_displacement else topics.EXECUTED
@@ -201,7 +202,12 @@ class SupervisorNode(ManagedNode):
         )
 
     def _on_estop(self, message: Bool) -> None:
-        self._commands.execute(self._supervisor.on_emergency(message.data))
+        if message.data:  # only the guard's reset releases it: another switch may say false
+            self._commands.execute(self._supervisor.on_emergency(True))
+
+    def _on_estop_reset(self, message: Bool) -> None:
+        if message.data:
+            self._commands.execute(self._supervisor.on_emergency(False))
 
     def _on_label(
         self, request: LabelEpisode.Request, response: LabelEpisode.Response

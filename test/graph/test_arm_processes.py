@@ -13,7 +13,7 @@ from efm_core import ros_topics, topics
 from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import make_executor
 from efm_core.ros_messages import from_action, from_ns, stamped
-from efm_interfaces.msg import Permit
+from efm_interfaces.msg import EpisodeEvent, Permit
 from efm_sim.fake_arm.command import read_command
 import numpy as np
 import pytest
@@ -42,6 +42,7 @@ class Person(Node):
         self._executor.add_node(self)
         self.actions = ros_topics.publisher(self, topics.ACTION)
         self.permits = ros_topics.publisher(self, topics.PERMIT)
+        self.events = ros_topics.publisher(self, topics.EPISODE_EVENT)
         command = topics.command_topic(robot.command)
         ros_topics.subscription(self, command, self.commands.append)
         ros_topics.subscription(self, topics.JOINT_STATES, self.joints.append)
@@ -72,11 +73,12 @@ class Person(Node):
 
 
 @contextmanager
-def running(module, path, **parameters):
-    """Run a node in a separate process; end it afterwards."""
+def running(module, path, code='', **parameters):
+    """Run a node, or ``code``, in a separate process; end it afterwards."""
     words = [f'{key}:={value}' for key, value in {'embodiment': path, **parameters}.items()]
     given = [word for pair in words for word in ('-p', pair)]
-    process = subprocess.Popen([sys.executable, '-m', module, '--ros-args', *given])
+    program = ['-c', code] if code else ['-m', module]
+    process = subprocess.Popen([sys.executable, *program, '--ros-args', *given])
     try:
         yield process
     finally:
@@ -93,7 +95,11 @@ def context():
 
 
 @pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['sigterm', 'ctrl_c'])
+@pytest.mark.parametrize(
+    'number',
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+    ids=['sigterm', 'ctrl_c', 'closed_terminal'],
+)
 def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kind, number):
     robot = make_arm(kind, state_timeout_s=scaled(1.0))
     path = save_embodiment(robot, tmp_path / 'arm.yaml')
@@ -112,6 +118,63 @@ def test_a_guard_that_is_asked_to_end_stops_the_arm_first(context, tmp_path, kin
         assert not person.is_moving(20)
         last = read_command(person.commands[-1], robot.command).values
         assert not last.any()
+    person.destroy_node()
+
+
+FAULTY = """
+import sys
+from efm_core.ros_lifecycle import run
+from efm_guard.node import GuardNode
+
+class Faulty(GuardNode):
+    def _on_event(self, event):
+        raise KeyError('a defect')
+
+run(Faulty, sys.argv)
+"""
+
+
+def test_an_exception_in_a_callback_stops_the_arm_first(context, tmp_path):
+    robot = make_arm(VELOCITIES, state_timeout_s=scaled(1.0))
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
+    person = Person(context, robot)
+    with (
+        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=scaled(2.0, 10.0)),
+        running('', path, FAULTY) as guard,
+    ):
+        person.move()
+        person.events.publish(EpisodeEvent(event=EpisodeEvent.END))
+        person.spin_until(lambda: guard.poll() is not None, 'the end of the guard')
+        assert guard.returncode == 1
+        stopped = len(person.joints) + 50
+        person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
+        assert not read_command(person.commands[-1], robot.command).values.any()
+    person.destroy_node()
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP], ids=['killed', 'frozen'])
+def test_the_second_process_stops_the_arm_of_a_guard_that_is_killed_or_frozen(
+    context, tmp_path, number
+):
+    robot = make_arm(VELOCITIES, state_timeout_s=scaled(1.0))
+    path = save_embodiment(robot, tmp_path / 'arm.yaml')
+    person = Person(context, robot)
+    with (
+        running('efm_sim.fake_arm.node', path, watchdog_s=60.0, max_age_s=scaled(2.0, 10.0)),
+        running('efm_guard.watch_node', path),
+        running('efm_guard.node', path) as guard,
+    ):
+        command = topics.command_topic(robot.command).name
+        person.spin_until(lambda: person.count_subscribers(command) >= 3, 'the second process')
+        person.move()
+        guard.send_signal(number)
+        person.spin_until(
+            lambda: not read_command(person.commands[-1], robot.command).values.any(), 'a stop'
+        )
+        stopped = len(person.joints) + 50
+        person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
+        assert not person.is_moving(20)
+        assert person.count_publishers(command) == 2
     person.destroy_node()
 
 

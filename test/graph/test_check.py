@@ -28,6 +28,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Joy
+from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 from waiting import run_to_end, scaled
 
@@ -152,6 +153,7 @@ def test_publishers_that_dds_does_not_connect_are_findings(robot, path):
         rig.create_publisher(Joy, 'joy', best_effort)
         rig.create_publisher(TFMessage, '/tf_static', 10)
         rig.create_publisher(TFMessage, '/tf', 10)  # connects
+        rig.create_publisher(Bool, 'estop', best_effort)  # connects: a stop in any quality does
         code, said = check(path, '--json')
     found = [(item['subject'], item['problem']) for item in json.loads(said)['findings']]
     refused = 'quality of service: expected a publisher that DDS connects, /robot_0/rig is refused'

@@ -33,7 +33,7 @@ from sources import ROOT
 import yaml
 
 NODES = tuple(PARAMETERS)
-ALONE = ('fake_driver', 'gazebo_driver', 'server')  # started beside a graph
+ALONE = ('fake_driver', 'gazebo_driver', 'server', 'guard_watch')  # started beside a graph
 # What a node declares beside its own config; the fleet node has no lifecycle.
 FURTHER = {
     'world_node': (TableConfig,),

@@ -58,6 +58,7 @@ ROBOT_SIDE = (
     'efm_reward.node',
     'efm_supervisor.node',
     'efm_guard.node',
+    'efm_guard.watch_node',
     'efm_data.recorder_node',
     'efm_supervisor.fleet_node',
     'efm_sim.node',

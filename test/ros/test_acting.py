@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from arms import make_arm
 from efm_core import topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_ns, to_period, to_stamp, to_tokens, to_values
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_messages import from_image
-from models import frames
+from models import frames, table_arm
 import numpy as np
 import pytest
 
@@ -22,16 +23,17 @@ PICTURES = frames(2)
 
 @dataclass(frozen=True, kw_only=True)
 class ActorConfig:
-    """Parameters of the node under test; ``steps`` is the length of its actions."""
+    """Parameters of the node under test: ``last`` actions of ``steps`` control steps each."""
 
     embodiment: str = ''
     lockstep: bool = False
     steps: int = 1
     offers: bool = True
+    last: int = 1
 
 
 class Actor(ActingNode):
-    """Acts on the first image, and takes the second one for the last of the episode."""
+    """Acts on the first images, and takes the one after them for the last of the episode."""
 
     config_type = ActorConfig
     source = 'demonstrator'
@@ -49,7 +51,7 @@ class Actor(ActingNode):
 
     def on_observation(self, stamp, message):
         observation = to_image(message)
-        if self.matcher.step:
+        if self.matcher.step >= self.config.last:
             self.publish_last_observation(observation, stamp)
         else:
             self.publish_action(self.action, observation, stamp, policy_version=4)
@@ -109,3 +111,69 @@ def test_an_action_before_the_offer_is_an_error(stage, yaml_of, embodiment):
     assert not node.offers_actions
     with pytest.raises(RuntimeError, match='expected offer_actions'):
         node.publish_action(node.action, PICTURES[0], T0)
+
+
+def run_camera(stage, make_event, robot, *, path, images):
+    """Return node and actions after images at 30 Hz in real time."""
+    node = stage.start(Actor, embodiment=path, lockstep=False, last=1000)
+    camera = stage.speak(topics.IMAGE, lockstep=False)
+    events = stage.speak(topics.EPISODE_EVENT)
+    actions = stage.listen(topics.ACTION)
+    events.publish(make_event('first', T0, embodiment_hash=robot.hash))
+    stage.spin_until(lambda: node.matcher.event, 'the episode')
+    for number, image in enumerate(images):
+        stamp = T0 + round(number * 1e9 / 30)
+        camera.publish(from_image(image, stamp))
+        stage.spin_until(lambda stamp=stamp: node.newest == stamp, 'the image')
+    stage.spin_until(lambda: len(actions) == node.matcher.step, 'the actions')
+    return node, actions
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Let the node note the stamp of the newest image."""
+    take = Actor._on_image
+
+    def note(node, message):
+        take(node, message)
+        node.newest = to_stamp(message)
+
+    monkeypatch.setattr(Actor, '_on_image', note)
+    monkeypatch.setattr(Actor, 'newest', 0, raising=False)
+
+
+def test_a_camera_at_30_hz_gives_ten_decisions_a_second(
+    stage, make_event, yaml_of, embodiment, seen
+):
+    images = [PICTURES[number % 2] for number in range(31)]
+    path = yaml_of(embodiment)
+    _, actions = run_camera(stage, make_event, embodiment, path=path, images=images)
+    stamps = np.array([to_stamp(action) for action in actions])
+    assert len(actions) in (10, 11)
+    assert np.diff(stamps)[1:] == pytest.approx(PERIOD, abs=2)
+
+
+def test_a_frozen_camera_ends_the_actions_of_the_episode_and_is_named(
+    stage, make_event, yaml_of, seen
+):
+    robot = make_arm('forward_position_controller')
+    camera = replace(table_arm().cameras[0], max_identical_images=6)
+    robot = replace(robot, cameras=(camera,))
+    images = [*PICTURES, *[PICTURES[0]] * 20]
+    node, actions = run_camera(stage, make_event, robot, path=yaml_of(robot), images=images)
+    assert len(actions) == 3  # the images 0, 2 and 5; the sixth identical one is image 7
+    assert 'expected a new image each time, got the same' in node.diagnostics.fault
+    assert 'restart its driver' in node.diagnostics.fault
+    node.on_event(make_event('second', T0 + 10 * PERIOD, embodiment_hash=robot.hash))
+    assert node.matcher.event is None
+    assert 'restart its driver' in node.diagnostics.fault
+
+
+def test_the_still_scene_of_a_simulation_is_no_frozen_camera(
+    stage, make_event, yaml_of, embodiment, seen
+):
+    images = [PICTURES[0]] * 31
+    path = yaml_of(embodiment)
+    node, actions = run_camera(stage, make_event, embodiment, path=path, images=images)
+    assert len(actions) in (10, 11)
+    assert node.diagnostics.fault == ''

@@ -7,15 +7,18 @@ from dataclasses import replace
 from arms import GRIPPER, KINDS, make_arm
 from efm_core import topics
 from efm_core.messages import to_stamp
-from efm_core.ros_messages import from_action, from_ns, stamped
+from efm_core.ros_messages import from_action, from_ns, from_transform, stamped
 from efm_guard.node import GuardNode
+from efm_guard.ros_state import listen_to_tf
 from efm_interfaces.msg import EpisodeEvent, Permit
 from efm_sim.fake_arm.command import read_command
 from efm_sim.fake_arm.node import FakeDriverNode
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
+from tf2_msgs.msg import TFMessage
 from waiting import scaled
 
 TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE = KINDS
@@ -27,7 +30,9 @@ class Scene:
 
     def __init__(self, stage, robot, *, yaml_of, **driver):
         # All nodes share this thread: on a busy machine messages are delayed.
-        robot = replace(robot, command=replace(robot.command, state_timeout_s=scaled(1.0)))
+        command = replace(robot.command, state_timeout_s=scaled(1.0))
+        lifetime_s = max(robot.action_lifetime_s, scaled(0.5))
+        robot = replace(robot, command=command, action_lifetime_s=lifetime_s, max_permit_s=600.0)
         driver = {'max_age_s': scaled(2.0, 10.0), **driver}
         self.stage = stage
         self.robot = robot
@@ -198,8 +203,14 @@ def test_lost_commands_slow_the_arm_down_and_do_no_more(stage, yaml_of):
     robot = replace(make_arm(POSITIONS), action_lifetime_s=60.0)
     scene = Scene(stage, robot, yaml_of=yaml_of, drop_rate=0.4, seed=3)
     for count in range(1, 11):
+        begun = scene.now
         scene.want((0.02, 0.0))
-        stage.spin_until(lambda count=count: len(scene.executed) >= count, 'the action')
+        stage.spin_until(
+            lambda count=count, begun=begun: (
+                len(scene.executed) >= count and scene.now - begun > robot.period_ns
+            ),
+            'the action, and a control period',
+        )
     stage.spin_until(lambda: sum(scene.arm.counts.values()) >= 10, 'the commands')
     stage.spin_until(lambda: scene.moved > 0.1, 'most of the way')
     scene.wait_for_rest()
@@ -287,3 +298,26 @@ def test_a_pose_may_come_from_a_topic_instead_of_tf(stage, yaml_of):
     poses.publish(from_pose(here, 6, robot))
     stage.spin_until(lambda: guard._robot.listener.state.stamp == 6, 'the pose')
     np.testing.assert_allclose(guard._robot.listener.state.pose, here)
+
+
+@pytest.mark.parametrize('reliability', ['RELIABLE', 'BEST_EFFORT'])
+@pytest.mark.parametrize('durability', ['VOLATILE', 'TRANSIENT_LOCAL'])
+@pytest.mark.parametrize('topic', [topics.TF, topics.TF_STATIC])
+def test_transforms_arrive_whatever_their_quality_of_service(
+    stage, topic, durability, reliability
+):
+    profile = QoSProfile(
+        depth=1,
+        durability=DurabilityPolicy[durability],
+        reliability=ReliabilityPolicy[reliability],
+    )
+    publisher = stage.peer.create_publisher(TFMessage, topic, profile)
+    tree = listen_to_tf(stage.peer)
+    frame = f'arm_{durability}_{reliability}'
+    transform = from_transform(np.array([1.0, 0, 0, 0, 0, 0, 1]), 5, frame='base', child=frame)
+
+    def arrived():
+        publisher.publish(TFMessage(transforms=[transform]))
+        return frame in tree.parents
+
+    stage.spin_until(arrived, 'the transform')

@@ -57,6 +57,7 @@ class Robot:
         self.predictions = stage.speak(topics.STEPS_TO_GO)
         self.recordings = stage.speak(topics.RECORDING)
         self.estop = stage.speak(topics.ESTOP)
+        self.releases = stage.speak(topics.ESTOP_RESET)
         self.outcomes = stage.listen(topics.OUTCOME)
         self.instructions = stage.listen(topics.INSTRUCTION)
         self.permits = stage.listen(topics.PERMIT, self._on_permit)
@@ -277,7 +278,9 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     assert result.outcome.detail == 'emergency stop'
     assert robot.events[-1].event == EpisodeEvent.END
     assert not robot.ask('second').accepted
-    robot.estop.publish(Bool(data=False))
+    robot.estop.publish(Bool(data=False))  # of any switch: releases nothing
+    assert not robot.ask('second').accepted
+    robot.releases.publish(Bool(data=True))
     robot.stage.spin_until(lambda: not robot.node._supervisor.obstacle, 'the reset')
     robot.silent_at = 1000
     assert how(robot.run('third')) == ('success', 'success_detected')

@@ -93,7 +93,7 @@ def test_the_nodes_of_a_robot_connect_on_every_topic(
         given = [p.qos_profile for n in nodes for p in n.publishers if p.topic_name == name]
         wanted = [s.qos_profile for n in nodes for s in n.subscriptions if s.topic_name == name]
         ends = {(q.reliability, q.depth) for q in (*given, *wanted)}
-        assert len(ends) <= 1, topic.name
+        assert len(ends) <= 1 or topic is topics.ESTOP, topic.name  # any switch must match
         assert_only_the_recorder_requests_history(topic, nodes, name)
         assert given or wanted or topic is topics.TRAINER_STATUS, topic.name
 

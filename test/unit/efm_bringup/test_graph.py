@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from arms import make_arm
 from efm_bringup.config import GraphConfig
 from efm_bringup.graph import EVALUATE, make_graph, make_node, MODES, PRACTICE, RECORD
+from efm_core.embodiment_files import save_embodiment
 import pytest
 from sources import ROOT
 
@@ -151,6 +153,23 @@ def test_the_environment_that_the_embodiment_names_is_asked_for(make):
 def test_a_real_robot_brings_its_own_world(make, mode):
     names = {node.name for node in make_graph(mode, make(world='real', demonstrator='other'))}
     assert not names & {'world', 'fake_driver'}
+
+
+@pytest.mark.parametrize(
+    ('driver', 'world', 'is_watched'),
+    [
+        ('forward_velocity_controller', 'real', True),
+        ('moveit_servo', 'real', False),  # it has a watchdog of its own
+        ('forward_position_controller', 'real', False),
+        (None, 'mujoco', False),
+    ],
+)
+def test_a_second_process_watches_the_guard_where_the_driver_would_go_on(
+    make, tmp_path, driver, world, is_watched
+):
+    robot = save_embodiment(make_arm(driver), tmp_path / 'arm.yaml') if driver else ''
+    nodes = by_name(PRACTICE, make(world=world, embodiment=str(robot)))
+    assert ('robot_0/guard_watch' in nodes) == is_watched
 
 
 def test_a_node_needs_a_release_only_if_it_loads_one(tmp_path):

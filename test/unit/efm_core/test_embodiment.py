@@ -87,6 +87,7 @@ def test_hash_depends_on_every_field(embodiment):
         'command': replace(embodiment.command, frame='other'),
         'control_rate_hz': 10.5,
         'action_lifetime_s': 0.4,
+        'max_permit_s': 2.0,
         'steps_to_go': replace(embodiment.steps_to_go, bins=31),
         'episode': replace(embodiment.episode, success_threshold=3.0),
     }
@@ -247,7 +248,7 @@ def test_embodiment_cannot_be_changed_by_accident(embodiment):
 def test_a_chunk_of_one_is_the_same_contract_as_no_chunk(embodiment):
     assert embodiment.action.chunk == 1
     assert replace(embodiment, action=replace(embodiment.action, chunk=1)).hash == embodiment.hash
-    assert (embodiment.decision_ns, embodiment.period_ns) == (0, 100_000_000)
+    assert (embodiment.decision_ns, embodiment.period_ns) == (100_000_000, 100_000_000)
     others = [replace(embodiment, action=replace(embodiment.action, chunk=n)) for n in (2, 4)]
     assert len({embodiment.hash, *(other.hash for other in others)}) == 3
     assert others[1].decision_ns == 400_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from efm_core.observation_matcher import EARLY_IMAGES, ObservationMatcher
+import numpy as np
 import pytest
 
 
@@ -175,3 +176,46 @@ def test_image_between_two_steps_does_not_replace_a_kept_one():
     matcher.count(1040)
     matcher.admit(1050, 'between')
     assert matcher.waiting_for(1050) is None
+
+
+MS = 1_000_000  # [ns]
+
+
+def steps_of(stamps_ms, period_ms=100, missed=()):
+    """Return the images [ms after START] that are steps, for a node that misses some of them."""
+    matcher = ObservationMatcher(decision_ns=period_ms * MS, period_ns=period_ms * MS)
+    matcher.start('event', 10_000 * MS)
+    steps = []
+    for at in stamps_ms:
+        stamp = int((10_000 + at) * MS)
+        if at not in missed and matcher.admit(stamp, 'image'):
+            matcher.count(stamp)
+            steps.append(at)
+    return steps
+
+
+@pytest.mark.parametrize('rate_hz', [15, 20, 25, 30, 60, 90])
+@pytest.mark.parametrize('phase_ms', [0, 20, 49, 50, 51, 80])
+def test_a_camera_faster_than_the_robot_gives_ten_decisions_a_second(rate_hz, phase_ms):
+    steps = steps_of([phase_ms + 1000 * n / rate_hz for n in range(10 * rate_hz)])
+    assert 99 <= len(steps) <= 101
+    assert np.diff(steps).min() >= 50
+
+
+@pytest.mark.parametrize('phase_ms', range(0, 100, 7))
+def test_a_camera_at_the_rate_of_the_robot_skips_no_step_however_it_jitters(phase_ms):
+    jitter = np.random.default_rng(phase_ms).uniform(-4, 4, 200)
+    stamps = [10 + phase_ms + 100 * n + jitter[n] for n in range(200)]
+    assert steps_of(stamps) == stamps
+
+
+def test_a_slower_camera_gives_a_step_for_each_image():
+    stamps = list(range(0, 5000, 200))
+    assert steps_of(stamps) == stamps
+
+
+def test_two_nodes_choose_the_same_images_soon_after_one_of_them_missed_some():
+    stamps = [round(1000 * n / 30) for n in range(120)]
+    whole = steps_of(stamps)
+    gaps = steps_of(stamps, missed=(whole[5], whole[6], whole[7]))
+    assert [at for at in gaps if at > whole[9]] == [at for at in whole if at > whole[9]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from efm_core.embodiment import load_embodiment
 from efm_core.tokeniser import ActionTokeniser
 from efm_guard.commander import Commander
+from efm_guard.moment import Moment
 from efm_guard.setpoints import RobotState
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_the_largest_action_of_an_arm_is_within_its_limits(name, end):
     box = np.mean([limits.workspace_min or (0,) * 3, limits.workspace_max or (0,) * 3], axis=0)
     state = RobotState(np.mean(ends, axis=0), np.append(box, [0, 0, 0, 1]), stamp=10)
     values = np.array(getattr(robot.action, end), np.float32)
-    driver_command = Commander(robot).driver_command(values, state, 10)
+    driver_command = Commander(robot).driver_command(values, state, Moment(10, 10))
     assert np.isfinite(driver_command.values).all()
     if robot.command.drives_joints:
         driven = np.abs(driver_command.values - state.positions)
@@ -78,7 +79,7 @@ def test_alohas_actions_are_its_joints_positions():
     robot = load_embodiment(FOLDER / 'aloha.yaml')
     middle = np.mean([robot.action.low, robot.action.high], axis=0)
     state = RobotState(middle, None, stamp=10)
-    driver_command = Commander(robot).driver_command(np.float32(middle), state, 10)
+    driver_command = Commander(robot).driver_command(np.float32(middle), state, Moment(10, 10))
     np.testing.assert_allclose(driver_command.values, middle, atol=1e-6)
     np.testing.assert_allclose(
         robot.action.low[:3], [-np.pi, *np.radians([-106, -101])], atol=2e-5

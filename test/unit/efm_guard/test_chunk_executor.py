@@ -114,8 +114,6 @@ def test_a_chunk_in_mid_chunk_takes_the_place_of_the_rest():
         (chunk(100), 120, ''),
         (chunk(100), 599, ''),
         (chunk(100), 600, 'stale'),
-        (chunk(230), 120, 'ahead of time'),
-        (chunk(220), 120, ''),
     ],
 )
 def test_what_may_not_follow_is_refused(other, now_ms, word):

@@ -6,14 +6,22 @@ from dataclasses import replace
 
 from arms import GRIPPER, JOINT_LIMITS, KINDS, limits_of, make_arm, pose, TOOL_LIMITS
 from efm_guard.commander import Commander
+from efm_guard.moment import Moment
 from efm_guard.setpoints import RobotState
 from models import table_arm
 import numpy as np
 import pytest
 
 TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE = KINDS
-NOW = 10**12
 MS = 10**6
+NOW = 10**12  # [ns]
+
+
+def at(ms=0):
+    """Return a moment, on both clocks, ``ms`` after NOW."""
+    return Moment(NOW + ms * MS, NOW + ms * MS)
+
+
 HERE = np.array([0.1, -0.2, 0.3, 0.4, 0.5, 0.6])
 STATE = RobotState(HERE, pose(0.4, 0.0, 0.2), stamp=NOW)
 ON_JOINTS = (TRAJECTORY, POSITIONS)
@@ -21,9 +29,9 @@ NEED_STATE = (TRAJECTORY, POSITIONS, VELOCITIES, SERVO, POSE)
 SMALL = np.array([0.02, -0.05], np.float32)
 
 
-def setpoint_of(robot, values=SMALL, state=STATE, now=NOW):
+def setpoint_of(robot, values=SMALL, state=STATE):
     """Return the numbers for the first action."""
-    return Commander(robot).driver_command(np.array(values, np.float32), state, now).values
+    return Commander(robot).driver_command(np.array(values, np.float32), state, at()).values
 
 
 def clamping(kind):
@@ -77,38 +85,38 @@ def test_an_absolute_pose_holds_what_is_not_driven():
 @pytest.mark.parametrize('kind', [*ON_JOINTS, POSE])
 def test_the_next_displacement_begins_at_the_last_target_not_at_the_lagging_arm(kind):
     commander = Commander(make_arm(kind))
-    first = commander.driver_command(SMALL, STATE, NOW).values
-    second = commander.driver_command(SMALL, STATE, NOW).values
+    first = commander.driver_command(SMALL, STATE, at()).values
+    second = commander.driver_command(SMALL, STATE, at(100)).values
     assert second[0] - first[0] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize('kind', [*ON_JOINTS, POSE])
 def test_after_a_stop_it_begins_where_the_arm_is(kind):
     commander = Commander(make_arm(kind))
-    first = commander.driver_command(SMALL, STATE, NOW).values
-    commander.stop(STATE, NOW)
-    np.testing.assert_array_equal(commander.driver_command(SMALL, STATE, NOW).values, first)
+    first = commander.driver_command(SMALL, STATE, at()).values
+    commander.stop(STATE, at(50))
+    np.testing.assert_array_equal(commander.driver_command(SMALL, STATE, at(150)).values, first)
 
 
 @pytest.mark.parametrize('kind', NEED_STATE)
 def test_stop_is_no_speed_or_to_stay(kind):
     expected = {VELOCITIES: np.zeros(6), SERVO: np.zeros(6), POSE: STATE.pose}.get(kind, HERE)
     commander = Commander(make_arm(kind))
-    commander.driver_command(SMALL, STATE, NOW)
-    np.testing.assert_array_equal(commander.stop(STATE, NOW), expected)
+    commander.driver_command(SMALL, STATE, at())
+    np.testing.assert_array_equal(commander.stop(STATE, at()), expected)
 
 
 @pytest.mark.parametrize('kind', [*ON_JOINTS, POSE])
 def test_whoever_does_not_know_where_the_arm_is_stops_at_the_last_target(kind):
     commander = Commander(make_arm(kind))
-    target = commander.driver_command(SMALL, STATE, NOW).values
-    np.testing.assert_array_equal(commander.stop(STATE, NOW + 201 * MS), target)
-    assert commander.stop(RobotState(), NOW) is None
+    target = commander.driver_command(SMALL, STATE, at()).values
+    np.testing.assert_array_equal(commander.stop(STATE, at(201)), target)
+    assert commander.stop(RobotState(), at()) is None
 
 
 @pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
 def test_a_velocity_can_be_stopped_whatever_is_known(kind):
-    np.testing.assert_array_equal(Commander(make_arm(kind)).stop(RobotState(), NOW), np.zeros(6))
+    np.testing.assert_array_equal(Commander(make_arm(kind)).stop(RobotState(), at()), np.zeros(6))
 
 
 @pytest.mark.parametrize('kind', NEED_STATE)
@@ -191,19 +199,21 @@ def test_the_joint_at_its_very_limit_passes_whatever_float32_makes_of_it():
 @pytest.mark.parametrize('kind', ON_JOINTS)
 def test_a_target_may_not_run_away_from_an_arm_that_is_stuck(kind):
     commander = Commander(make_arm(kind))
-    for _ in range(10):
-        commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
+    steps = [(np.array([0.05, 0], np.float32), at(100 * step)) for step in range(11)]
+    for values, now in steps[:10]:
+        commander.driver_command(values, replace(STATE, stamp=now.ros), now)
+    values, now = steps[10]
     with pytest.raises(ValueError, match=r'following error: expected 0\.5 at most'):
-        commander.driver_command(np.array([0.05, 0], np.float32), STATE, NOW)
+        commander.driver_command(values, replace(STATE, stamp=now.ros), now)
     assert commander.target[0] - HERE[0] == pytest.approx(0.5)
-    commander.driver_command(np.array([-0.05, 0], np.float32), STATE, NOW)
+    commander.driver_command(-values, replace(STATE, stamp=now.ros), now)
 
 
 def test_a_refused_action_leaves_the_target_as_it_was():
     commander = Commander(make_arm(POSITIONS, low=-1, high=1))
-    target = commander.driver_command(SMALL, STATE, NOW).values
+    target = commander.driver_command(SMALL, STATE, at()).values
     with pytest.raises(ValueError, match='speed'):
-        commander.driver_command(np.array([0.2, 0.0], np.float32), STATE, NOW)
+        commander.driver_command(np.array([0.2, 0.0], np.float32), STATE, at(100))
     np.testing.assert_array_equal(commander.target, target)
 
 
@@ -218,8 +228,65 @@ def test_the_grippers_value_is_its_position():
     robot = make_arm(
         POSITIONS, low=0.0, high=0.08, axes=('joint1', 'gripper'), gripper=GRIPPER, mode='absolute'
     )
-    found = Commander(robot).driver_command(np.array([0.08, 0.08], np.float32), STATE, NOW)
+    found = Commander(robot).driver_command(np.array([0.08, 0.08], np.float32), STATE, at())
     assert found.gripper == pytest.approx(0.08)
     np.testing.assert_allclose(found.values, [0.08, -0.2, 0.3, 0.4, 0.5, 0.6])
     with pytest.raises(ValueError, match=r'gripper: expected 0.0 to 0.08'):
-        Commander(robot).driver_command(np.array([0.08, 0.09], np.float32), STATE, NOW)
+        Commander(robot).driver_command(np.array([0.08, 0.09], np.float32), STATE, at())
+
+
+@pytest.mark.parametrize('elapsed_ms', [10, 33, 99])
+@pytest.mark.parametrize('kind', [*ON_JOINTS, POSE])
+def test_a_position_that_comes_early_keeps_the_speed_limit_in_real_time(kind, elapsed_ms):
+    """The limits of the arm: 1 rad/s a joint; 0.3 m/s and 1 rad/s the tool."""
+    robot = make_arm(kind, low=-1, high=1)
+    fast = np.float32([0.03, 0.1] if kind == POSE else [0.05, 0.1])
+    commander = Commander(robot)
+    first = commander.driver_command(fast, STATE, at()).values
+    second = commander.driver_command(fast, STATE, at(elapsed_ms)).values
+    assert second[0] - first[0] == pytest.approx(fast[0] * elapsed_ms / 100)
+    if kind != POSE:
+        assert second[1] - first[1] == pytest.approx(0.001 * elapsed_ms)
+    assert commander.shortened == 1
+
+
+@pytest.mark.parametrize('kind', [*ON_JOINTS, POSE])
+def test_an_early_position_within_the_limit_is_sent_as_it_is(kind):
+    commander = Commander(make_arm(kind))
+    first = commander.driver_command(SMALL / 5, STATE, at()).values
+    second = commander.driver_command(SMALL / 5, STATE, at(33)).values
+    assert second[0] - first[0] == pytest.approx(0.004)
+    assert commander.shortened == 0
+
+
+@pytest.mark.parametrize('kind', [VELOCITIES, SERVO])
+def test_a_velocity_that_comes_early_is_no_faster(kind):
+    commander = Commander(make_arm(kind))
+    first = commander.driver_command(SMALL, STATE, at()).values
+    np.testing.assert_array_equal(commander.driver_command(SMALL, STATE, at(33)).values, first)
+
+
+def test_a_late_command_may_not_make_up_for_the_time():
+    commander = Commander(make_arm(POSITIONS, low=-1, high=1))
+    commander.driver_command(np.float32([0.05, 0]), STATE, at())
+    late = replace(STATE, stamp=at(900).ros)
+    with pytest.raises(ValueError, match='speed of joint1: expected 1 at most, got 2'):
+        commander.driver_command(np.float32([0.2, 0]), late, at(900))
+
+
+def test_a_stop_between_two_commands_gives_no_more_speed():
+    commander = Commander(make_arm(POSITIONS, low=-1, high=1))
+    commander.driver_command(np.float32([0.1, 0]), STATE, at())
+    commander.stop(STATE, at(20))
+    third = commander.driver_command(np.float32([0.1, 0]), STATE, at(30)).values
+    assert third[0] - HERE[0] == pytest.approx(0.01)
+
+
+def test_an_absolute_target_is_reached_after_early_commands():
+    robot = make_arm(POSITIONS, low=-1, high=1, mode='absolute')
+    commander = Commander(robot)
+    sent = []
+    for ms, goal in ((0, 0.2), (50, 0.3), (150, 0.3)):
+        state = replace(STATE, stamp=at(ms).ros)
+        sent.append(commander.driver_command(np.float32([goal, -0.2]), state, at(ms)).values[0])
+    assert sent == pytest.approx([0.2, 0.25, 0.3])

@@ -19,6 +19,7 @@ from efm_bringup.graph import EVALUATE, GraphConfig, make_graph, results_path
 from efm_bringup.processes import run_processes, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.files import FileContent
 from efm_core.observation import encode_png
 from efm_model.providers import OnnxSession
 from efm_model.text import ensure_text_encoder, TextEncoder
@@ -155,7 +156,7 @@ def watch(usage: Usage, over: threading.Event) -> None:
 
 def measure_in_process(run: Path, embodiment: Embodiment, steps: int) -> dict[str, Any]:
     """Return steps per second of world, policy and reward model in one loop, and latencies."""
-    files = load_release(str(run / 'releases' / '000001'), '')
+    files = load_release(str(run / 'releases' / '000001'), None)
     encoder = TextEncoder(ensure_text_encoder())
     policy = Policy.load(files.policy, encoder, embodiment)
     reward_model = RewardModel.load(files.reward, encoder, embodiment)
@@ -184,9 +185,11 @@ def measure_in_process(run: Path, embodiment: Embodiment, steps: int) -> dict[st
     }
 
 
-def measure_session(path: Path, text: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+def measure_session(
+    file: Path | FileContent, text: np.ndarray, image: np.ndarray
+) -> dict[str, Any]:
     """Return the latency of onnxruntime alone on the policy's file, with prepared inputs."""
-    session = OnnxSession(path, 'policy')
+    session = OnnxSession(file, 'policy')
     inputs = {
         'observations': np.stack([image, image])[None],
         'text': text[None],

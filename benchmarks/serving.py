@@ -109,7 +109,7 @@ class LocalPolicy:
     """The same policy in this process, without a server."""
 
     def __init__(self, run: Path, embodiment: Embodiment):
-        files = load_release(str(run / 'releases' / '000001'), '')
+        files = load_release(str(run / 'releases' / '000001'), None)
         encoder = TextEncoder(ensure_text_encoder())
         self._policy = Policy.load(files.policy, encoder, embodiment)
         self._embodiment = embodiment

@@ -27,6 +27,7 @@ class CheckConfig:
     max_skew_s: float = parameter(
         0.1, "Largest difference between stamps and this machine's clock", 's', 0.001, 60.0
     )
+    use_sim_time: bool = parameter(False, 'The robot runs on simulated time, of /clock')
     discovery_range: str = copy_field(ProcessConfig, 'discovery_range')
 
 
@@ -46,7 +47,13 @@ def check_command(arguments: argparse.Namespace, console: Console) -> int:
     options = from_arguments(CheckConfig, arguments)
     embodiment = load_embodiment(find_embodiment(options.embodiment))
     namespace = '/' + options.namespace.strip('/')
-    robot = observe_robot(embodiment, namespace, options.seconds, options.discovery_range)
+    robot = observe_robot(
+        embodiment,
+        namespace,
+        seconds=options.seconds,
+        discovery_range=options.discovery_range,
+        use_sim_time=options.use_sim_time,
+    )
     findings = examine(robot, embodiment, options.max_skew_s)
     if arguments.json:
         plain = [asdict(finding) for finding in findings]

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, KW_ONLY
 import json
 from pathlib import Path
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from efm_bringup.config import GraphConfig
 from efm_bringup.progress import ResultsTail
 from efm_core.config import config, copy_field, parameter
 from efm_core.files import write_whole
+from efm_core.stop_signals import on_stop, restore
 from rich.console import Console
 
 # First seeds; those of the demonstrations start at 0.
@@ -166,7 +166,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def run_stage(command: list[str]) -> int:
-    """Run one command and pass SIGINT and SIGTERM on to it; return its exit code."""
+    """Run one command and pass SIGINT, SIGTERM and SIGHUP on to it; return its exit code."""
     process = subprocess.Popen(command)
     signals: list[int] = []
 
@@ -174,7 +174,7 @@ def run_stage(command: list[str]) -> int:
         signals.append(number)
         process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = on_stop(pass_on)
     try:
         while process.poll() is None and not signals:
             time.sleep(0.1)
@@ -183,5 +183,4 @@ def run_stage(command: list[str]) -> int:
         process.kill()
         return 130
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)

@@ -10,7 +10,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import save_embodiment
 from efm_model.text import ensure_text_encoder, InstructionEncoder, TextEncoder
 from efm_policy.policy import Policy
-from efm_release.release import find_release_directory, MANIFEST, Release
+from efm_release.release import find_release_directory, find_releases, MANIFEST, Release
 from efm_release.release import load_release as load_files
 from efm_reward.model import RewardModel
 
@@ -48,7 +48,7 @@ def load_release(
     path = Path(path)
     directory = path if (path / MANIFEST).is_file() else find_release_directory(path, version)
     robot = embodiment or read_embodiment(directory.parent.parent)
-    files = load_files(str(directory), '', robot.hash)
+    files = load_files(str(directory), None, robot.hash)
     encoder = text_encoder or TextEncoder(ensure_text_encoder())
     return (
         Policy.load(files.policy, encoder, robot, temperature, provider),
@@ -83,8 +83,7 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
     robot = policy.embodiment
     models = tuple(to_compact(model) for model in to_torch(policy, reward_model))
     keep_embodiment(run, robot)
-    versions = [int(path.name) for path in (run / 'releases').glob('[0-9]*')]
-    version = max(versions, default=0) + 1
+    version = max(find_releases(run / 'releases'), default=0) + 1
     with tempfile.TemporaryDirectory() as folder:
         files = (
             export_policy(models[0], Path(folder) / 'policy.onnx', robot, version),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,10 @@ from efm_bringup.run import open_run
 from efm_core.config import add_arguments, config, from_arguments, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.shared_config import RunConfig
+from efm_core.stop_signals import on_stop
 from efm_policy.config import SamplingConfig
 from efm_policy.serving.config import ServingConfig
+from efm_release.release import find_release_directory
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def serve_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Serve until SIGINT or SIGTERM; return 0."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; return 0."""
     from efm_policy.serving.server import PolicyServer
 
     run = from_arguments(RunConfig, arguments)
@@ -58,8 +59,7 @@ def serve_command(arguments: argparse.Namespace, console: Console) -> int:
     policy, find_newer = find_policy(Path(run.run), options, embodiment)
     server = PolicyServer(from_arguments(ServingConfig, arguments), embodiment, policy=policy)
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    on_stop(lambda *_: stopping.set())
     port = server.start()
     console.print(f'release {policy.version} on port {port}: {server.describe()}', soft_wrap=True)
     while not stopping.wait(RELEASE_POLL_S):
@@ -85,15 +85,10 @@ def find_policy(
             options.checkpoint, embodiment, options.base, options.temperature
         )
         return learned, lambda: None
-    load = Releases(
-        embodiment,
-        options.text_encoder,
-        temperature=options.temperature,
-        provider=options.provider,
-    ).load
-    folder = run.absolute() / 'releases'
+    load = Releases(embodiment, options.text_encoder, sampling=options).load
     if options.version:
-        return load(str(folder / f'{options.version:06d}')), lambda: None
+        return load(str(find_release_directory(run, options.version))), lambda: None
+    folder = run.absolute() / 'releases'
     releases = ReleaseFolder(folder, load)
     newest = releases.newer()
     if newest is None:

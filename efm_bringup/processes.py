@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from efm_bringup.graph import EXECUTABLES, node_environment, NodeSpec
 from efm_core.config import config, parameter
+from efm_core.stop_signals import hangup_as_termination
 from filelock import BaseFileLock, FileLock, Timeout
 from honcho import manager
 from honcho.manager import Manager
@@ -20,7 +21,7 @@ import yaml
 
 STOPPED = re.compile(r'(\S+) stopped \(rc=(-?\d+)\)')
 LAST_LINES = 20
-INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
+INTERRUPTED = (130, 143)  # exit codes after Ctrl-C, and after SIGTERM or SIGHUP
 
 
 def to_command(node: NodeSpec, log_level: str = 'info') -> list[str]:
@@ -159,7 +160,8 @@ def run_processes(
     Run processes until the first of them ends; then end the others, within 5 s by default.
 
     :param commands: name to command.
-    :return: 0 when the first to end succeeded, 130 after Ctrl-C, 143 after SIGTERM.
+    :return: 0 when the first to end succeeded, 130 after Ctrl-C, 143 after SIGTERM or when the
+        terminal is closed.
     :raises RuntimeError: when a process failed, with its name and its last lines.
     """
     domain = config.domain_id
@@ -174,7 +176,8 @@ def run_processes(
         for name, command in commands.items():
             # exec: signals reach the node instead of a shell.
             processes.add_process(name, 'exec ' + shlex.join(command), env=own_environment)
-        processes.loop()
+        with hangup_as_termination():
+            processes.loop()
     finally:
         log.close()
         if lock:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
 
 from efm_bringup.graph import RESPAWN_DELAY_S
+from efm_core.stop_signals import on_stop
 
 
 def main(command: list[str]) -> int:
     """
     Run ``command`` until it exits with code 0 or a signal asks it to stop; return its exit code.
 
-    SIGINT and SIGTERM are passed on to the command. After them it is not started again.
+    SIGINT, SIGTERM and SIGHUP are passed on to the command. After them it is not started again.
     """
     stopping = threading.Event()
     children: list[subprocess.Popen[bytes]] = []
@@ -24,8 +24,7 @@ def main(command: list[str]) -> int:
         for child in children:
             child.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    on_stop(stop)
     while True:
         children[:] = [subprocess.Popen(command)]
         code = children[0].wait()

@@ -7,39 +7,57 @@ import os
 import time
 from typing import Any
 
-from efm_bringup.robot_check import Endpoint, RobotObservation, TopicObservation
+from efm_bringup.robot_check import (
+    Endpoint,
+    published,
+    RobotObservation,
+    streams,
+    TopicObservation,
+)
 from efm_core import ros_topics, topics
-from efm_core.embodiment import Camera, Embodiment
-from efm_core.messages import to_stamp
+from efm_core.embodiment import Embodiment
 from efm_core.poses import TransformTree
 from efm_core.ros_lifecycle import make_executor
 from efm_guard.ros_state import listen_to_tf
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
+from rclpy.duration import Duration
+from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile
 
 NAME = 'efm_check'
+ENDLESS_NS = 2**60  # 36 years; DDS implementations report an endless time as more than this
 
 
 class RobotObserver(Node):
     """Subscribes the topics of the embodiment, and reads the endpoints of the ROS graph."""
 
-    def __init__(self, embodiment: Embodiment, **kwargs: Any):
-        """Subscribe the topics."""
-        super().__init__(NAME, enable_rosout=False, start_parameter_services=False, **kwargs)
+    def __init__(self, embodiment: Embodiment, *, use_sim_time: bool = False, **kwargs: Any):
+        """
+        Subscribe the topics.
+
+        :param use_sim_time: the robot's clock is ``/clock``.
+        """
+        super().__init__(
+            NAME,
+            enable_rosout=False,
+            start_parameter_services=False,
+            parameter_overrides=[Parameter('use_sim_time', value=use_sim_time)],
+            **kwargs,
+        )
+        self.get_logger().set_level(
+            LoggingSeverity.ERROR
+        )  # the findings say what rclpy would warn
         command = embodiment.command
-        wanted = dict(map(self._image_topic, embodiment.cameras))
-        wanted |= {topics.JOINT_STATES.name: topics.JOINT_STATES.type} if command.joints else {}
-        if command.needs_pose and command.pose_topic:
-            wanted[command.pose_topic] = 'geometry_msgs/msg/PoseStamped'
-        self._names = [*wanted, topics.command_topic(command).name, topics.ESTOP.name]
-        self._arrivals: dict[str, list[tuple[int, int]]] = {name: [] for name in self._names}
-        self._newest: dict[str, Any] = {}
-        for name, kind in wanted.items():
-            topic = topics.Topic(name, kind, qos=topics.SENSOR_DATA, meaning='')
-            ros_topics.subscription(self, topic, partial(self._on_message, name))
+        self._published = published(embodiment)
+        self._command = topics.command_topic(command)
+        names = [topic.name for topic in (*self._published, self._command)]
+        self._observed = {name: TopicObservation() for name in names}
+        for topic in streams(embodiment):
+            ros_topics.subscription(self, topic, partial(self._on_message, topic.name))
         reads_tf = command.needs_pose and not command.pose_topic
         self._tree = listen_to_tf(self) if reads_tf else TransformTree()
         # Without any event, the events executor would exceed the timeout of spin_once.
@@ -47,45 +65,81 @@ class RobotObserver(Node):
 
     def result(self) -> RobotObservation:
         """Return everything that was observed so far."""
+        for topic in self._published:
+            self._observed[topic.name].publishers = [
+                _endpoint(info, [(_qos_of(info), qos) for qos in ros_topics.accepted(topic)])
+                for info in self._infos(topic.name, self.get_publishers_info_by_topic)
+            ]
+        name = self._command.name
+        command = self._observed[name]
+        offered = ros_topics.offered(self._command)
+        command.subscribers = [
+            _endpoint(info, [(offered, _qos_of(info))])
+            for info in self._infos(name, self.get_subscriptions_info_by_topic)
+        ]
+        command.publishers = [
+            Endpoint(_node_of(info), info.topic_type)
+            for info in self._infos(name, self.get_publishers_info_by_topic)
+        ]
         services = {name for name, _ in self.get_service_names_and_types()}
-        observed = {name: self._topic(name) for name in self._names}
-        return RobotObservation(observed, services, tree=self._tree, now=time.time_ns())
+        return RobotObservation(self._observed, services, tree=self._tree, now=self._now())
 
-    @staticmethod
-    def _image_topic(camera: Camera) -> tuple[str, str]:
-        kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-        return camera.topic, f'sensor_msgs/msg/{kind}'
+    def _now(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
 
     def _on_message(self, name: str, message: Any) -> None:
-        self._arrivals[name].append((time.time_ns(), to_stamp(message)))
-        self._newest[name] = message
+        self._observed[name].add(message, self._now())
 
-    def _topic(self, name: str) -> TopicObservation:
-        full = self.resolve_topic_name(name)
-        publishers, subscribers = (
-            [_endpoint(info) for info in infos if info.node_name != NAME]
-            for infos in (
-                self.get_publishers_info_by_topic(full),
-                self.get_subscriptions_info_by_topic(full),
-            )
-        )
-        return TopicObservation(
-            publishers, subscribers, arrivals=self._arrivals[name], newest=self._newest.get(name)
-        )
+    def _infos(self, name: str, ask: Any) -> list[Any]:
+        """Return the endpoints of other nodes on a topic."""
+        return [i for i in ask(self.resolve_topic_name(name)) if i.node_name != NAME]
 
 
-def _endpoint(info: Any) -> Endpoint:
-    qos = info.qos_profile
-    return Endpoint(
-        f'{info.node_namespace.rstrip("/")}/{info.node_name}',
-        info.topic_type,
-        reliable=qos.reliability == ReliabilityPolicy.RELIABLE,
-        latched=qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+def _node_of(info: Any) -> str:
+    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+
+
+def _qos_of(info: Any) -> QoSProfile:
+    """
+    Return the QoS of an endpoint; where DDS reports an endless time, none was asked for.
+
+    Without this, rclpy would take an endless deadline for one that the other side must offer.
+    """
+    found = info.qos_profile
+    times = {
+        name: Duration()
+        if getattr(found, name).nanoseconds >= ENDLESS_NS
+        else getattr(found, name)
+        for name in ('deadline', 'liveliness_lease_duration')
+    }
+    return QoSProfile(
+        depth=1,
+        reliability=found.reliability,
+        durability=found.durability,
+        liveliness=found.liveliness,
+        **times,
     )
 
 
+def _endpoint(info: Any, pairs: list[tuple[QoSProfile, QoSProfile]]) -> Endpoint:
+    """
+    Return an endpoint, with the reason why DDS does not connect it, if it does not.
+
+    :param pairs: publisher and subscription; one pair that DDS connects is enough.
+    """
+    results = [qos_check_compatible(*pair) for pair in pairs]
+    is_connected = any(compatible != QoSCompatibility.ERROR for compatible, _ in results)
+    reason = results[0][1].replace('ERROR: ', '').strip('; ').replace(';', ', ').lower()
+    return Endpoint(_node_of(info), info.topic_type, mismatch='' if is_connected else reason)
+
+
 def observe_robot(
-    embodiment: Embodiment, namespace: str, seconds: float, discovery_range: str
+    embodiment: Embodiment,
+    namespace: str,
+    *,
+    seconds: float,
+    discovery_range: str,
+    use_sim_time: bool = False,
 ) -> RobotObservation:
     """
     Return the observation of a robot over some seconds.
@@ -93,12 +147,15 @@ def observe_robot(
     :param namespace: of the robot, with a leading slash.
     :param seconds: duration [s].
     :param discovery_range: ``LOCALHOST`` or ``SUBNET``.
+    :param use_sim_time: the robot runs on simulated time, of ``/clock``.
     """
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = discovery_range
     context = Context()
     rclpy.init(context=context)
     try:
-        node = RobotObserver(embodiment, context=context, namespace=namespace)
+        node = RobotObserver(
+            embodiment, use_sim_time=use_sim_time, context=context, namespace=namespace
+        )
         executor = make_executor(context)
         executor.add_node(node)
         end = time.monotonic() + seconds

@@ -52,7 +52,7 @@ class Camera:
     """
     One camera, and the part of its image that the policy sees.
 
-    :param topic: topic of its images; compressed if the name ends in ``compressed``.
+    :param topic: topic of its images; compressed if the last word is ``compressed``.
     :param height: height of its images [px].
     :param width: width of its images [px].
     :param crop: left, top, width, height [px]; width 0: the whole image.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 import errno
+import fcntl
+import hashlib
 import os
 from pathlib import Path
 import shutil
@@ -16,6 +19,33 @@ PACKAGE = 'efm'
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 DISK_FULL = 'disk full'  # begins the text of an error that only free space cures
+LOCK_FILE = '.lock'
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """
+    A file that was read once, so that the bytes that were checked are the bytes that are used.
+
+    :param path: where it was read, for messages.
+    """
+
+    path: Path
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> FileContent:
+        """
+        Read a file.
+
+        :raises OSError: when it does not exist or cannot be read.
+        """
+        return cls(Path(path), Path(path).read_bytes())
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:
@@ -97,6 +127,35 @@ def move_whole(source: Path, path: Path) -> None:
         sync_folder(folder)
 
 
+class FolderLock:
+    """
+    The exclusive lock of a folder, which the operating system releases when the process ends.
+
+    The lock is on the folder itself. A lock file could be deleted while it is locked, and a second
+    process would then lock a new one. Only where folders cannot be locked, as on NFS, a hidden
+    file in the folder is locked instead.
+    """
+
+    def __init__(self, path: str | Path):
+        """
+        Lock a folder that exists.
+
+        :raises BlockingIOError: when another process, or another lock of this one, has it.
+        :raises OSError: when there is no such folder, or its file system has no locks.
+        """
+        self._handle = _lock(path, os.O_RDONLY | os.O_DIRECTORY)
+        if self._handle is None:
+            self._handle = _lock(Path(path) / LOCK_FILE, os.O_RDWR | os.O_CREAT)
+        if self._handle is None:
+            raise OSError(f'{path}: expected a file system with locks, got none')
+
+    def release(self) -> None:
+        """Release the lock; again has no effect."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
 def sync_folder(path: str | Path) -> None:
     """
     Write a folder's entries to disk, so that a rename in it survives a loss of power.
@@ -127,6 +186,23 @@ def share(name: str) -> Path:
             f'{name}: expected it in the source tree or in share/{PACKAGE}, got neither'
         )
     return found
+
+
+def _lock(path: str | Path, flags: int) -> int | None:
+    """
+    Return the descriptor of a file or folder, locked; None when it cannot be locked.
+
+    :raises BlockingIOError: when another process has locked it.
+    """
+    handle = os.open(path, flags, FILE_MODE)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
 
 
 @contextmanager

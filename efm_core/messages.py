@@ -127,6 +127,11 @@ def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
     """
     found = dict(zip(message.name, message.position, strict=False))
     missing = [name for name in joints if name not in found]
+    if missing and not set(joints) - set(message.name):
+        raise ValueError(
+            f'joint_states: expected a position of each joint, got {len(message.position)} for '
+            f'{", ".join(message.name)}'
+        )
     if missing:
         raise ValueError(
             f'joint_states: expected {", ".join(joints)}, got no {", ".join(missing)} '
@@ -165,3 +170,16 @@ def to_pose(message: Any) -> np.ndarray:
         raise ValueError(f'pose: expected finite numbers and a unit quaternion, got {pose}')
     pose[3:] /= length
     return pose
+
+
+def to_pose_in(message: Any, frame: str) -> np.ndarray:
+    """
+    Return the pose of a ``PoseStamped`` that must be given in ``frame``, as ``to_pose``.
+
+    :raises ValueError: when it is given in another frame, or as ``to_pose``.
+    """
+    found = message.header.frame_id.lstrip('/')
+    wanted = frame.lstrip('/')
+    if found != wanted:
+        raise ValueError(f'pose: expected frame {wanted}, got {found!r}')
+    return to_pose(message.pose)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 import traceback
 from typing import Any, ClassVar
 
 from efm_core.ros_params import declare
+from efm_core.stop_signals import on_stop
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -157,7 +157,7 @@ def run(node_class: type, args: list[str] | None = None) -> None:
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
-    _listen_to_signals(signals)
+    on_stop(lambda number, frame: signals.append(number))
     executor = make_executor()
     node: Any = None
     code = 1
@@ -178,13 +178,6 @@ def run(node_class: type, args: list[str] | None = None) -> None:
         _close(node)
     gc.freeze()  # otherwise the last garbage collection walks through torch for seconds
     sys.exit(code)
-
-
-def _listen_to_signals(signals: list[int]) -> None:
-    """Append each signal that asks for the end; with nohup a closed terminal does not."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:
-            signal.signal(name, lambda number, frame: signals.append(number))
 
 
 def _close(node: Any) -> None:

@@ -8,7 +8,15 @@ from importlib import import_module
 from typing import Any
 
 from efm_core.embodiment import Camera
-from efm_core.topics import DURABLE, ESTOP, LATCHED, RELIABLE, SENSOR_DATA, Topic
+from efm_core.topics import (
+    camera_topic,
+    DURABLE,
+    ESTOP,
+    LATCHED,
+    RELIABLE,
+    SENSOR_DATA,
+    Topic,
+)
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -59,6 +67,13 @@ def requested(topic: Topic, lockstep: bool = False, history: bool = False) -> Qo
     return PROFILES[RELIABLE if lossless else topic.qos]
 
 
+def accepted(topic: Topic) -> tuple[QoSProfile, ...]:
+    """Return the QoS profiles in which nodes outside lockstep subscribe to ``topic``."""
+    if topic == ESTOP:
+        return PROFILES[RELIABLE], PROFILES[DURABLE], EVERY_PUBLISHER
+    return (requested(topic),)
+
+
 def publisher(node: Node, topic: Topic, lockstep: bool = False) -> Publisher:
     """Return a publisher of ``topic`` on ``node``."""
     return node.create_publisher(message_type(topic.type), topic.name, offered(topic, lockstep))
@@ -96,15 +111,8 @@ def estop_subscriptions(node: Node, callback: Callable[[Any], None]) -> list[Sub
     times, and ``callback`` must not mind. No subscription keeps only the newest sample, since the
     release of a switch would overwrite a short press.
     """
-    profiles = (PROFILES[RELIABLE], PROFILES[DURABLE], EVERY_PUBLISHER)
     kind = message_type(ESTOP.type)
-    return [node.create_subscription(kind, ESTOP.name, callback, qos) for qos in profiles]
-
-
-def camera_topic(camera: Camera) -> Topic:
-    """Return the topic of a camera; ``.../compressed`` is a CompressedImage."""
-    kind = 'CompressedImage' if camera.topic.endswith('compressed') else 'Image'
-    return Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
+    return [node.create_subscription(kind, ESTOP.name, callback, qos) for qos in accepted(ESTOP)]
 
 
 def camera_subscription(

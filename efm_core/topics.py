@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.command import Command
+from efm_core.embodiment import Camera
 
 SENSOR_DATA = 'sensor_data'  # best effort: the newest sample counts, one may be lost
 RELIABLE = 'reliable'  # no sample may be lost
@@ -190,6 +191,23 @@ RESET_ESTOP = 'reset_estop'
 def is_durable(topic: Topic, lockstep: bool) -> bool:
     """Return whether late subscribers of a topic receive its history."""
     return topic.qos == DURABLE or (lockstep and topic in DURABLE_IN_LOCKSTEP)
+
+
+def camera_topic(camera: Camera) -> Topic:
+    """Return the topic of a camera; ``.../compressed`` is a CompressedImage."""
+    is_compressed = camera.topic.rsplit('/', 1)[-1] == 'compressed'
+    kind = 'CompressedImage' if is_compressed else 'Image'
+    return Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
+
+
+def pose_topic(command: Command) -> Topic:
+    """Return the topic of the tool's pose, of a robot whose guard reads one."""
+    return Topic(
+        command.pose_topic,
+        'geometry_msgs/msg/PoseStamped',
+        qos=SENSOR_DATA,
+        meaning='pose of the tool',
+    )
 
 
 def command_topic(command: Command) -> Topic:

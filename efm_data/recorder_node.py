@@ -154,7 +154,7 @@ def recorded_topics(
     if robot:
         own = {
             topics.COMMAND: topics.command_topic(robot.command),
-            topics.IMAGE: ros_topics.camera_topic(robot.cameras[0]),
+            topics.IMAGE: topics.camera_topic(robot.cameras[0]),
         }
     for row in topics.TABLE:
         if row not in NOT_RECORDED and (row != topics.IMAGE or config.record_camera_images):

@@ -6,9 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.config import expect
 from efm_core.embodiment import Embodiment
-from efm_core.messages import to_pose, to_positions_of, to_stamp
+from efm_core.messages import to_pose, to_pose_in, to_positions_of, to_stamp
 from efm_core.poses import TransformTree
 from efm_guard.setpoints import RobotState
 import numpy as np
@@ -27,13 +26,7 @@ class StateListener:
         if command.drives_joints:
             ros_topics.subscription(node, topics.JOINT_STATES, self._on_joints)
         elif command.needs_pose and command.pose_topic:
-            topic = topics.Topic(
-                command.pose_topic,
-                'geometry_msgs/msg/PoseStamped',
-                qos=topics.SENSOR_DATA,
-                meaning='',
-            )
-            ros_topics.subscription(node, topic, self._on_pose)
+            ros_topics.subscription(node, topics.pose_topic(command), self._on_pose)
         elif command.needs_pose:
             self._tree = listen_to_tf(node)
 
@@ -56,11 +49,8 @@ class StateListener:
         self._positions = positions, to_stamp(message)
 
     def _on_pose(self, message: Any) -> None:
-        frame = message.header.frame_id.lstrip('/')
-        wanted = self._command.frame.lstrip('/')
         try:
-            expect(frame == wanted, self._command.pose_topic, f'frame {wanted}', repr(frame))
-            self._pose = to_pose(message.pose), to_stamp(message)
+            self._pose = to_pose_in(message, self._command.frame), to_stamp(message)
         except ValueError as error:
             self._problem = str(error)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from efm_core.files import FileContent
 from efm_model.config import SessionConfig
+from efm_model.onnx_file import check_complete
 from efm_model.text import MAX_TOKENS
 import numpy as np
 import onnxruntime
@@ -57,6 +59,8 @@ class OnnxSession:
     """
     One ONNX file, opened on the first provider that starts and completes a run.
 
+    The file is read once, and onnxruntime gets these bytes; it loads no other file.
+
     :ivar provider: the provider in use: tensorrt, cuda or cpu.
     :ivar provider_failures: one sentence for each provider that was tried before and failed.
     :ivar metadata: the metadata of the file.
@@ -66,7 +70,7 @@ class OnnxSession:
 
     def __init__(
         self,
-        path: str | Path,
+        source: str | Path | FileContent,
         name: str,
         *,
         config: SessionConfig | None = None,
@@ -75,15 +79,20 @@ class OnnxSession:
         """
         Open the file.
 
+        :param source: path of the file, or its content.
         :param name: name of the model in error messages.
         :param engine: the module ``onnxruntime``, or a replacement in tests.
-        :raises ValueError: when the file cannot be read or the requested provider is missing.
+        :raises FileNotFoundError: when the file does not exist.
+        :raises ValueError: when the file is damaged or needs other files, or the requested
+            provider is missing.
         """
         config = config or SessionConfig()
+        file = source if isinstance(source, FileContent) else FileContent.read(source)
+        check_complete(file, name)
         self.provider_failures: list[str] = []
         for provider in candidates(engine.get_available_providers(), config.provider):
             try:
-                self._open(path, provider, config, engine)
+                self._open(file.data, provider, config, engine)
             except Exception as error:  # the exceptions of onnxruntime share no other base class
                 reason = ' '.join(str(error).split())
                 self.provider_failures.append(
@@ -93,12 +102,12 @@ class OnnxSession:
                 return
         raise ValueError(
             f'{name}: expected a readable ONNX file and a provider that runs it, '
-            f'got {path} ({"; ".join(self.provider_failures)})'
+            f'got {file.path} ({"; ".join(self.provider_failures)})'
         )
 
-    def _open(self, path: str | Path, provider: str, config: SessionConfig, engine: Any) -> None:
+    def _open(self, data: bytes, provider: str, config: SessionConfig, engine: Any) -> None:
         self.provider = provider
-        self._session = _start(path, provider, config, engine)
+        self._session = _start(data, provider, config, engine)
         self.inputs: dict[str, ModelInput] = {
             entry.name: entry for entry in self._session.get_inputs()
         }
@@ -193,7 +202,7 @@ def example_run(inputs: Mapping[str, ModelInput]) -> dict[str, np.ndarray]:
     }
 
 
-def _start(path: str | Path, provider: str, config: SessionConfig, engine: Any) -> Any:
+def _start(data: bytes, provider: str, config: SessionConfig, engine: Any) -> Any:
     """
     Return an onnxruntime session on ``provider``.
 
@@ -210,10 +219,10 @@ def _start(path: str | Path, provider: str, config: SessionConfig, engine: Any) 
     options = {name: dict(OPTIONS[name]) for name in chain}
     if provider == 'tensorrt':
         Path(OPTIONS['tensorrt']['trt_timing_cache_path']).mkdir(parents=True, exist_ok=True)
-        plain = engine.InferenceSession(str(path), providers=[NAMES['cpu']])
+        plain = engine.InferenceSession(data, providers=[NAMES['cpu']])
         options['tensorrt'] |= profiles(plain.get_inputs())
     session = engine.InferenceSession(
-        str(path),
+        data,
         session_options(config, engine),
         providers=[(NAMES[name], options[name]) for name in chain],
         enable_fallback=0,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from efm_core.embodiment import Embodiment
+from efm_core.files import FileContent
 from efm_model.config import SessionConfig
 from efm_model.providers import OnnxSession
 import numpy as np
@@ -48,20 +49,30 @@ class Runtime:
     """
 
     def __init__(
-        self, path: str | Path, kind: str, *, embodiment: Embodiment, provider: str = 'auto'
+        self,
+        source: str | Path | FileContent,
+        kind: str,
+        *,
+        embodiment: Embodiment,
+        provider: str = 'auto',
     ):
         """
         Open the file and check its metadata.
 
+        :param source: path of the file, or its content.
         :param kind: ``policy`` or ``reward``, as the metadata must say.
         :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
         :raises FileNotFoundError: when the file does not exist.
-        :raises ValueError: when the file is not an ONNX file, is of another kind or for another
-            embodiment, or when onnxruntime does not have the provider.
+        :raises ValueError: when the file is not an ONNX file or not the only one that it needs,
+            is of another kind or for another embodiment, or when onnxruntime does not have the
+            provider.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f'{kind}: expected an ONNX file, got {path}')
-        self._session = OnnxSession(path, kind, config=SessionConfig(provider=provider))
+        if not isinstance(source, FileContent):
+            if not Path(source).is_file():
+                raise FileNotFoundError(f'{kind}: expected an ONNX file, got {source}')
+            source = FileContent.read(source)
+        path = source.path
+        self._session = OnnxSession(source, kind, config=SessionConfig(provider=provider))
         self.provider = self._session.provider
         self.provider_failures = self._session.provider_failures
         metadata = self._session.metadata

@@ -16,9 +16,12 @@ class SamplingConfig(InferenceConfig):
 
 @config
 class ReleaseConfig(SamplingConfig):
-    """Which release a node deploys first."""
+    """Which releases a node deploys."""
 
     release: str = parameter('', 'Directory of the first release; empty: wait for one')
+    release_store: str = parameter(
+        '', 'Folder of all releases that may be loaded; empty: the folder of the first release'
+    )
 
 
 @config

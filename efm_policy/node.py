@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import threading
 from typing import Any
 
@@ -15,7 +16,8 @@ from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import PolicyConfig
 from efm_policy.policy import Policy
-from efm_release.release import ACTIVE, load_release
+from efm_policy.releases import find_store, open_policy
+from efm_release.release import ACTIVE, load_announced, load_release, ReleaseFiles
 
 
 class PolicyNode(ActingNode):
@@ -41,7 +43,10 @@ class PolicyNode(ActingNode):
         self.offer_actions()
         self._text_encoder = TextEncoder(config.text_encoder or ensure_text_encoder())
         self._policy: Policy | None = None
-        self._next = self._load(config.release, '') if config.release else None
+        self._store = find_store(config)
+        self._next: Policy | None = None
+        if config.release:
+            self._next = self._open(load_release(config.release, None, self.embodiment.hash))
         self._waiting_event: EpisodeEvent | None = None
         self._deploy_next()
         ros_topics.subscription(self, topics.POLICY_RELEASE, self._on_release)
@@ -71,15 +76,14 @@ class PolicyNode(ActingNode):
         self.publish_action(action, observation, stamp, policy_version=policy.version)
         return True
 
-    def _load(self, uri: str, sha256: str) -> Policy:
-        files = load_release(uri, sha256, self.embodiment.hash)
-        return Policy.load(
-            files.policy,
-            self._text_encoder,
-            self.embodiment,
-            self.config.temperature,
-            self.config.provider,
-        )
+    def _open(self, files: ReleaseFiles) -> Policy:
+        return open_policy(files, self._text_encoder, self.embodiment, self.config)
+
+    @property
+    def _newest(self) -> int:
+        """The newest version that is loaded; 0 for none."""
+        newest = self._next or self._policy
+        return newest.version if newest else 0
 
     def _deploy_next(self) -> None:
         """Deploy the newest loaded release, if there is one."""
@@ -89,25 +93,32 @@ class PolicyNode(ActingNode):
             self.report_backend(self._policy.runtime)
 
     def _on_release(self, message: PolicyRelease) -> None:
-        newest = self._next or self._policy
-        version = newest.version if newest else 0
-        if message.stage == ACTIVE and message.version != version:
+        if message.stage == ACTIVE and message.version != self._newest:
             # No daemon: onnxruntime aborts a process that ends while it loads.
             threading.Thread(target=self._load_release, args=(message,)).start()
 
     def _load_release(self, message: PolicyRelease) -> None:
         """Load a release on another thread; after an error the deployed policy stays."""
+        policy = None
         try:
-            self._next = self._load(message.uri, message.sha256)
+            files = load_announced(
+                message,
+                self._store,
+                newest=self._newest,
+                embodiment_hash=self.embodiment.hash,
+            )
+            policy = self._open(files)
         except (ValueError, OSError) as error:
             self.diagnostics.fault = f'release {message.version} refused: {error}'
             self.diagnostics.counts['releases refused'] += 1
             self.get_logger().error(self.diagnostics.fault)
         if self.context.ok() and self.executor is not None:
-            self.executor.create_task(self._on_loaded)
+            self.executor.create_task(partial(self._on_loaded, policy))
 
-    def _on_loaded(self) -> None:
-        """Start the episode that waits for this release."""
+    def _on_loaded(self, policy: Policy | None) -> None:
+        """Deploy a loaded release next, unless a newer one is; start the waiting episode."""
+        if policy is not None and policy.version > self._newest:
+            self._next = policy
         if self._waiting_event:
             self.on_event(self._waiting_event)
 

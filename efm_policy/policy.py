@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
+from efm_core.files import FileContent
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import InstructionEncoder
@@ -64,7 +65,7 @@ class Policy:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        source: str | Path | FileContent,
         text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         temperature: float = 1.0,
@@ -73,14 +74,14 @@ class Policy:
         """
         Open an exported policy; other arguments as the constructor.
 
-        :param path: ONNX file.
+        :param source: path of the ONNX file, or its content.
         :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
         :raises FileNotFoundError: when the file does not exist.
         :raises ValueError: when the file was made for another embodiment, or the encoder does not
             know the language of the instructions.
         """
         text_encoder.check_language(embodiment.instruction_language)
-        runtime = Runtime(path, 'policy', embodiment=embodiment, provider=provider)
+        runtime = Runtime(source, 'policy', embodiment=embodiment, provider=provider)
         return cls(runtime, text_encoder, embodiment=embodiment, temperature=temperature)
 
     @property

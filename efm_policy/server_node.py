@@ -12,6 +12,7 @@ from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_params import declare
 from efm_interfaces.msg import PolicyRelease
 from efm_policy.config import ServerConfig
+from efm_policy.releases import find_store
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.loading import Releases
 from efm_policy.serving.server import PolicyServer
@@ -39,13 +40,8 @@ class ServerNode(ManagedNode):
         """Load the first release and open the port; requests are rejected until activation."""
         config = self.config
         embodiment = load_embodiment(config.embodiment)
-        self._releases = Releases(
-            embodiment,
-            config.text_encoder,
-            temperature=config.temperature,
-            provider=config.provider,
-        )
-        self._version = 0
+        self._store = find_store(config)
+        self._releases = Releases(embodiment, config.text_encoder, sampling=config)
         policy = self._releases.load(config.release) if config.release else None
         self._diagnostics = Diagnostics(self)
         self._server = PolicyServer(declare(self, ServingConfig), embodiment, policy=policy)
@@ -79,17 +75,16 @@ class ServerNode(ManagedNode):
             del self._server
 
     def _on_release(self, message: PolicyRelease) -> None:
-        newest = max(self._version, self._server.sessions.version)
-        if message.stage == ACTIVE and message.version != newest:
-            self._version = message.version
+        if message.stage == ACTIVE and message.version != self._server.sessions.version:
             # No daemon: onnxruntime aborts a process that ends while it loads.
             threading.Thread(target=self._load_release, args=(message,)).start()
 
     def _load_release(self, message: PolicyRelease) -> None:
         """Load a release on another thread; after an error the deployed release stays."""
-        server = self._server
+        sessions = self._server.sessions
         try:
-            server.sessions.adopt(self._releases.load(message.uri, message.sha256))
+            policy = self._releases.load_announced(message, self._store, sessions.version)
+            sessions.adopt(policy)
         except (ValueError, OSError) as error:
             self._diagnostics.fault = f'release {message.version} refused: {error}'
             self._diagnostics.counts['releases refused'] += 1

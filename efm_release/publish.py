@@ -12,14 +12,19 @@ import shutil
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
 from efm_model.export import ParityReport
-from efm_release.release import ACTIVE, FILES, hash_file, load_release, MANIFEST, Release
+from efm_release.release import (
+    ACTIVE,
+    FILES,
+    find_releases,
+    hash_file,
+    load_release,
+    MANIFEST,
+    read_manifest,
+    Release,
+    release_path,
+)
 
 __all__ = ['find_release', 'load_release', 'publish', 'release_path']
-
-
-def release_path(directory: str | Path, version: int) -> Path:
-    """Return the folder of the release ``version`` in the folder of all releases."""
-    return Path(directory) / f'{version:06d}'
 
 
 def publish(
@@ -66,13 +71,17 @@ def publish(
 
 
 def find_release(directory: str | Path, version: int) -> Release | None:
-    """Return the release ``version``, or None when it was never published."""
-    return _read(directory, version) if release_path(directory, version).is_dir() else None
+    """
+    Return the release ``version``, or None when it was never published.
+
+    :raises ValueError: when its manifest is incomplete.
+    """
+    return _read(directory, version) if version in find_releases(directory) else None
 
 
 def _read(directory: str | Path, version: int) -> Release:
     path = release_path(directory, version)
-    manifest = json.loads((path / MANIFEST).read_text())
+    manifest = read_manifest(path)
     return Release(
         version=version,
         stage=manifest['stage'],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode_rules import SuccessDetector
+from efm_core.files import FileContent
 from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
 from efm_model.text import InstructionEncoder
 import numpy as np
@@ -79,7 +80,7 @@ class RewardModel:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        source: str | Path | FileContent,
         text_encoder: InstructionEncoder,
         embodiment: Embodiment,
         provider: str = 'auto',
@@ -87,7 +88,7 @@ class RewardModel:
         """
         Open an exported reward model.
 
-        :param path: ONNX file.
+        :param source: path of the ONNX file, or its content.
         :param provider: onnxruntime provider: auto, tensorrt, cuda or cpu.
         :raises FileNotFoundError: when the file does not exist.
         :raises ValueError: when the file was made for another embodiment, or the encoder does not
@@ -95,7 +96,7 @@ class RewardModel:
         """
         text_encoder.check_language(embodiment.instruction_language)
         return cls(
-            Runtime(path, 'reward', embodiment=embodiment, provider=provider),
+            Runtime(source, 'reward', embodiment=embodiment, provider=provider),
             text_encoder,
             embodiment=embodiment,
         )

@@ -36,7 +36,7 @@ class RewardNode(EpisodicNode):
         """Load the reward model and connect the topics."""
         config = self.config
         self.subscribe_episodes(load_embodiment(config.embodiment), config.lockstep)
-        files = load_release(config.release, '', self.embodiment.hash)
+        files = load_release(config.release, None, self.embodiment.hash)
         self._reward_model = RewardModel.load(
             files.reward,
             TextEncoder(config.text_encoder or ensure_text_encoder()),

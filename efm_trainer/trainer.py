@@ -5,7 +5,7 @@ This module has no ROS. A run directory holds::
 
     episodes/practice/   the inbox: finished bags, one folder each
     sft/                 checkpoints ``policy`` and ``reward`` of stage 1
-    trainer/             state.safetensors, metrics.jsonl, lock
+    trainer/             state.safetensors, metrics.jsonl
     releases/000001/     what robots load; version 1 is the policy of stage 1
     quarantine/          bags that cannot be used, with the reasons
 """
@@ -19,7 +19,7 @@ import time
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Termination
-from efm_core.files import write_whole
+from efm_core.files import FolderLock, write_whole
 from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 from efm_model.checkpoint import load_checkpoint, WEIGHTS
 from efm_model.export import export_policy, export_reward, EXPORTABLE, parity
@@ -30,7 +30,6 @@ from efm_release.release import hash_file, Release
 from efm_trainer.config import PracticeConfig
 from efm_trainer.reinforce import is_enough, Reinforce
 from efm_trainer.state import read_metadata, restore, write_state
-from filelock import FileLock, Timeout
 import numpy as np
 
 
@@ -70,7 +69,7 @@ class Trainer:
         self._log = IngestLog()
         self.version = 1
         self._release: Release | None = None
-        self._lock = _lock(self._directory / 'lock')
+        self._lock = _lock(self._run)
         try:
             self._load(text_encoder)
             self._persist()
@@ -274,20 +273,19 @@ def _check_exportable(policy: Model, checkpoints: Path) -> None:
         )
 
 
-def _lock(path: Path) -> FileLock:
+def _lock(run: Path) -> FolderLock:
     """
-    Return the acquired lock of a run; the operating system releases it when the process ends.
+    Return the acquired lock of a run.
 
-    :raises RuntimeError: when another process has the lock.
+    :raises RuntimeError: when another trainer has the lock.
+    :raises OSError: when the file system has no locks.
     """
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+        return FolderLock(run)
+    except BlockingIOError as error:
         raise RuntimeError(
-            f'trainer: expected to be the only one in {path.parent}, got another at work'
+            f'trainer: expected to be the only one in {run}, got another at work; end it first'
         ) from error
-    return lock
 
 
 def summarise(episodes: list[Episode]) -> dict[str, float]:

@@ -35,6 +35,16 @@ class ServingConfig:
         60.0, 'Idle time after which another robot may take a session', 's', 1.0, 86400.0
     )
     longest_wait_s: float = parameter(10.0, 'Deadline of a request that has none', 's', 0.1, 600.0)
+    max_calls: int = parameter(
+        4,
+        'Largest number of open requests of one robot, or of one connection without tokens',
+        'requests',
+        2,
+        64,
+    )
+    request_s: float = parameter(
+        2.0, 'Longest time from the headers of a request to its end', 's', 0.1, 60.0
+    )
     max_message_bytes: int = parameter(
         4_194_304, 'Largest message, in both directions', 'bytes', 4096, 268_435_456
     )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import json
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_policy.config import SamplingConfig
 from efm_policy.policy import Policy
-from efm_release.release import ACTIVE, load_release, MANIFEST
+from efm_policy.releases import open_policy
+from efm_release.release import (
+    ACTIVE,
+    Announcement,
+    find_releases,
+    load_announced,
+    load_release,
+    read_manifest,
+    ReleaseFiles,
+)
 import numpy as np
 
 WARM_UP_INSTRUCTION = 'push the red cube to the blue cylinder'
@@ -23,38 +32,39 @@ class Releases:
         embodiment: Embodiment,
         text_encoder: str = '',
         *,
-        temperature: float = 1.0,
-        provider: str = 'auto',
+        sampling: SamplingConfig | None = None,
     ):
         """
         Load the text encoder.
 
         :param text_encoder: its directory; empty for the default directory, made if missing.
-        :param temperature: of sampling.
-        :param provider: of onnxruntime: auto, tensorrt, cuda or cpu.
+        :param sampling: temperature, and provider of onnxruntime.
         """
         self._embodiment = embodiment
-        self._temperature = temperature
-        self._provider = provider
+        self._sampling = sampling or SamplingConfig()
         self._text_encoder = TextEncoder(text_encoder or ensure_text_encoder())
 
-    def load(self, uri: str, sha256: str = '') -> Policy:
+    def load(self, directory: str) -> Policy:
         """
-        Return the policy of a release after a first inference.
+        Return the policy of a release that the operator named, after a first inference.
 
-        :param uri: directory of the release.
-        :param sha256: expected hash of the manifest; empty trusts the directory.
         :raises FileNotFoundError: when a file is missing.
         :raises ValueError: when a file is not the published one, or for another embodiment.
         """
-        files = load_release(uri, sha256, self._embodiment.hash)
-        policy = Policy.load(
-            files.policy,
-            self._text_encoder,
-            self._embodiment,
-            self._temperature,
-            self._provider,
+        return self._open(load_release(directory, None, self._embodiment.hash))
+
+    def load_announced(self, release: Announcement, store: Path, newest: int) -> Policy:
+        """
+        Return the policy of a release that a message announced, after a first inference.
+
+        Arguments and errors as in ``efm_release.release.load_announced``.
+        """
+        return self._open(
+            load_announced(release, store, newest=newest, embodiment_hash=self._embodiment.hash)
         )
+
+    def _open(self, files: ReleaseFiles) -> Policy:
+        policy = open_policy(files, self._text_encoder, self._embodiment, self._sampling)
         return warm_up(policy, self._embodiment)
 
 
@@ -72,21 +82,26 @@ class ReleaseFolder:
         self._folder = folder
         self._load = load
         self._version = version
+        self._settled: set[int] = set()  # newer versions that cannot be used
 
     def newer(self) -> Policy | None:
         """
         Return the policy of the newest active release; None if there is no new one.
 
-        A release that cannot be loaded is not tried again.
+        A release that cannot be loaded is not tried again, and hides no other release.
 
         :raises FileNotFoundError: as ``Releases.load``.
         :raises ValueError: as ``Releases.load``.
         """
-        found = [path for path in self._folder.glob('[0-9]*') if int(path.name) > self._version]
-        for path in sorted(found, reverse=True):
-            if json.loads((path / MANIFEST).read_text())['stage'] == ACTIVE:
-                self._version = int(path.name)
-                return self._load(str(path))
+        found = find_releases(self._folder)
+        for version in sorted(found.keys() - self._settled, reverse=True):
+            if version <= self._version:
+                break
+            self._settled.add(version)
+            if read_manifest(found[version])['stage'] == ACTIVE:
+                policy = self._load(str(found[version]))
+                self._version = version
+                return policy
         return None
 
 

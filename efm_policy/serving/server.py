@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_policy.policy import Policy
 from efm_policy.serving import wire
+from efm_policy.serving.admission import CallLimit, RequestDeadline, TokenCheck
 from efm_policy.serving.batcher import Batcher
 from efm_policy.serving.config import ServingConfig
-from efm_policy.serving.credentials import is_known, is_loopback, read_tokens, server_credentials
+from efm_policy.serving.credentials import (
+    find_robot,
+    is_known,
+    is_loopback,
+    read_tokens,
+    server_credentials,
+)
 from efm_policy.serving.sessions import InferenceRequest, RefusedError, Sessions
 from efm_policy.serving.wire import Message
 from efm_policy.serving.worker import Worker
 import grpc
 
 Handler = Callable[[Message, grpc.ServicerContext], Message]
+StreamHandler = Callable[[Iterator[Message], grpc.ServicerContext], Message]
+HANDSHAKE_S = 5.0  # longest time for TLS and the first frame of a connection
+IDLE_S = 600.0  # a connection without a request for this long is closed; robots reconnect
 
 
 class PolicyServer:
@@ -49,10 +59,13 @@ class PolicyServer:
         )
         self.counts = self._worker.counts
         self.is_active = True
+        self._limit = CallLimit(config.max_calls)
+        self._deadline = RequestDeadline(config.request_s)
+        # One robot can hold only its own share of the threads; the others have one each.
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(config.max_robots + 4, 'policy server'),
+            futures.ThreadPoolExecutor(config.max_robots + 2 * config.max_calls, 'policy server'),
             handlers=[self._handlers()],
-            maximum_concurrent_rpcs=2 * config.max_robots + 4,
+            interceptors=self._interceptors(),
             options=_options(config),
         )
 
@@ -83,6 +96,7 @@ class PolicyServer:
         stopped = self._server.stop(grace=0.5)
         self._worker.stop()
         stopped.wait()
+        self._deadline.stop()
 
     def describe(self) -> str:
         """Return a short text about address, TLS and tokens, for logs."""
@@ -91,28 +105,50 @@ class PolicyServer:
         tokens = f'{len(self._tokens)} tokens' if self._tokens else 'no tokens'
         return f'{where}, {"TLS" if self._credentials else "no TLS"}, {tokens}'
 
+    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+        if self._tokens is None:
+            return []
+        return [TokenCheck(self._tokens, self._count_refusal)]
+
+    def _count_refusal(self) -> None:
+        self.counts['refused'] += 1
+
     def _handlers(self) -> grpc.GenericRpcHandler:
+        """
+        Return the handlers of all methods.
+
+        They take streams, because gRPC would wait for the message of a single request before it
+        calls them, without an end. The robot sends one message either way.
+        """
         handlers = {'Begin': self._begin, 'Act': self._act}
         methods = {
-            name: grpc.unary_unary_rpc_method_handler(
+            name: grpc.stream_unary_rpc_method_handler(
                 self._checked(handlers[name]), kinds[0].FromString, kinds[1].SerializeToString
             )
             for name, kinds in wire.METHODS.items()
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
 
-    def _checked(self, handler: Handler) -> Handler:
+    def _checked(self, handler: Handler) -> StreamHandler:
         """Return a handler that checks the robot first and reports refusals as gRPC status."""
 
-        def handle(request: Message, context: grpc.ServicerContext) -> Message:
+        def handle(requests: Iterator[Message], context: grpc.ServicerContext) -> Message:
             try:
-                self._check(request.robot, context)
-                return handler(request, context)
+                with self._limit.counted(self._caller(context)):
+                    request = self._deadline.receive(requests, context)
+                    self._check(request.robot, context)
+                    return handler(request, context)
             except RefusedError as refusal:
-                self.counts['refused'] += 1
+                self._count_refusal()
                 context.abort(grpc.StatusCode[refusal.code], str(refusal))
 
         return handle
+
+    def _caller(self, context: grpc.ServicerContext) -> str:
+        """Return the robot whose token a call has; without tokens the connection."""
+        if self._tokens is None:
+            return str(context.peer())
+        return find_robot(dict(context.invocation_metadata()), self._tokens)
 
     def _check(self, robot: str, context: grpc.ServicerContext) -> None:
         """
@@ -157,8 +193,16 @@ class PolicyServer:
 
 
 def _options(config: ServingConfig) -> list[tuple[str, Any]]:
-    """Return gRPC's options: message sizes, no shared port, frequent keepalive pings of robots."""
+    """
+    Return gRPC's options.
+
+    They bound the requests of a connection, the time of a handshake, the time without a request
+    and the size of messages. Ports are not shared, and robots may send frequent keepalive pings.
+    """
     return [
+        ('grpc.max_concurrent_streams', config.max_calls),
+        ('grpc.server_handshake_timeout_ms', round(1000 * HANDSHAKE_S)),
+        ('grpc.max_connection_idle_ms', round(1000 * IDLE_S)),
         ('grpc.max_receive_message_length', config.max_message_bytes),
         ('grpc.max_send_message_length', config.max_message_bytes),
         ('grpc.so_reuseport', 0),

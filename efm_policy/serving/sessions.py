@@ -114,9 +114,10 @@ class Sessions:
         return len(self._sessions)
 
     def adopt(self, policy: Policy) -> None:
-        """Use a newer release in all episodes that begin from now on."""
+        """Use a newer release in all episodes that begin from now on; ignore an older one."""
         with self._lock:
-            self._policy = policy
+            if policy.version > self.version:
+                self._policy = policy
 
     def begin(self, request: Message) -> int:
         """

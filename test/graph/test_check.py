@@ -13,8 +13,9 @@ import warnings
 from arms import make_arm
 from efm_core import ros_topics, topics
 from efm_core.embodiment_files import save_embodiment
+from efm_core.messages import to_ns
 from efm_core.ros_lifecycle import make_executor
-from efm_core.ros_messages import from_image
+from efm_core.ros_messages import from_image, from_ns
 from efm_interfaces.srv import ResetWorld
 from efm_sim.fake_arm.node import FakeDriverNode
 import numpy as np
@@ -24,6 +25,11 @@ from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Bool
+from tf2_msgs.msg import TFMessage
 from waiting import run_to_end, scaled
 
 with warnings.catch_warnings():
@@ -35,12 +41,20 @@ NAMESPACE = '/robot_0'
 
 
 class Rig(Node):
-    """Camera, reset and emergency stop of a robot; counts the commands that it receives."""
+    """
+    Camera, reset and emergency stop of a robot; counts the commands that it receives.
 
-    def __init__(self, context, robot, *, size=64, behind_s=0.0):
+    With ``simulated_s`` it also publishes the time, which began at this second.
+    """
+
+    def __init__(self, context, robot, *, size=64, behind_s=0.0, simulated_s=0.0):
         super().__init__('rig', context=context, namespace=NAMESPACE)
         self._size = size
         self._behind_ns = int(behind_s * 1e9)
+        if simulated_s:
+            self._behind_ns = time.time_ns() - int(simulated_s * 1e9)
+            self._times = self.create_publisher(ClockMessage, '/clock', 10)
+            self.create_timer(0.01, lambda: self._times.publish(ClockMessage(clock=self._time())))
         self._images = ros_topics.publisher(self, topics.IMAGE)
         self._estop = ros_topics.publisher(self, topics.ESTOP)
         self.create_service(ResetWorld, topics.RESET_WORLD, lambda request, response: response)
@@ -51,15 +65,18 @@ class Rig(Node):
 
     def _show(self):
         picture = np.zeros((self._size, self._size, 3), np.uint8)
-        self._images.publish(from_image(picture, time.time_ns() - self._behind_ns))
+        self._images.publish(from_image(picture, to_ns(self._time())))
+
+    def _time(self):
+        return from_ns(time.time_ns() - self._behind_ns)
 
 
 @contextmanager
-def running(robot, path, **faults):
+def running(robot, path, use_sim_time=False, **faults):
     """Run a driver and a rig in a thread."""
     context = Context()
     rclpy.init(context=context)
-    given = {'embodiment': str(path), 'rate_hz': 25.0}
+    given = {'embodiment': str(path), 'rate_hz': 25.0, 'use_sim_time': use_sim_time}
     parameters = [Parameter(name, value=value) for name, value in given.items()]
     driver = FakeDriverNode(context=context, namespace=NAMESPACE, parameter_overrides=parameters)
     assert driver.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -128,6 +145,38 @@ def test_each_fault_of_a_robot_is_a_finding(robot, path):
         ('image', 'stamps'),
         ('driver/command', 'expected no publisher but the guard, got /robot_0/rig'),
     }
+
+
+def test_publishers_that_dds_does_not_connect_are_findings(robot, path):
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    with running(robot, path) as rig:
+        rig.create_publisher(Joy, 'joy', best_effort)
+        rig.create_publisher(TFMessage, '/tf_static', 10)
+        rig.create_publisher(TFMessage, '/tf', 10)  # connects
+        rig.create_publisher(Bool, 'estop', best_effort)  # connects: a stop in any quality does
+        code, said = check(path, '--json')
+    found = [(item['subject'], item['problem']) for item in json.loads(said)['findings']]
+    refused = 'quality of service: expected a publisher that DDS connects, /robot_0/rig is refused'
+    assert code == 1
+    assert found == [
+        ('joy', f'{refused}: best effort publisher and reliable subscription'),
+        ('/tf_static', f'{refused}: volatile publisher and transient local subscription'),
+    ]
+
+
+def test_a_robot_on_simulated_time_passes_with_the_option_and_not_without(robot, path):
+    with running(robot, path, use_sim_time=True, simulated_s=1000.0):
+        assert check(path, '--use-sim-time')[0] == 0
+        code, said = check(path)
+    assert code == 1
+    assert 'check with --use-sim-time' in ' '.join(said.split())
+
+
+def test_without_any_simulated_time_that_is_a_finding(robot, path):
+    with running(robot, path):
+        code, said = check(path, '--use-sim-time', '--json')
+    assert code == 1
+    assert [item['subject'] for item in json.loads(said)['findings']] == ['/clock']
 
 
 def test_where_there_is_no_robot_everything_is_missing(path):

@@ -28,13 +28,17 @@ def nodes_of(process):
     return found
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['ctrl_c', 'sigterm'])
-def test_whoever_is_asked_to_stop_stops_with_all_nodes_within_5_s(lab, send, number):
+@pytest.mark.parametrize(
+    ('number', 'code'),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    ids=['ctrl_c', 'sigterm', 'closed_terminal'],
+)
+def test_whoever_is_asked_to_stop_stops_with_all_nodes_within_5_s(lab, send, number, code):
     verb = 'practice' if number == signal.SIGINT else 'evaluate'
     with lab.started(verb, *FOREVER) as process:
         assert len(nodes_of(process)) == (8 if verb == 'practice' else 7)
         assert not send(process, number, PROMISE_S)
-        assert process.wait() == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+        assert process.wait() == code
     system = (lab.run / 'logs' / verb / 'system.log').read_text()
     assert 'SIGKILL' not in system
     assert 'Traceback' not in (lab.run / 'said.txt').read_text()

@@ -43,7 +43,7 @@ def test_every_release_is_whole_and_faithful(practised):
     folders = sorted((practised.run / 'releases').iterdir())
     assert [folder.name for folder in folders] == ['000001', '000002', '000003']
     for version, folder in enumerate(folders, 1):
-        manifest = load_release(str(folder), '', embodiment.hash).manifest
+        manifest = load_release(str(folder), None, embodiment.hash).manifest
         assert (manifest['version'], manifest['parent']) == (version, version - 1)
         assert [report['kind'] for report in manifest['parity']] == ['policy', 'reward']
         assert all(report['passed'] for report in manifest['parity'])

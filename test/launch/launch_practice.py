@@ -60,7 +60,7 @@ class WhileItRuns(unittest.TestCase):
         release = run / 'releases' / '000002'
         wait_for(release.is_dir, 'the second release', 180)
         embodiment = load_embodiment(run / 'embodiment.yaml')
-        assert load_release(str(release), '', embodiment.hash).manifest['parent'] == 1
+        assert load_release(str(release), None, embodiment.hash).manifest['parent'] == 1
         results = run / 'results' / 'practice.jsonl'
         assert len(results.read_text().splitlines()) >= 8
 

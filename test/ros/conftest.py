@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import itertools
+from pathlib import Path
 from typing import Any
 import warnings
 
@@ -146,14 +147,21 @@ def stage(context) -> Iterator[Stage]:
 
 @pytest.fixture(scope='session')
 def shelf(tmp_path_factory):
-    """Return a function that returns release ``version`` for an embodiment; made once a run."""
+    """
+    Return a function that returns release ``version`` for an embodiment; made once a run.
+
+    All releases for one embodiment are in one store.
+    """
     made: dict[tuple[int, str], Any] = {}
+    runs: dict[str, Path] = {}
 
     def release(version: int, robot: Embodiment | None = None) -> Any:
         robot = robot or table_arm()
         key = (version, robot.hash)
+        if robot.hash not in runs:
+            runs[robot.hash] = tmp_path_factory.mktemp('shelf')
         if key not in made:
-            made[key] = publish_untrained(tmp_path_factory.mktemp('shelf'), version, robot)
+            made[key] = publish_untrained(runs[robot.hash], version, robot)
         return made[key]
 
     return release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from efm_core import topics
 from efm_core.messages import to_image, to_stamp, to_tokens, to_values
@@ -17,6 +18,7 @@ from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
+from releases import publish_untrained
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
@@ -273,18 +275,61 @@ def test_a_candidate_is_not_loaded(scene, shelf):
     assert scene.stage.hear(scene.actions)[0].policy_version == 9
 
 
-@pytest.mark.parametrize('wrong', ['sha256', 'uri', 'embodiment'])
-def test_a_bad_release_is_refused_and_the_deployed_policy_stays(scene, shelf, tmp_path, wrong):
-    if wrong == 'sha256':
-        scene.announce(shelf(8), sha256='0' * 64)
-    elif wrong == 'uri':
-        scene.announce(shelf(8), uri=str(tmp_path / 'nowhere'))
-    else:
-        scene.announce(shelf(8, replace(table_arm(), name='another')))
+REFUSED = {
+    'another hash': ('expected SHA-256 0000', {'sha256': '0' * 64}),
+    'no hash': ('expected its SHA-256, got none', {'sha256': ''}),
+    'another folder': ('in the release store, got /nowhere', {'uri': '/nowhere'}),
+    'another host': ('expected a path or file://', {'uri': 'https://example.com/000008'}),
+}
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_a_bad_release_is_refused_and_the_deployed_policy_stays(scene, shelf, name):
+    reason, fields = REFUSED[name]
+    scene.announce(shelf(8), **fields)
     scene.wait_for_fault('release 8 refused')
+    assert reason in scene.status().message
     scene.begin()
     scene.see(0)
     assert scene.stage.hear(scene.actions)[0].policy_version == 7
+
+
+def test_a_release_for_another_robot_is_refused(stage, make_event, common, tmp_path):
+    other = publish_untrained(tmp_path, 8, replace(table_arm(), name='another'))
+    scene = Scene(stage, make_event, **{**common, 'release_store': str(tmp_path / 'releases')})
+    scene.announce(other)
+    scene.wait_for_fault(f'expected a release for embodiment {table_arm().hash}')
+
+
+def test_an_older_release_is_refused_with_the_way_back(scene, shelf):
+    scene.announce(shelf(6))
+    scene.wait_for_fault('release 6 refused: version: expected one after 7, got 6; to go back, ')
+    scene.begin()
+    scene.see(0)
+    assert scene.stage.hear(scene.actions)[0].policy_version == 7
+
+
+def test_the_release_that_runs_already_is_no_fault_when_it_is_announced_again(scene, shelf):
+    scene.announce(shelf(7))
+    scene.announce(shelf(8))
+    scene.stage.spin_until(lambda: scene.node._next is not None, 'a loaded release')
+    assert 'count: releases refused' not in scene.facts()
+
+
+def test_without_a_release_only_those_of_the_given_store_are_loaded(
+    stage, make_event, common, shelf
+):
+    folder = str(Path(shelf(8).uri).parent)
+    scene = Scene(stage, make_event, **{**common, 'release': '', 'release_store': folder})
+    scene.begin(policy_version=8)
+    scene.see(0)
+    scene.announce(shelf(8))
+    assert scene.stage.hear(scene.actions)[0].policy_version == 8
+
+
+def test_without_a_release_and_a_store_the_node_is_not_configured(refuse, common):
+    output = refuse(**{**common, 'release': ''}, text_encoder='none')
+    assert 'release_store: expected the folder of all releases of a run' in output
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 from efm_core import topics
 from efm_interfaces.msg import PolicyRelease
 from efm_policy.server_node import ServerNode
 from efm_policy.serving import loading
-from models import FakeTextEncoder, frames, table_arm
+from models import FakeTextEncoder, frames
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from serving import BlockingClient
@@ -63,7 +63,7 @@ def test_a_new_release_acts_in_the_next_episode(make, robot, shelf, stage):
 
 
 def test_without_a_release_the_server_waits_for_one(make, robot, shelf, stage):
-    node = make()
+    node = make(release_store=str(Path(shelf(9).uri).parent))
     client = robot(node)
     assert client.begin().code == 'NOT_FOUND'
     announce(stage, shelf(8), stage='candidate')
@@ -72,19 +72,29 @@ def test_without_a_release_the_server_waits_for_one(make, robot, shelf, stage):
     assert client.begin().policy_version == 9
 
 
-@pytest.mark.parametrize('wrong', ['sha256', 'embodiment'])
-def test_a_bad_release_is_refused_and_the_deployed_one_stays(make, robot, shelf, stage, wrong):
+@pytest.mark.parametrize(
+    ('version', 'fields', 'reason'),
+    [
+        (8, {'sha256': '0' * 64}, 'expected SHA-256 0000'),
+        (8, {'sha256': ''}, 'expected its SHA-256, got none'),
+        (8, {'uri': '/nowhere'}, 'in the release store, got /nowhere'),
+        (6, {}, 'expected one after 7, got 6'),
+    ],
+)
+def test_a_bad_release_is_refused_and_the_deployed_one_stays(
+    make, robot, shelf, stage, version, fields, reason
+):
     node = make(release=shelf(7).uri)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
-    if wrong == 'sha256':
-        announce(stage, shelf(8), sha256='0' * 64)
-    else:
-        announce(stage, shelf(8, replace(table_arm(), name='another')))
+    announce(stage, shelf(version), **fields)
 
     def faults():
         return [status.message for message in diagnostics for status in message.status]
 
-    stage.spin_until(lambda: any('release 8 refused' in fault for fault in faults()), 'a fault')
+    refused = f'release {version} refused'
+    stage.spin_until(
+        lambda: any(refused in fault and reason in fault for fault in faults()), 'a fault'
+    )
     assert robot(node).begin().policy_version == 7
 
 
@@ -115,7 +125,11 @@ def test_the_diagnostics_count_the_answers(make, robot, shelf, stage):
 
 def test_a_public_address_without_tls_is_refused_at_configure(stage, embodiment, yaml_of, capfd):
     node = stage.make(
-        ServerNode, embodiment=yaml_of(embodiment), text_encoder='none', address='0.0.0.0'
+        ServerNode,
+        embodiment=yaml_of(embodiment),
+        text_encoder='none',
+        release_store='releases',
+        address='0.0.0.0',
     )
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert 'expected certificate, key and tokens' in capfd.readouterr().err

@@ -37,7 +37,7 @@ def test_a_command_starts_again_after_a_failure_and_not_after_success(tmp_path):
     assert said == 'exit code 3; starting again in 2.0 s\n'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_command_for_good(tmp_path, number):
     process = keep(WAITING, tmp_path / 'alive')
     wait_for((tmp_path / 'alive').exists, 'the command')

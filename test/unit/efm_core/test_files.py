@@ -1,3 +1,4 @@
+import fcntl
 import os
 from pathlib import Path
 import signal
@@ -5,7 +6,15 @@ import subprocess
 import sys
 
 from efm_core import files
-from efm_core.files import share, whole_directory, whole_file, write_whole
+from efm_core.files import (
+    FileContent,
+    FolderLock,
+    LOCK_FILE,
+    share,
+    whole_directory,
+    whole_file,
+    write_whole,
+)
 import pytest
 from sources import ROOT
 
@@ -158,3 +167,59 @@ def test_what_ships_is_found_where_it_was_installed(tmp_path, monkeypatch):
 def test_what_is_nowhere_is_named():
     with pytest.raises(FileNotFoundError, match=r'urdf/none\.urdf: expected it in the source'):
         share('urdf/none.urdf')
+
+
+def test_a_file_that_was_read_is_not_read_again(tmp_path):
+    path = write_whole(tmp_path / 'weights', 'abc')
+    file = FileContent.read(path)
+    path.write_text('other')
+    assert file.data == b'abc'
+    # of `printf abc | sha256sum`
+    assert file.sha256 == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    assert 'abc' not in repr(file)
+
+
+def test_a_folder_is_locked_once_until_it_is_released(tmp_path):
+    lock = FolderLock(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(BlockingIOError):
+        FolderLock(tmp_path)
+    lock.release()
+    lock.release()
+    FolderLock(tmp_path).release()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        'import os, signal, sys; from efm_core.files import FolderLock; '
+        'lock = FolderLock(sys.argv[1]); os.kill(os.getpid(), signal.SIGKILL)'
+    )
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    FolderLock(tmp_path).release()
+
+
+def test_where_folders_have_no_locks_a_file_in_it_is_locked(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def only_files(handle, operation):
+        if Path(f'/proc/self/fd/{handle}').resolve().is_dir():
+            raise OSError(9, 'Bad file descriptor')  # as NFS
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', only_files)
+    lock = FolderLock(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    with pytest.raises(BlockingIOError):
+        FolderLock(tmp_path)
+    lock.release()
+    FolderLock(tmp_path).release()
+
+
+def test_without_any_locks_the_error_names_the_folder(tmp_path, monkeypatch):
+    def no_locks(handle, operation):
+        raise OSError(95, 'Operation not supported')
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    with pytest.raises(OSError, match=f'{tmp_path}: expected a file system with locks'):
+        FolderLock(tmp_path)

@@ -9,7 +9,9 @@ from efm_core.messages import (
     to_displacement,
     to_image,
     to_ns,
+    to_pose_in,
     to_positions,
+    to_positions_of,
     to_probabilities,
     to_stamp,
     to_tokens,
@@ -140,3 +142,27 @@ def test_velocity_becomes_the_displacement_of_one_control_step():
     displacement = to_displacement(message, 10.0)
     np.testing.assert_allclose(displacement, [0.025, -0.01], rtol=1e-6)
     assert displacement.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ('names', 'positions', 'problem'),
+    [
+        ('a', [1.0], 'expected a, b, got no b among a'),
+        ('ab', [], 'expected a position of each joint, got 0 for a, b'),
+        ('ab', [1.0], 'expected a position of each joint, got 1 for a, b'),
+        ('ab', [1.0, np.inf], r'expected finite positions, got \[ 1. inf\]'),
+    ],
+)
+def test_joint_states_that_cannot_be_used_say_why(names, positions, problem):
+    message = SimpleNamespace(name=[*names], position=positions)
+    with pytest.raises(ValueError, match=f'joint_states: {problem}'):
+        to_positions_of(message, ('a', 'b'))
+
+
+def test_a_pose_in_another_frame_is_refused():
+    turn = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    pose = SimpleNamespace(position=SimpleNamespace(x=1.0, y=2.0, z=3.0), orientation=turn)
+    message = SimpleNamespace(header=SimpleNamespace(frame_id='/base'), pose=pose)
+    assert to_pose_in(message, 'base').tolist() == [1, 2, 3, 0, 0, 0, 1]
+    with pytest.raises(ValueError, match="pose: expected frame tool, got 'base'"):
+        to_pose_in(message, 'tool')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from efm_core import topics
+from efm_core.embodiment import Camera
 from efm_data.message_types import definitions_directory, known_types
 import pytest
 from sources import ROOT
@@ -23,6 +24,21 @@ def test_each_row_has_a_known_type_a_qos_profile_and_a_meaning(topic):
     assert topic.type in known_types()
     assert topic.qos in (topics.SENSOR_DATA, topics.RELIABLE, topics.DURABLE, topics.LATCHED)
     assert topic.meaning
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('image', 'Image'),
+        ('image_uncompressed', 'Image'),
+        ('uncompressed', 'Image'),
+        ('compressed', 'CompressedImage'),
+        ('/camera/image_raw/compressed', 'CompressedImage'),
+    ],
+)
+def test_only_the_last_word_compressed_makes_a_compressed_camera(name, kind):
+    camera = Camera('front', name, height=64, width=64)
+    assert topics.camera_topic(camera).type == f'sensor_msgs/msg/{kind}'
 
 
 def test_the_readme_has_the_same_table():

@@ -288,14 +288,19 @@ def test_a_robot_with_tls_and_its_token_is_answered(guarded, connect):
 
 
 @pytest.mark.parametrize(
-    ('name', 'token'), [('robot_0', 'robot_1'), ('robot_2', 'robot_1'), ('robot_0', '')]
+    ('name', 'token', 'expected'),
+    [
+        ('robot_0', 'robot_1', "the one that the server has for robot 'robot_0'"),
+        ('robot_2', 'robot_1', "the one that the server has for robot 'robot_2'"),
+        ('robot_0', '', 'the one of a robot of this server'),
+    ],
 )
-def test_a_robot_with_another_token_or_none_is_refused(guarded, connect, name, token):
+def test_a_robot_with_another_token_or_none_is_refused(guarded, connect, name, token, expected):
     _, where, certificate, tokens = guarded
     robot = connect(where, name, certificate, f'{tokens}/{token}' if token else '')
     for failure in (robot.begin(), robot.act(PICTURES[0])):
         assert failure.code == 'UNAUTHENTICATED'
-        assert f'expected the one that the server has for robot {name!r}' in failure.detail
+        assert f'token: expected {expected}, got another or none' in failure.detail
 
 
 def test_a_server_with_another_certificate_is_refused_by_the_robot(guarded, connect, tmp_path):

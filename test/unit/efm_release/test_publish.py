@@ -31,7 +31,7 @@ def test_a_release_is_found_and_verified(tmp_path, files):
     release = put(tmp_path, files)
     assert release == find_release(tmp_path / 'releases', 12)
     loaded = load_release(release.uri, release.sha256, EMBODIMENT.hash)
-    assert (loaded.policy.read_bytes(), loaded.reward.read_bytes()) == (b'policy', b'reward')
+    assert (loaded.policy.data, loaded.reward.data) == (b'policy', b'reward')
     assert (loaded.manifest['version'], loaded.manifest['parent']) == (12, 11)
     assert loaded.manifest['parity'][0]['passed'] is True
     assert [path.name for path in (tmp_path / 'releases').iterdir()] == ['000012']
@@ -43,8 +43,8 @@ def test_a_file_uri_is_the_same_as_a_path(tmp_path, files):
 
 
 def test_the_reward_model_is_stored_once(tmp_path, files):
-    first, second = (load_release(put(tmp_path, files, v).uri, '') for v in (1, 2))
-    assert os.path.samefile(first.reward, second.reward)
+    first, second = (load_release(put(tmp_path, files, v).uri, None) for v in (1, 2))
+    assert os.path.samefile(first.reward.path, second.reward.path)
 
 
 @pytest.mark.parametrize('name', ['policy.onnx', 'reward.onnx', 'manifest.json'])

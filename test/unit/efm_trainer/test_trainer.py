@@ -239,6 +239,16 @@ def test_a_second_trainer_on_the_same_run_is_refused(begin):
         begin()
 
 
+def test_a_second_trainer_is_refused_though_every_lock_file_was_deleted(run, begin):
+    first = begin()
+    for path in (*run.rglob('*lock*'), *run.glob('.*')):
+        path.unlink()
+    with pytest.raises(RuntimeError, match='another at work'):
+        begin()
+    first.close()
+    begin()
+
+
 def test_a_run_without_stage_1_is_refused_and_leaves_no_lock(tmp_path):
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match='checkpoint'):

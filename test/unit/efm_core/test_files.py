@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from efm_core import files
-from efm_core.files import share, whole_directory, whole_file, write_whole
+from efm_core.files import inside, share, whole_directory, whole_file, write_whole
 import pytest
 from sources import ROOT
 
@@ -158,3 +158,17 @@ def test_what_ships_is_found_where_it_was_installed(tmp_path, monkeypatch):
 def test_what_is_nowhere_is_named():
     with pytest.raises(FileNotFoundError, match=r'urdf/none\.urdf: expected it in the source'):
         share('urdf/none.urdf')
+
+
+@pytest.mark.parametrize('name', ['practice-000001', 'a', '2026-11-30T12:00:00+01', '_x', 'a.b'])
+def test_a_plain_name_is_inside(tmp_path, name):
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['', '.', '..', '../x', '/etc/x', 'a/b', 'a/../../b', '.hidden', 'a b', 'a\0', 'ä', 'a' * 129],
+)
+def test_a_name_that_could_leave_its_folder_or_hide_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match='expected a name of at most 128 letters, digits'):
+        inside(tmp_path, name)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind
+from efm_core.instruction import check_instruction
 from efm_core.tokeniser import ActionTokeniser, ROUNDING
 import numpy as np
-
-LONGEST_INSTRUCTION = 500  # characters; a text encoder takes about 64 words
 
 
 def check_episode(episode: Episode, embodiment: Embodiment) -> None:
@@ -20,11 +19,7 @@ def check_episode(episode: Episode, embodiment: Embodiment) -> None:
 
     :raises ValueError: with the field, the step and the value.
     """
-    text = episode.instruction
-    expect(bool(text.strip()), 'instruction', 'a sentence', repr(text))
-    short = len(text) <= LONGEST_INSTRUCTION
-    expect(short, 'instruction', f'at most {LONGEST_INSTRUCTION} characters', len(text))
-    expect(text.isprintable(), 'instruction', 'printable characters', repr(text))
+    check_instruction(episode.instruction, embodiment.instruction_language)
     for name in ('policy_version', 'reward_version', 'index'):
         value = getattr(episode, name)
         expect(value >= 0, name, '0 or more', value)

@@ -12,6 +12,7 @@ from efm_core import ros_topics, topics
 from efm_core.command import Command
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Termination
+from efm_core.instruction import check_instruction
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
@@ -46,6 +47,7 @@ class RecorderNode(ManagedNode):
         config: RecorderConfig = self.config
         robot = load_embodiment(config.embodiment) if config.embodiment else None
         command = robot.command if robot else Command()
+        self._language = robot.instruction_language if robot else 'en'
         self._writer = EpisodeBagWriter(
             Path(config.episodes_dir).absolute(),
             self.get_namespace(),
@@ -101,8 +103,7 @@ class RecorderNode(ManagedNode):
         if not self.is_active:
             return
         if event.event == EpisodeEvent.START:
-            start = partial(self._writer.start, event.episode_id, event.kind, to_stamp(event))
-            if not self._try(start, event.episode_id):
+            if not self._try(partial(self._start, event), event.episode_id):
                 return
         elif event.episode_id == self._writer.episode_id:
             self._ended_at = time.monotonic()
@@ -110,6 +111,12 @@ class RecorderNode(ManagedNode):
             self._writer.end(self._end_stamp)
             self._writer.expect_steps(self._steps.get(event.episode_id, 0))
         self._on_message(topic, data, event)
+
+    def _start(self, event: EpisodeEvent) -> None:
+        """Open a bag, unless nothing can be learned from it, which is known before the end."""
+        if event.instruction:
+            check_instruction(event.instruction, self._language)
+        self._writer.start(event.episode_id, event.kind, to_stamp(event))
 
     def _on_outcome(self, topic: topics.Topic, data: bytes, outcome: EpisodeOutcome) -> None:
         """Note how many actions the episode must have; one that broke may lack some."""

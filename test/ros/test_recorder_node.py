@@ -462,6 +462,16 @@ def test_a_start_that_would_leave_the_run_is_refused_and_the_episode_goes_on(rob
     assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
 
 
+def test_an_instruction_in_another_script_is_refused_when_it_is_recorded(robot, embodiment):
+    """Not first at training, after all demonstrations."""
+    episode = make_episode(embodiment, steps=2, instruction='подвинь красный куб')
+    robot.say(topics.EPISODE_EVENT, robot.event(episode, EpisodeEvent.START))
+    refused = robot.hear_recordings()[0]
+    assert not refused.success
+    assert 'Latin letters' in refused.detail
+    assert not robot.node._writer.episode_id
+
+
 def subscribers_view(message):
     """
     Return what a standard subscriber sees, ``(H, W, 3)`` uint8, in the encoding of the format.

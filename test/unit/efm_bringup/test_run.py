@@ -35,6 +35,21 @@ def test_a_run_of_another_robot_is_refused(tmp_path, other):
         open_run(run, str(other))
 
 
+def test_a_changed_section_that_is_no_part_of_the_contract_is_taken_and_said(tmp_path, capsys):
+    run = str(tmp_path / 'run')
+    source = tmp_path / 'pusht.yaml'
+    source.write_text(find_embodiment('pusht').read_text())
+    open_run(run, str(source))
+    assert capsys.readouterr().err == ''
+    source.write_text(source.read_text().replace('success_at: 0.8', 'success_at: 0.9'))
+    copy = open_run(run, str(source))
+    assert copy.read_text() == source.read_text()
+    assert f'{copy}: takes the changes of {source}' in capsys.readouterr().err
+    open_run(run, str(source))
+    open_run(run, '')
+    assert capsys.readouterr().err == ''
+
+
 def test_a_second_stage_one_in_a_run_is_refused_at_once(tmp_path):
     (tmp_path / 'releases').mkdir()
     with pytest.raises(FileExistsError, match='run: expected one before stage 1'):

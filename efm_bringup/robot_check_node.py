@@ -10,6 +10,7 @@ from typing import Any
 from efm_bringup.robot_check import Endpoint, RobotObservation, TopicObservation
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Camera, Embodiment
+from efm_core.machine import ensure_log_folder
 from efm_core.messages import to_stamp
 from efm_core.poses import TransformTree
 from efm_core.ros_lifecycle import make_executor
@@ -96,6 +97,7 @@ def observe_robot(
     """
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = discovery_range
     context = Context()
+    ensure_log_folder()
     rclpy.init(context=context)
     try:
         node = RobotObserver(embodiment, context=context, namespace=namespace)

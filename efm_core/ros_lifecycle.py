@@ -10,6 +10,7 @@ import time
 import traceback
 from typing import Any, ClassVar
 
+from efm_core.machine import ensure_log_folder, use_utf8
 from efm_core.ros_params import declare
 import rclpy
 from rclpy.context import Context
@@ -154,6 +155,9 @@ def run(node_class: type, args: list[str] | None = None) -> None:
     send its last command, *stop*. The loop processes one event at a time, so that Python can run
     signal handlers.
     """
+    if args is None:
+        use_utf8()
+    ensure_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     for name in (signal.SIGINT, signal.SIGTERM):

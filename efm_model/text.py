@@ -17,6 +17,7 @@ import warnings
 
 from efm_core.files import whole_directory
 from efm_core.instruction import check_instruction
+from efm_core.machine import cache_folder
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
@@ -179,20 +180,28 @@ def looks_english(sentence: str, pieces: list[str]) -> bool:
     return broken <= (0.45 if FUNCTION_WORDS & set(sentence.lower().split()) else 0.2)
 
 
-def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
+def ensure_text_encoder(cache_dir: str | Path = '') -> Path:
     """
     Return the directory of the exported text encoder; export it if there is none yet.
 
     The name of the directory contains a digest of the weights.
 
-    :param cache_dir: folder in which the directory is.
+    :param cache_dir: folder in which the directory is; empty: ``efm`` in XDG_CACHE_HOME, which
+        is ``~/.cache`` by default.
     :raises ModuleNotFoundError: when the package with the weights is not installed; for the
         export also when torch or transformers are not installed.
+    :raises OSError: when the folder cannot be written.
     """
     digest = hashlib.sha256((_package_model() / 'model.safetensors').read_bytes()).hexdigest()[:16]
-    directory = Path(cache_dir).expanduser() / f'text-{digest}'
+    directory = Path(cache_dir or cache_folder()) / f'text-{digest}'
     if not directory.is_dir():
-        export_text_encoder(directory)
+        try:
+            export_text_encoder(directory)
+        except OSError as error:
+            raise OSError(
+                f'text encoder: expected to write {directory}, got: {error}; set XDG_CACHE_HOME '
+                'to a folder that can be written'
+            ) from error
     return directory
 
 

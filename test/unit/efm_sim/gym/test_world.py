@@ -380,7 +380,7 @@ def test_bounds_that_are_infinite_cannot_be_mapped_and_the_error_says_what_can_b
 
 STEP = TimeStep(
     ({'camera.left': 1, 7: 2, 'a': {'b': 3}, 'a.b': 4}, 'second'),
-    {'task/success': True, 'x.y': {'z.w': 5}, '0': 6, 0: 8},
+    {'task/success': True, 'x.y': {'z.w': 5}, '0': 6},
 )
 
 

@@ -105,6 +105,7 @@ class EpisodeBagWriter:
     :param needs: the messages of a whole episode.
     :param subdir: name of the sub-folder; empty: the kind of the episode.
     :param always: topics that a bag names even without a message.
+    :raises ValueError: when ``subdir`` is no plain name.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class EpisodeBagWriter:
         self._episodes_dir = episodes_dir
         self._namespace = namespace.rstrip('/')
         self._needs = needs
-        self._subdir = subdir
+        self._subdir = subdir and inside(episodes_dir, subdir).name
         self._always = always
         self._definitions = Definitions()
         self._early = EarlyMessages()

@@ -83,7 +83,7 @@ class Inbox:
         try:
             return read_all(bag, self._embodiment)
         except FileNotFoundError:
-            return None  # somebody has moved it since the folder was listed
+            return None  # moved since the folder was listed
         except ValueError as error:
             self.set_aside(bag.name, str(error))
             return None

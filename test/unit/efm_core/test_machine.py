@@ -20,10 +20,10 @@ def bare(monkeypatch):
 
 
 def test_the_cache_is_where_the_user_wants_it(monkeypatch, tmp_path):
-    monkeypatch.setenv('HOME', '/home/somebody')
-    assert cache_folder() == Path('/home/somebody/.cache/efm')
+    monkeypatch.setenv('HOME', '/srv/user')
+    assert cache_folder() == Path('/srv/user/.cache/efm')
     monkeypatch.setenv('XDG_CACHE_HOME', 'relative')
-    assert cache_folder() == Path('/home/somebody/.cache/efm')
+    assert cache_folder() == Path('/srv/user/.cache/efm')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert cache_folder() == tmp_path / 'efm'
 

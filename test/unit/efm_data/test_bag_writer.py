@@ -324,6 +324,12 @@ def test_a_start_whose_words_would_leave_the_run_is_refused(writer, tmp_path, ep
     assert {path.name for path in tmp_path.iterdir()} == {'practice'}
 
 
+@pytest.mark.parametrize('subdir', ['../x', '/tmp/x', 'a/b', '.x'])
+def test_a_folder_outside_of_the_episodes_is_refused(tmp_path, subdir):
+    with pytest.raises(ValueError, match='expected a name'):
+        EpisodeBagWriter(tmp_path, '/robot_0', needs=NEEDS, subdir=subdir)
+
+
 def test_a_message_too_short_for_its_header_is_refused(writer):
     writer.start('e1', 'practice', 100)
     with pytest.raises(ValueError, match='expected a header of 12 bytes, got 6 bytes'):

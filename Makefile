@@ -20,7 +20,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm fuzz ros graph launch bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm fuzz ros graph launch bench-faults bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -111,6 +111,9 @@ run-%:
 
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py
+
+bench-faults: setup  ## every node killed or frozen, two robots in real time: 25 minutes; JSON in the last line
+	$(BIN)/python benchmarks/faults.py
 
 bench-inference: setup  ## torch, onnxruntime, LeRobot's ACT and the node, from picture to action; JSON in the last line
 	@test $(VENV)/act -nt requirements/act.txt || { rm -rf $(VENV)/act; \

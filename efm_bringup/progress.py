@@ -11,6 +11,8 @@ import threading
 import time
 from typing import Any
 
+from efm_core.episode import Termination
+from efm_core.episode_rules import is_void
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -100,7 +102,7 @@ class ResultsTail:
     Reads a results file while the fleet writes it.
 
     :param is_new: whether to skip the lines that the file already has.
-    :ivar episodes: episodes without a fault; ``faults`` counts the others.
+    :ivar episodes: episodes that count; of the void ones, ``faults`` counts those with a fault.
     :ivar counted: episodes that count towards the requested number.
     :ivar version: newest policy version of an episode.
     """
@@ -125,8 +127,8 @@ class ResultsTail:
                 self._count(json.loads(line))
 
     def _count(self, line: dict[str, Any]) -> None:
-        if line['termination'] == 'fault':
-            self.faults += 1
+        if is_void(line['outcome'], line['termination']):
+            self.faults += line['termination'] == Termination.FAULT.value
             return
         success = line['outcome'] == 'success'
         self.episodes += 1

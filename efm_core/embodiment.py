@@ -61,7 +61,7 @@ SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
 # Keys of earlier versions that no code reads.
 NOT_YET = {
     'proprioception': 'joint positions as an input of the policy come with a later release',
-    'reset': 'the supervisor calls the service reset_world; others come with a later release',
+    'reset': 'the supervisor calls reset_world; its parameter reset_timeout_s is the time limit',
 }
 
 

@@ -1,6 +1,9 @@
 """
 What ends an episode. No other file states these rules.
 
+An episode without a label that was stopped or had a fault says nothing about the policy: it is
+tried again, and no trainer learns from it (`is_void`).
+
 The reward model, the supervisor, `efm_sim.rollout` and `efm_evaluation.metrics` apply them.
 
 ===================================================  ==========  ================
@@ -12,7 +15,7 @@ the time limit, and the detector has never fired     failure     timeout
 a label: person, demonstrator or simulator truth     the label   stopped
 a person takes over                                  unlabelled  intervention
 a component fails or does not answer                 unlabelled  fault
-the operator or the fleet cancels                    unlabelled  stopped
+the operator or the fleet cancels, emergency stop    unlabelled  stopped
 ===================================================  ==========  ================
 """
 
@@ -45,6 +48,17 @@ class EpisodeRules:
     def step_limit(self, requested: int) -> int:
         """Return the time limit [steps] of an episode; ``requested`` 0 asks for the default."""
         return requested or self.max_steps
+
+
+def is_void(outcome: str, termination: str) -> bool:
+    """
+    Return whether an episode says nothing about the policy.
+
+    :param outcome: value of ``Outcome``.
+    :param termination: value of ``Termination``.
+    """
+    was_stopped = termination == Termination.STOPPED and outcome == Outcome.UNLABELLED
+    return was_stopped or termination == Termination.FAULT
 
 
 class SuccessDetector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import errno
 import os
 from pathlib import Path
 import re
@@ -17,6 +18,7 @@ FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]*')
 LONGEST_NAME = 128  # characters
+DISK_FULL = 'disk full'  # begins the text of an error that only free space cures
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:
@@ -30,6 +32,12 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole_file(path) as unfinished:
         unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
     return Path(path)
+
+
+def describe(error: Exception) -> str:
+    """Return the text of an error; one for want of space begins with ``DISK_FULL``."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f'{DISK_FULL}: {error}' if is_full else str(error)
 
 
 @contextmanager

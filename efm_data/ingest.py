@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from efm_core.embodiment import Embodiment
-from efm_core.episode import Episode, Kind, Termination
+from efm_core.episode import Episode, Kind
+from efm_core.episode_rules import is_void
 from efm_core.files import sync_folder, write_whole
 from efm_data.episodes import find_bags, read_all
 
@@ -26,7 +27,8 @@ class IngestLog:
     :param settled: names of bags that are never read again.
     :param episodes: settled practice episodes, including the two counts below.
     :param stale: episodes of another policy version; the trainer does not learn from them.
-    :param unusable: episodes that ended by a fault or have no action.
+    :param unusable: episodes that ended by a fault or were stopped without a label, or have no
+        action.
     """
 
     settled: set[str] = field(default_factory=set)
@@ -113,6 +115,6 @@ def is_current(episode: Episode, version: int, max_staleness: int) -> bool:
 
 
 def is_usable(episode: Episode) -> bool:
-    """Return whether the trainer can learn from an episode: practice, an action, no fault."""
+    """Return whether the trainer can learn from an episode: practice, an action, not void."""
     has_actions = episode.kind is Kind.PRACTICE and len(episode) > 0
-    return has_actions and episode.termination is not Termination.FAULT
+    return has_actions and not is_void(episode.outcome, episode.termination)

@@ -12,6 +12,7 @@ from efm_core import ros_topics, topics
 from efm_core.command import Command
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Termination
+from efm_core.files import describe as describe_error
 from efm_core.instruction import check_instruction
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
@@ -135,7 +136,7 @@ class RecorderNode(ManagedNode):
         try:
             work()
         except (OSError, ValueError, WriterError) as error:
-            self._fail(episode_id, str(error))
+            self._fail(episode_id, describe_error(error))
             return False
         return True
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode
-from efm_core.episode_rules import EpisodeRules, first_detection
+from efm_core.episode_rules import EpisodeRules, first_detection, is_void
 from efm_evaluation.intervals import wilson
 import numpy as np
 
@@ -72,13 +72,15 @@ def evaluate(episodes: Iterable[Episode], embodiment: Embodiment) -> Evaluation:
     """
     Return both measures of success.
 
+    A void episode, which a fault or a person ended, does not count.
+
     An episode that the detector stops cannot reach its goal afterwards. To compare the reached
     success of policies, let episodes run to their time limit, as ``efm evaluate`` does.
 
     :param episodes: with simulator truth at each observation.
     :param embodiment: of the robot; its episode rules define the success detector.
     """
-    episodes = list(episodes)
+    episodes = [e for e in episodes if not is_void(e.outcome, e.termination)]
     steps = [steps_to_goal(episode) for episode in episodes]
     return Evaluation(
         reached=success_rate(episodes),

@@ -213,6 +213,7 @@ def _origin(summary: dict[str, Any]) -> str:
         ['commit', summary['commit']],
         ['steps practised', summary['steps_practised']],
         ['policy versions in practice', summary['policy_versions']],
+        ['episodes that a fault or a person ended', summary['void_episodes']],
         ['unreadable bags', summary['unreadable_bags']],
         ['versions', versions],
     ]

@@ -18,6 +18,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode, Outcome
+from efm_core.episode_rules import is_void
 from efm_core.files import write_whole
 from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
@@ -53,12 +54,14 @@ class StageEpisodes:
     The episodes of one stage, in order, without their images.
 
     :param examples: one episode with images for each of ``success`` and ``failure``.
+    :param void: number of episodes that a fault or a person ended; they count nowhere else.
     :param unreadable: number of bags that could not be read.
     """
 
     episodes: list[Episode] = field(default_factory=list)
     examples: dict[str, Episode] = field(default_factory=dict)
     _: KW_ONLY
+    void: int = 0
     unreadable: int = 0
 
 
@@ -90,7 +93,9 @@ def read_stage(folder: Path, embodiment: Embodiment) -> StageEpisodes:
         except ValueError:
             stage.unreadable += 1
             continue
-        for episode in episodes:
+        valid = [e for e in episodes if not is_void(e.outcome, e.termination)]
+        stage.void += len(episodes) - len(valid)
+        for episode in valid:
             _keep_example(stage, episode)
             stage.episodes.append(without_images(episode))
     stage.episodes.sort(key=lambda episode: episode.index)
@@ -119,6 +124,7 @@ def summarise(
         'episodes_practised': len(practice),
         'steps_practised': sum(len(episode) for episode in practice),
         'policy_versions': len({episode.policy_version for episode in practice}),
+        'void_episodes': sum(stage.void for stage in stages.values()),
         'unreadable_bags': sum(stage.unreadable for stage in stages.values()),
         'detector': _summarise_detector(practice, after, embodiment),
         'wall_clock_s': read_json(run / 'stages.json'),

@@ -10,11 +10,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-# Folders that a policy's results depend on, beside the experiment's own configuration.
+# Folders that a policy's results depend on.
 SOURCES = (
     'efm_core',
     'efm_data',
     'efm_evaluation',
+    'efm_experiments',
     'efm_model',
     'efm_policy',
     'efm_reward',

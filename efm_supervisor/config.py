@@ -26,6 +26,22 @@ class SupervisorConfig(RewardEnabledConfig, RobotNodeConfig):
     stall_timeout_s: float = parameter(
         10.0, 'End an episode as a fault after this time without progress', 's', 0.1, 600.0
     )
+    silence_timeout_s: float = parameter(
+        0.0,
+        'Real time: end an episode as a fault when policy, reward model, guard or camera is '
+        'silent for this time; 0: one decision and three action lifetimes',
+        's',
+        0.0,
+        600.0,
+    )
+    reset_timeout_s: float = parameter(
+        30.0,
+        'End an episode as a fault when the world has not answered its reset after this time; 0: '
+        'wait without limit, for a person who resets the scene',
+        's',
+        0.0,
+        3600.0,
+    )
     permit_duration_s: float = parameter(
         0.5, 'Real time: validity of a permit after its last renewal', 's', 0.05, 5.0
     )

@@ -22,6 +22,8 @@ class EpisodeProgress:
     :param chunk_steps: number of control steps of the action for each stamp.
     :param predicted: stamps with a prediction.
     :param executed: stamps whose action may be executed, in order.
+    :param commanded: in real time, stamps of the commands that the guard has sent; None in
+        lockstep, where it sends one for each permit.
     :param has_succeeded: the success detector has fired on some observation.
     """
 
@@ -38,6 +40,7 @@ class EpisodeProgress:
     chunk_steps: dict[int, int] = field(default_factory=dict)
     predicted: set[int] = field(default_factory=set)
     executed: list[int] = field(default_factory=list)
+    commanded: set[int] | None = None
     success: bool = False
     has_succeeded: bool = False
     steps_to_go: float = math.nan
@@ -101,13 +104,24 @@ class EpisodeProgress:
             outcome,
             termination,
             stamp=self.complete_stamp,
-            steps=sum(stamp < self.complete_stamp for stamp in self.executed),
+            steps=sum(map(self._was_executed, self.executed)),
             detail=detail,
             steps_to_go=self.steps_to_go,
             policy_version=self.policy_version,
             reward_version=self.reward_version,
         )
         return self.ending
+
+    def _was_executed(self, stamp: int) -> bool:
+        """Return whether the ending counts an action: it, or a step of its chunk, was sent."""
+        if stamp >= self.complete_stamp:
+            return False
+        if self.commanded is None or stamp in self.commanded:
+            return True
+        later = (other for other in self.executed if other > stamp)
+        following = next(later, self.complete_stamp)
+        is_chunk = self.chunk_steps[stamp] > 1
+        return is_chunk and any(stamp < sent < following for sent in self.commanded)
 
     def missing(self, reward_enabled: bool) -> str:
         """Return the names of the messages that the episode waits for."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efm_core.episode import EpisodeGoal, Outcome, Termination
+from efm_core.episode_rules import is_void
 from efm_supervisor.config import FleetConfig
 
 
@@ -89,7 +90,9 @@ class Fleet:
         self, robot: str, index: int, *, outcome: str, termination: str, recorded: bool
     ) -> None:
         """
-        Count the result of an episode. After a fault the episode is retried with the same seed.
+        Count the result of an episode. A void one is tried again with the same seed.
+
+        A person's stop is no fault, however many robots it stops.
 
         :param outcome: value of ``Outcome``.
         :param termination: value of ``Termination``.
@@ -98,8 +101,8 @@ class Fleet:
         self._running.discard(robot)
         if self._trainer is not None and recorded:
             self._expected_episodes += 1
-        if termination == Termination.FAULT.value:
-            self.faults_in_a_row += 1
+        if is_void(outcome, termination):
+            self.faults_in_a_row += termination == Termination.FAULT.value
             self._retries.append(index)
             return
         self.faults_in_a_row = 0

@@ -7,20 +7,19 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.episode import EpisodeGoal, Termination
+from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
 from efm_core.messages import to_fields
 from efm_core.ros_lifecycle import run
-from efm_core.ros_messages import from_goal
+from efm_core.ros_messages import from_outcome
 from efm_core.ros_params import declare
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import TrainerStatus
 from efm_supervisor.config import FleetConfig
 from efm_supervisor.fleet import Fleet, TrainerProgress
 from efm_supervisor.results import ResultsFile
-from rclpy.action import ActionClient
+from efm_supervisor.ros_robot_client import RobotClient
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.task import Future
 
 TICK_PERIOD_S = 0.2
 
@@ -42,10 +41,7 @@ class FleetNode(Node):
         self._results = ResultsFile(self.config.results)
         self._fleet = Fleet(self.config, self._results.next_index)
         robots = [name.strip('/ ') for name in self.config.robots.split(',')]
-        self._action_clients = {
-            robot: ActionClient(self, RunEpisode, f'/{robot}/{topics.RUN_EPISODE}')
-            for robot in robots
-        }
+        self._clients_of = {robot: self._make_client(robot) for robot in robots}
         self._progressed_at = time.monotonic()
         self._are_robots_ready = False
         self.is_done = False
@@ -55,8 +51,19 @@ class FleetNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_PERIOD_S, self._on_tick, clock=steady)
 
+    def _make_client(self, robot: str) -> RobotClient:
+        return RobotClient(
+            self,
+            robot,
+            on_result=partial(self._on_result, robot),
+            on_refusal=partial(self._on_refusal, robot),
+            on_loss=partial(self._on_loss, robot),
+        )
+
     def _on_tick(self) -> None:
         """Wait for all robots, then assign episodes; give up when nothing makes progress."""
+        for client in self._clients_of.values():
+            client.check(time.monotonic())
         if not self._are_robots_ready:
             self._wait_for_robots()
         elif time.monotonic() - self._progressed_at > self.config.stall_timeout_s:
@@ -65,9 +72,7 @@ class FleetNode(Node):
             self._assign()
 
     def _wait_for_robots(self) -> None:
-        absent = [
-            robot for robot, client in self._action_clients.items() if not client.server_is_ready()
-        ]
+        absent = [robot for robot, client in self._clients_of.items() if not client.is_ready]
         if not absent:
             self._are_robots_ready = True
             self._progressed_at = time.monotonic()
@@ -82,25 +87,27 @@ class FleetNode(Node):
 
     def _assign(self) -> None:
         """Send the next goal to every robot that is free."""
-        for robot, client in self._action_clients.items():
-            goal = self._fleet.next_goal(robot)
+        for robot, client in self._clients_of.items():
+            goal = self._fleet.next_goal(robot) if client.is_ready else None
             if goal is not None:
-                reply = client.send_goal_async(from_goal(goal))
-                reply.add_done_callback(partial(self._on_accepted, robot, goal))
+                client.ask(goal, time.monotonic())
         if self._fleet.has_failed:
             self._give_up(f'{self._fleet.faults_in_a_row} faults in a row')
         self.is_done = self.is_done or self._fleet.is_done
 
-    def _on_accepted(self, robot: str, goal: EpisodeGoal, future: Future) -> None:
-        handle = future.result()
-        if handle.accepted:
-            handle.get_result_async().add_done_callback(partial(self._on_result, robot, goal))
-        else:
-            self._fleet.on_refusal(robot, goal.index)
-
-    def _on_result(self, robot: str, goal: EpisodeGoal, future: Future) -> None:
-        result = future.result().result
+    def _on_result(self, robot: str, goal: EpisodeGoal, result: RunEpisode.Result) -> None:
         self._count(robot, goal.index, to_fields(result.outcome), result.recording)
+        self._assign()
+
+    def _on_refusal(self, robot: str, goal: EpisodeGoal) -> None:
+        self._fleet.on_refusal(robot, goal.index)
+        self._progressed_at = time.monotonic()  # a person who paused it has all the time
+        text = f'{robot} begins no episode: it is paused, or a stop is set'
+        self.get_logger().info(text, throttle_duration_sec=10.0, skip_first=True)
+
+    def _on_loss(self, robot: str, goal: EpisodeGoal, reason: str) -> None:
+        ending = EpisodeEnding(Outcome.UNLABELLED, Termination.FAULT, detail=reason)
+        self._count(robot, goal.index, to_fields(from_outcome(goal, ending)), '')
         self._assign()
 
     def _count(self, robot: str, index: int, outcome: dict[str, Any], recording: str) -> None:

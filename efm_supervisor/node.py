@@ -31,7 +31,8 @@ class SupervisorNode(ManagedNode):
     Runs one episode at a time.
 
     Serves ``run_episode``, ``label_episode``, ``pause``, ``resume``, ``take_over``, ``hand_back``;
-    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``;
+    calls ``reset_world``; subscribes ``action``, ``steps_to_go``, ``recording``, ``estop``, and in
+    real time what the guard has executed;
     publishes ``episode_event``, ``outcome``, ``permit``, ``instruction``.
     """
 
@@ -44,7 +45,9 @@ class SupervisorNode(ManagedNode):
     def build(self) -> None:
         """Create the state machine and connect it."""
         self._embodiment = load_embodiment(self.config.embodiment)
-        self._supervisor = Supervisor(SupervisorRules.of(self.config, self._embodiment))
+        self._rules = SupervisorRules.of(self.config, self._embodiment)
+        self._supervisor = Supervisor(self._rules)
+        self._asked_ns = 0
         self._episodes = EpisodeServer(
             self,
             may_begin=lambda: self.is_active and not self._supervisor.obstacle,
@@ -78,6 +81,10 @@ class SupervisorNode(ManagedNode):
         ros_topics.subscription(self, topics.STEPS_TO_GO, self._on_steps_to_go)
         ros_topics.subscription(self, topics.RECORDING, self._on_recording)
         ros_topics.subscription(self, topics.ESTOP, self._on_estop)
+        if not self.config.lockstep:
+            command = self._embodiment.command
+            sent = topics.COMMAND if command.is_planar_displacement else topics.EXECUTED
+            ros_topics.subscription(self, sent, self._on_command)
 
     def _connect_services(self) -> None:
         self.create_service(LabelEpisode, topics.LABEL_EPISODE, self._on_label)
@@ -115,6 +122,7 @@ class SupervisorNode(ManagedNode):
         self._commands.execute(self._supervisor.tick(time.monotonic()))
 
     def _on_goal(self, goal: EpisodeGoal) -> None:
+        self._asked_ns = self._now()
         try:
             self._commands.execute(self._supervisor.begin(goal, time.monotonic()))
         except ValueError as error:
@@ -127,16 +135,27 @@ class SupervisorNode(ManagedNode):
 
     def _on_reset(self, reset_id: int, future: Future) -> None:
         reply = future.result()
+        objection = self._objection(to_ns(reply.stamp)) if reply.success else ''
         self._commands.execute(
             self._supervisor.on_reset(
                 reset_id,
-                success=reply.success,
+                success=reply.success and not objection,
                 instruction=reply.instruction,
                 stamp=to_ns(reply.stamp),
-                message=reply.message,
+                message=objection or reply.message,
                 now=time.monotonic(),
             )
         )
+
+    def _objection(self, stamp: int) -> str:
+        """Return what is wrong with the stamp of a reset; '' in lockstep."""
+        if self.config.lockstep:
+            return ''
+        try:
+            self._rules.check_reset_stamp(stamp, self._asked_ns, self._now())
+        except ValueError as error:
+            return str(error)
+        return ''
 
     def _on_action(self, message: Action) -> None:
         self._commands.execute(
@@ -145,9 +164,19 @@ class SupervisorNode(ManagedNode):
                 to_stamp(message),
                 policy_version=message.policy_version,
                 chunk_steps=to_chunk_steps(message),
+                age_s=0.0 if self.config.lockstep else self._age_s(to_stamp(message)),
                 now=time.monotonic(),
             )
         )
+
+    def _age_s(self, stamp: int) -> float:
+        return (self._now() - stamp) / 1e9
+
+    def _now(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _on_command(self, message: Any) -> None:
+        self._supervisor.on_command(to_stamp(message), time.monotonic())
 
     def _on_steps_to_go(self, message: StepsToGo) -> None:
         self._commands.execute(

@@ -13,6 +13,7 @@ from enum import Enum
 import math
 
 from efm_core.episode import EpisodeGoal, Outcome, Termination
+from efm_core.files import DISK_FULL
 from efm_supervisor.commands import (
     AnnounceEnd,
     AnnounceStart,
@@ -21,6 +22,7 @@ from efm_supervisor.commands import (
     RequestReset,
     SupervisorCommand,
 )
+from efm_supervisor.component_watch import ACTION, COMMAND, ComponentWatch, STEPS_TO_GO
 from efm_supervisor.episode_progress import EpisodeProgress
 from efm_supervisor.rules import SupervisorRules
 
@@ -49,6 +51,7 @@ class Supervisor:
         self._is_paused = False
         self._is_emergency = False
         self._episode = EpisodeProgress(EpisodeGoal(''), reset_id=0, progressed_at=0.0)
+        self._watch = self._new_watch()
 
     @property
     def obstacle(self) -> str:
@@ -69,6 +72,7 @@ class Supervisor:
         if self.obstacle:
             raise ValueError(f'run_episode: expected an idle robot, got: {self.obstacle}')
         self._episode = EpisodeProgress(goal, self._episode.reset_id + 1, progressed_at=now)
+        self._watch = self._new_watch()
         self.phase = Phase.RESETTING
         return [RequestReset(goal, self._episode.reset_id)]
 
@@ -97,18 +101,32 @@ class Supervisor:
         max_steps = self._rules.episode.step_limit(episode.goal.max_steps)
         goal = replace(episode.goal, instruction=instruction, max_steps=max_steps)
         episode.start(goal, stamp, now)
+        episode.commanded = None if self._rules.lockstep else set()
         self.phase = Phase.RUNNING
         start = AnnounceStart(goal, stamp)
         return [start] if self._rules.lockstep else [start, GrantPermit(goal.episode_id, stamp)]
 
     def on_action(
-        self, episode_id: str, stamp: int, *, policy_version: int, chunk_steps: int = 1, now: float
+        self,
+        episode_id: str,
+        stamp: int,
+        *,
+        policy_version: int,
+        chunk_steps: int = 1,
+        age_s: float = 0.0,
+        now: float,
     ) -> list[SupervisorCommand]:
-        """Process the action for an observation; ``chunk_steps`` is its number of steps."""
+        """
+        Process the action for an observation.
+
+        :param chunk_steps: its number of steps.
+        :param age_s: time since the observation [s], in real time.
+        """
         if not self._is_current(episode_id, stamp):
             return []
         if stamp in self._episode.chunk_steps:
             return self._repeat_permit(stamp)
+        self._watch.note(ACTION, now, age_s=age_s)
         self._episode.add_action(stamp, policy_version, chunk_steps)
         return self._advance(stamp, now)
 
@@ -127,8 +145,15 @@ class Supervisor:
             return []
         if stamp in self._episode.predicted:
             return self._repeat_permit(stamp)
+        self._watch.note(STEPS_TO_GO, now)
         self._episode.add_prediction(stamp, steps_to_go, success, reward_version)
         return self._advance(stamp, now)
+
+    def on_command(self, stamp: int, now: float) -> None:
+        """Note a command of the guard, in real time; ``stamp`` is that of its action [ns]."""
+        if self._episode.commanded is not None:
+            self._watch.note(COMMAND, now)
+            self._episode.commanded.add(stamp)
 
     def on_label(self, episode_id: str, outcome: str, stamp: int) -> list[SupervisorCommand]:
         """
@@ -155,7 +180,11 @@ class Supervisor:
     def on_recorded(
         self, episode_id: str, *, success: bool, uri: str, detail: str
     ) -> list[SupervisorCommand]:
-        """Process the recorder's result; a recorder that fails may report it while running."""
+        """
+        Process the recorder's result; a recorder that fails may report it while running.
+
+        A full disk pauses the robot: each further episode would be lost too.
+        """
         episode = self._episode
         failed_early = self.phase == Phase.RUNNING and self._rules.recorder_enabled and not success
         if episode_id != episode.goal.episode_id or not (
@@ -165,6 +194,7 @@ class Supervisor:
         ending = episode.ending or episode.conclude(Outcome.UNLABELLED, Termination.FAULT)
         announcement = [AnnounceEnd(episode.goal, ending)] if failed_early else []
         if not success:
+            self._is_paused = self._is_paused or detail.startswith(DISK_FULL)
             detail = f'{ending.detail}; recording failed: {detail}'.lstrip('; ')
             ending = replace(
                 ending, outcome=Outcome.UNLABELLED, termination=Termination.FAULT, detail=detail
@@ -175,7 +205,7 @@ class Supervisor:
     def on_emergency(self, stopped: bool) -> list[SupervisorCommand]:
         """Process the emergency stop; setting it ends the episode."""
         self._is_emergency = stopped
-        return self.stop(Termination.FAULT, 'emergency stop') if stopped else []
+        return self.stop(Termination.STOPPED, 'emergency stop') if stopped else []
 
     def pause(self) -> list[SupervisorCommand]:
         """Let the running episode finish, and begin no other."""
@@ -204,19 +234,42 @@ class Supervisor:
             return []
         episode = self._episode
         episode.progressed_at = min(episode.progressed_at, now)
-        if now - episode.progressed_at > self._rules.stall_timeout_s:
+        is_resetting = self.phase == Phase.RESETTING
+        rules = self._rules
+        limit_s = rules.reset_timeout_s if is_resetting else rules.stall_timeout_s
+        if now - episode.progressed_at > limit_s:
             return self._stalled(now)
         if self.phase != Phase.RUNNING or self._rules.lockstep:
             return []
-        rules = self._rules.ending_rules(episode.goal.max_steps)
-        over = rules.ending(
+        silent = self._watch.fault(now)
+        if silent:
+            return self._fault(silent)
+        return self._renew(now)
+
+    def _renew(self, now: float) -> list[SupervisorCommand]:
+        """Renew the permit of an episode in real time, or end it when its time is up."""
+        episode = self._episode
+        ending = self._rules.ending_rules(episode.goal.max_steps)
+        over = ending.ending(
             success=False,
             has_succeeded=episode.has_succeeded,
-            is_time_up=rules.is_time_up(seconds=now - episode.started_at),
+            is_time_up=ending.is_time_up(seconds=now - episode.started_at),
         )
-        if over:
-            return self._end(*over)
-        return [GrantPermit(episode.goal.episode_id, episode.newest_stamp)]
+        if not over:
+            return [GrantPermit(episode.goal.episode_id, episode.newest_stamp)]
+        silent = self._watch.fault_at_end(now)
+        return self._fault(silent) if silent else self._end(*over)
+
+    def _fault(self, silent: str) -> list[SupervisorCommand]:
+        """End the episode because a component is silent."""
+        return self._end(Outcome.UNLABELLED, Termination.FAULT, silent)
+
+    def _new_watch(self) -> ComponentWatch:
+        return ComponentWatch(
+            limit_s=self._rules.silence_timeout_s,
+            lifetime_s=self._rules.lifetime_s,
+            reward_enabled=self._rules.reward_enabled,
+        )
 
     def _is_current(self, episode_id: str, stamp: int) -> bool:
         """Return whether a message counts; in real time a prediction may be behind the actions."""
@@ -289,7 +342,7 @@ class Supervisor:
             detail = 'the recorder did not answer'
             return self.on_recorded(episode.goal.episode_id, success=False, uri='', detail=detail)
         if self.phase == Phase.RESETTING:
-            detail = 'the world did not answer the reset'
+            detail = f'the world did not answer the reset for {self._rules.reset_timeout_s} s'
         else:
             missing = episode.missing(self._rules.reward_enabled)
             detail = f'nothing for {self._rules.stall_timeout_s} s; waiting for {missing}'

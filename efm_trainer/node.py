@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+import time
 from typing import Any, TYPE_CHECKING
 
 from efm_core import ros_topics, topics
 from efm_core.config import config, parameter
 from efm_core.embodiment import load_embodiment
+from efm_core.files import describe
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_release
@@ -22,6 +24,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 if TYPE_CHECKING:
     from efm_trainer.trainer import Trainer
 
+REPEAT_S = 10.0  # between two equal statuses while the disk is full
 COUNTS = ('version', 'updates', 'episodes', 'stale', 'quarantined')  # fields of TrainerStatus
 
 
@@ -52,6 +55,7 @@ class TrainerNode(ManagedNode):
         super().__init__('trainer', **kwargs)
         self._trainer: Trainer | None = None
         self._published: dict[str, int] = {}
+        self._said_at = 0.0
 
     def build(self) -> None:
         """Load the checkpoints or the last state of the run; create the publishers."""
@@ -80,6 +84,7 @@ class TrainerNode(ManagedNode):
     def begin(self) -> None:
         """Publish the newest release and start to read the inbox."""
         self._publish_release(self._current.release)
+        self._publish_status()
         self._timer = self.create_timer(
             self.config.poll_period_s,
             self._on_timer,
@@ -113,10 +118,11 @@ class TrainerNode(ManagedNode):
             if release is not None:
                 self._publish_release(release)
             self._diagnostics.fault = ''
+            self._publish_status()
         except OSError as error:
-            self._diagnostics.count_dropped(str(error))
-            self._diagnostics.fault = str(error)
-        self._publish_status()
+            self._diagnostics.count_dropped(describe(error))
+            self._diagnostics.fault = describe(error)
+            self._repeat_status()
 
     def _publish_release(self, release: Release) -> None:
         self._releases.publish(from_release(release))
@@ -128,6 +134,12 @@ class TrainerNode(ManagedNode):
         if counts != self._published:
             self._published = counts
             self._statuses.publish(TrainerStatus(**counts))
+
+    def _repeat_status(self) -> None:
+        """Publish the last status again: the trainer is alive and waits for free space."""
+        if time.monotonic() - self._said_at > REPEAT_S:
+            self._said_at = time.monotonic()
+            self._statuses.publish(TrainerStatus(**self._published))
 
 
 def main(args: list[str] | None = None) -> None:

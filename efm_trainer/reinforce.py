@@ -171,7 +171,10 @@ class Reinforce:
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = torch.from_numpy(
             np.concatenate(
-                [returns(rewards(part.numpy()), self._config.gamma) for part in per_episode]
+                [
+                    returns(self.rewards(episode, part.numpy()), self._config.gamma)
+                    for episode, part in zip(episodes, per_episode, strict=True)
+                ]
             )
         )
         indices = batch.has_action.nonzero()[:, 0]
@@ -212,6 +215,14 @@ class Reinforce:
         for chosen in torch.arange(len(batch.indices)).split(self._config.batch_size):
             for part in microbatches(chosen, self.policy.max_batch_size):
                 self._finite_loss(batch, part, 1.0)
+
+    def rewards(self, episode: Episode, steps_to_go: np.ndarray) -> np.ndarray:
+        """
+        Return the reward of each action, ``(T,)`` float32 [steps]; section 3.2 of the paper.
+
+        :param steps_to_go: d of every observation by the reward model, ``(T + 1,)`` [steps].
+        """
+        return rewards(steps_to_go)
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """

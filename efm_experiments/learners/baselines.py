@@ -59,16 +59,7 @@ class RewardEnsemble(WrappedReward):
 class SparseOracleReward(Reinforce):
     """REINFORCE with the simulator's success as the reward of the last action."""
 
-    def prepare(self, episodes: list[Episode]) -> UpdateBatch:
-        """Return the episodes with the returns of ``rewards``."""
-        batch = super().prepare(episodes)
-        found = [
-            returns(self.rewards(episode), self._config.gamma)
-            for episode in sort_episodes(episodes)
-        ]
-        return replace(batch, returns=torch.from_numpy(np.concatenate(found)))
-
-    def rewards(self, episode: Episode) -> np.ndarray:
+    def rewards(self, episode: Episode, steps_to_go: np.ndarray) -> np.ndarray:
         """Return the reward of every action, ``(T,)`` float32 [steps]."""
         rewards = np.zeros(len(episode), np.float32)
         rewards[-1] = SUCCESS_REWARD * self.has_succeeded(episode)
@@ -82,10 +73,10 @@ class SparseOracleReward(Reinforce):
 class TimeoutPenalty(SparseOracleReward):
     """The paper's reward, reduced at the last action of an episode without a detected success."""
 
-    def rewards(self, episode: Episode) -> np.ndarray:
+    def rewards(self, episode: Episode, steps_to_go: np.ndarray) -> np.ndarray:
         """Return the reward of every action, ``(T,)`` float32 [steps]."""
         is_detected = episode.termination is Termination.SUCCESS_DETECTED
-        return timeout_penalty_rewards(episode.steps_to_go, is_detected)
+        return timeout_penalty_rewards(steps_to_go, is_detected)
 
 
 def timeout_penalty_rewards(steps_to_go: np.ndarray, is_detected: bool) -> np.ndarray:
@@ -110,7 +101,7 @@ class SparseDetectorReward(SparseOracleReward):
 class FilteredCloning(SparseDetectorReward):
     """Behaviour cloning of the practice episodes that the success detector ended."""
 
-    def rewards(self, episode: Episode) -> np.ndarray:
+    def rewards(self, episode: Episode, steps_to_go: np.ndarray) -> np.ndarray:
         """Return rewards, ``(T,)``, whose returns are the same for every action."""
         worth = SUCCESS_REWARD * self.has_succeeded(episode)
         rewards = np.full(len(episode), (1 - self._config.gamma) * worth, np.float32)
@@ -122,11 +113,11 @@ class ClippedLearner(SharedEncoderLearner):
     """PPO's clipped objective, with several epochs over each batch."""
 
     def prepare(self, episodes: list[Episode]) -> UpdateBatch:
-        """Return the episodes with standardised advantages in the field ``returns``."""
+        """Return the episodes with standardised advantages."""
         batch = super().prepare(episodes)
         advantages = self.advantages(batch, sort_episodes(episodes))
         spread = advantages.std(correction=0) + 1e-6
-        return replace(batch, returns=(advantages - advantages.mean()) / spread)
+        return replace(batch, advantages=(advantages - advantages.mean()) / spread)
 
     def advantages(self, batch: UpdateBatch, episodes: list[Episode]) -> torch.Tensor:
         """Return the advantage of each action, ``(M,)``."""
@@ -145,7 +136,7 @@ class ClippedLearner(SharedEncoderLearner):
         """Take one optimiser step on the samples ``chosen``."""
         rows = batch.indices[chosen]
         tokens = batch.episodes.tokens[rows]
-        advantages = batch.returns[chosen]
+        advantages = batch.advantages[chosen]
         logits = self.policy.policy_logits(frozen_features(batch)[rows], tokens)
         ratio = (log_probability(logits, tokens) - batch.log_probs[chosen]).exp()
         loss = -clipped(ratio, advantages, CLIP_RANGE).mean()

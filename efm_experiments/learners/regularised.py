@@ -45,7 +45,7 @@ class KlRegularised(SharedEncoderLearner):
         reference = self._stage_one.policy_logits(features, tokens)
         log_ratio = torch.log_softmax(logits, dim=-1) - torch.log_softmax(reference, dim=-1)
         divergence = (torch.softmax(logits, dim=-1) * log_ratio).sum(dim=(-1, -2)).mean()
-        loss = reinforce_loss(logits, tokens, batch.returns[chosen], self._config.return_scale)
+        loss = reinforce_loss(logits, tokens, batch.advantages[chosen], self._config.return_scale)
         return self._optimiser_step(loss + self._kl_weight * divergence, loss, logits)
 
 

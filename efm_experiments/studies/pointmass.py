@@ -396,5 +396,5 @@ EXPERIMENT = Experiment(
     run_cell=run_cell,
     summarise=summarise,
     plot=plot,
-    sources=('efm_reward',),
+    sources=('efm_experiments', 'efm_reward'),
 )

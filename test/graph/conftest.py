@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = ('--body', 'tool', '--max-steps', '10')
 # Time limits of the nodes [s]: on a machine that does nothing else, and at most.
 LIMITS = {
-    'supervisor': {'stall_timeout_s': (10.0, 600.0)},
+    'supervisor': {
+        'stall_timeout_s': (10.0, 600.0),
+        'silence_timeout_s': (2.0, 600.0),
+        'reset_timeout_s': (30.0, 3600.0),
+    },
     'recorder': {'completion_timeout_s': (5.0, 60.0)},
     'fleet': {'ready_timeout_s': (60.0, 3600.0), 'stall_timeout_s': (120.0, 36000.0)},
 }

@@ -58,20 +58,26 @@ def test_a_node_that_dies_is_named_with_its_last_lines_and_ends_the_run(lab):
     assert len(find_bags(lab.run / 'episodes' / 'evaluation')) >= before
 
 
-def test_with_respawn_a_policy_that_was_killed_comes_back_and_the_run_goes_on(lab):
+@pytest.mark.parametrize('name', ['efm_policy.node', 'efm_supervisor.node'])
+def test_with_respawn_a_node_that_was_killed_comes_back_and_the_run_goes_on(lab, name):
     with lab.started('evaluate', *FOREVER, '--use-respawn') as process:
-        first = nodes_of(process)['efm_policy.node']
+        first = nodes_of(process)[name]
         first.kill()
 
         def another():
             process.crew = process.children(recursive=True)
-            return nodes_of(process).get('efm_policy.node') not in (None, first)
+            return nodes_of(process).get(name) not in (None, first)
 
-        wait_for(another, 'another policy')
+        wait_for(another, f'another {name}')
         broken = len(lab.results('evaluate'))
         wait_for(lambda: len(lab.results('evaluate')) > broken + 2, 'episodes after it')
     lines = [json.loads(line) for line in lab.results('evaluate')]
     assert lines[-1]['termination'] == 'timeout'
+    assert {(line['outcome'], line['termination']) for line in lines} <= {
+        ('failure', 'timeout'),
+        ('success', 'timeout'),
+        ('unlabelled', 'fault'),
+    }
 
 
 def test_two_runs_at_once_never_meet(lab, taught, tmp_path):

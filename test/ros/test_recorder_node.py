@@ -343,6 +343,7 @@ def test_a_full_disk_loses_that_bag_and_nothing_else(robot, embodiment, monkeypa
         robot.play(episodes[1])
         said = robot.hear_recordings(2)[1]
     assert (said.success, said.episode_id, said.uri) == (False, 'episode-1', '')
+    assert said.detail.startswith('disk full: ')
     assert 'No space left on device' in said.detail
     robot.play(episodes[2])
     assert robot.hear_recordings(3)[2].success

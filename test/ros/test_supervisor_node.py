@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 
 from efm_core import topics
 from efm_core.messages import to_ns, to_stamp
-from efm_core.ros_messages import from_action, from_ns, from_steps_to_go
+from efm_core.ros_messages import from_action, from_ns, from_steps_to_go, stamped
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import EpisodeEvent, Recording
 from efm_interfaces.srv import LabelEpisode, ResetWorld
 from efm_supervisor.node import SupervisorNode
+from geometry_msgs.msg import TwistStamped
 import numpy as np
 import pytest
 from rclpy.action import ActionClient
@@ -22,7 +24,7 @@ from waiting import scaled
 PERIOD = 100_000_000  # [ns]
 FIRST = 10 * PERIOD
 GOAL = 'push the red cube to the centre'
-ALL_ANSWERS = ('action', 'steps_to_go')
+ALL_ANSWERS = ('action', 'command', 'steps_to_go')
 
 
 class Robot:
@@ -41,6 +43,9 @@ class Robot:
         self.silent_at = 1000
         self.still_answer = ()
         self.reset_error = ''
+        self.first = FIRST
+        self.clock_error_ns = 0
+        self.is_lockstep = parameters['lockstep']
         self.recording_error = ''
         self.records = True
         self.resets = []
@@ -83,7 +88,9 @@ class Robot:
         response.success = not self.reset_error
         response.message = self.reset_error
         response.instruction = GOAL
-        response.stamp = from_ns(FIRST)
+        if not self.is_lockstep:
+            self.first = self.node.get_clock().now().nanoseconds + self.clock_error_ns
+        response.stamp = from_ns(self.first)
         return response
 
     def _on_event(self, event):
@@ -109,12 +116,14 @@ class Robot:
     def _answer(self):
         """Publish action and prediction for the observation of this step."""
         answers = self.still_answer if self.step >= self.silent_at else ALL_ANSWERS
-        stamp = FIRST + self.step * PERIOD
+        stamp = self.first + self.step * PERIOD
         about = {'episode_id': self.event.episode_id}
         if 'action' in answers:
             self.actions.publish(
                 from_action(np.ones(2), np.zeros(2), -1.0, stamp, policy_version=4, **about)
             )
+        if 'command' in answers:
+            self.commands.publish(stamped(TwistStamped(), stamp))
         if 'steps_to_go' in answers:
             success = self.step >= self.success_at
             self.predictions.publish(
@@ -136,7 +145,8 @@ def robot(stage, parameters):
 
 @pytest.fixture
 def impatient(stage, parameters):
-    return Robot(stage, stall_timeout_s=scaled(0.5), **parameters)
+    limit = scaled(0.5)
+    return Robot(stage, stall_timeout_s=limit, reset_timeout_s=limit, **parameters)
 
 
 def how(result):
@@ -189,7 +199,7 @@ def test_a_world_that_does_not_answer_is_a_fault(impatient):
     impatient.stage.peer.destroy_service(impatient.service)
     result = impatient.run()
     assert how(result) == ('unlabelled', 'fault')
-    assert result.outcome.detail == 'the world did not answer the reset'
+    assert result.outcome.detail.startswith('the world did not answer the reset for')
 
 
 @pytest.mark.parametrize(
@@ -263,7 +273,7 @@ def test_the_emergency_stop_ends_the_episode_until_it_is_reset(robot):
     handle = robot.run_until_silent()
     robot.estop.publish(Bool(data=True))
     result = robot.result(handle)
-    assert how(result) == ('unlabelled', 'fault')
+    assert how(result) == ('unlabelled', 'stopped')
     assert result.outcome.detail == 'emergency stop'
     assert robot.events[-1].event == EpisodeEvent.END
     assert not robot.ask('second').accepted
@@ -329,7 +339,8 @@ def test_episodes_are_not_offered_before_all_peers_are_there(stage, parameters):
 
 
 def test_in_real_time_the_permit_is_renewed_until_the_time_limit(stage, parameters):
-    robot = Robot(stage, **{**parameters, 'lockstep': False}, permit_duration_s=0.4)
+    own = {'lockstep': False, 'permit_duration_s': 0.4, 'silence_timeout_s': scaled(10.0)}
+    robot = Robot(stage, **{**parameters, **own})
     began = robot.node.get_clock().now().nanoseconds
     result = robot.run(max_steps=5)
     assert how(result) == ('failure', 'timeout')
@@ -339,3 +350,37 @@ def test_in_real_time_the_permit_is_renewed_until_the_time_limit(stage, paramete
     assert ends[0] >= began + 400_000_000
     assert not any(permit.lockstep for permit in robot.permits)
     assert robot.node.get_clock().now().nanoseconds - began >= 5 * PERIOD
+
+
+@pytest.mark.parametrize(
+    ('alive', 'said'),
+    [
+        (
+            ('action', 'command'),
+            'the reward model was silent: no steps_to_go in the whole episode',
+        ),
+        (('action', 'steps_to_go'), 'the guard was silent: no command in the whole episode'),
+    ],
+)
+def test_in_real_time_a_dead_component_is_a_fault_and_no_failure(stage, parameters, alive, said):
+    own = {'lockstep': False, 'silence_timeout_s': scaled(10.0)}
+    robot = Robot(stage, **{**parameters, **own})
+    robot.silent_at = 0
+    robot.still_answer = alive
+    result = robot.run(max_steps=5)
+    assert how(result) == ('unlabelled', 'fault')
+    assert result.outcome.detail.startswith(said)
+    assert result.outcome.steps == 0
+
+
+@pytest.mark.parametrize(
+    ('error_s', 'said'),
+    [(-60, r'one (59|60)\.\d\d s before the request'), (3, r'one [23]\.\d\d s ahead')],
+)
+def test_in_real_time_a_reset_by_another_clock_is_a_fault(stage, parameters, error_s, said):
+    robot = Robot(stage, **{**parameters, 'lockstep': False})
+    robot.clock_error_ns = error_s * 10**9
+    result = robot.run()
+    assert how(result) == ('unlabelled', 'fault')
+    assert re.search(said, result.outcome.detail)
+    assert 'compare the clocks of camera and robot' in result.outcome.detail

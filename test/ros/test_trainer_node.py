@@ -100,24 +100,32 @@ def test_a_run_without_stage_1_is_refused_with_the_reason(stage, parameters, tmp
     assert 'Traceback' not in said
 
 
-def test_a_full_disk_is_reported_and_the_update_is_repeated(stage, parameters, run, monkeypatch):
+@pytest.mark.parametrize('where', ['write_state', 'publish'])
+def test_a_full_disk_is_reported_and_the_update_is_repeated(
+    stage, parameters, run, monkeypatch, where
+):
     node = stage.start(TrainerNode, **parameters)
     releases = stage.listen(topics.POLICY_RELEASE)
     diagnostics = stage.listen(topics.DIAGNOSTICS)
 
-    def full(*args):
+    def full(*args, **fields):
         raise OSError(28, 'No space left on device')
 
+    statuses = stage.listen(topics.TRAINER_STATUS)
     with monkeypatch.context() as broken:
-        broken.setattr('efm_trainer.trainer.write_state', full)
+        broken.setattr(f'efm_trainer.trainer.{where}', full)
+        broken.setattr('efm_trainer.node.REPEAT_S', 0.0)
         add_bags(run, ROBOT, range(2))
         name = node.get_fully_qualified_name()
         stage.spin_until(
             lambda: any(
-                status.name == name and 'No space left' in status.message
+                status.name == name and 'disk full: ' in status.message
                 for message in diagnostics
                 for status in message.status
             ),
             'a fault',
         )
+        told = len(statuses)
+        stage.spin_until(lambda: len(statuses) > told, 'a sign of life')
+        assert {status.version for status in statuses} == {1}  # no release that does not exist
     stage.spin_until(lambda: releases and releases[-1].version == 2, 'a release')

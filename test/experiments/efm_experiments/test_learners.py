@@ -18,6 +18,7 @@ import pytest
 import torch
 
 CONFIG = replace(TINY, max_steps=40)
+SPARSE = ['sparse_oracle', 'sparse_detector', 'filtered_cloning', 'timeout_penalty']
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def test_filtered_cloning_gives_all_actions_of_a_success_the_same_weight(models)
 def test_grpo_compares_episodes_at_the_same_scene_only(models):
     # Scene 0: one of two succeeds. Scene 1: both succeed, which gives no advantage.
     group = [episode(k, 2, k != 1, True, scene=k // 2) for k in range(4)]
-    found = returns_of('grpo', models, *group).reshape(4, 2)
+    found = learner('grpo', models).prepare(group).advantages.numpy().reshape(4, 2)
     assert (found[0] > 0).all()
     np.testing.assert_allclose(found[1], -found[0], rtol=1e-5)
     np.testing.assert_allclose(found[2:], 0, atol=1e-6)
@@ -153,3 +154,14 @@ def test_a_kl_penalty_keeps_the_policy_near_stage_1(models):
         return abs(found[1] - found[0])
 
     assert increase(100.0) < 0.5 * increase(0.0)
+
+
+@pytest.mark.parametrize('name', SPARSE)
+def test_each_reward_changes_what_one_update_learns(name):
+    def weights(name):
+        made = learner(name, (new_model(table_arm(), seed=1), new_model(table_arm(), seed=2)))
+        made.update([episode(0, 5, True, False), episode(1, 5, False, True, scene=1)])
+        return torch.cat([value.flatten() for value in made.policy.state_dict().values()])
+
+    assert not torch.equal(weights(name), weights('reinforce'))
+    assert torch.equal(weights(name), weights(name))

@@ -241,7 +241,7 @@ def test_values_that_no_robot_has_are_refused(load, old, new, said):
         ('proprioception: [joint1]', r"proprioception: expected no such key; .*got \['joint1'\]"),
         ('proprioception: []', 'proprioception: expected no such key; joint positions .* later'),
         ('reset: {strategy: script}', 'robot.yaml: reset: expected no such key; .*reset_world'),
-        ('reset: {timeout_s: 60.0}', r"reset: .* later release, got \{'timeout_s': 60.0\}"),
+        ('reset: {timeout_s: 60.0}', r"reset: .* reset_timeout_s .*, got \{'timeout_s': 60.0\}"),
     ],
 )
 def test_a_key_that_no_code_reads_is_refused_in_one_line(load, line, message):

@@ -165,6 +165,9 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
         reward_enabled=True,
         recorder_enabled=False,
         stall_timeout_s=100.0,
+        silence_timeout_s=100.0,
+        reset_timeout_s=100.0,
+        lifetime_s=10.0,
         period_s=PERIOD_S,
         detector_ends_episode=case.ends,
         chunk=chunk,
@@ -187,6 +190,7 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
                 reward_version=1,
                 now=now,
             ),
+            *executed(supervisor, stamp, now),
             *supervisor.tick(now),
         ]
         for end in (command.ending for command in commands if isinstance(command, AnnounceEnd)):
@@ -194,6 +198,12 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
             assert end.steps == last
             return last, end.outcome, end.termination
     raise AssertionError('the episode did not end')
+
+
+def executed(supervisor: Supervisor, stamp: int, now: float) -> list:
+    """Report the command for an action; no command of the supervisor follows."""
+    supervisor.on_command(stamp, now)
+    return []
 
 
 def expected(case: Case) -> tuple[int, Outcome, Termination]:

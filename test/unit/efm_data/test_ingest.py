@@ -3,7 +3,7 @@ import os
 import shutil
 
 from bags import make_episode, write_bag
-from efm_core.episode import Kind, Termination
+from efm_core.episode import Kind, Outcome, Termination
 from efm_data import bag_reader
 from efm_data.ingest import Inbox, IngestLog, is_current, is_usable
 import pytest
@@ -141,6 +141,12 @@ def test_evaluations_demonstrations_and_faults_are_not_practice():
     assert not is_usable(make_episode(EMBODIMENT, kind=Kind.DEMONSTRATION))
     assert not is_usable(make_episode(EMBODIMENT, termination=Termination.FAULT))
     assert not is_usable(make_episode(EMBODIMENT, steps=0))
+
+
+def test_what_a_person_stopped_without_a_label_is_not_learned_from():
+    stopped = {'termination': Termination.STOPPED}
+    assert not is_usable(make_episode(EMBODIMENT, outcome=Outcome.UNLABELLED, **stopped))
+    assert is_usable(make_episode(EMBODIMENT, outcome=Outcome.FAILURE, **stopped))
 
 
 def test_a_log_is_restored_unchanged():

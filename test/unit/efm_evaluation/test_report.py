@@ -44,6 +44,10 @@ def run(tmp_path_factory):
     put(run, 'evaluation_before', Kind.EVALUATION, 1, 7)
     put(run, 'practice', Kind.PRACTICE, 3, 3)
     put(run, 'evaluation_after', Kind.EVALUATION, 8, 0)
+    fault = {'outcome': Outcome.UNLABELLED, 'termination': Termination.FAULT}
+    for index in (90, 91):
+        broken = make_episode(EMBODIMENT, index, 8, kind=Kind.EVALUATION, **fault)
+        write_bag(broken, run / 'episodes' / 'evaluation_after' / f'{index:06d}')
     torn = run / 'episodes' / 'practice' / '999999'
     torn.mkdir()
     (torn / 'empty.mcap').write_bytes(b'')
@@ -95,6 +99,11 @@ def test_both_measures_are_printed_for_each_evaluation(summary):
         'after practice: reached 8 of 8 (100 % [68, 100]), self-stopped 8 of 8 (100 % [68, 100]), '
         '8.0 steps',
     ]
+
+
+def test_faults_are_counted_apart_from_failures(summary):
+    assert summary['void_episodes'] == 2
+    assert summary['success_after']['reached']['episodes'] == 8
 
 
 def test_an_unreadable_bag_is_counted_and_the_rest_is_reported(summary):

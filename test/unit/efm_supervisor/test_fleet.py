@@ -63,6 +63,17 @@ def test_fleet_fails_after_too_many_faults_in_a_row():
     assert it.next_goal('a') is None
 
 
+def test_a_stop_by_a_person_is_tried_again_and_is_no_fault():
+    it = fleet(episodes=5, max_consecutive_faults=2)
+    for robot in 'abcde':
+        it.next_goal(robot)
+    for index, robot in enumerate('abcde'):
+        done(it, robot, index, 'unlabelled', 'stopped')
+    assert not it.has_failed
+    assert (it.finished, it.faults_in_a_row) == (0, 0)
+    assert indices(it, *'abcde') == [0, 1, 2, 3, 4]
+
+
 def test_one_finished_episode_resets_the_count_of_faults():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for termination in ('fault', 'timeout', 'fault'):

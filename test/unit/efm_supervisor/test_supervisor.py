@@ -29,7 +29,8 @@ PERIOD = 100
 
 def make_supervisor(lockstep: bool = True, reward_enabled: bool = True, **rules) -> Supervisor:
     """Return an idle supervisor without a recorder, unless ``rules`` differ."""
-    known = {'recorder_enabled': False, 'stall_timeout_s': 10, 'period_s': 0.1, **rules}
+    limits = {'stall_timeout_s': 10, 'silence_timeout_s': 1.0, 'reset_timeout_s': 30.0}
+    known = {'recorder_enabled': False, 'period_s': 0.1, 'lifetime_s': 0.3, **limits, **rules}
     return Supervisor(
         SupervisorRules(episode=RULES, lockstep=lockstep, reward_enabled=reward_enabled, **known)
     )
@@ -55,9 +56,11 @@ def not_recorded(it: Supervisor) -> list:
 class Drive:
     """A supervisor with an episode under way, and short calls for its messages."""
 
-    def __init__(self, lockstep: bool = True, reward_enabled: bool = True, **rules):
+    def __init__(
+        self, lockstep: bool = True, reward_enabled: bool = True, *, max_steps: int = 0, **rules
+    ):
         self.it = make_supervisor(lockstep, reward_enabled, **rules)
-        self.begun = self.it.begin(GOAL, 0.0)
+        self.begun = self.it.begin(replace(GOAL, max_steps=max_steps), 0.0)
         self.started = reset(self.it)
 
     def action(self, step: int, episode: str = 'e1', now: float = 0.0, chunk: int = 1) -> list:
@@ -66,7 +69,12 @@ class Drive:
         return self.it.on_action(episode, stamp, policy_version=2, chunk_steps=chunk, now=now)
 
     def predict(
-        self, step: float, d: float = 9.0, success: bool = False, episode: str = 'e1'
+        self,
+        step: float,
+        d: float = 9.0,
+        success: bool = False,
+        episode: str = 'e1',
+        now: float = 0.0,
     ) -> list:
         """Bring the steps-to-go of the observation of a step."""
         return self.it.on_steps_to_go(
@@ -75,8 +83,17 @@ class Drive:
             steps_to_go=d,
             success=success,
             reward_version=5,
-            now=0.0,
+            now=now,
         )
+
+    def command(self, step: int, now: float = 0.0) -> None:
+        """Bring the command that the guard sends for the action of a step."""
+        self.it.on_command(FIRST + step * PERIOD, now)
+
+    def execute(self, step: int, now: float = 0.0) -> list:
+        """Bring action, prediction and command for one step."""
+        self.command(step, now)
+        return self.action(step, now=now) + self.predict(step, now=now)
 
     def reach(self, step: int) -> list:
         """Bring both messages for one step, on which the goal is reached."""
@@ -297,9 +314,9 @@ def test_late_reply_to_an_abandoned_reset_does_not_start_the_next_episode():
 def test_world_that_does_not_answer_the_reset_is_a_fault():
     it = make_supervisor()
     it.begin(GOAL, 0.0)
-    assert it.tick(10.0) == []
-    (result,) = it.tick(10.1)
-    assert result.ending.detail == 'the world did not answer the reset'
+    assert it.tick(30.0) == []
+    (result,) = it.tick(30.1)
+    assert result.ending.detail == 'the world did not answer the reset for 30.0 s'
     assert result.ending.termination == Termination.FAULT
 
 
@@ -352,7 +369,8 @@ def test_emergency_stop_ends_the_episode_and_holds_until_it_is_reset():
     drive = Drive()
     drive.both(0)
     found = ending(drive.it.on_emergency(True))
-    assert (found.termination, found.detail) == (Termination.FAULT, 'emergency stop')
+    assert how(found) == (Outcome.UNLABELLED, Termination.STOPPED, 0)
+    assert found.detail == 'emergency stop'
     with pytest.raises(ValueError, match='emergency stop is set'):
         drive.it.begin(EpisodeGoal('e2'), 0.0)
     assert drive.it.on_emergency(False) == []
@@ -399,6 +417,17 @@ def test_bag_that_could_not_be_written_makes_the_episode_a_fault():
     assert found.policy_version == 2
 
 
+def test_a_full_disk_pauses_the_robot_until_a_person_has_made_room():
+    drive = Drive(recorder_enabled=True)
+    not_recorded(drive.it)
+    assert drive.it.obstacle == 'paused'
+    drive.it.resume()
+    drive.it.begin(EpisodeGoal('e2'), 1.0)
+    reset(drive.it, 2, now=1.0)
+    recorded(drive.it, 'e2', success=False, uri='', detail='missing: action (1)')
+    assert drive.it.obstacle == ''
+
+
 def test_recorder_that_fails_early_ends_the_running_episode_at_once():
     drive = Drive(recorder_enabled=True)
     drive.both(0)
@@ -443,7 +472,7 @@ def test_real_time_episode_starts_with_a_permit_and_renews_it():
 def test_real_time_episode_times_out_by_the_clock():
     drive = Drive(lockstep=False)
     for step in range(5):
-        assert drive.both(step) == []
+        assert drive.execute(step) == []
     assert drive.it.tick(0.29) == [permit(4)]
     found = ending(drive.it.tick(0.31))
     assert how(found) == (Outcome.FAILURE, Termination.TIMEOUT, 4)
@@ -454,6 +483,7 @@ def test_real_time_prediction_may_be_behind_the_actions():
     drive.predict(0)
     for step in range(4):
         drive.action(step)
+        drive.command(step)
     found = ending(drive.predict(2, 1.0, success=True))
     assert how(found) == (Outcome.SUCCESS, Termination.SUCCESS_DETECTED, 2)
     assert found.stamp == FIRST + 2 * PERIOD
@@ -463,6 +493,86 @@ def test_real_time_stop_ends_the_permit():
     drive = Drive(lockstep=False)
     drive.it.on_emergency(True)
     assert drive.it.tick(0.1) == []
+
+
+def test_real_time_steps_are_those_that_the_guard_executed():
+    drive = Drive(lockstep=False)
+    for step in range(4):
+        drive.both(step)
+    drive.command(2)  # the guard refused the others
+    drive.command(0)
+    assert ending(drive.it.on_label('e1', 'failure', 0)).steps == 2
+
+
+@pytest.mark.parametrize(
+    ('dead', 'said'),
+    [
+        (('action', 'predict', 'command'), 'the camera was silent: no image for 1.10 s'),
+        (('action', 'command'), 'the policy was silent: no action for 1.10 s'),
+        (('predict',), 'the reward model was silent: no steps_to_go for 1.10 s'),
+        (('command',), 'the guard was silent: no command for 1.10 s'),
+    ],
+)
+def test_a_component_that_falls_silent_is_a_fault_and_no_failure(dead, said):
+    drive = Drive(lockstep=False, max_steps=1000)
+    alive = [name for name in ('command', 'action', 'predict') if name not in dead]
+    drive.execute(0)
+    for step in range(1, 11):
+        for name in alive:
+            getattr(drive, name)(step, now=step / 10)
+        assert drive.it.tick(step / 10) == [permit(step if alive else 0)]
+    for name in alive:
+        getattr(drive, name)(11, now=1.1)
+    found = ending(drive.it.tick(1.1))
+    assert how(found)[:2] == (Outcome.UNLABELLED, Termination.FAULT)
+    assert found.detail == said
+
+
+@pytest.mark.parametrize(
+    ('came', 'said'),
+    [
+        ((), 'the policy was silent: no action in the whole episode'),
+        (('action', 'command'), 'the reward model was silent: no steps_to_go in the whole'),
+        (('action', 'predict'), 'the guard was silent: no command in the whole episode'),
+    ],
+)
+def test_the_time_limit_makes_no_failure_of_a_component_that_never_came(came, said):
+    drive = Drive(lockstep=False)
+    for name in came:
+        getattr(drive, name)(0)
+    found = ending(drive.it.tick(0.31))
+    assert how(found) == (Outcome.UNLABELLED, Termination.FAULT, 0)
+    assert found.detail.startswith(said)
+
+
+def test_a_supervisor_that_stood_still_judges_nothing():
+    drive = Drive(lockstep=False)
+    for step in range(3):
+        drive.execute(step)
+    drive.it.tick(0.1)
+    found = ending(drive.it.tick(5.1))
+    assert how(found)[:2] == (Outcome.UNLABELLED, Termination.FAULT)
+    assert found.detail.startswith('the supervisor was silent: no check for 5.00 s')
+
+
+def test_actions_that_come_too_late_name_their_age_and_the_clocks():
+    drive = Drive(lockstep=False, max_steps=1000)
+    for step in range(12):
+        stamp = FIRST + step * PERIOD
+        drive.it.on_action('e1', stamp, policy_version=2, age_s=1.02, now=step / 10)
+        drive.predict(step, now=step / 10)
+    found = ending(drive.it.tick(1.11))
+    assert found.termination is Termination.FAULT
+    assert 'the guard was silent' in found.detail
+    assert '1.02 s old when its action came' in found.detail
+    assert 'compare the clocks of camera and robot' in found.detail
+
+
+def test_a_reset_may_wait_for_a_person_without_limit():
+    it = make_supervisor(reset_timeout_s=math.inf)
+    it.begin(GOAL, 0.0)
+    assert it.tick(1e6) == []
+    assert it.phase == Phase.RESETTING
 
 
 def test_episode_without_a_reward_model_ends_without_steps_to_go():
@@ -486,7 +596,7 @@ def test_nothing_is_carried_over_into_the_next_episode():
 
 def chunked(lockstep: bool = True) -> Drive:
     """Return an episode of chunks of four control steps, with a limit of three chunks."""
-    return Drive(lockstep, reward_enabled=False, chunk=4)
+    return Drive(lockstep, reward_enabled=False, chunk=4, silence_timeout_s=1.3)
 
 
 @pytest.mark.parametrize(('chunk', 'steps'), [(4, 3), (1, 12)])
@@ -501,7 +611,10 @@ def test_time_limit_is_the_same_for_chunks_and_for_single_actions(chunk, steps):
 def test_real_time_limit_of_chunks_is_that_of_their_control_steps():
     drive = chunked(lockstep=False)
     drive.action(0, chunk=4)
-    assert drive.it.tick(1.19) == [permit(0)]
+    drive.action(4, chunk=4, now=0.8)
+    drive.command(7, now=1.1)
+    assert drive.it.tick(0.8) == [permit(4)]
+    assert drive.it.tick(1.19) == [permit(4)]
     assert how(ending(drive.it.tick(1.21)))[1] is Termination.TIMEOUT
 
 
@@ -509,6 +622,7 @@ def test_label_within_a_chunk_refers_to_the_observation_that_began_it():
     drive = chunked(lockstep=False)
     drive.action(0, chunk=4)
     drive.action(4, chunk=4)
+    drive.command(2)
     over = ending(drive.it.on_label('e1', 'success', FIRST + 6 * PERIOD))
     assert (over.stamp, over.steps) == (FIRST + 4 * PERIOD, 1)
 
@@ -523,7 +637,10 @@ def test_rules_come_from_the_parameters_and_the_embodiment(embodiment):
         reward_enabled=False,
         recorder_enabled=True,
         stall_timeout_s=3.0,
+        silence_timeout_s=pytest.approx(1.0),
+        reset_timeout_s=30.0,
         period_s=0.1,
+        lifetime_s=0.3,
         chunk=1,
         detector_ends_episode=False,
     )

@@ -76,7 +76,10 @@ def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     """
     bag = Path(bag)
     contents = read_bag(bag, embodiment.cameras[0].topic)
-    starts, ends = _events(contents)
+    try:
+        starts, ends = _events(contents)
+    except Exception as error:  # the bag's own definition may lack a field
+        refuse(bag, error)
     episodes = []
     incomplete = []
     for episode_id, start in starts.items():

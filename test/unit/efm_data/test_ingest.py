@@ -78,9 +78,24 @@ def rename_fields(bag):
     file.write_bytes(file.read_bytes().replace(b'int32[] tokens', b'int32[] tukens'))
 
 
-@pytest.mark.parametrize(
-    'damage', [flip_a_length, put_a_pipe, put_a_dangling_link, lock, rename_fields]
-)
+def rename_the_identifier(bag):
+    (file,) = bag.glob('*.mcap')
+    before, *after = file.read_bytes().split(b'efm_interfaces/msg/EpisodeEvent')
+    others = [part.replace(b'string episode_id', b'string episode_ix', 1) for part in after]
+    file.write_bytes(b'efm_interfaces/msg/EpisodeEvent'.join([before, *others]))
+
+
+DAMAGES = [
+    flip_a_length,
+    put_a_pipe,
+    put_a_dangling_link,
+    lock,
+    rename_fields,
+    rename_the_identifier,
+]
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
 def test_whatever_is_wrong_with_a_bag_it_is_set_aside_and_the_others_are_read(
     tmp_path, inbox, damage
 ):

@@ -34,7 +34,9 @@ from efm_policy import node as policy_node
 from efm_policy.node import PolicyNode
 from efm_reward import node as reward_node
 from efm_reward.node import RewardNode
+from efm_sim.demonstrator_node import DemonstratorNode
 from efm_supervisor.node import SupervisorNode
+from efm_supervisor.teleoperation_node import TeleoperationNode
 from fuzz import mutations
 from fuzz.mutations import generator, in_time, mutate
 from geometry_msgs.msg import TwistStamped
@@ -75,6 +77,8 @@ def nodes_for(stage, shelf, yaml_of, embodiment, tmp_path):
             stage.start(RewardNode, release=release, **model),
             begin(RecorderNode, embodiment=path, episodes_dir=str(tmp_path / 'bags')),
             begin(SupervisorNode, embodiment=path),
+            begin(TeleoperationNode, embodiment=path),
+            begin(DemonstratorNode, embodiment=path),
         ]
 
     return start

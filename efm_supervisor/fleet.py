@@ -15,6 +15,8 @@ from efm_core.episode import EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import is_void
 from efm_supervisor.config import FleetConfig
 
+LONGEST_REST_S = 30.0  # of a robot after a fault; the first rest is 2 s, the next ones longer
+
 
 @dataclass(frozen=True)
 class TrainerProgress:
@@ -46,6 +48,8 @@ class Fleet:
         self._running: set[str] = set()
         self._retries: list[int] = []
         self._tries: dict[int, int] = {}
+        self._faults: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
         self._trainer: TrainerProgress | None = None
         self._expected_episodes = 0
         self.finished = 0
@@ -66,9 +70,14 @@ class Fleet:
         """Whether too many episodes in a row ended with a fault."""
         return self.faults_in_a_row >= self._config.max_consecutive_faults
 
-    def next_goal(self, robot: str) -> EpisodeGoal | None:
-        """Return the next goal for ``robot``, or None while it has to wait."""
-        if robot in self._running or self.has_failed:
+    def next_goal(self, robot: str, now: float) -> EpisodeGoal | None:
+        """
+        Return the next goal for ``robot``, or None while it has to wait.
+
+        :param now: time [s] of a clock that never stops.
+        """
+        is_resting = now < self._resting.get(robot, now)
+        if robot in self._running or is_resting or self.has_failed:
             return None
         index = self._pop_index()
         if index is None:
@@ -87,22 +96,35 @@ class Fleet:
         )
 
     def on_result(
-        self, robot: str, index: int, *, outcome: str, termination: str, recorded: bool
+        self,
+        robot: str,
+        index: int,
+        *,
+        outcome: str,
+        termination: str,
+        recorded: bool,
+        now: float,
     ) -> None:
         """
         Count the result of an episode. A void one is tried again with the same seed.
 
-        A person's stop is no fault, however many robots it stops.
+        A person's stop is no fault, however many robots it stops. After a fault the robot rests,
+        longer each time: what failed may be starting again.
 
         :param outcome: value of ``Outcome``.
         :param termination: value of ``Termination``.
         :param recorded: whether the episode has a bag, which the trainer will ingest.
+        :param now: time [s] of a clock that never stops.
         """
         self._running.discard(robot)
+        is_fault = termination == Termination.FAULT.value
+        self._faults[robot] = self._faults.get(robot, 0) + 1 if is_fault else 0
+        if is_fault:
+            self._resting[robot] = now + min(2.0 ** self._faults[robot], LONGEST_REST_S)
         if self._trainer is not None and recorded:
             self._expected_episodes += 1
         if is_void(outcome, termination):
-            self.faults_in_a_row += termination == Termination.FAULT.value
+            self.faults_in_a_row += is_fault
             self._retries.append(index)
             return
         self.faults_in_a_row = 0

@@ -88,9 +88,10 @@ class FleetNode(Node):
     def _assign(self) -> None:
         """Send the next goal to every robot that is free."""
         for robot, client in self._clients_of.items():
-            goal = self._fleet.next_goal(robot) if client.is_ready else None
+            now = time.monotonic()
+            goal = self._fleet.next_goal(robot, now) if client.is_ready else None
             if goal is not None:
-                client.ask(goal, time.monotonic())
+                client.ask(goal, now)
         if self._fleet.has_failed:
             self._give_up(f'{self._fleet.faults_in_a_row} faults in a row')
         self.is_done = self.is_done or self._fleet.is_done
@@ -119,6 +120,7 @@ class FleetNode(Node):
             outcome=outcome['outcome'],
             termination=termination,
             recorded=bool(recording),
+            now=self._progressed_at,
         )
         if termination == Termination.FAULT.value:
             self.get_logger().warning(f'{robot}: fault in episode {index}: {outcome["detail"]}')

@@ -12,19 +12,20 @@ def fleet(first: int = 0, **fields) -> Fleet:
     return Fleet(FleetConfig(**{'kind': 'evaluation', 'seed': 1000, **fields}), first)
 
 
-def done(it: Fleet, robot: str, index: int, outcome='success', termination='timeout'):
-    """Report a result with a bag."""
-    it.on_result(robot, index, outcome=outcome, termination=termination, recorded=True)
+def done(it: Fleet, robot: str, index: int, outcome='success', termination='timeout', now=-99.0):
+    """Report a result with a bag; by default so long ago that no robot rests from a fault."""
+    told = {'outcome': outcome, 'termination': termination, 'now': now}
+    it.on_result(robot, index, recorded=True, **told)
 
 
 def indices(it: Fleet, *robots: str) -> list:
     """Return the index of the episode that each robot gets, or None."""
-    goals = [it.next_goal(robot) for robot in robots]
+    goals = [it.next_goal(robot, 0.0) for robot in robots]
     return [goal and goal.index for goal in goals]
 
 
 def test_index_of_an_episode_gives_its_name_and_seed():
-    goal = fleet(first=12, policy_version=3).next_goal('a')
+    goal = fleet(first=12, policy_version=3).next_goal('a', 0.0)
     assert (goal.episode_id, goal.index, goal.seed) == ('evaluation-000012', 12, 1012)
     assert (goal.kind, goal.policy_version) == ('evaluation', 3)
 
@@ -43,10 +44,10 @@ def test_every_episode_is_run_once_by_a_free_robot():
 
 def test_episode_with_a_fault_is_retried_with_the_same_seed_and_another_name():
     it = fleet(episodes=1)
-    first = it.next_goal('a')
+    first = it.next_goal('a', 0.0)
     done(it, 'a', 0, 'unlabelled', 'fault')
     assert not it.is_done
-    again = it.next_goal('b')
+    again = it.next_goal('b', 0.0)
     assert (again.index, again.seed) == (first.index, first.seed)
     assert (first.episode_id, again.episode_id) == ('evaluation-000000', 'evaluation-000000-2')
     done(it, 'b', 0)
@@ -58,15 +59,31 @@ def test_fleet_fails_after_too_many_faults_in_a_row():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for _ in range(2):
         assert not it.has_failed
-        done(it, 'a', it.next_goal('a').index, 'unlabelled', 'fault')
+        done(it, 'a', it.next_goal('a', 0.0).index, 'unlabelled', 'fault')
     assert it.has_failed
-    assert it.next_goal('a') is None
+    assert it.next_goal('a', 0.0) is None
+
+
+def test_a_robot_rests_after_each_fault_longer_while_the_others_work():
+    it = fleet(episodes=9)
+    assert it.next_goal('a', 0.0).index == 0
+    done(it, 'a', 0, 'unlabelled', 'fault', now=10.0)
+    assert it.next_goal('a', 11.9) is None
+    assert it.next_goal('b', 11.9).index == 0
+    assert it.next_goal('a', 12.0).index == 1
+    done(it, 'a', 1, 'unlabelled', 'fault', now=20.0)
+    assert it.next_goal('a', 23.9) is None
+    assert it.next_goal('a', 24.0).index == 1
+    done(it, 'a', 1, now=30.0)
+    assert it.next_goal('a', 30.0).index == 2
+    done(it, 'a', 2, 'unlabelled', 'fault', now=40.0)
+    assert it.next_goal('a', 42.0).index == 2
 
 
 def test_a_stop_by_a_person_is_tried_again_and_is_no_fault():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for robot in 'abcde':
-        it.next_goal(robot)
+        it.next_goal(robot, 0.0)
     for index, robot in enumerate('abcde'):
         done(it, robot, index, 'unlabelled', 'stopped')
     assert not it.has_failed
@@ -77,7 +94,7 @@ def test_a_stop_by_a_person_is_tried_again_and_is_no_fault():
 def test_one_finished_episode_resets_the_count_of_faults():
     it = fleet(episodes=5, max_consecutive_faults=2)
     for termination in ('fault', 'timeout', 'fault'):
-        done(it, 'a', it.next_goal('a').index, 'failure', termination)
+        done(it, 'a', it.next_goal('a', 0.0).index, 'failure', termination)
     assert not it.has_failed
 
 
@@ -85,7 +102,7 @@ def test_only_successful_demonstrations_count():
     it = fleet(kind='demonstration', episodes=2, only_successes=True)
     for outcome in ('failure', 'success', 'success'):
         assert not it.is_done
-        done(it, 'a', it.next_goal('a').index, outcome)
+        done(it, 'a', it.next_goal('a', 0.0).index, outcome)
     assert it.is_done
     assert (it.finished, it.counted) == (3, 2)
 
@@ -97,29 +114,29 @@ def practice():
 
 
 def test_practice_waits_for_the_trainer_before_the_first_episode(practice):
-    assert practice.next_goal('a') is None
+    assert practice.next_goal('a', 0.0) is None
     practice.on_trainer(TrainerProgress(5, 10))
-    assert practice.next_goal('a').policy_version == 5
+    assert practice.next_goal('a', 0.0).policy_version == 5
 
 
 def test_practice_waits_after_a_rollout_until_the_trainer_has_ingested_it(practice):
     practice.on_trainer(TrainerProgress(5, 10))
     assert indices(practice, 'a', 'b') == [0, 1]
     done(practice, 'a', 0)
-    assert practice.next_goal('a') is None
+    assert practice.next_goal('a', 0.0) is None
     done(practice, 'b', 1)
     for early in (TrainerProgress(5, 10), TrainerProgress(5, 11)):
         practice.on_trainer(early)
         assert indices(practice, 'a', 'b') == [None, None]
     practice.on_trainer(TrainerProgress(6, 12))
-    goals = [practice.next_goal(robot) for robot in ('a', 'b')]
+    goals = [practice.next_goal(robot, 0.0) for robot in ('a', 'b')]
     assert [(goal.index, goal.policy_version) for goal in goals] == [(2, 6), (3, 6)]
 
 
 def test_practice_is_done_when_the_trainer_has_ingested_the_last_rollout(practice):
     practice.on_trainer(TrainerProgress(5, 0))
     for index in range(4):
-        assert practice.next_goal('a').index == index
+        assert practice.next_goal('a', 0.0).index == index
         done(practice, 'a', index)
         if index < 3:
             practice.on_trainer(TrainerProgress(5, index + 1))
@@ -130,17 +147,19 @@ def test_practice_is_done_when_the_trainer_has_ingested_the_last_rollout(practic
 
 def test_episode_without_a_bag_is_not_awaited_from_the_trainer(practice):
     practice.on_trainer(TrainerProgress(5, 0))
-    practice.next_goal('a')
-    practice.on_result('a', 0, outcome='unlabelled', termination='fault', recorded=False)
-    assert practice.next_goal('a').index == 0
+    practice.next_goal('a', 0.0)
+    practice.on_result(
+        'a', 0, outcome='unlabelled', termination='fault', recorded=False, now=-99.0
+    )
+    assert practice.next_goal('a', 0.0).index == 0
     done(practice, 'a', 0)
-    assert practice.next_goal('a').index == 1
+    assert practice.next_goal('a', 0.0).index == 1
 
 
 def test_a_paused_robot_gets_the_episode_later_without_a_fault():
     it = fleet(episodes=1, max_consecutive_faults=1)
-    first = it.next_goal('a')
+    first = it.next_goal('a', 0.0)
     it.on_refusal('a', first.index)
     assert not it.has_failed
     assert not it.is_done
-    assert it.next_goal('a') == first
+    assert it.next_goal('a', 0.0) == first

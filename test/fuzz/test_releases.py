@@ -72,6 +72,11 @@ def hash_of(folder: Path) -> str:
     return hashlib.sha256(path.read_bytes() if is_file else b'').hexdigest()
 
 
+def test_the_release_itself_is_accepted(source):
+    files = load_release(source.uri, source.sha256, ROBOT.hash)
+    assert hashlib.sha256(content(files.policy)).hexdigest() == files.manifest['sha256'][FILES[0]]
+
+
 @pytest.mark.parametrize('announced', ['published', 'mutated'])
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_mutated_release_is_refused_or_what_was_published(

@@ -104,7 +104,8 @@ class Inbox:
         places = (self._quarantine / f'{short}{number}{suffix}' for number in numbers)
         target = next(place for place in places if not os.path.lexists(place))
         write_whole(target.with_name(f'{target.name}.{REASON}'), reason + '\n')
-        bag.rename(target)
+        if os.path.lexists(bag):
+            bag.rename(target)
         for folder in (self._folder, self._quarantine):
             sync_folder(folder)
 

@@ -7,6 +7,7 @@ Running it needs no torch. Exporting it, once for each machine, needs torch and 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import suppress
 import hashlib
 import logging
@@ -166,6 +167,23 @@ def check_sentence(sentence: str, tokenizer: Tokenizer) -> list[int]:
             'instruction: %r has many rare words; the text encoder knows English only', sentence
         )
     return encoding.ids
+
+
+def report_instructions(sentences: Iterable[str]) -> None:
+    """
+    Warn in the log of recorded instructions that a run could not learn from, or that look foreign.
+
+    Without the installed package of the weights nothing is checked.
+    """
+    try:
+        tokenizer = read_tokenizer(_package_model() / 'tokenizer.json')
+    except ModuleNotFoundError:
+        return
+    for sentence in sorted(set(sentences)):
+        try:
+            check_sentence(sentence, tokenizer)
+        except ValueError as error:
+            LOG.warning('%s; `efm train` will refuse it', error)
 
 
 def looks_english(sentence: str, pieces: list[str]) -> bool:

@@ -45,7 +45,7 @@ MODULES = {
     'recorder': 'efm_data.recorder_node',
     'fleet': 'efm_supervisor.fleet_node',
 }
-# Without these the robot is not driven or not judged: it must stop, and no label is true.
+# Without these the robot has no driver or no prediction: it must stop, and no label is true.
 NEEDED = ('world', 'policy', 'reward', 'guard', 'supervisor')
 SIGNALS = {'SIGKILL': signal.SIGKILL, 'SIGSTOP 5 s': signal.SIGSTOP}
 MAX_STEPS = 100  # at 10 Hz an episode lasts longer than a node stands still
@@ -209,7 +209,8 @@ def cause(fault: Fault, folder: Path, subdir: str, context: Context) -> Finding:
 
         went_on = observer.spin_until(is_settled, PATIENCE_S)
         observer.close()
-        return judge(fault, run, episode, observer, at=at, went_on=went_on, over=is_over(process))
+        over = is_over(process)
+        return describe(fault, run, episode, observer, at=at, went_on=went_on, over=over)
 
 
 def has_recovered(run: Run, done: int) -> bool:
@@ -224,7 +225,7 @@ def is_over(process: psutil.Popen) -> bool:
     return process.poll() is not None
 
 
-def judge(
+def describe(
     fault: Fault,
     run: Run,
     episode: str,

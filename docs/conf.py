@@ -31,6 +31,7 @@ python_use_unqualified_type_names = True
 # modules below, even where they are installed.
 autodoc_mock_imports = [
     # ROS 2
+    'action_msgs',
     'builtin_interfaces',
     'diagnostic_msgs',
     'efm_interfaces',

@@ -17,6 +17,7 @@ from efm_bringup.graph import EVALUATE, PRACTICE, RECORD
 from efm_bringup.processes import ProcessConfig
 from efm_bringup.run import open_run
 from efm_core.config import add_arguments, from_arguments
+from efm_core.machine import use_utf8
 from efm_core.shared_config import RunConfig
 from efm_experiments.command import add_verb as add_experiment_verb
 from rich.console import Console
@@ -39,6 +40,8 @@ def main(words: list[str] | None = None) -> None:
 
     :param words: the command line; None for that of the process.
     """
+    if words is None:
+        use_utf8()
     arguments = make_parser().parse_args(words)
     console = Console(highlight=False)
     try:

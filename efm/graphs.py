@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields, replace
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,25 @@ def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: 
     results.parent.mkdir(parents=True, exist_ok=True)
     logs = Path(config.run) / 'logs' / (config.episodes_subdir or mode)
     with watching(TITLES[mode], results, config.episodes, mode == RECORD, console):
-        return run_nodes(nodes, logs, config.log_level, in_domain(processes, config.world))
+        code = run_nodes(nodes, logs, config.log_level, in_domain(processes, config.world))
+    if mode == RECORD:
+        report_recorded(results)
+    return code
+
+
+def report_recorded(results: Path) -> None:
+    """
+    Warn of instructions that stage 1 may not take, before more demonstrations are recorded.
+
+    :param results: file with one JSON line per episode; a crash may have cut the last one.
+    """
+    from efm_model.text import report_instructions
+
+    sentences = []
+    for line in results.read_text('utf-8').splitlines() if results.is_file() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            sentences.append(json.loads(line)['instruction'])
+    report_instructions(filter(None, sentences))
 
 
 def in_domain(processes: ProcessConfig, world: str) -> ProcessConfig:

@@ -9,12 +9,11 @@ override earlier ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 import re
 from typing import Any, NamedTuple
 
 from efm_core.config import expect
-import yaml
+from efm_core.yaml_files import load_yaml
 
 PARAMETERS = 'ros__parameters'
 
@@ -34,10 +33,7 @@ def read_rules(path: str, nodes: tuple[str, ...]) -> list[Rule]:
     :raises OSError: when the file cannot be read.
     :raises ValueError: when it is not a parameter file, or names an unknown node.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path}: expected YAML, got {error}') from error
+    content = load_yaml(path, 'parameters')
     rules = [*_rules('', content or {}, path)]
     for rule in rules:
         last = rule.pattern.split('/')[-1]

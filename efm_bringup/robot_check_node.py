@@ -16,6 +16,7 @@ from efm_bringup.robot_check import (
 )
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
+from efm_core.machine import ensure_log_folder
 from efm_core.poses import TransformTree
 from efm_core.ros_lifecycle import make_executor
 from efm_guard.ros_state import listen_to_tf
@@ -151,6 +152,7 @@ def observe_robot(
     """
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = discovery_range
     context = Context()
+    ensure_log_folder()
     rclpy.init(context=context)
     try:
         node = RobotObserver(

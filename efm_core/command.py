@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, KW_ONLY
-import math
 from typing import NamedTuple
 
 from efm_core.config import expect, non_defaults
@@ -19,6 +18,10 @@ ANGULAR = ('roll', 'pitch', 'yaw')
 GRIPPER = 'gripper'
 DISPLACEMENT = 'displacement'
 SERVO = 'moveit_servo'
+# Bounds of what an embodiment may state: a typing error must not become a limit.
+FASTEST = 100.0  # [m/s or rad/s]; for a following error [m or rad]
+FARTHEST = 1e4  # [m or rad]; grippers have units of their own, such as ticks
+LONGEST_S = 60.0  # [s]
 
 
 class Controller(NamedTuple):
@@ -66,12 +69,12 @@ CONTROLLERS = {
 
 def _check_range(name: str, low: Sequence[float], high: Sequence[float]) -> None:
     fits = len(low) == len(high) and all(
-        -math.inf < a < b < math.inf for a, b in zip(low, high, strict=True)
+        -FARTHEST <= a < b <= FARTHEST for a, b in zip(low, high, strict=True)
     )
     expect(
         fits,
         name,
-        'as many minima as maxima, finite, each minimum below its maximum',
+        f'as many minima as maxima, at most {FARTHEST:g}, each minimum below its maximum',
         f'{low} and {high}',
     )
 
@@ -128,10 +131,12 @@ class Limits:
             self.workspace_min,
         )
         for speed in self.max_velocity:
-            expect(0 < speed < math.inf, 'limits.max_velocity', 'finite speeds above 0', speed)
+            inside = 0 < speed <= FASTEST
+            expect(inside, 'limits.max_velocity', f'speeds above 0, at most {FASTEST:g}', speed)
         for name in ('max_linear_velocity', 'max_angular_velocity', 'max_following_error'):
             value = getattr(self, name)
-            expect(0 <= value < math.inf, f'limits.{name}', '0 (no limit) or more, finite', value)
+            wanted = f'0 (no limit) to {FASTEST:g}'
+            expect(0 <= value <= FASTEST, f'limits.{name}', wanted, value)
         _check_choice('limits.on_violation', self.on_violation, ('refuse', 'clamp'))
 
 
@@ -171,6 +176,9 @@ class Gripper:
             expect(not unused, 'gripper.action', f'a name, because it has {unused}', repr(''))
             return
         _check_range('gripper.low, gripper.high', (self.low,), (self.high,))
+        for name in ('max_effort', 'tolerance'):
+            value = getattr(self, name)
+            expect(0 <= value <= FARTHEST, f'gripper.{name}', f'0 to {FARTHEST:g}', value)
         has_joint = bool(self.joint) or self.type == GRIPPERS[0]
         expect(has_joint, 'gripper.joint', f'the name of a joint for {self.type}', repr(''))
 
@@ -224,10 +232,12 @@ class Command:
         _check_choice('command.mode', self.mode, ('delta', 'absolute'))
         expected = CONTROLLERS[self.controller].type
         expect(self.type == expected, f'command.type of {self.controller}', expected, self.type)
-        expect(
-            self.state_timeout_s > 0, 'command.state_timeout_s', 'above 0', self.state_timeout_s
-        )
-        expect(self.horizon_s >= 0, 'command.horizon_s', '0 or more', self.horizon_s)
+        for name, value, low in (
+            ('state_timeout_s', self.state_timeout_s, 1e-3),
+            ('horizon_s', self.horizon_s, 0.0),
+        ):
+            wanted = f'{low:g} to {LONGEST_S:g} s'
+            expect(low <= value <= LONGEST_S, f'command.{name}', wanted, value)
         self._check_unused()
         if not self.is_planar_displacement:
             self._check_axes()
@@ -345,8 +355,9 @@ class Command:
 
     def _check_scale(self) -> None:
         if self.scale:
-            is_scale = len(self.scale) == 2 and min(self.scale) > 0
-            expect(is_scale, 'command.scale', 'two values above 0', self.scale)
+            is_scale = len(self.scale) == 2 and 0 < min(self.scale) <= max(self.scale) <= FASTEST
+            wanted = f'two values above 0, at most {FASTEST:g}'
+            expect(is_scale, 'command.scale', wanted, self.scale)
             speeds = (self.limits.max_linear_velocity, self.limits.max_angular_velocity)
             slow = all(v <= s for v, s in zip(speeds, self.scale, strict=True))
             expect(slow, 'limits', f'speeds up to command.scale {self.scale}', speeds)

@@ -16,7 +16,9 @@ from functools import cached_property
 import hashlib
 import json
 import math
+from operator import attrgetter
 from pathlib import Path
+import re
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, TYPE_CHECKING, TypeVar
 
@@ -24,8 +26,9 @@ from efm_core.command import Command
 from efm_core.config import default_of, expect, non_defaults
 from efm_core.episode_rules import EpisodeRules
 from efm_core.specs import ArraySpec, image_spec
+from efm_core.topics import RESERVED
+from efm_core.yaml_files import load_yaml
 import numpy as np
-import yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,6 +42,22 @@ PLAIN: dict[type, tuple[tuple[type, ...], str]] = {
     dict: ((dict,), 'a mapping'),
 }
 LONGEST_CHUNK = 100  # control steps
+# Smallest and largest value of each number, in the unit of its field: a typing error such as
+# 1e10 Hz must not reach a robot. Units of actions are free; encoders count in thousands.
+LARGEST_ACTION = 1e6
+MOST_BINS = 10_001
+LARGEST_IMAGE = 8192  # [px] on each side
+BOUNDS = {
+    'control_rate_hz': (0.01, 1000.0),
+    'action_lifetime_s': (1e-3, 100.0),
+    'max_permit_s': (1e-3, 100.0),
+    'steps_to_go.max_steps': (1, 100_000),
+    'steps_to_go.bins': (2, 10_001),
+    'episode.max_steps': (1, 1_000_000),
+    'episode.success_threshold': (1e-6, 100_000.0),
+    'episode.success_dwell': (1, 10_000),
+}
+TOPIC_NAME = re.compile(r'(/|~/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
 # Keys of earlier versions that no code reads.
 NOT_YET = {
@@ -77,7 +96,8 @@ class Camera:
         """
         left, top, width, height = self.crop
         size = (self.height, self.width)
-        expect(min(size) > 0, f'{self.name}: height, width', '1 px or more', size)
+        _check_size(f'{self.name}: height, width', size)
+        check_topic(f'{self.name}: topic', self.topic)
         expect(
             min(self.crop) >= 0 and left + width <= self.width and top + height <= self.height,
             f'{self.name}: crop',
@@ -131,12 +151,16 @@ class ActionSpace:
         bounds = zip(self.low, self.high, strict=True)
         if not all(-math.inf < low < high < math.inf for low, high in bounds):
             raise ValueError(f'action: expected low < high, got {self.low} and {self.high}')
+        for value in (*self.low, *self.high):
+            inside = abs(value) <= LARGEST_ACTION
+            expect(inside, 'action.low, action.high', f'at most {LARGEST_ACTION:g}', value)
         if self.tokeniser not in ('uniform', 'sign_magnitude'):
             raise ValueError(
                 f'action.tokeniser: expected uniform or sign_magnitude, got {self.tokeniser!r}'
             )
         for bins in self.levels:
             expect(bins >= 2, 'action.bins', 'at least 2 levels', bins)
+            expect(bins <= MOST_BINS, 'action.bins', f'at most {MOST_BINS} levels', bins)
         if self.tokeniser == 'sign_magnitude':
             self.check_zero_is_a_level()
         expect(
@@ -241,18 +265,11 @@ class Embodiment:
             'one camera; several cameras come with a later release',
             names,
         )
-        for name, value in (
-            ('observation_size', min(self.observation_size)),
-            ('control_rate_hz', self.control_rate_hz),
-            ('action_lifetime_s', self.action_lifetime_s),
-            ('max_permit_s', self.max_permit_s),
-            ('steps_to_go.max_steps', self.steps_to_go.max_steps),
-            ('steps_to_go.bins - 1', self.steps_to_go.bins - 1),
-            ('episode.max_steps', self.episode.max_steps),
-            ('episode.success_threshold', self.episode.success_threshold),
-            ('episode.success_dwell', self.episode.success_dwell),
-        ):
-            expect(0 < value < math.inf, name, 'a finite number above 0', value)
+        _check_size('observation_size', self.observation_size)
+        for name, (low, high) in BOUNDS.items():
+            value = attrgetter(name)(self)
+            expect(low <= value <= high, name, f'a number in {low:g} to {high:g}', value)
+        check_topics(self)
         if self.command.mode == 'delta':
             self.action.check_zero_is_a_level()
         if self.action.chunk > 1:
@@ -304,6 +321,43 @@ class Embodiment:
             )
 
 
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    inside = min(size) >= 1 and max(size) <= LARGEST_IMAGE
+    expect(inside, name, f'1 to {LARGEST_IMAGE} px', size)
+
+
+def check_topics(robot: Embodiment) -> None:
+    """
+    Check that the topics of a robot's drivers are their own.
+
+    :raises ValueError: when a driver has a topic of the suite, or two have the same.
+    """
+    command = robot.command
+    camera = robot.cameras[0].topic
+    for name, topic in (
+        ('cameras: topic', camera),
+        ('command.topic', command.topic),
+        ('command.pose_topic', command.pose_topic),
+    ):
+        if topic:
+            check_topic(name, topic)
+            free = topic.strip('/') not in RESERVED
+            expect(free, name, 'a topic that no node of the suite publishes', repr(topic))
+    own = [camera, command.topic, command.pose_topic]
+    twice = next((topic for topic in own if topic and own.count(topic) > 1), '')
+    expect(not twice, 'topics of camera, command and pose', 'a topic for each', repr(twice))
+
+
+def check_topic(name: str, topic: str) -> None:
+    """
+    Check the name of a topic.
+
+    :raises ValueError: when ROS 2 does not allow it.
+    """
+    wanted = 'words of letters, digits and _ between slashes, none beginning with a digit'
+    expect(bool(TOPIC_NAME.fullmatch(topic)), name, wanted, repr(topic))
+
+
 def _differences(
     mine: DataclassInstance, other: Mapping[str, Any], where: str = ''
 ) -> Iterator[str]:
@@ -333,7 +387,7 @@ def load_embodiment(path: str | Path) -> Embodiment:
     :raises ValueError: on an unknown key, with the closest known one; on a missing key, a wrong
         type or a value that no robot has.
     """
-    data = _read(path)
+    data = load_yaml(path, 'embodiment')
     name = Path(path).name
     if isinstance(data, dict):
         data.pop(SIMULATION, None)
@@ -349,18 +403,11 @@ def load_simulation(path: str | Path, cls: type[DataclassType]) -> DataclassType
     :raises FileNotFoundError: when there is no such file.
     :raises ValueError: when there is no such section; otherwise as ``load_embodiment``.
     """
-    data = _read(path)
+    data = load_yaml(path, 'embodiment')
     name = Path(path).name
     found = isinstance(data, dict) and SIMULATION in data
     expect(found, name, f'a section `{SIMULATION}`', 'none')
     return _build(cls, data[SIMULATION], f'{name}: {SIMULATION}')
-
-
-def _read(path: str | Path) -> Any:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
-    return yaml.safe_load(path.read_text())
 
 
 def _build(cls: type[DataclassType], data: Any, where: str) -> DataclassType:

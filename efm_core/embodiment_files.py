@@ -7,6 +7,7 @@ from pathlib import Path
 from efm_core.config import non_defaults
 from efm_core.embodiment import Embodiment, SIMULATION
 from efm_core.files import share, write_whole
+from efm_core.yaml_files import load_yaml
 import yaml
 
 DEFAULT = 'table_arm'
@@ -42,10 +43,9 @@ def has_simulation(path: str | Path) -> bool:
     Return whether an embodiment's file has a section for a Gymnasium environment.
 
     :raises FileNotFoundError: when there is no such file.
+    :raises ValueError: when the file is not YAML.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'embodiment: expected a YAML file, got {path}')
-    content = yaml.safe_load(Path(path).read_text())
+    content = load_yaml(path, 'embodiment')
     return isinstance(content, dict) and SIMULATION in content
 
 

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
+import re
 import shutil
 import tempfile
 
@@ -18,6 +19,8 @@ PACKAGE = 'efm'
 # another user than the trainer.
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
+PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]*')
+LONGEST_NAME = 128  # characters
 DISK_FULL = 'disk full'  # begins the text of an error that only free space cures
 LOCK_FILE = '.lock'
 
@@ -167,6 +170,24 @@ def sync_folder(path: str | Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def inside(folder: str | Path, *names: str) -> Path:
+    """
+    Return a path below ``folder``, of names that came in a message.
+
+    A name begins with a letter, a digit or ``_``, and has letters, digits and ``_.:+-`` only. So
+    the path cannot leave the folder, and is not hidden.
+
+    :raises ValueError: for any other name, or one of more than ``LONGEST_NAME`` characters.
+    """
+    for name in names:
+        if not PLAIN_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f'{folder}: expected a name of at most {LONGEST_NAME} letters, digits and _.:+-, '
+                f'got {name[:LONGEST_NAME]!r}'
+            )
+    return Path(folder, *names)
 
 
 def share(name: str) -> Path:

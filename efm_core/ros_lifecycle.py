@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import Any, ClassVar
 
+from efm_core.machine import ensure_log_folder, use_utf8
 from efm_core.ros_params import declare
 from efm_core.stop_signals import on_stop
 import rclpy
@@ -155,6 +156,9 @@ def run(node_class: type, args: list[str] | None = None) -> None:
     signal handlers. An exception in a callback ends the node too; it holds first, like on every
     other way out.
     """
+    if args is None:
+        use_utf8()
+    ensure_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     on_stop(lambda number, frame: signals.append(number))

@@ -80,11 +80,14 @@ def from_image(image: np.ndarray, stamp: int, frame: str = '') -> Image:
 
 
 def from_observation(observation: np.ndarray, stamp: int) -> CompressedImage:
-    """Return ``(H, W, 3)`` uint8 RGB as a lossless ``CompressedImage``."""
-    return stamped(
-        CompressedImage(format='rgb8; png compressed', data=array('B', encode_png(observation))),
-        stamp,
-    )
+    """
+    Return ``(H, W, 3)`` uint8 RGB as a lossless ``CompressedImage``.
+
+    The format is that of ``compressed_image_transport``: the encoding of the image, and the order
+    in which OpenCV has encoded it. Without that order, subscribers exchange red and blue.
+    """
+    data = array('B', encode_png(observation))
+    return stamped(CompressedImage(format='rgb8; png compressed bgr8', data=data), stamp)
 
 
 def from_joints(names: tuple[str, ...], positions: np.ndarray, stamp: int) -> JointState:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from efm_core.embodiment import ActionSpace
 import numpy as np
 
+ROUNDING = 1e-5  # of float32, as a fraction of a dimension's range
+
 
 class ActionTokeniser:
     """
@@ -43,10 +45,14 @@ class ActionTokeniser:
         """
         Return the nearest tokens, ``(..., K)`` int64, of ``actions``.
 
+        A value outside of its range becomes the bound; ``is_clipped`` tells which are.
+
         :param actions: ``(..., A)``, units of the embodiment; chunks ``(..., H, A)``.
-        :raises ValueError: when they have another shape.
+        :raises ValueError: when they have another shape, or one is not finite.
         """
         actions = np.asarray(actions, np.float32)
+        if not np.isfinite(actions).all():
+            raise ValueError(f'actions: expected finite numbers, got {actions.tolist()}')
         before = actions.ndim - len(self._shape)
         if actions.shape[max(before, 0) :] != self._shape:
             raise ValueError(
@@ -63,6 +69,16 @@ class ActionTokeniser:
         shape = (*actions.shape[:before], len(self.vocabulary))
         tokens: np.ndarray = levels.astype(np.int64).reshape(shape)
         return tokens
+
+    def is_clipped(self, actions: np.ndarray) -> np.ndarray:
+        """
+        Return which actions have a value outside of its range, beyond rounding, ``(...)`` bool.
+
+        :param actions: as in ``encode``.
+        """
+        slack = ROUNDING * (self._high - self._low)
+        beyond = (actions < self._low - slack) | (actions > self._high + slack)
+        return np.asarray(beyond.any(axis=tuple(range(-len(self._shape), 0))))
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """

@@ -170,6 +170,11 @@ TABLE = (
     DIAGNOSTICS,
 )
 
+# Names that no driver of a robot may have for its own topics.
+RESERVED = frozenset(
+    topic.name.strip('/') for topic in TABLE if topic not in (IMAGE, COMMAND, JOINT_STATES)
+)
+
 # In lockstep the world is simulated and waits, so that no sample may be lost.
 DURABLE_IN_LOCKSTEP = (IMAGE, JOINT_STATES, COMMAND)
 

@@ -6,13 +6,17 @@ Reads the suite's bags and those of ``ros2 bag record``, MCAP or SQLite, in pure
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, KW_ONLY
+import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from efm_core import topics
 from efm_core.messages import to_stamp
-from efm_data.message_types import typestore_for
+from efm_data.mcap_file import check_file
+from efm_data.message_types import known_types, typestore_for
 from rosbags.rosbag2 import Reader
 import yaml
 
@@ -23,6 +27,14 @@ JOINED = (
     topics.EXECUTED,
     topics.STEPS_TO_GO,
     topics.WORLD_STATE,
+)
+EVENTS = (topics.EPISODE_EVENT, topics.OUTCOME, topics.INSTRUCTION)
+# Types of the topics that only one of the suite's nodes publishes; a driver chooses its own.
+TYPES = {topic.name: topic.type for topic in (*JOINED, *EVENTS) if topic != topics.COMMAND}
+SUFFIXES = ('.mcap', '.db3')  # of a storage file
+# Errors of the machine, not of a bag: the same bag can be read later.
+TRANSIENT = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 )
 
 
@@ -61,12 +73,20 @@ def find_bags(folder: str | Path) -> list[Path]:
     """
     Return the finished bags in ``folder``, sorted by name; a leading dot marks an unfinished one.
 
+    A bag is a folder or a single storage file. A link to nowhere is returned too, so that a
+    reader reports it.
+
     :raises FileNotFoundError: when there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f'bags: expected a folder, got {folder}')
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith('.')
+        and (path.is_dir() or path.suffix in SUFFIXES or not path.exists())
+    )
 
 
 def read_bag(bag: Path, image: str) -> BagContents:
@@ -76,60 +96,128 @@ def read_bag(bag: Path, image: str) -> BagContents:
     :param image: topic of the camera, for bags without ``observation``.
     :raises TornBag: when the bag is damaged.
     :raises FileNotFoundError: when there is no such bag.
+    :raises OSError: when the machine cannot read any bag now.
     """
-    source = _storage(bag)
-    try:
-        with Reader(source) as reader:
-            return _decode(bag, reader, image)
-    except (OSError, MemoryError, TornBag):
-        raise
-    except Exception as error:  # damage raises errors of many kinds
-        raise TornBag(f'{bag}: expected a whole bag, got a damaged one: {error}') from error
-
-
-def _storage(bag: Path) -> Path:
-    """Return the path to open: the folder, or its only MCAP file, which opens faster."""
-    if not bag.exists():
+    if not bag.exists() and not bag.is_symlink():
         raise FileNotFoundError(f'bag: expected a folder or a file, got {bag}')
+    known_types()  # without them the installation is at fault, not a bag
+    try:
+        with ExitStack() as stack:
+            sources = _storage(bag)
+            for file in filter(_is_mcap, sources):
+                check_file(file)
+            readers = [stack.enter_context(Reader(source)) for source in sources]
+            return _decode(bag, readers, image)
+    except Exception as error:  # damage raises errors of many kinds
+        refuse(bag, error)
+
+
+def refuse(bag: Path, error: Exception, where: str = '') -> NoReturn:
+    """
+    Raise an error that names the bag, whatever a reader found in it.
+
+    :param where: part of the bag, such as an episode.
+    :raises TornBag: when the bag is damaged.
+    :raises ValueError: when the bag cannot be used, with the reason.
+    :raises OSError: when the fault is the machine's, such as too many open files.
+    """
+    for cause in (error, error.__cause__):
+        if isinstance(cause, OSError) and cause.errno in TRANSIENT:
+            raise cause
+    place = ': '.join(filter(None, (str(bag), where)))
+    text = ' '.join(str(error).split())
+    if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
+        kind = type(error).__name__
+        text = f'expected a whole bag, got a damaged one: {kind}: {text}'
+    if place not in text:
+        text = f'{place}: {text.removeprefix(f"{bag}: ")}'
+    kept = ValueError if type(error) is ValueError and where else TornBag
+    raise kept(text) from error
+
+
+def _storage(bag: Path) -> list[Path]:
+    """
+    Return the storage files to open; the folder itself where only its reader knows how.
+
+    A file opens faster than its folder. It also needs no ``storage_identifier`` in
+    ``metadata.yaml``, which ``ros2 bag reindex`` may leave empty.
+    """
+    _check_regular(bag)
     if bag.is_file():
-        return bag
-    files = sorted(bag.glob('*.mcap'))
+        return [bag]
     about = bag / 'metadata.yaml'
-    if not about.is_file() and len(files) != 1:
+    if about.is_file():
+        return _plain_files(about) or [bag]
+    files = sorted(bag.glob('*.mcap'))
+    if len(files) != 1:
         raise TornBag(
             f'{bag}: expected metadata.yaml, got none: the recording is unfinished '
             '(`ros2 bag reindex` writes the file anew)'
         )
-    return files[0] if not about.is_file() or _is_plain(about, files) else bag
+    return files
 
 
-def _is_plain(about: Path, files: list[Path]) -> bool:
-    """Return whether ``metadata.yaml`` describes one MCAP file without extra compression."""
+def _check_regular(bag: Path) -> None:
+    """Refuse pipes, devices and links to nowhere; to open a pipe would wait for ever."""
+    for path in (bag, *(bag.iterdir() if bag.is_dir() else ())):
+        if not path.is_file() and not path.is_dir():
+            kind = 'a link to nowhere' if path.is_symlink() else 'a pipe or a device'
+            raise TornBag(f'{bag}: expected files, got {kind}: {path.name}')
+
+
+def _plain_files(about: Path) -> list[Path]:
+    """Return the files that ``metadata.yaml`` names; none if they are compressed as a whole."""
     try:
-        facts = yaml.load(about.read_text(), LOADER)['rosbag2_bagfile_information']
+        facts = yaml.load(about.read_text('utf-8'), LOADER)['rosbag2_bagfile_information']
         mode = facts.get('compression_mode', '').lower()
-        named = [Path(name).name for name in facts['relative_file_paths']]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
-        return False  # the reader reports the fault
-    return mode in ('', 'none') and named == [file.name for file in files] and len(named) == 1
+        files = [about.with_name(Path(name).name) for name in facts['relative_file_paths']]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
+        return []  # the reader of the folder reports the fault
+    plain = mode in ('', 'none') and all(f.suffix in SUFFIXES and f.is_file() for f in files)
+    return files if plain else []
 
 
-def _decode(bag: Path, reader: Reader, image: str) -> BagContents:
-    """Return the messages that episodes are made of."""
-    connections = {c.id: c for c in reader.connections}.values()
-    prefix = _namespace(bag, [c.topic for c in connections])
-    names = {c.topic[len(prefix) :] for c in connections if c.topic.startswith(prefix)}
-    picture = topics.OBSERVATION.name if topics.OBSERVATION.name in names else image
-    joined = [topic.name for topic in JOINED]
-    others = [topics.EPISODE_EVENT.name, topics.OUTCOME.name, topics.INSTRUCTION.name]
-    wanted = {prefix + name for name in (picture, *joined, *others)}
-    types = typestore_for(frozenset((c.msgtype, c.msgdef) for c in connections))
-    contents = BagContents(bag, at={name: {} for name in joined}, topics=frozenset(names))
-    chosen = [c for c in connections if c.topic in wanted]
-    for connection, _, data in reader.messages(connections=chosen):
-        message = types.deserialize_cdr(data, connection.msgtype)
-        _keep(contents, connection.topic[len(prefix) :], picture, message)
+def _is_mcap(path: Path) -> bool:
+    return path.suffix == '.mcap'
+
+
+def _decode(bag: Path, readers: list[Reader], image: str) -> BagContents:
+    """Return the messages that episodes are made of; a long bag has several files."""
+    connections = [connection for reader in readers for connection in reader.connections]
+    prefix = _namespace(bag, sorted({c.topic for c in connections}))
+    found = frozenset(c.topic.removeprefix(prefix) for c in connections)
+    picture = topics.OBSERVATION.name if topics.OBSERVATION.name in found else image
+    wanted = (picture, *(topic.name for topic in (*JOINED, *EVENTS)))
+    # A camera's topic may be absolute, outside of the robot's namespace.
+    names = {name if name.startswith('/') else prefix + name: name for name in wanted}
+    contents = BagContents(bag, at={topic.name: {} for topic in JOINED}, topics=found)
+    for reader in readers:
+        for name, message in _messages(reader, names):
+            _keep(contents, name, picture, message)
     return contents
+
+
+def _messages(reader: Reader, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield the decoded messages of some topics with their names in ``names``."""
+    # Definitions of other topics are not parsed: they may be in a language unknown here.
+    chosen = [c for c in {c.id: c for c in reader.connections}.values() if c.topic in names]
+    for connection in chosen:
+        _check_type(names[connection.topic], connection.msgtype)
+    types = typestore_for(frozenset((c.msgtype, c.msgdef) for c in chosen))
+    for connection, _, data in reader.messages(connections=chosen) if chosen else ():
+        name = names[connection.topic]
+        try:
+            yield name, types.deserialize_cdr(data, connection.msgtype)
+        except Exception as error:
+            detail = f'{type(error).__name__}: {error}'
+            raise TornBag(f'expected a message of {name}, got {detail}') from error
+
+
+def _check_type(name: str, found: str) -> None:
+    """Refuse a topic of the suite that has another message type."""
+    wanted = TYPES.get(name, found)
+    if found != wanted:
+        raise TornBag(f'topic {name}: expected {wanted}, got {found}')
 
 
 def _namespace(bag: Path, names: list[str]) -> str:

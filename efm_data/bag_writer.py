@@ -13,16 +13,20 @@ import struct
 
 from efm_core import topics
 from efm_core.command import ARRAY
-from efm_core.files import move_whole
+from efm_core.config import expect
+from efm_core.episode import Kind
+from efm_core.files import inside, move_whole
 from efm_core.topics import Topic
 from efm_data.completeness import find_gaps, Gap, Requirements
 from efm_data.early_messages import EarlyMessages, Received
+from efm_data.mcap_file import seal
 from efm_data.message_types import known_types, typestore_for
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 HEADER_STAMP = struct.Struct('<iI')
 CDR_HEADER = 4  # [bytes] before a serialised message
+KINDS = tuple(kind.value for kind in Kind)
 UNSTAMPED = frozenset({topics.INSTRUCTION.name, topics.ESTOP.name, topics.ESTOP_RESET.name})
 
 
@@ -32,7 +36,13 @@ def is_stamped(topic: Topic) -> bool:
 
 
 def stamp_of(data: bytes) -> int:
-    """Return the header stamp [ns] of a serialised message whose first field is a header."""
+    """
+    Return the header stamp [ns] of a serialised message whose first field is a header.
+
+    :raises ValueError: when the message is too short.
+    """
+    size = CDR_HEADER + HEADER_STAMP.size
+    expect(len(data) >= size, 'message', f'a header of {size} bytes', f'{len(data)} bytes')
     seconds, nanoseconds = HEADER_STAMP.unpack_from(data, CDR_HEADER)
     return int(seconds * 1_000_000_000 + nanoseconds)
 
@@ -95,6 +105,7 @@ class EpisodeBagWriter:
     :param needs: the messages of a whole episode.
     :param subdir: name of the sub-folder; empty: the kind of the episode.
     :param always: topics that a bag names even without a message.
+    :raises ValueError: when ``subdir`` is no plain name.
     """
 
     def __init__(
@@ -109,7 +120,7 @@ class EpisodeBagWriter:
         self._episodes_dir = episodes_dir
         self._namespace = namespace.rstrip('/')
         self._needs = needs
-        self._subdir = subdir
+        self._subdir = subdir and inside(episodes_dir, subdir).name
         self._always = always
         self._definitions = Definitions()
         self._early = EarlyMessages()
@@ -125,11 +136,13 @@ class EpisodeBagWriter:
         Open a bag, and write the messages of the episode that arrived before its START event.
 
         :param first_stamp: stamp of START [ns]; older messages belong to no episode.
+        :raises ValueError: when the kind is unknown, or the identifier is no plain name.
         :raises FileExistsError: when the bag of this episode exists already.
         :raises OSError: when the folder cannot be written.
         """
+        expect(kind in KINDS, 'recorder: kind of the episode', ', '.join(KINDS), repr(kind))
+        path = inside(self._episodes_dir / (self._subdir or kind), episode_id)
         self.abandon()
-        path = self._episodes_dir / (self._subdir or kind) / episode_id
         _unfinished(path).parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(
@@ -150,6 +163,7 @@ class EpisodeBagWriter:
         Write one message if it belongs to the episode; keep it if it may belong to the next one.
 
         :param received: time of arrival [ns].
+        :raises ValueError: when the message is too short to have a header.
         :raises OSError: when the disk is full.
         """
         bag = self._bag
@@ -196,6 +210,8 @@ class EpisodeBagWriter:
         """
         Close the bag and move it to its final place; it survives a loss of power.
 
+        The file gets checksums over all of its bytes, so that a reader finds each change.
+
         :raises RuntimeError: when no bag is open.
         :raises OSError: when the disk is full.
         """
@@ -204,6 +220,8 @@ class EpisodeBagWriter:
             raise RuntimeError('recorder: expected an open bag, got none')
         self._bag = None
         bag.writer.close()
+        for file in bag.unfinished_path.glob('*.mcap'):
+            seal(file)
         move_whole(bag.unfinished_path, bag.path)
         return bag.path
 

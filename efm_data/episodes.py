@@ -8,6 +8,7 @@ is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.messages import to_chunk_steps, to_image, to_period, to_stamp, to_tokens, to_values
 from efm_core.observation import observe
-from efm_data.bag_reader import BagContents, find_bags, read_bag, TornBag
+from efm_data.bag_reader import BagContents, find_bags, read_bag, refuse, TornBag
 from efm_data.completeness import (
     ACTION,
     describe,
@@ -26,6 +27,7 @@ from efm_data.completeness import (
     OUTCOME,
     readable_episode,
 )
+from efm_data.contract import check_episode
 import numpy as np
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     'read_episodes',
 ]
 
+LOG = logging.getLogger(__name__)
 # EpisodeEvent.event
 START = 1
 END = 2
@@ -59,16 +62,38 @@ def read_episode(bag: str | Path, embodiment: Embodiment) -> Episode:
 
 def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     """
-    Return every episode of a bag, each from its START to its END.
+    Return every whole episode of a bag, each from its START to its END.
+
+    An incomplete episode beside a whole one is left out, with a warning in the log. Each error
+    names the bag and the episode.
 
     :param bag: a folder, or a single storage file.
     :raises FileNotFoundError: when there is no such bag.
-    :raises TornBag: when the bag is damaged, has no episode or lacks a message of one.
-    :raises ValueError: when an episode is of another embodiment or of several policy versions.
+    :raises TornBag: when the bag is damaged or has no whole episode.
+    :raises ValueError: when an episode is of another embodiment or of several policy versions, or
+        has a value that the embodiment does not allow.
+    :raises OSError: when the machine cannot read any bag now.
     """
-    contents = read_bag(Path(bag), embodiment.cameras[0].topic)
-    pairs = _pair_events(contents)
-    return [_build(contents, start, end, embodiment) for start, end in pairs]
+    bag = Path(bag)
+    contents = read_bag(bag, embodiment.cameras[0].topic)
+    try:
+        starts, ends = _events(contents)
+    except Exception as error:  # the bag's own definition may lack a field
+        refuse(bag, error)
+    episodes = []
+    incomplete = []
+    for episode_id, start in starts.items():
+        try:
+            episodes.append(_build(contents, start, ends.get(episode_id), embodiment))
+        except Incomplete as error:
+            incomplete.append(error)
+        except Exception as error:  # wrong contents raise errors of many kinds
+            refuse(bag, error, f'episode {episode_id}')
+    if not episodes:
+        raise incomplete[0]
+    for reason in incomplete:
+        LOG.warning('%s; this episode is left out', reason)
+    return episodes
 
 
 def read_episodes(
@@ -79,7 +104,8 @@ def read_episodes(
     """
     Return all episodes of all bags in ``folder``, sorted by index.
 
-    :param folder: such as ``runs/lab/episodes/demonstration``; each bag is a folder in it.
+    :param folder: such as ``runs/lab/episodes/demonstration``; each bag is a folder
+        or a storage file in it.
     :param embodiment: of the robot that recorded the bags.
     :param progress: called after each bag with the number of bags read and of all bags.
     :raises FileNotFoundError: when there is no such folder.
@@ -93,37 +119,54 @@ def read_episodes(
     return iter(sorted(episodes, key=lambda episode: (episode.index, episode.episode_id)))
 
 
-def _pair_events(contents: BagContents) -> list[tuple[Any, Any]]:
-    """Return each START with its END; an END alone is the latched event of the episode before."""
-    starts = {m.episode_id: m for m in contents.events if m.event == START}
-    ends = {m.episode_id: m for m in contents.events if m.event == END}
+class Incomplete(TornBag):
+    """A message of an episode is missing; other episodes of the bag may be whole."""
+
+
+def _events(contents: BagContents) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return each START and each END by its episode; an END alone is of the episode before."""
+    starts = {str(m.episode_id): m for m in contents.events if m.event == START}
+    ends = {str(m.episode_id): m for m in contents.events if m.event == END}
     if not starts:
         raise TornBag(f'{contents.path}: expected an episode_event START, got none')
-    for episode_id in starts:
-        if episode_id not in ends:
-            raise TornBag(
-                f'{contents.path}: expected an END event of episode {episode_id}, got none'
-            )
-    return [(start, ends[episode_id]) for episode_id, start in starts.items()]
+    return starts, ends
 
 
-def _build(contents: BagContents, start: Any, end: Any, embodiment: Embodiment) -> Episode:
-    """Return the episode between two events."""
+def _build(contents: BagContents, start: Any, end: Any | None, embodiment: Embodiment) -> Episode:
+    """Return the episode between two events; it obeys the embodiment."""
+    if end is None:
+        raise Incomplete(
+            f'{contents.path}: expected an END event of episode {start.episode_id}, got none'
+        )
     _check_chunk_steps(contents, start, embodiment)
     embodiment.check_same(start.embodiment_hash, f'{contents.path}: episode {start.episode_id}')
-    outcome = contents.outcomes.get(start.episode_id)
     observed = _observed(contents, start, end)
     executed = _executed(contents, observed)
-    stamps = [*executed, observed[-1]]
+    episode = _assemble(contents, start, executed, observed[-1], embodiment)
+    check_episode(episode, embodiment)
+    return episode
+
+
+def _assemble(
+    contents: BagContents, start: Any, executed: list[int], last: int, embodiment: Embodiment
+) -> Episode:
+    """
+    Return the episode of some messages.
+
+    :param executed: stamps of the observations whose action was executed [ns].
+    :param last: stamp of the last observation [ns].
+    """
+    outcome = contents.outcomes.get(start.episode_id)
+    stamps = [*executed, last]
     actions = [contents.at[ACTION][stamp] for stamp in executed]
     truth = _truth(contents, stamps)
     version = outcome.policy_version if outcome else start.policy_version
     return Episode(
-        episode_id=start.episode_id,
-        index=start.index,
+        episode_id=str(start.episode_id),
+        index=int(start.index),
         kind=Kind(start.kind),
         instruction=_instruction(contents, start),
-        seed=start.seed,
+        seed=int(start.seed),
         observations=_observations(contents, stamps, embodiment),
         stamps=np.array(stamps, np.int64),
         tokens=_stack(contents, [to_tokens(m) for m in actions]),
@@ -133,7 +176,7 @@ def _build(contents: BagContents, start: Any, end: Any, embodiment: Embodiment) 
         outcome=Outcome(outcome.outcome) if outcome else Outcome.UNLABELLED,
         termination=Termination(outcome.termination) if outcome else Termination.STOPPED,
         policy_version=_acting_version(contents, actions, version),
-        reward_version=outcome.reward_version if outcome else 0,
+        reward_version=int(outcome.reward_version) if outcome else 0,
         embodiment_hash=start.embodiment_hash,
         true_success=None if truth is None else bool(truth[-1]),
         true_success_per_step=truth,
@@ -159,7 +202,7 @@ def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
     """
     Return the stamps [ns] of an episode's observations.
 
-    :raises TornBag: when an observation, an action or the outcome is missing.
+    :raises Incomplete: when an observation, an action or the outcome is missing.
     """
     first = to_stamp(start)
     last = to_stamp(end)
@@ -177,7 +220,7 @@ def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
         steps=outcome.steps if outcome and outcome.termination != Termination.FAULT else 0,
     )
     if gaps:
-        raise TornBag(
+        raise Incomplete(
             f'{contents.path}: expected every message of episode {start.episode_id} from stamp '
             f'{first} to {last}; {describe(gaps)}'
         )
@@ -234,10 +277,18 @@ def _instruction(contents: BagContents, start: Any) -> str:
 
 def _observations(contents: BagContents, stamps: list[int], embodiment: Embodiment) -> np.ndarray:
     """Return the policy's observations, ``(T + 1, H, W, 3)`` uint8 RGB."""
-    pictures = [to_image(contents.pictures[stamp]) for stamp in stamps]
-    if not contents.has_observations:
-        pictures = [observe(picture, embodiment) for picture in pictures]
-    return np.stack([embodiment.observation_spec.check(picture) for picture in pictures])
+    return np.stack([_observation(contents, stamp, embodiment) for stamp in stamps])
+
+
+def _observation(contents: BagContents, stamp: int, embodiment: Embodiment) -> np.ndarray:
+    """Return one observation, ``(H, W, 3)`` uint8 RGB."""
+    try:
+        picture = to_image(contents.pictures[stamp])
+        if not contents.has_observations:
+            picture = observe(picture, embodiment)
+        return embodiment.observation_spec.check(picture)
+    except ValueError as error:
+        raise ValueError(f'picture at stamp {stamp}: {error}') from error
 
 
 def _steps_to_go(contents: BagContents, stamps: list[int]) -> np.ndarray:

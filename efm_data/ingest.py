@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, KW_ONLY
 from itertools import count
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from efm_core.files import sync_folder, write_whole
 from efm_data.episodes import find_bags, read_all
 
 REASON = 'reason.txt'
+LONGEST_NAME = 200  # characters of a bag's name in quarantine; a file system has 255
 
 
 @dataclass
@@ -66,7 +68,11 @@ class Inbox:
         return len(find_bags(self._quarantine))
 
     def poll(self, known: AbstractSet[str]) -> dict[str, list[Episode]]:
-        """Return bag name to episodes, of every finished bag whose name is not ``known``."""
+        """
+        Return bag name to episodes, of every finished bag whose name is not ``known``.
+
+        :raises OSError: when the machine cannot read or move a bag now.
+        """
         arrived = {}
         for bag in find_bags(self._folder):
             if bag.name not in known:
@@ -78,16 +84,28 @@ class Inbox:
     def _read(self, bag: Path) -> list[Episode] | None:
         try:
             return read_all(bag, self._embodiment)
+        except FileNotFoundError:
+            return None  # moved since the folder was listed
         except ValueError as error:
-            self._set_aside(bag, str(error))
+            self.set_aside(bag.name, str(error))
             return None
 
-    def _set_aside(self, bag: Path, reason: str) -> None:
-        """Move a bag to quarantine; the reason is written first, so that each bag has one."""
-        names = (f'{bag.name}.{number}' if number else bag.name for number in count())
-        target = next(path for path in map(self._quarantine.joinpath, names) if not path.exists())
+    def set_aside(self, name: str, reason: str) -> None:
+        """
+        Move a bag to quarantine; the reason is written first, so that each bag has one.
+
+        :param name: of the bag in the inbox.
+        :raises OSError: when the bag cannot be moved.
+        """
+        bag = self._folder / name
+        numbers = (f'.{number}' if number else '' for number in count())
+        short = Path(name).stem[:LONGEST_NAME] if bag.is_file() else name[:LONGEST_NAME]
+        suffix = bag.suffix if bag.is_file() else ''
+        places = (self._quarantine / f'{short}{number}{suffix}' for number in numbers)
+        target = next(place for place in places if not os.path.lexists(place))
         write_whole(target.with_name(f'{target.name}.{REASON}'), reason + '\n')
-        bag.rename(target)
+        if os.path.lexists(bag):
+            bag.rename(target)
         for folder in (self._folder, self._quarantine):
             sync_folder(folder)
 

@@ -13,6 +13,7 @@ from efm_core.command import Command
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Termination
 from efm_core.files import describe as describe_error
+from efm_core.instruction import check_instruction
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
@@ -47,6 +48,7 @@ class RecorderNode(ManagedNode):
         config: RecorderConfig = self.config
         robot = load_embodiment(config.embodiment) if config.embodiment else None
         command = robot.command if robot else Command()
+        self._language = robot.instruction_language if robot else 'en'
         self._writer = EpisodeBagWriter(
             Path(config.episodes_dir).absolute(),
             self.get_namespace(),
@@ -62,7 +64,7 @@ class RecorderNode(ManagedNode):
         for row, topic in recorded_topics(config, robot):
             # An episode may begin before the recorder has found every publisher.
             history = config.receive_history and topics.is_durable(row, config.lockstep)
-            callback = partial(callbacks.get(row, self._on_message), topic)
+            callback = partial(self._receive, topic, callbacks.get(row, self._on_message))
             ros_topics.subscription(
                 self, topic, callback, config.lockstep, raw=True, history=history
             )
@@ -74,43 +76,69 @@ class RecorderNode(ManagedNode):
         """Close the open bag."""
         self._writer.abandon()
 
-    def _on_message(self, topic: topics.Topic, data: bytes) -> None:
+    def _receive(
+        self,
+        topic: topics.Topic,
+        callback: Callable[[topics.Topic, bytes, Any], None],
+        data: bytes,
+    ) -> None:
+        """Pass a serialised message on, with its fields; drop one that is malformed."""
+        try:
+            message = deserialize_message(data, ros_topics.message_type(topic.type))
+        except Exception:  # whatever the middleware raises
+            size = len(data)
+            reason = f'{topic.name}: expected a {topic.type}, got {size} malformed bytes'
+            self._diagnostics.count_dropped(reason)
+            return
+        callback(topic, data, message)
+
+    def _on_message(self, topic: topics.Topic, data: bytes, message: Any) -> None:
         if not self.is_active:
             return
         self._try(partial(self._writer.write, topic, data, time.time_ns()))
         if self._writer.is_whole:
             self._try(self._finish)
 
-    def _on_event(self, topic: topics.Topic, data: bytes) -> None:
+    def _on_event(self, topic: topics.Topic, data: bytes, event: EpisodeEvent) -> None:
         """Open a bag at START; note the last observation at END."""
         if not self.is_active:
             return
-        event = deserialize_message(data, EpisodeEvent)
         if event.event == EpisodeEvent.START:
-            start = partial(self._writer.start, event.episode_id, event.kind, to_stamp(event))
-            self._try(start, event.episode_id)
+            if not self._try(partial(self._start, event), event.episode_id):
+                return
         elif event.episode_id == self._writer.episode_id:
             self._ended_at = time.monotonic()
             self._end_stamp = to_stamp(event)
             self._writer.end(self._end_stamp)
             self._writer.expect_steps(self._steps.get(event.episode_id, 0))
-        self._on_message(topic, data)
+        self._on_message(topic, data, event)
 
-    def _on_outcome(self, topic: topics.Topic, data: bytes) -> None:
+    def _start(self, event: EpisodeEvent) -> None:
+        """Open a bag, unless nothing can be learned from it, which is known before the end."""
+        if event.instruction:
+            check_instruction(event.instruction, self._language)
+        self._writer.start(event.episode_id, event.kind, to_stamp(event))
+
+    def _on_outcome(self, topic: topics.Topic, data: bytes, outcome: EpisodeOutcome) -> None:
         """Note how many actions the episode must have; one that broke may lack some."""
-        outcome = deserialize_message(data, EpisodeOutcome)
         broke = outcome.termination == Termination.FAULT
         self._steps = {outcome.episode_id: 0 if broke else outcome.steps}
         self._writer.expect_steps(self._steps.get(self._writer.episode_id, 0))
-        self._on_message(topic, data)
+        self._on_message(topic, data, outcome)
 
-    def _try(self, work: Callable[[], Any], episode_id: str = '') -> None:
-        """Do what fails on a full disk or a bad folder; report a failure to the supervisor."""
+    def _try(self, work: Callable[[], Any], episode_id: str = '') -> bool:
+        """
+        Do what fails on a full disk or a bad folder; report a failure to the supervisor.
+
+        :return: whether it succeeded.
+        """
         episode_id = episode_id or self._writer.episode_id
         try:
             work()
         except (OSError, ValueError, WriterError) as error:
             self._fail(episode_id, describe_error(error))
+            return False
+        return True
 
     def _finish(self) -> None:
         episode_id = self._writer.episode_id
@@ -121,7 +149,9 @@ class RecorderNode(ManagedNode):
         )
 
     def _fail(self, episode_id: str, detail: str) -> None:
-        self._writer.abandon()
+        """Give up an episode; a START that is refused leaves the running one as it is."""
+        if episode_id == self._writer.episode_id:
+            self._writer.abandon()
         self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
         self._publisher.publish(from_recording(episode_id, 0, success=False, detail=detail))
 

@@ -7,12 +7,14 @@ import hashlib
 import os
 from pathlib import Path
 
+from efm_core.machine import cache_folder
 from efm_experiments.experiment import digest
 
 
 def cache() -> Path:
     """Return the folder of the files that runs share (environment variable EFM_CACHE)."""
-    return Path(os.environ.get('EFM_CACHE', '~/.cache/efm')).expanduser()
+    named = os.environ.get('EFM_CACHE')
+    return Path(named).expanduser() if named else cache_folder()
 
 
 @functools.cache

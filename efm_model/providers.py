@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from efm_core.files import FileContent
+from efm_core.machine import cache_folder
 from efm_model.config import SessionConfig
 from efm_model.onnx_file import check_complete
 from efm_model.text import MAX_TOKENS
@@ -26,7 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         'trt_fp16_enable': False,
         'trt_engine_cache_enable': False,
         'trt_timing_cache_enable': True,
-        'trt_timing_cache_path': str(Path('~/.cache/efm/tensorrt').expanduser()),
+        'trt_timing_cache_path': str(cache_folder() / 'tensorrt'),
     },
     'cuda': {'use_tf32': False, 'arena_extend_strategy': 'kSameAsRequested'},
     'cpu': {},

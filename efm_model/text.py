@@ -7,19 +7,23 @@ Running it needs no torch. Exporting it, once for each machine, needs torch and 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import suppress
 import hashlib
+import logging
 from pathlib import Path
 import shutil
 from typing import Protocol
-import unicodedata
 import warnings
 
 from efm_core.files import whole_directory
+from efm_core.instruction import check_instruction
+from efm_core.machine import cache_folder
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+LOG = logging.getLogger(__name__)
 STATE_SIZE = 384  # size of a token state of all-MiniLM-L6-v2
 LANGUAGE = 'en'
 MAX_TOKENS = 64
@@ -100,7 +104,7 @@ class TextEncoder:
 
         The states of the sentences that were used last come from a cache.
 
-        :raises ValueError: when the sentence is empty, too long or does not look English.
+        :raises ValueError: when the sentence is empty, too long or in another script.
         """
         if sentence not in self._cache:
             self._cache[sentence] = self._run(check_sentence(sentence, self._tokenizer))
@@ -145,56 +149,77 @@ def read_tokenizer(path: str | Path) -> Tokenizer:
 
 def check_sentence(sentence: str, tokenizer: Tokenizer) -> list[int]:
     """
-    Return the token ids of a sentence that can be an instruction in English.
+    Return the token ids of a sentence that can be an instruction.
 
-    This is a cheap check against a wrong language, not a language identification.
+    The log has a warning for a sentence that looks foreign; many plain English ones do, such as
+    "pour espresso". This is a cheap check, not a language identification.
 
-    :raises ValueError: when the sentence is empty, too long or does not look English.
+    :raises ValueError: when the sentence is empty, too long or in another script.
     """
-    if not sentence.strip():
-        raise ValueError('instruction: expected a sentence, got an empty one')
+    check_instruction(sentence)
     encoding = tokenizer.encode(sentence)
     if len(encoding.ids) > MAX_TOKENS:
         raise ValueError(
             f'instruction: expected at most {MAX_TOKENS} word pieces, got {len(encoding.ids)}'
         )
     if not looks_english(sentence, encoding.tokens):
-        raise ValueError(
-            f'instruction: expected a sentence in the language {LANGUAGE!r}, got {sentence!r}'
+        LOG.warning(
+            'instruction: %r has many rare words; the text encoder knows English only', sentence
         )
     return encoding.ids
 
 
+def report_instructions(sentences: Iterable[str]) -> None:
+    """
+    Warn in the log of recorded instructions that a run could not learn from, or that look foreign.
+
+    Without the installed package of the weights nothing is checked.
+    """
+    try:
+        tokenizer = read_tokenizer(_package_model() / 'tokenizer.json')
+    except ModuleNotFoundError:
+        return
+    for sentence in sorted(set(sentences)):
+        try:
+            check_sentence(sentence, tokenizer)
+        except ValueError as error:
+            LOG.warning('%s; `efm train` will refuse it', error)
+
+
 def looks_english(sentence: str, pieces: list[str]) -> bool:
     """
-    Return whether a sentence has mostly Latin letters and few words of several pieces.
+    Return whether a sentence has few words of several pieces.
 
     Most English words are one word piece; words of other languages are split into many.
 
     :param pieces: word pieces of the sentence.
     """
-    letters = [letter for letter in sentence if letter.isalpha()]
-    latin = sum(unicodedata.name(letter, '').startswith('LATIN') for letter in letters)
-    if 2 * latin < len(letters) or not letters:
-        return False
     broken = sum(piece.startswith('##') or piece == '[UNK]' for piece in pieces) / len(pieces)
     return broken <= (0.45 if FUNCTION_WORDS & set(sentence.lower().split()) else 0.2)
 
 
-def ensure_text_encoder(cache_dir: str | Path = '~/.cache/efm') -> Path:
+def ensure_text_encoder(cache_dir: str | Path = '') -> Path:
     """
     Return the directory of the exported text encoder; export it if there is none yet.
 
     The name of the directory contains a digest of the weights.
 
-    :param cache_dir: folder in which the directory is.
+    :param cache_dir: folder in which the directory is; empty: ``efm`` in XDG_CACHE_HOME, which
+        is ``~/.cache`` by default.
     :raises ModuleNotFoundError: when the package with the weights is not installed; for the
         export also when torch or transformers are not installed.
+    :raises OSError: when the folder cannot be written.
     """
     digest = hashlib.sha256((_package_model() / 'model.safetensors').read_bytes()).hexdigest()[:16]
-    directory = Path(cache_dir).expanduser() / f'text-{digest}'
+    directory = Path(cache_dir or cache_folder()) / f'text-{digest}'
     if not directory.is_dir():
-        export_text_encoder(directory)
+        try:
+            export_text_encoder(directory)
+        except OSError as error:
+            raise OSError(
+                f'text encoder: expected to write {directory}, got: {error}; set XDG_CACHE_HOME '
+                'to a folder that can be written'
+            ) from error
     return directory
 
 

@@ -7,6 +7,7 @@ Letters as in ``dataset.py``; ``P`` word pieces of the longest instruction.
 from __future__ import annotations
 
 from dataclasses import replace
+import logging
 
 from efm_core.chunks import to_chunks
 from efm_core.config import expect
@@ -27,6 +28,9 @@ from efm_trainer.dataset import (
 from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
 import torch
 
+# Larger fractions of actions outside of their range say that the embodiment is wrong.
+MAX_CLIPPED = 0.05
+LOG = logging.getLogger(__name__)
 OBJECTIVES = ('action', 'steps_to_go', 'instruction')
 
 
@@ -154,6 +158,31 @@ def with_chunks(episode: Episode, embodiment: Embodiment) -> Episode:
     if steps == chunk:
         return episode
     return replace(episode, actions=to_chunks(actions, embodiment), stride=chunk)
+
+
+def check_ranges(episodes: list[Episode], embodiment: Embodiment) -> None:
+    """
+    Warn of demonstrated actions that exceed their range; the tokeniser replaces them.
+
+    :raises ValueError: when the fraction exceeds ``MAX_CLIPPED``, with the worst episode.
+    """
+    tokeniser = ActionTokeniser(embodiment.action.single_step)
+    clipped = [tokeniser.is_clipped(e.actions.reshape(-1, e.actions.shape[-1])) for e in episodes]
+    count = sum(int(part.sum()) for part in clipped)
+    if not count:
+        return
+    fraction = count / sum(map(len, clipped))
+    worst = max(range(len(episodes)), key=lambda i: clipped[i].sum())
+    what = (
+        f'demonstrations: {count} actions ({fraction:.1%}) exceed action.low or action.high of '
+        f'{embodiment.name}, most of them in episode {episodes[worst].episode_id}'
+    )
+    if fraction > MAX_CLIPPED:
+        raise ValueError(
+            f'{what}; expected at most {MAX_CLIPPED:.0%}, got more; widen the range in the '
+            'embodiment, or record again'
+        )
+    LOG.warning('%s; stage 1 replaces them by the bound', what)
 
 
 def make_objectives(

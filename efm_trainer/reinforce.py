@@ -195,6 +195,27 @@ class Reinforce:
             features=features,
         )
 
+    def check(self, episodes: list[Episode]) -> None:
+        """
+        Refuse episodes whose instruction the text encoder does not take.
+
+        :raises ValueError: with the instruction.
+        """
+        for episode in episodes:
+            self._text_encoder.encode(episode.instruction)
+
+    @torch.no_grad()
+    def probe(self, episodes: list[Episode]) -> None:
+        """
+        Compute the loss of episodes without learning from them.
+
+        :raises ValueError: when no episode has an action, or the loss is not finite.
+        """
+        batch = self.prepare(episodes)
+        for chosen in torch.arange(len(batch.indices)).split(self._config.batch_size):
+            for part in microbatches(chosen, self.policy.max_batch_size):
+                self._finite_loss(batch, part, 1.0)
+
     def rewards(self, episode: Episode, steps_to_go: np.ndarray) -> np.ndarray:
         """
         Return the reward of each action, ``(T,)`` float32 [steps]; section 3.2 of the paper.
@@ -252,6 +273,18 @@ class Reinforce:
 
         :param fraction: of these samples among those of the optimiser step.
         """
+        loss, logits = self._finite_loss(batch, chosen, fraction)
+        loss.backward()
+        return loss.item(), fraction * entropy(logits.detach()).item()
+
+    def _finite_loss(
+        self, batch: UpdateBatch, chosen: torch.Tensor, fraction: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Return the part of some samples in the loss, and their logits ``(B, K, V)``.
+
+        :raises ValueError: when the loss is not finite.
+        """
         indices = batch.indices[chosen]
         tokens = batch.episodes.tokens[indices]
         if self._shares_encoder and batch.features is not None:
@@ -262,8 +295,7 @@ class Reinforce:
         loss = fraction * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):
             raise ValueError(f'loss: expected a finite number, got {loss.item()}')
-        loss.backward()
-        return loss.item(), fraction * entropy(logits.detach()).item()
+        return loss, logits
 
     def _loss(
         self, batch: UpdateBatch, chosen: torch.Tensor, logits: torch.Tensor

@@ -25,7 +25,7 @@ from efm_model.network import ENCODER_WEIGHTS, new_model
 from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
 from efm_trainer.config import SftConfig
-from efm_trainer.imitation import Imitation, make_objectives, OBJECTIVES
+from efm_trainer.imitation import check_ranges, Imitation, make_objectives, OBJECTIVES
 import torch
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -69,10 +69,12 @@ def fine_tune(
     :param directory: folder of the checkpoints; it is created.
     :param progress: called after each validation with iteration, number of iterations and losses.
     :param model: the model to train; None for a new compact model.
-    :raises ValueError: when fewer than two demonstrations succeeded.
+    :raises ValueError: when fewer than two demonstrations succeeded, or too many actions exceed
+        their range.
     :raises FileExistsError: when the directory has checkpoints.
     """
     training, held_out = split_demonstrations(episodes, config)
+    check_ranges(training + held_out, embodiment)
     model = model or _new_compact(training, embodiment, text_encoder, config)
     chosen, curve = _train(
         model,

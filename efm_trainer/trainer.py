@@ -12,6 +12,7 @@ This module has no ROS. A run directory holds::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 import json
 from pathlib import Path
@@ -104,10 +105,10 @@ class Trainer:
         known = self._log.settled | self._pending.keys()
         for name, episodes in self._inbox.poll(known).items():
             kept = [episode for episode in episodes if self._accept(episode)]
-            if kept:
-                self._pending[name] = kept
-            else:
+            if not kept:
                 self._log.settled.add(name)
+            elif self._is_learnable(name, kept, self._learner.check):
+                self._pending[name] = kept
 
     @property
     def is_ready(self) -> bool:
@@ -196,11 +197,33 @@ class Trainer:
         self._log.episodes += 1
         return False
 
+    def _is_learnable(
+        self, name: str, episodes: list[Episode], check: Callable[[list[Episode]], None]
+    ) -> bool:
+        """Return whether a check accepts the episodes of a bag; set the bag aside if not."""
+        try:
+            check(episodes)
+        except OSError:
+            raise
+        except Exception as error:
+            names = ', '.join(episode.episode_id for episode in episodes)
+            self._inbox.set_aside(name, f'{name}: episode {names}: {error}')
+            return False
+        return True
+
     def _update(self) -> None:
         """Train the next version on all pending episodes, and settle them."""
         began = time.perf_counter()
         episodes = self._episodes
-        statistics = self._learner.update(episodes)
+        try:
+            statistics = self._learner.update(episodes)
+        except OSError:
+            raise
+        except Exception:  # one episode may be to blame, in a way that no check foresaw
+            restore(self._state, self._learner)
+            if not self._set_culprits_aside():
+                raise
+            return
         self._log.settled |= self._pending.keys()
         self._log.episodes += len(episodes)
         self._pending.clear()
@@ -216,6 +239,14 @@ class Trainer:
         }
         with open(self._metrics, 'a') as file:
             file.write(json.dumps(line) + '\n')
+
+    def _set_culprits_aside(self) -> bool:
+        """Set the bags aside from which alone the learner cannot learn; return whether any is."""
+        probe = self._learner.probe
+        culprits = [n for n, e in self._pending.items() if not self._is_learnable(n, e, probe)]
+        for name in culprits:
+            del self._pending[name]
+        return bool(culprits)
 
     def _persist(self) -> Release | None:
         """

@@ -17,6 +17,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 START = 1
 END = 2
 TYPES = {topic.name: topic.type for topic in TABLE}
+IMAGE = 'image'  # topic of the camera
 PERIOD_NS = 100_000_000
 
 
@@ -73,7 +74,7 @@ class BagWriter:
         kind = TYPES[topic]
         stamp = int(stamp)
         if topic not in self._connections:
-            name = f'{self._namespace}/{topic}'
+            name = topic if topic.startswith('/') else f'{self._namespace}/{topic}'
             self._connections[topic] = self._writer.add_connection(
                 name, kind, typestore=self._types
             )
@@ -168,7 +169,7 @@ def write_bag(
 def _write_picture(write: Any, image: np.ndarray, stamp: int) -> None:
     height, width = image.shape[:2]
     picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
-    write('image', stamp, data=image.ravel(), **picture)
+    write(IMAGE, stamp, data=image.ravel(), **picture)
 
 
 def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:
@@ -177,7 +178,7 @@ def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> 
     if raw:
         _write_picture(write, image, stamp)
     data = np.frombuffer(encode_png(image), np.uint8)
-    write('observation', stamp, format='rgb8; png compressed', data=data)
+    write('observation', stamp, format='rgb8; png compressed bgr8', data=data)
     about = {'episode_id': episode.episode_id, 'step': t}
     if not np.isnan(episode.steps_to_go[t]):
         write('steps_to_go', stamp, steps_to_go=float(episode.steps_to_go[t]), **about)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NEEDS_ROS = ('ros', 'graph')
 HAS_ROS = importlib.util.find_spec('rclpy') is not None
 
-collect_ignore = [] if HAS_ROS else [*NEEDS_ROS, 'launch']
+collect_ignore = [] if HAS_ROS else [*NEEDS_ROS, 'fuzz', 'launch']
 
 
 def pytest_configure(config):
@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter):
     """Name what was left out."""
     if not HAS_ROS:
         terminalreporter.write_line(
-            'test/ros, test/graph and test/launch were skipped: rclpy is not here; '
+            'test/fuzz, test/ros, test/graph and test/launch were skipped: rclpy is not here; '
             '`make setup` installs it'
         )
 

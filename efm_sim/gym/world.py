@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, KW_ONLY
 import math
+import re
 from typing import Any, SupportsFloat
 
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
@@ -119,8 +120,8 @@ class GymnasiumWorld:
                 image = self._environment.render()
         else:
             image = look_up(self._config.pixels, self._time_step)
-        if image is None:
-            raise ValueError(f'{self._image_spec.name}: expected an image, got None')
+        if image is None or isinstance(image, (Mapping, tuple, list)):
+            raise ValueError(f'{self._image_spec.name}: expected an image, got {_describe(image)}')
         return self._image_spec.check(np.array(image))
 
     def success(self) -> bool:
@@ -213,17 +214,22 @@ class ActionMap:
         self._robot_high = np.array(robot.high)
         low = space.low.astype(np.float64)
         high = space.high.astype(np.float64)
-        same = np.allclose(low, self._robot_low) and np.allclose(high, self._robot_high)
+        # An environment without a bound takes the robot's values as they are.
+        same = all(
+            np.allclose(np.where(np.isinf(bound), own, bound), own)
+            for bound, own in ((low, self._robot_low), (high, self._robot_high))
+        )
         if config.action == 'same' and not config.relative_to and not same:
             raise ValueError(
                 f'{config.id}: action: expected {expected}, '
                 f'got {low.tolist()} to {high.tolist()}; '
-                'change the embodiment, or map the bounds by `action: affine`'
+                'change the embodiment, or map finite bounds by `action: affine`'
             )
         if config.action == 'affine' and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError(
                 f'{config.id}: action: expected finite bounds to map {expected} to, '
-                f'got {low.tolist()} to {high.tolist()}'
+                f'got {low.tolist()} to {high.tolist()}; write `action: same`, which takes the '
+                "robot's values where the environment has no bound"
             )
 
     def to_environment(self, action: np.ndarray, time_step: TimeStep) -> np.ndarray:
@@ -249,6 +255,8 @@ def look_up(place: str, time_step: TimeStep) -> Any:
     """
     Return the value at a place such as ``observation.pixels``, ``info.coverage`` or ``reward``.
 
+    A key may have dots itself, or be a number: ``info.a.b``, ``observation.0`` of a tuple.
+
     :raises ValueError: when there is no value; the message has the names that exist.
     """
     root, *keys = place.split('.')
@@ -256,14 +264,30 @@ def look_up(place: str, time_step: TimeStep) -> Any:
         raise ValueError(
             f'{place}: expected a place that begins with observation, info, reward or terminated'
         )
-    found = getattr(time_step, root)
-    for key in keys:
-        if not isinstance(found, Mapping) or key not in found:
-            is_mapping = isinstance(found, Mapping)
-            names = ', '.join(map(str, found)) if is_mapping else type(found).__name__
-            raise ValueError(f'{place}: expected {key!r}, got {names or "nothing"}')
-        found = found[key]
-    return found
+    return _descend(place, keys, getattr(time_step, root))
+
+
+def _descend(place: str, keys: list[str], found: Any) -> Any:
+    """Return the value at some keys; one key may be a number, or have dots itself."""
+    if not keys:
+        return found
+    for count in range(1, len(keys) + 1):
+        word = '.'.join(keys[:count])
+        for key in (word, int(word)) if re.fullmatch(r'-?\d+', word) else (word,):
+            if isinstance(found, Mapping) and key in found:
+                return _descend(place, keys[count:], found[key])
+            if isinstance(found, (tuple, list)) and key in range(len(found)):
+                return _descend(place, keys[count:], found[int(key)])
+    raise ValueError(f'{place}: expected {keys[0]!r}, got {_describe(found)}')
+
+
+def _describe(value: Any) -> str:
+    """Return what a value is, with the keys that a place may add."""
+    if isinstance(value, Mapping):
+        return f'keys {", ".join(map(str, value)) or "none"}'
+    if isinstance(value, (tuple, list)):
+        return f'{type(value).__name__} of {len(value)}; write .0 to .{len(value) - 1} behind it'
+    return type(value).__name__
 
 
 def _exists(place: str, time_step: TimeStep) -> bool:

@@ -17,7 +17,7 @@ ROS = re.compile(
 )
 MAY_IMPORT_ROS = re.compile(
     r'efm_\w+/(\w+/)?(node|\w+_node|ros_\w+)\.py|efm_bringup/launching\.py'
-    r'|(launch|benchmarks|test/ros|test/graph|test/launch)/.*'
+    r'|(launch|benchmarks|test/ros|test/graph|test/fuzz|test/launch)/.*'
 )
 # Each room, and the rooms that it may import; the longest matching path is a file's room.
 ROOMS = {

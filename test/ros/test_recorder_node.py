@@ -9,6 +9,7 @@ from functools import partial
 import math
 
 from bags import make_episode
+import cv2
 from efm_core import topics
 from efm_core.episode import EpisodeEnding
 from efm_core.messages import (
@@ -431,3 +432,61 @@ def test_a_bag_under_way_is_hidden_from_readers(robot, embodiment):
     assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert not find_bags(robot.folder)
     assert [path.name[0] for path in robot.folder.iterdir()] == ['.']
+
+
+@pytest.mark.parametrize('topic', SPOKEN[1:], ids=lambda topic: topic.name)
+def test_a_malformed_message_is_dropped_and_counted_and_the_bag_is_whole(robot, embodiment, topic):
+    episode = make_episode(embodiment, steps=2)
+    for data in (b'', b'\0\1', b'\0\1\0\0\1\0', b'\0\1\0\0' + b'\xff' * 40):
+        robot.voices[topic.name].publish(data)
+    counts = robot.node._diagnostics.counts
+    robot.stage.spin_until(lambda: counts[f'{topic.name}: expected a {topic.type}'], 'a count')
+    robot.play(episode)
+    said = robot.hear_recordings()[0]
+    assert said.success, said.detail
+    assert_same(read_episode(said.uri, embodiment), episode)
+
+
+def test_a_start_that_would_leave_the_run_is_refused_and_the_episode_goes_on(robot, embodiment):
+    episode = make_episode(embodiment, steps=2)
+    robot.play_step(episode, 0)
+    robot.say(topics.EPISODE_EVENT, robot.event(episode, EpisodeEvent.START))
+    robot.stage.spin_until(robot.is_open_or_failed(), 'an open bag')
+    robot.say(
+        topics.EPISODE_EVENT,
+        robot.make_event('../../x', int(episode.stamps[1]), event=EpisodeEvent.START),
+    )
+    refused = robot.hear_recordings()[0]
+    assert not refused.success
+    assert 'expected a name' in refused.detail
+    assert robot.node._writer.episode_id == episode.episode_id
+    assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+
+
+def test_an_instruction_in_another_script_is_refused_when_it_is_recorded(robot, embodiment):
+    """Not first at training, after all demonstrations."""
+    episode = make_episode(embodiment, steps=2, instruction='подвинь красный куб')
+    robot.say(topics.EPISODE_EVENT, robot.event(episode, EpisodeEvent.START))
+    refused = robot.hear_recordings()[0]
+    assert not refused.success
+    assert 'Latin letters' in refused.detail
+    assert not robot.node._writer.episode_id
+
+
+def subscribers_view(message):
+    """
+    Return what a standard subscriber sees, ``(H, W, 3)`` uint8, in the encoding of the format.
+
+    The rule of compressed_image_transport: OpenCV decodes to BGR, and the subscriber exchanges
+    red and blue of an rgb8 image only if the format says ``compressed bgr``.
+    """
+    encoding, _, compression = message.format.partition(';')
+    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    assert encoding == 'rgb8'
+    return picture[..., ::-1] if 'compressed bgr' in compression else picture
+
+
+def test_standard_subscribers_see_the_colours_of_the_observation():
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 255
+    np.testing.assert_array_equal(subscribers_view(from_observation(red, 1)), red)

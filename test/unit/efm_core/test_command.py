@@ -54,7 +54,7 @@ def test_the_tables_command_is_the_row_of_the_table():
             {'limits': replace(JOINT_LIMITS, max_velocity=(1.0,))},
             'limits.max_velocity: expected',
         ),
-        (JOINT, {'state_timeout_s': 0.0}, 'command.state_timeout_s: expected above 0'),
+        (JOINT, {'state_timeout_s': 0.0}, 'command.state_timeout_s: expected 0.001 to 60 s'),
         (JOINT, {'horizon_s': -1.0}, 'command.horizon_s'),
         (SERVO, {'axes': ('x', 'joint1')}, 'command.axes'),
         (SERVO, {'limits': Limits()}, 'limits.max_linear_velocity: expected above 0'),
@@ -98,7 +98,7 @@ def test_an_unknown_driver_is_refused_with_the_known_ones():
             {'workspace_min': (0.0, 0.0, 2.0), 'workspace_max': (1.0, 1.0, 1.0)},
             'limits.workspace_max: .* each minimum below its maximum',
         ),
-        ({'max_velocity': (1.0, 0.0)}, 'limits.max_velocity: expected finite speeds above 0'),
+        ({'max_velocity': (1.0, 0.0)}, 'limits.max_velocity: expected speeds above 0'),
         ({'max_linear_velocity': float('inf')}, 'limits.max_linear_velocity: expected 0'),
         ({'max_following_error': -0.1}, 'limits.max_following_error: expected 0'),
         (

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, KW_ONLY, replace
 import hashlib
 import json
 
+from arms import make_arm
 from efm_core.command import Command, Limits
 from efm_core.embodiment import (
     ActionSpace,
@@ -190,12 +191,44 @@ def test_wrong_file_is_refused_and_says_why(load, old, new, said):
         ('[32, 32]', '32', 'observation_size: expected a list'),
         ('low: [-1]', 'low: [left]', 'low: expected a number'),
         ('name: robot', 'name: robot\ncontrol_rate_hz: 0', 'control_rate_hz: expected'),
-        ('height: 48', 'height: 0', r'wrist: height, width: expected 1 px or more, got \(0, 64\)'),
+        ('height: 48', 'height: 0', r'wrist: height, width: expected 1 to 8192 px, got \(0, 64\)'),
         ('width: 64', 'width: 64, crop: [32, 0, 64, 48]', 'crop: expected'),
         (MINIMAL.splitlines()[2], 'cameras: []', 'cameras: expected one camera; .*, got none'),
         ('unit: m', 'unit: 5', 'unit: expected text, got 5'),
         ('high: [1]', 'high: [.inf]', 'expected low < high'),
         ('[32, 32]', '[32]', 'observation_size: expected'),
+        (
+            'name: robot',
+            'name: robot\ncontrol_rate_hz: 1.0e+10',
+            '.* in 0.01 to 1000',
+        ),
+        ('name: robot', 'name: robot\ncontrol_rate_hz: .nan', '.* in 0.01 to 1000'),
+        ('name: robot', 'name: robot\naction_lifetime_s: 1.0e+9', r'lifetime_s: .* 0.001 to 100'),
+        (
+            'name: robot',
+            'name: robot\nepisode: {max_steps: 9999999}',
+            r'episode.max_steps: .*',
+        ),
+        (
+            'name: robot',
+            'name: robot\nsteps_to_go: {bins: 99999999}',
+            r'steps_to_go.bins: .*',
+        ),
+        ('unit: m', 'unit: m, bins: 1000001', 'action.bins: expected at most 10001 levels'),
+        ('high: [1]', 'high: [1.0e+30]', r'action.low, action.high: expected at most 1e\+06'),
+        ('[32, 32]', '[32, 999999]', r'observation_size: expected 1 to 8192 px'),
+        (
+            'topic: image',
+            'topic: action',
+            "a topic that no node .*, got 'action'",
+        ),
+        ('topic: image', 'topic: /diagnostics', 'topic that no node of the suite publishes'),
+        (
+            'topic: image',
+            'topic: the image',
+            "words of letters.*, got 'the image'",
+        ),
+        ('topic: image', "topic: ''", 'topic: expected words of letters'),
     ],
 )
 def test_values_that_no_robot_has_are_refused(load, old, new, said):
@@ -216,6 +249,17 @@ def test_a_key_that_no_code_reads_is_refused_in_one_line(load, line, message):
     with pytest.raises(ValueError, match=message) as error:
         load(MINIMAL + line)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('field', ['topic', 'pose_topic'])
+def test_a_driver_may_not_have_a_topic_of_the_suite_or_of_the_camera(field):
+    """The guard would receive its own actions, or the policy its own commands, as pictures."""
+    arm = make_arm('cartesian_pose_controller')
+    for topic in ('action', '/permit', 'estop'):
+        with pytest.raises(ValueError, match=f'command.{field}: expected a topic that no node'):
+            replace(arm, command=replace(arm.command, **{field: topic}))
+    with pytest.raises(ValueError, match='topics of camera, command and pose: expected a topic'):
+        replace(arm, command=replace(arm.command, **{field: arm.cameras[0].topic}))
 
 
 def test_a_second_camera_is_refused_in_one_line(embodiment):

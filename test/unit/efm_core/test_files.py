@@ -9,6 +9,7 @@ from efm_core import files
 from efm_core.files import (
     FileContent,
     FolderLock,
+    inside,
     LOCK_FILE,
     share,
     whole_directory,
@@ -223,3 +224,17 @@ def test_without_any_locks_the_error_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, 'flock', no_locks)
     with pytest.raises(OSError, match=f'{tmp_path}: expected a file system with locks'):
         FolderLock(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['practice-000001', 'a', '2026-11-30T12:00:00+01', '_x', 'a.b'])
+def test_a_plain_name_is_inside(tmp_path, name):
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['', '.', '..', '../x', '/etc/x', 'a/b', 'a/../../b', '.hidden', 'a b', 'a\0', 'ä', 'a' * 129],
+)
+def test_a_name_that_could_leave_its_folder_or_hide_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match='expected a name of at most 128 letters, digits'):
+        inside(tmp_path, name)

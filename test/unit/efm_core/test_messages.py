@@ -90,7 +90,7 @@ def test_image_of_no_size_is_accepted():
 
 
 def test_lossless_compressed_image_comes_back_the_same():
-    message = SimpleNamespace(format='rgb8; png compressed', data=encode_png(IMAGE))
+    message = SimpleNamespace(format='rgb8; png compressed bgr8', data=encode_png(IMAGE))
     np.testing.assert_array_equal(to_image(message), IMAGE)
 
 

@@ -69,3 +69,14 @@ def test_sign_magnitude_needs_zero_inside_the_bounds():
         ActionTokeniser(
             ActionSpace(('x',), 'm', low=(0.0,), high=(1.0,), tokeniser='sign_magnitude', bins=5)
         )
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_an_action_that_is_not_finite_has_no_token(value):
+    with pytest.raises(ValueError, match='expected finite numbers'):
+        UNIFORM.encode(np.array([0.0, value], np.float32))
+
+
+def test_an_action_is_clipped_beyond_the_rounding_of_its_bounds():
+    actions = np.array([[0.025, -0.025], [0.0250001, 0.0], [0.0, -0.0251]], np.float32)
+    assert UNIFORM.is_clipped(actions).tolist() == [False, False, True]

@@ -13,6 +13,7 @@ from efm_data.bag_writer import Definitions, EpisodeBagWriter, stamp_of
 from efm_data.completeness import Gap, recorded_episode, Requirements
 from efm_data.early_messages import MAX_MESSAGES
 from efm_data.episodes import find_bags, read_episode
+from efm_data.mcap_file import check_file
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
@@ -301,3 +302,47 @@ def test_commands_without_a_header_are_written_as_they_arrive(writer):
     writer.start('e1', 'practice', 100)
     write(writer, (driver, 10**18))
     assert ('/robot_0/driver/command', 10**18) in finish(writer, 200)
+
+
+@pytest.mark.parametrize(
+    ('episode_id', 'kind'),
+    [
+        ('e1', '../../../x'),
+        ('e1', '/tmp'),
+        ('e1', ''),
+        ('/tmp/e1', 'practice'),
+        ('../e1', 'practice'),
+        ('', 'practice'),
+    ],
+)
+def test_a_start_whose_words_would_leave_the_run_is_refused(writer, tmp_path, episode_id, kind):
+    """The episode under way goes on."""
+    writer.start('e0', 'practice', 100)
+    with pytest.raises(ValueError, match='expected'):
+        writer.start(episode_id, kind, 100)
+    assert writer.episode_id == 'e0'
+    assert {path.name for path in tmp_path.iterdir()} == {'practice'}
+
+
+@pytest.mark.parametrize('subdir', ['../x', '/tmp/x', 'a/b', '.x'])
+def test_a_folder_outside_of_the_episodes_is_refused(tmp_path, subdir):
+    with pytest.raises(ValueError, match='expected a name'):
+        EpisodeBagWriter(tmp_path, '/robot_0', needs=NEEDS, subdir=subdir)
+
+
+def test_a_message_too_short_for_its_header_is_refused(writer):
+    writer.start('e1', 'practice', 100)
+    with pytest.raises(ValueError, match='expected a header of 12 bytes, got 6 bytes'):
+        writer.write(ACTION, bytes(6), 1)
+
+
+def test_a_finished_bag_has_checksums_over_all_of_its_bytes(writer):
+    writer.start('e1', 'practice', 100)
+    write(writer, (OBSERVATION, 100), (OUTCOME, 100))
+    writer.end(100)
+    (file,) = writer.finish().glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    data[data.index(b'rest')] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match='expected the checksum'):
+        check_file(file)

@@ -1,11 +1,17 @@
 from dataclasses import fields, replace
 import math
+import os
+import shutil
 
+import bags
 from bags import BagWriter, make_episode, write_bag
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_data.episodes import find_bags, read_all, read_episode, read_episodes, TornBag
+from efm_data.mcap_file import seal
 import numpy as np
 import pytest
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from trainer_fakes import small_embodiment
 
 EMBODIMENT = small_embodiment()
@@ -99,7 +105,7 @@ def test_an_observation_whose_action_was_refused_is_left_out(tmp_path):
     np.testing.assert_array_equal(found.observations, episode.observations[[0, 2, 3]])
 
 
-def write_events_and_steps(bag, episode, commanded):
+def write_events_and_steps(bag, episode, commanded, ends=True):
     """Write a demonstration by hand; only the actions ``commanded`` pass the guard."""
     about = {
         'episode_id': episode.episode_id,
@@ -116,7 +122,8 @@ def write_events_and_steps(bag, episode, commanded):
         bag.write('action', stamp, tokens=episode.tokens[k], values=episode.actions[k])
         if t in commanded:
             bag.write('command', stamp)
-    bag.write('episode_event', episode.stamps[-1], event=2, **about)
+    if ends:
+        bag.write('episode_event', episode.stamps[-1], event=2, **about)
 
 
 @pytest.mark.parametrize(
@@ -237,3 +244,201 @@ def test_where_commands_carry_no_stamp_what_was_executed_counts(tmp_path):
         bag.write('executed', episode.stamps[1], values=episode.actions[1])
     found = read_episode(tmp_path / 'bag', EMBODIMENT)
     np.testing.assert_array_equal(found.stamps, episode.stamps[[1, 3]])
+
+
+def test_bytes_of_a_sealed_bag_that_changed_are_refused_and_not_learned_from(tmp_path):
+    """A picture has a checksum of its own, an action has none."""
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag')
+    (file,) = bag.glob('*.mcap')
+    seal(file)
+    data = bytearray(file.read_bytes())
+    data[data.index(b'policy\0') + 60] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(TornBag, match='damaged'):
+        read_episode(bag, EMBODIMENT)
+
+
+WRONG = {
+    'nan': ({'actions': (1, math.nan)}, r'step 1: action.values: expected finite'),
+    'infinite': ({'actions': (2, math.inf)}, r'step 2: action.values: expected finite'),
+    'out_of_range': ({'actions': (0, 1.0)}, r'step 0: action.values: expected values in'),
+    'other_than_its_tokens': ({'actions': (0, 0.0012)}, 'expected the values of its tokens'),
+    'negative_token': ({'tokens': (3, -1)}, r'step 3: action.tokens: expected 0 or more'),
+    'large_token': ({'tokens': (3, 11)}, r'step 3: action.tokens: .* below \[11, 11\], got'),
+    'probability_above_1': ({'log_probs': (1, 0.5)}, r'step 1: log_probability: expected 0 or'),
+    'nan_probability': ({'log_probs': (1, math.nan)}, r'step 1: log_probability: expected 0 or'),
+    'infinite_steps_to_go': ({'steps_to_go': (2, math.inf)}, r'step 2: steps_to_go: expected 0'),
+    'negative_steps_to_go': ({'steps_to_go': (2, -1.0)}, r'step 2: steps_to_go: expected 0'),
+    'blank_instruction': ({'instruction': '  '}, r'instruction: expected a sentence'),
+    'long_instruction': ({'instruction': 'a' * 501}, r'instruction: expected at most 500'),
+    'control_character': ({'instruction': 'push\x1b[2J'}, r'instruction: expected printable'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_value_that_the_embodiment_does_not_allow_is_refused_with_bag_and_step(tmp_path, name):
+    episode = make_episode(EMBODIMENT)
+    changes, reason = WRONG[name]
+    for field, change in changes.items():
+        value = change
+        if field != 'instruction':
+            value = getattr(episode, field).copy()
+            value[change[0]] = change[1]
+        episode = replace(episode, **{field: value})
+    bag = write_bag(episode, tmp_path / 'bag')
+    with pytest.raises(ValueError, match=reason) as error:
+        read_episode(bag, EMBODIMENT)
+    assert f'{bag}: episode {episode.episode_id}' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_an_action_with_another_number_of_tokens_is_refused(tmp_path, count):
+    episode = make_episode(EMBODIMENT)
+    bag = write_bag(
+        replace(episode, tokens=np.zeros((len(episode), count), np.int64)), tmp_path / 'bag'
+    )
+    with pytest.raises(ValueError, match=f'action.tokens: expected 2 tokens, got {count}'):
+        read_episode(bag, EMBODIMENT)
+
+
+def test_a_demonstration_may_exceed_the_range_and_leave_its_tokens_out(tmp_path):
+    """Stage 1 reports what it clips, and refuses too much of it."""
+    episode = make_episode(EMBODIMENT, kind=Kind.DEMONSTRATION)
+    wide = episode.actions.copy()
+    wide[1] = 1.0
+    episode = replace(episode, actions=wide, tokens=np.zeros((len(episode), 0), np.int64))
+    found = read_episode(write_bag(episode, tmp_path / 'bag'), EMBODIMENT)
+    np.testing.assert_array_equal(found.actions, wide)
+
+
+def test_a_picture_header_that_claims_a_huge_size_is_refused(tmp_path):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag')
+    (file,) = bag.glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    place = data.index(b'IHDR') + 4
+    data[place : place + 8] = (60_000).to_bytes(4, 'big') * 2
+    file.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r'picture at stamp .*60000 x 60000') as error:
+        read_episode(bag, EMBODIMENT)
+    assert 'episode episode-0' in str(error.value)
+
+
+def pipe(bag):
+    os.mkfifo(bag / 'bag.mcap')
+
+
+def dangling_link(bag):
+    (bag / 'bag.mcap').symlink_to('nowhere')
+
+
+def device(bag):
+    (bag / 'bag.mcap').symlink_to('/dev/zero')
+
+
+@pytest.mark.parametrize('put', [pipe, dangling_link, device])
+def test_only_regular_files_are_opened(tmp_path, put):
+    """To open a pipe waits for ever; a device never ends."""
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag')
+    (bag / 'bag.mcap').unlink()
+    put(bag)
+    with pytest.raises(TornBag, match=r'expected files, got .*bag.mcap') as error:
+        read_episode(bag, EMBODIMENT)
+    assert str(bag) in str(error.value)
+
+
+def test_a_topic_of_another_type_is_refused_with_both_types(tmp_path, monkeypatch):
+    monkeypatch.setitem(bags.TYPES, 'steps_to_go', 'sensor_msgs/msg/JointState')
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_events_and_steps(bag, make_episode(EMBODIMENT), commanded=())
+        bag.write('steps_to_go', 1)
+    with pytest.raises(TornBag, match='topic steps_to_go: expected efm_interfaces'):
+        read_episode(tmp_path / 'bag', EMBODIMENT)
+
+
+@pytest.mark.parametrize('namespace', ['/robot_0', ''])
+def test_an_absolute_camera_topic_is_outside_of_the_namespace(tmp_path, monkeypatch, namespace):
+    name = '/camera/camera/color/image_raw'
+    robot = replace(EMBODIMENT, cameras=(replace(EMBODIMENT.cameras[0], topic=name),))
+    episode = make_episode(robot)
+    monkeypatch.setitem(bags.TYPES, name, 'sensor_msgs/msg/Image')
+    monkeypatch.setattr(bags, 'IMAGE', name)
+    bag = write_bag(episode, tmp_path / 'bag', namespace, without=('observation',))
+    assert_same(read_episode(bag, robot), episode)
+
+
+def test_storage_files_beside_folders_are_bags_too(tmp_path):
+    for index in range(2):
+        bag = write_bag(make_episode(EMBODIMENT, index), tmp_path / f'{index}')
+    next(bag.glob('*.mcap')).rename(tmp_path / 'loose.mcap')
+    shutil.rmtree(bag)
+    (tmp_path / 'note.txt').write_text('')
+    assert [path.name for path in find_bags(tmp_path)] == ['0', 'loose.mcap']
+    assert [e.index for e in read_episodes(tmp_path, EMBODIMENT)] == [0, 1]
+
+
+def test_a_definition_that_nobody_needs_is_not_parsed(tmp_path):
+    bag = write_bag(make_episode(EMBODIMENT), tmp_path / 'bag', without=('joint_states',))
+    episode = read_episode(bag, EMBODIMENT)
+    other = tmp_path / 'other'
+    with Reader(bag) as reader, Writer(other, version=9, storage_plugin=StoragePlugin.MCAP) as w:
+        union = MessageDefinition(MessageDefinitionFormat.IDL, 'union U switch(long) {};')
+        stranger = w.add_connection('/robot_0/x', 'a/msg/U', msgdef=union.data, rihs01='x')
+        w.write(stranger, 1, b'')
+        made = {
+            c.id: w.add_connection(c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest)
+            for c in reader.connections
+        }
+        for connection, time, data in reader.messages():
+            w.write(made[connection.id], time, data)
+    assert_same(read_episode(other, EMBODIMENT), episode)
+
+
+def two_episodes(path, second_ends):
+    """Write two demonstrations; the second may lack its END."""
+    first = make_episode(EMBODIMENT, 0, 2)
+    second = make_episode(EMBODIMENT, 1, 2)
+    second = replace(second, stamps=second.stamps + 10**9)
+    with BagWriter(path) as bag:
+        write_events_and_steps(bag, first, commanded=(0, 1))
+        write_events_and_steps(bag, second, commanded=(0, 1), ends=second_ends)
+    return path
+
+
+def test_whole_episodes_beside_one_that_never_ended_are_used_and_the_log_says_so(tmp_path, capsys):
+    bag = two_episodes(tmp_path / 'bag', second_ends=False)
+    assert [e.episode_id for e in read_all(bag, EMBODIMENT)] == ['episode-0']
+    said = capsys.readouterr().err
+    assert 'END event of episode episode-1' in said
+    assert str(bag) in said
+
+
+def test_a_bag_in_several_files_needs_no_storage_identifier(tmp_path):
+    """The tool `ros2 bag reindex` leaves it empty."""
+    episode = make_episode(EMBODIMENT)
+    bag = write_bag(episode, tmp_path / 'bag')
+    about = bag / 'metadata.yaml'
+    with Reader(bag) as reader:
+        messages = [(c, time, data) for c, time, data in reader.messages()]
+        parts = [messages[:9], messages[9:]]
+        for number, part in enumerate(parts):
+            split(bag / f'part{number}', part)
+            (bag / f'part{number}' / f'part{number}.mcap').rename(bag / f'bag_{number}.mcap')
+            shutil.rmtree(bag / f'part{number}')
+    (bag / 'bag.mcap').unlink()
+    text = about.read_text().replace('storage_identifier: mcap', "storage_identifier: ''")
+    lines = text.replace('- bag.mcap', '- bag_0.mcap\n  - bag_1.mcap')
+    assert lines.count('bag_1.mcap') == 1
+    about.write_text(lines)
+    assert_same(read_episode(bag, EMBODIMENT), episode)
+
+
+def split(path, part):
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        made = {}
+        for c, time, data in part:
+            if c.id not in made:
+                made[c.id] = writer.add_connection(
+                    c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest
+                )
+            writer.write(made[c.id], time, data)

@@ -39,19 +39,31 @@ def test_the_states_of_a_sentence_come_from_a_cache_and_are_read_only(encoder):
 @pytest.mark.parametrize(
     'sentence',
     [
-        'schiebe den roten würfel zum blauen zylinder',
-        'pousse le cube rouge vers le cylindre bleu',
-        'spingi il cubo rosso verso il cilindro blu',
         'подвинь красный куб',
         '把红色方块推到蓝色圆柱',
         '12345',
     ],
 )
-def test_another_language_is_refused_by_name(encoder, sentence):
-    with pytest.raises(
-        ValueError, match=f"expected a sentence in the language 'en', got '{sentence}'"
-    ):
+def test_another_script_is_refused_by_name(encoder, sentence):
+    with pytest.raises(ValueError, match=f"expected a sentence in Latin .*, got '{sentence}'"):
         encoder.encode(sentence)
+
+
+@pytest.mark.parametrize(
+    'sentence',
+    [
+        'pick up screwdriver',
+        'pour espresso',
+        'tie shoelaces',
+        'schiebe den roten würfel zum blauen zylinder',
+        'pousse le cube rouge vers le cylindre bleu',
+        'spingi il cubo rosso verso il cilindro blu',
+    ],
+)
+def test_a_sentence_of_rare_words_is_encoded_and_the_log_says_so_once(encoder, sentence, capsys):
+    encoder.encode(sentence)
+    encoder.encode(sentence)
+    assert capsys.readouterr().err.count(f'{sentence!r} has many rare words') == 1
 
 
 @pytest.mark.parametrize(

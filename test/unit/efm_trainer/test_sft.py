@@ -4,6 +4,7 @@ import json
 from efm_core.episode import Outcome
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import new_model
+from efm_trainer import imitation
 from efm_trainer.config import SftConfig
 from efm_trainer.sft import fine_tune, objective_counts, split_demonstrations
 import pytest
@@ -107,3 +108,27 @@ def test_training_starts_from_the_given_encoder_weights_with_the_given_hidden_si
 def test_encoder_weights_that_would_not_be_used_are_refused():
     with pytest.raises(ValueError, match='encoder_weights: expected none with --pretrained none'):
         replace(CONFIG, encoder_weights='encoder.safetensors')
+
+
+def with_actions_out_of_range(count):
+    """Return four demonstrations of 3, 4, 5 and 6 steps; ``count`` actions exceed their range."""
+    episodes = demonstrations(EMBODIMENT, 4)
+    actions = episodes[3].actions.copy()
+    actions[:count, 0] = 0.026
+    return [*episodes[:3], replace(episodes[3], actions=actions)]
+
+
+def test_too_many_demonstrated_actions_out_of_range_are_refused_with_their_share(tmp_path):
+    episodes = with_actions_out_of_range(count=2)
+    reason = r'2 actions \(11\.1%\) exceed action.low or action.high .* in episode episode-3'
+    with pytest.raises(ValueError, match=reason):
+        fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), CONFIG, tmp_path / 'sft')
+
+
+def test_a_few_demonstrated_actions_out_of_range_are_clipped_and_the_log_says_how_many(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(imitation, 'MAX_CLIPPED', 0.06)
+    episodes = with_actions_out_of_range(count=1)
+    fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), CONFIG, tmp_path / 'sft')
+    assert '1 actions (5.6%) exceed action.low or action.high' in capsys.readouterr().err

@@ -10,6 +10,7 @@ from efm_trainer import state
 from efm_trainer import trainer as module
 from efm_trainer.config import PRESETS
 from efm_trainer.trainer import Trainer
+import numpy as np
 import pytest
 import torch
 from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment
@@ -279,3 +280,56 @@ def test_a_torn_bag_does_not_stop_the_others(run, begin):
     file.write_bytes(file.read_bytes()[:500])
     assert trainer.step().version == 2
     assert (trainer.status['quarantined'], trainer.status['episodes']) == (1, 3)
+
+
+def test_an_instruction_that_the_text_encoder_refuses_sets_its_bag_aside(
+    run, begin, monkeypatch, undisturbed
+):
+    trainer = begin()
+
+    def encode(self, sentence, encode=FakeTextEncoder.encode):
+        if sentence == 'pousse le cube':
+            raise ValueError(f'instruction: expected English, got {sentence!r}')
+        return encode(self, sentence)
+
+    monkeypatch.setattr(FakeTextEncoder, 'encode', encode)
+    add_bags(run, EMBODIMENT, range(9, 10), instruction='pousse le cube')
+    learn_twice(trainer, run)
+    assert_same(weights(run), undisturbed)
+    assert trainer.status['quarantined'] == 1
+    reason = (run / 'quarantine' / '000009.reason.txt').read_text()
+    assert 'episode-9' in reason
+    assert 'pousse le cube' in reason
+
+
+def test_the_culprit_of_a_failed_update_is_set_aside_and_the_others_are_learned_from(
+    run, begin, undisturbed
+):
+    """Its log-probability is finite, but the ratio of an update is not."""
+    trainer = begin(replace(CONFIG, episodes_per_update=2))
+    culprit = np.full(4, -1e30, np.float32)
+    add_bags(run, EMBODIMENT, range(1))
+    add_bags(run, EMBODIMENT, range(9, 10), log_probs=culprit)
+    assert trainer.step() is None
+    assert trainer.status['quarantined'] == 1
+    assert 'episode-9: loss: expected a finite' in (
+        (run / 'quarantine' / '000009.reason.txt').read_text()
+    )
+    add_bags(run, EMBODIMENT, range(1, 2))
+    trainer.step()
+    add_bags(run, EMBODIMENT, range(2, 4), policy_version=2)
+    trainer.step()
+    assert_same(weights(run), undisturbed)
+
+
+def test_an_update_that_fails_for_no_single_bag_says_why(run, begin, monkeypatch):
+    trainer = begin()
+    add_bags(run, EMBODIMENT, range(2))
+
+    def fail(*_):
+        raise ValueError('loss: expected a finite number, got nan')
+
+    monkeypatch.setattr(module.Reinforce, 'update', fail)
+    with pytest.raises(ValueError, match='loss: expected a finite number'):
+        trainer.step()
+    assert trainer.status['quarantined'] == 0

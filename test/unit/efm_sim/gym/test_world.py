@@ -8,7 +8,7 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import ActionSpace, Camera, Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Kind, Outcome
 from efm_sim.gym.config import EnvironmentConfig
-from efm_sim.gym.world import GymnasiumWorld, load_world
+from efm_sim.gym.world import GymnasiumWorld, load_world, look_up, TimeStep
 from efm_sim.rollout import Runner
 from efm_sim.table.config import TableConfig
 from efm_sim.table.world import Table
@@ -362,3 +362,60 @@ def test_a_rollout_runs_in_a_gymnasium_world():
     episodes = runner.run([line(), line()], range(3), 0)
     assert [episode.outcome for episode in episodes] == [Outcome.SUCCESS] * 3
     assert {len(episode) for episode in episodes} <= {3, 4}
+
+
+def test_an_environment_without_bounds_takes_the_robots_values_as_they_are():
+    endless = np.full(2, np.inf, np.float32)
+    world = line(kwargs={'action_space': spaces.Box(-endless, endless)})
+    world.reset(0)
+    world.step(np.array([0.5, -2.0]))
+    np.testing.assert_array_equal(received(world), [[0.5, -2.0]])
+
+
+def test_bounds_that_are_infinite_cannot_be_mapped_and_the_error_says_what_can_be_written():
+    endless = np.full(2, np.inf, np.float32)
+    with pytest.raises(ValueError, match=r'expected finite .* write `action: same`'):
+        line(kwargs={'action_space': spaces.Box(-endless, endless)}, action='affine')
+
+
+STEP = TimeStep(
+    ({'camera.left': 1, 7: 2, 'a': {'b': 3}, 'a.b': 4}, 'second'),
+    {'task/success': True, 'x.y': {'z.w': 5}, '0': 6},
+)
+
+
+@pytest.mark.parametrize(
+    ('place', 'value'),
+    [
+        ('observation.0.camera.left', 1),
+        ('observation.0.7', 2),
+        ('observation.0.a.b', 3),
+        ('observation.1', 'second'),
+        ('info.task/success', True),
+        ('info.x.y.z.w', 5),
+        ('info.0', 6),
+    ],
+)
+def test_a_key_may_have_dots_or_be_a_number(place, value):
+    assert look_up(place, STEP) == value
+
+
+@pytest.mark.parametrize(
+    ('place', 'said'),
+    [
+        ('observation.2', r"expected '2', got tuple of 2; write .0 to .1 behind it"),
+        ('observation.0.b', r"expected 'b', got keys camera.left, 7, a, a.b"),
+        ('observation.1.x', r"expected 'x', got str"),
+    ],
+)
+def test_a_place_without_a_value_is_one_line_with_what_there_is(place, said):
+    with pytest.raises(ValueError, match=said):
+        look_up(place, STEP)
+
+
+def test_an_image_in_a_tuple_is_named_by_its_number(monkeypatch):
+    observe = Line._observe
+    monkeypatch.setattr(Line, '_observe', lambda self: (observe(self), np.zeros(3)))
+    assert line(pixels='observation.0').render().shape == (SIZE, SIZE, 3)
+    with pytest.raises(ValueError, match=r'an image, got tuple of 2; write .0 to .1'):
+        line(pixels='observation')

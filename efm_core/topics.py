@@ -8,9 +8,12 @@ Names are relative to the namespace of a robot. Each topic has one of four quali
 from __future__ import annotations
 
 from dataclasses import dataclass, KW_ONLY, replace
+from typing import TYPE_CHECKING
 
 from efm_core.command import Command
-from efm_core.embodiment import Camera
+
+if TYPE_CHECKING:  # an embodiment may not use the names of this table
+    from efm_core.embodiment import Camera
 
 SENSOR_DATA = 'sensor_data'  # best effort: the newest sample counts, one may be lost
 RELIABLE = 'reliable'  # no sample may be lost

@@ -21,6 +21,7 @@ PAGES = sorted(
 TYPES_ONLY = {'_typeshed', 'typing_extensions'}  # no program imports them when it runs
 # What requirements/robot.txt installs: the site may import it.
 ROBOT = {'cv2', 'google', 'grpc', 'numpy', 'onnxruntime', 'rosbags', 'tokenizers', 'yaml'}
+ROBOT |= {'backports', 'compression', 'lz4'}  # for rosbags
 
 
 def top(module: str) -> str:

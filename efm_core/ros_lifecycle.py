@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -18,6 +19,7 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+CLOSING_S = 3.0  # for topics and DDS to close, after the node has sent its last command
 ENTITIES = ('publisher', 'subscription', 'timer', 'service', 'client')
 
 
@@ -185,10 +187,16 @@ def run(node_class: type, args: list[str] | None = None) -> None:
 
 
 def _close(node: Any) -> None:
-    """Shut a node down, so that it holds, and end rclpy."""
+    """
+    Shut a node down, so that it holds, and end rclpy.
+
+    The node has sent its last command before its topics close. If closing them hangs, which DDS
+    does rarely, the process prints where and ends itself.
+    """
     try:
         if hasattr(node, 'trigger_shutdown'):
             node.trigger_shutdown()
+        faulthandler.dump_traceback_later(CLOSING_S, exit=True)
         if node is not None:
             node.destroy_node()
     except Exception:  # nothing may keep the process from its end

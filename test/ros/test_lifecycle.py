@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from efm_core.embodiment_files import save_embodiment
 from efm_core.ros_lifecycle import ENTITIES
 from efm_data.recorder_node import RecorderNode
@@ -10,8 +13,31 @@ from efm_supervisor.node import SupervisorNode
 from models import table_arm
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
+from sources import ROOT
+from waiting import scaled
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
+HANGS = """
+import threading
+from efm_core import ros_lifecycle
+from efm_guard.config import GuardConfig
+
+class Hanging(ros_lifecycle.ManagedNode):
+    config_type = GuardConfig
+    is_done = True
+
+    def __init__(self):
+        super().__init__('hanging')
+
+    def hold(self):
+        print('held', flush=True)
+
+    def destroy_node(self):
+        threading.Event().wait()
+
+ros_lifecycle.CLOSING_S = 0.2
+ros_lifecycle.run(Hanging)
+"""
 
 
 def count(node) -> dict[str, int]:
@@ -49,3 +75,12 @@ def test_a_configure_that_fails_leaves_no_entities(stage):
     before = count(node)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert count(node) == before
+
+
+def test_a_node_whose_topics_never_close_ends_after_it_held():
+    done = subprocess.run(
+        [sys.executable, '-c', HANGS], cwd=ROOT, capture_output=True, text=True, timeout=scaled(60)
+    )
+    assert done.stdout == 'held\n'
+    assert 'in destroy_node' in done.stderr
+    assert done.returncode == 1

@@ -112,7 +112,7 @@ run-%:
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py
 
-bench-faults: setup  ## every node killed or frozen, two robots in real time: 25 minutes; JSON in the last line
+bench-faults: setup  ## every node killed or frozen, two robots in real time: 13 minutes; JSON in the last line
 	$(BIN)/python benchmarks/faults.py
 
 bench-inference: setup  ## torch, onnxruntime, LeRobot's ACT and the node, from picture to action; JSON in the last line

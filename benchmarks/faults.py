@@ -1,7 +1,7 @@
 """
 What happens when a node is killed or stands still: every node, in real time, with two robots.
 
-The last line is one JSON object. Run it with ``make bench-faults``; it takes about 25 minutes.
+The last line is one JSON object. Run it with ``make bench-faults``; it takes about 15 minutes.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ MOST_BINS = 10_001
 LARGEST_IMAGE = 8192  # [px] on each side
 BOUNDS = {
     'control_rate_hz': (0.01, 1000.0),
-    'action_lifetime_s': (1e-3, 100.0),
-    'max_permit_s': (1e-3, 100.0),
+    'action_lifetime_s': (1e-3, 1000.0),
+    'max_permit_s': (1e-3, 1000.0),
     'steps_to_go.max_steps': (1, 100_000),
     'steps_to_go.bins': (2, 10_001),
     'episode.max_steps': (1, 1_000_000),

@@ -18,7 +18,7 @@ import pytest
 from waiting import scaled
 
 T0 = 500_000_000  # [ns]
-PERIOD = 33_333_333  # [ns], a camera at 30 Hz
+PERIOD = 100_000_000  # [ns], a camera at the rate of the robot
 STEPS = 8
 PICTURES = frames(2 * (STEPS + 1))
 

@@ -56,12 +56,14 @@ def requested(topic: Topic, lockstep: bool = False, history: bool = False) -> Qo
     """
     Return the QoS profile of a subscription.
 
-    In lockstep no sample may be lost, so ``sensor_data`` becomes ``reliable``.
+    In lockstep no sample may be lost, so ``sensor_data`` becomes ``reliable``. Of ``latched``
+    topics a subscription keeps the history too: in a short episode END would otherwise overwrite
+    a START that a busy node has not read yet.
 
     :param history: request the history of ``durable`` publishers. A node that acts on the messages
         must not: an old answer is no command for now.
     """
-    if history:
+    if history or topic.qos == LATCHED:
         return PROFILES[DURABLE]
     lossless = topic.qos == DURABLE or (lockstep and topic.qos == SENSOR_DATA)
     return PROFILES[RELIABLE if lossless else topic.qos]

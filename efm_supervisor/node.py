@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 import time
 from typing import Any
 
-from efm_core import ros_topics, topics
+from efm_core import topics
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
-from efm_core.messages import to_chunk_steps, to_ns, to_stamp
+from efm_core.messages import to_ns
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_interfaces.msg import Action, Recording, StepsToGo
-from efm_interfaces.srv import LabelEpisode
-from efm_supervisor.commands import ReportResult, SupervisorCommand
+from efm_supervisor.commands import ReportResult
 from efm_supervisor.config import SupervisorConfig
 from efm_supervisor.ros_commands import CommandExecutor
 from efm_supervisor.ros_episode_server import EpisodeServer
+from efm_supervisor.ros_episode_topics import EpisodeTopics
+from efm_supervisor.ros_operator import OperatorServices
 from efm_supervisor.rules import SupervisorRules
 from efm_supervisor.supervisor import Supervisor
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
-from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
 
 
 class SupervisorNode(ManagedNode):
@@ -61,8 +57,15 @@ class SupervisorNode(ManagedNode):
             episodes=self._episodes,
             on_reset=self._on_reset,
         )
-        self._connect_topics()
-        self._connect_services()
+        execute = self._commands.execute
+        EpisodeTopics(
+            self,
+            self._embodiment,
+            lockstep=self.config.lockstep,
+            supervisor=self._supervisor,
+            execute=execute,
+        )
+        OperatorServices(self, supervisor=self._supervisor, execute=execute)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / self.config.tick_rate_hz, self._on_tick, clock=steady)
 
@@ -75,27 +78,6 @@ class SupervisorNode(ManagedNode):
     def hold(self) -> None:
         """End the episode."""
         self._stop('the supervisor was stopped')
-
-    def _connect_topics(self) -> None:
-        ros_topics.subscription(self, topics.ACTION, self._on_action)
-        ros_topics.subscription(self, topics.STEPS_TO_GO, self._on_steps_to_go)
-        ros_topics.subscription(self, topics.RECORDING, self._on_recording)
-        ros_topics.estop_subscriptions(self, self._on_estop)
-        ros_topics.subscription(self, topics.ESTOP_RESET, self._on_estop_reset)
-        if not self.config.lockstep:
-            command = self._embodiment.command
-            sent = topics.COMMAND if command.is_planar_displacement else topics.EXECUTED
-            ros_topics.subscription(self, sent, self._on_command)
-
-    def _connect_services(self) -> None:
-        self.create_service(LabelEpisode, topics.LABEL_EPISODE, self._on_label)
-        for name, event in (
-            (topics.PAUSE, self._supervisor.pause),
-            (topics.RESUME, self._supervisor.resume),
-            (topics.TAKE_OVER, self._supervisor.take_over),
-            (topics.HAND_BACK, self._supervisor.resume),
-        ):
-            self.create_service(Trigger, name, partial(self._on_trigger, event))
 
     def _missing_peers(self) -> list[str]:
         """Return the topics and services of an episode that no node offers yet."""
@@ -158,79 +140,8 @@ class SupervisorNode(ManagedNode):
             return str(error)
         return ''
 
-    def _on_action(self, message: Action) -> None:
-        self._commands.execute(
-            self._supervisor.on_action(
-                message.episode_id,
-                to_stamp(message),
-                policy_version=message.policy_version,
-                chunk_steps=to_chunk_steps(message),
-                age_s=0.0 if self.config.lockstep else self._age_s(to_stamp(message)),
-                now=time.monotonic(),
-            )
-        )
-
-    def _age_s(self, stamp: int) -> float:
-        return (self._now() - stamp) / 1e9
-
     def _now(self) -> int:
         return int(self.get_clock().now().nanoseconds)
-
-    def _on_command(self, message: Any) -> None:
-        self._supervisor.on_command(to_stamp(message), time.monotonic())
-
-    def _on_steps_to_go(self, message: StepsToGo) -> None:
-        self._commands.execute(
-            self._supervisor.on_steps_to_go(
-                message.episode_id,
-                to_stamp(message),
-                steps_to_go=message.steps_to_go,
-                success=message.success,
-                reward_version=message.reward_version,
-                now=time.monotonic(),
-            )
-        )
-
-    def _on_recording(self, message: Recording) -> None:
-        self._commands.execute(
-            self._supervisor.on_recorded(
-                message.episode_id,
-                success=message.success,
-                uri=message.uri,
-                detail=message.detail,
-            )
-        )
-
-    def _on_estop(self, message: Bool) -> None:
-        if message.data:  # only the guard's reset releases it: another switch may say false
-            self._commands.execute(self._supervisor.on_emergency(True))
-
-    def _on_estop_reset(self, message: Bool) -> None:
-        if message.data:
-            self._commands.execute(self._supervisor.on_emergency(False))
-
-    def _on_label(
-        self, request: LabelEpisode.Request, response: LabelEpisode.Response
-    ) -> LabelEpisode.Response:
-        stamp = to_ns(request.stamp)
-        try:
-            self._commands.execute(
-                self._supervisor.on_label(request.episode_id, request.outcome, stamp)
-            )
-            response.success = True
-        except ValueError as error:
-            response.message = str(error)
-        return response
-
-    def _on_trigger(
-        self,
-        event: Callable[[], list[SupervisorCommand]],
-        request: Trigger.Request,
-        response: Trigger.Response,
-    ) -> Trigger.Response:
-        self._commands.execute(event())
-        response.success = True
-        return response
 
 
 def main(args: list[str] | None = None) -> None:

@@ -106,8 +106,14 @@ def test_a_deactivated_node_publishes_nothing(scene_for):
     scene.run_episode('first')
     assert scene.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     del scene.predictions[:]
+    heard = [scene.stage.listen(topics.EPISODE_EVENT), scene.stage.listen(topics.IMAGE)]
     scene.events.publish(scene.make_event('second', T0 + 10 * PERIOD))
     scene.camera.publish(from_image(IMAGES[0], T0 + 10 * PERIOD))
+    second = T0 + 10 * PERIOD
+    scene.stage.spin_until(
+        lambda: all(messages and to_stamp(messages[-1]) == second for messages in heard),
+        'the messages while it is inactive',
+    )
     assert scene.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert [s.episode_id for s in scene.run_episode('third', first=20)] == ['third'] * 4
 

@@ -172,8 +172,9 @@ def test_the_second_process_stops_the_arm_of_a_guard_that_is_killed_or_frozen(
             lambda: not read_command(person.commands[-1], robot.command).values.any(), 'a stop'
         )
         stopped = len(person.joints) + 50
-        person.spin_until(lambda: len(person.joints) > stopped, 'the arm')
-        assert not person.is_moving(20)
+        person.spin_until(
+            lambda: len(person.joints) > stopped and not person.is_moving(20), 'rest'
+        )
         assert person.count_publishers(command) >= 1  # DDS may have given up the guard by now
     person.destroy_node()
 

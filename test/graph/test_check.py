@@ -30,7 +30,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
-from waiting import run_to_end, scaled
+from waiting import run_to_end, scaled, wait_for
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of the parser that the message classes bring along
@@ -125,6 +125,11 @@ def path(robot, tmp_path):
     return save_embodiment(robot, tmp_path / 'arm.yaml')
 
 
+def wait_for_pass(path, *words):
+    """Check until nothing is wrong: on a busy machine even a sound robot publishes too slowly."""
+    wait_for(lambda: check(path, *words)[0] == 0, 'a check without a finding')
+
+
 def test_a_sound_robot_passes_and_is_never_commanded(robot, path):
     with running(robot, path) as rig:
         code, said = check(path)
@@ -166,7 +171,7 @@ def test_publishers_that_dds_does_not_connect_are_findings(robot, path):
 
 def test_a_robot_on_simulated_time_passes_with_the_option_and_not_without(robot, path):
     with running(robot, path, use_sim_time=True, simulated_s=1000.0):
-        assert check(path, '--use-sim-time')[0] == 0
+        wait_for_pass(path, '--use-sim-time')
         code, said = check(path)
     assert code == 1
     assert 'check with --use-sim-time' in ' '.join(said.split())

@@ -33,7 +33,7 @@ def nodes_of(process):
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
     ids=['ctrl_c', 'sigterm', 'closed_terminal'],
 )
-def test_whoever_is_asked_to_stop_stops_with_all_nodes_within_5_s(lab, send, number, code):
+def test_a_run_that_is_asked_to_stop_ends_with_all_nodes_within_5_s(lab, send, number, code):
     verb = 'practice' if number == signal.SIGINT else 'evaluate'
     with lab.started(verb, *FOREVER) as process:
         assert len(nodes_of(process)) == (8 if verb == 'practice' else 7)

@@ -74,7 +74,7 @@ def robot(stage, monkeypatch):
 
 def test_a_supervisor_that_came_back_does_not_know_the_episode(robot):
     robot.ask()
-    robot.stage.spin_until(lambda: robot.handle, 'the goal')
+    robot.stage.spin_until(lambda: robot.client._current.handle, 'the acceptance')
     for _ in range(3):
         robot.client.check(time.monotonic())
     robot.server.destroy()
@@ -100,12 +100,14 @@ def test_a_goal_that_nobody_answers_is_given_up(robot, monkeypatch):
 
 def test_a_long_episode_is_asked_for_often_and_reported_once(robot):
     robot.ask()
-    robot.stage.spin_until(lambda: robot.handle, 'the goal')
+    robot.stage.spin_until(lambda: robot.client._current.handle, 'the acceptance')
+    accepted = robot.client._current.handle
     for now in range(5):
         robot.client.check(time.monotonic() + now)
     robot.handle.execute()
     assert robot.wait() == [('result', 3)]
-    robot.stage.spin_until(lambda: robot.server is not None, 'nothing')
+    # Answers come in the order of the questions: all earlier ones have come before this one.
+    robot.stage.wait(accepted.get_result_async())
     assert robot.heard == [('result', 3)]
 
 

@@ -14,7 +14,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Termination
 from efm_core.files import describe as describe_error
 from efm_core.instruction import check_instruction
-from efm_core.messages import to_stamp
+from efm_core.messages import to_due_stamps, to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_recording
@@ -54,7 +54,7 @@ class RecorderNode(ManagedNode):
             self.get_namespace(),
             needs=requirements(config, robot),
             subdir=config.episodes_subdir,
-            always=() if command.is_planar_displacement else (topics.EXECUTED,),
+            always=(topics.executed_topic(command),),
         )
         self._ended_at = 0.0
         self._end_stamp = 0
@@ -95,7 +95,8 @@ class RecorderNode(ManagedNode):
     def _on_message(self, topic: topics.Topic, data: bytes, message: Any) -> None:
         if not self.is_active:
             return
-        self._try(partial(self._writer.write, topic, data, time.time_ns()))
+        due = to_due_stamps(message) if topic == topics.ACTION else ()
+        self._try(partial(self._writer.write, topic, data, time.time_ns(), due))
         if self._writer.is_whole:
             self._try(self._finish)
 
@@ -165,12 +166,14 @@ class RecorderNode(ManagedNode):
 def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requirements:
     """Return the messages of a whole episode of this robot; None stands for the table's."""
     command = topics.command_topic(robot.command) if robot else topics.COMMAND
+    sent = topics.executed_topic(robot.command) if robot else topics.COMMAND
     camera = robot.cameras[0].topic if robot else topics.IMAGE.name
     return recorded_episode(
         lockstep=config.lockstep,
         reward=config.reward_enabled,
         simulated=config.require_world_state,
         command=command.name,
+        sent=sent.name,
         camera=camera if config.record_camera_images else '',
         chunk=robot.action.chunk if robot else 1,
     )

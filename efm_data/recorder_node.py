@@ -23,11 +23,13 @@ from efm_data.completeness import describe, recorded_episode, Requirements
 from efm_data.config import RecorderConfig
 from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome
 from rclpy.clock import Clock, ClockType
+from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import WriterError
 
 NOT_RECORDED = (topics.DIAGNOSTICS, topics.POLICY_RELEASE, topics.RECORDING, topics.TRAINER_STATUS)
 TICK_S = 0.5
+LOOK_S = 0.05
 
 
 class RecorderNode(ManagedNode):
@@ -68,13 +70,30 @@ class RecorderNode(ManagedNode):
             ros_topics.subscription(
                 self, topic, callback, config.lockstep, raw=True, history=history
             )
-        # The supervisor starts episodes once it finds this publisher: the subscriptions exist.
-        self._publisher = ros_topics.publisher(self, topics.RECORDING)
-        self.create_timer(TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publisher: Publisher | None = None
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._looking = self.create_timer(LOOK_S, self._look_for_events, clock=steady)
+        self.create_timer(TICK_S, self._on_tick, clock=steady)
 
     def hold(self) -> None:
         """Close the open bag."""
         self._writer.abandon()
+
+    def _look_for_events(self) -> None:
+        """
+        Create the publisher of ``recording`` once this node has found that of ``episode_event``.
+
+        The supervisor begins episodes when it finds the publisher of ``recording``. It keeps only
+        its newest event for a subscriber that finds it late: END would replace START.
+        """
+        if self.count_publishers(topics.EPISODE_EVENT.name):
+            self._looking.cancel()
+            self._offer()
+
+    def _offer(self) -> Publisher:
+        if self._publisher is None:
+            self._publisher = ros_topics.publisher(self, topics.RECORDING)
+        return self._publisher
 
     def _receive(
         self,
@@ -145,7 +164,7 @@ class RecorderNode(ManagedNode):
         episode_id = self._writer.episode_id
         path = self._writer.finish()
         self._diagnostics.counts['episodes'] += 1
-        self._publisher.publish(
+        self._offer().publish(
             from_recording(episode_id, self._end_stamp, success=True, uri=str(path))
         )
 
@@ -154,7 +173,7 @@ class RecorderNode(ManagedNode):
         if episode_id == self._writer.episode_id:
             self._writer.abandon()
         self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
-        self._publisher.publish(from_recording(episode_id, 0, success=False, detail=detail))
+        self._offer().publish(from_recording(episode_id, 0, success=False, detail=detail))
 
     def _on_tick(self) -> None:
         """Give up a bag whose missing messages do not arrive."""

@@ -90,21 +90,20 @@ def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any
 def image_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
     """Return a call that runs the exported policy on a camera image, without the node."""
     from efm_core.embodiment import load_embodiment
-    from efm_core.observation import observe
+    from efm_core.preprocessing import observe
     from efm_model.config import SessionConfig
     from efm_model.providers import OnnxSession
-    from efm_model.runtime import FrameHistory, model_inputs
+    from efm_model.runtime import model_inputs, ObservationHistory
 
     robot = load_embodiment(folder / 'embodiment.yaml')
     session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
     inputs = dict(np.load(folder / 'inputs.npz'))
-    history = FrameHistory(inputs['text'][0])
+    history = ObservationHistory(inputs['text'][0])
     image = inputs['observations'][0, 1]
 
     def call() -> None:
-        session.run(
-            {**model_inputs([history], observe(image, robot)[None]), 'gumbel': inputs['gumbel']}
-        )
+        seen = observe((image,), robot)
+        session.run({**model_inputs([history], [seen]), 'gumbel': inputs['gumbel']})
 
     return call, {}
 

@@ -20,7 +20,7 @@ from efm_bringup.processes import run_processes, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.files import FileContent
-from efm_core.observation import encode_png
+from efm_core.images import encode_png
 from efm_model.providers import OnnxSession
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
@@ -169,10 +169,11 @@ def measure_in_process(run: Path, embodiment: Embodiment, steps: int) -> dict[st
             policy.begin(table.instruction, step)
             reward_model.begin(table.instruction)
         image = table.render()
+        seen = observe((image,), embodiment)
         before = time.perf_counter()
-        action = policy.act(image)
+        action = policy.act(seen)
         latencies.append(time.perf_counter() - before)
-        reward_model.predict(image)
+        reward_model.predict(seen)
         encode_png(image)
         table.step(action.values)
     seconds = time.perf_counter() - started

@@ -24,7 +24,7 @@ from efm_bringup.processes import environment, reserve_domain, to_command
 from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode
-from efm_model.runtime import FrameHistory, model_inputs
+from efm_model.runtime import model_inputs, ObservationHistory
 from efm_model.text import ensure_text_encoder, TextEncoder
 from figures import percentiles, ratio, spread, table
 import numpy as np
@@ -173,7 +173,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[st
         for some in (learning[:8], others)
     )
     np.savez(folder / 'inputs.npz', **cast(dict[str, Any], parity[0]))
-    np.save(folder / 'frames.npy', others[0].observations)
+    np.save(folder / 'frames.npy', others[0].observations.images[0])
     (folder / 'instruction.txt').write_text(others[0].instruction)
     return {'calibration': calibration[::4], 'parity': parity}
 
@@ -222,10 +222,8 @@ def inputs(
 
     vocabulary = ActionTokeniser(robot.action).vocabulary
     zeros = np.zeros((1, len(vocabulary), max(vocabulary)), np.float32)
-    history = FrameHistory(encoder.encode(episode.instruction))
-    return [
-        {**model_inputs([history], frame[None]), 'gumbel': zeros} for frame in episode.observations
-    ]
+    history = ObservationHistory(encoder.encode(episode.instruction))
+    return [{**model_inputs([history], [seen]), 'gumbel': zeros} for seen in episode.observations]
 
 
 def start(stack: ExitStack, command: list[str], threads: int = 1, **env: str) -> Worker:

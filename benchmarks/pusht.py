@@ -19,7 +19,7 @@ from typing import Any, cast, TypeVar
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.episode import Episode, Kind, Termination
-from efm_core.observation import observe
+from efm_core.preprocessing import preprocess
 from efm_core.tokeniser import ActionTokeniser
 from efm_evaluation.intervals import over_episodes
 from efm_evaluation.metrics import reached
@@ -122,7 +122,7 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     timer = PartTimer()
     camera = robot.cameras[0]
     images, points = draw_pictures(options.images, 0, (camera.height, camera.width))
-    seen = np.stack([observe(image, robot) for image in images])
+    seen = np.stack([preprocess(image, camera, robot.image_sizes[0]) for image in images])
     simulation = load_simulation(options.embodiment, EnvironmentConfig)
     sentence = np.zeros(len(seen), np.int64)
     labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)

@@ -24,6 +24,7 @@ from typing import Any
 
 from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.observation import Observation
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy
 from efm_policy.serving.client import Client, Failure
@@ -117,13 +118,13 @@ class LocalPolicy:
     def measure(self, robots: int, seconds: float) -> Figures:
         """Return actions per second and latencies for batches of ``robots`` observations."""
         episodes = [self._policy.start(INSTRUCTION, seed) for seed in range(robots)]
-        images = make_images(self._embodiment, robots)
+        observations = make_observations(self._embodiment, robots)
         times: list[float] = []
         end = time.perf_counter() + seconds
         used = time.process_time()
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
-            self._policy.act_batch(episodes, images)
+            self._policy.act_batch(episodes, observations)
             times.append(time.perf_counter() - began)
         used = time.process_time() - used
         return {
@@ -180,11 +181,11 @@ def summarise(parts: tuple[Figures, ...]) -> Figures:
     }
 
 
-def make_images(embodiment: Embodiment, count: int) -> list[np.ndarray]:
-    """Return random images; the content does not affect the time."""
+def make_observations(embodiment: Embodiment, count: int) -> list[Observation]:
+    """Return random observations; the content does not affect the time."""
     rng = np.random.default_rng(0)
-    size = (*embodiment.observation_size, 3)
-    return [rng.integers(0, 256, size, np.uint8) for _ in range(count)]
+    size = (*embodiment.image_sizes[0], 3)
+    return [Observation.of(rng.integers(0, 256, size, np.uint8)) for _ in range(count)]
 
 
 class Tally:
@@ -208,7 +209,7 @@ class SimulatedFleet:
         :raises RuntimeError: when the server refuses a robot or does not answer in time.
         """
         self._clients = [Client(server, f'robot_{i}', authority=authority) for i in range(robots)]
-        self._images = make_images(embodiment, robots)
+        self._observations = make_observations(embodiment, robots)
         self._steps = [0] * robots
         begun = threading.Semaphore(0)
         for seed, client in enumerate(self._clients):
@@ -291,7 +292,7 @@ class SimulatedFleet:
         self._clients[index].act(
             take,
             seconds,
-            self._images[index],
+            self._observations[index],
             episode_id='benchmark',
             step=step,
             stamp=step,

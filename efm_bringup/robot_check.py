@@ -21,8 +21,8 @@ from efm_core.messages import (
     to_positions_of,
     to_stamp,
 )
-from efm_core.observation import observe
 from efm_core.poses import TransformTree
+from efm_core.preprocessing import preprocess
 from efm_core.topics import Topic
 import numpy as np
 
@@ -226,7 +226,7 @@ def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[F
             yield Finding(FAULT, topic.name, problem=str(error), fix=_image_fix(source.newest))
             continue
         try:
-            observe(image, e)
+            preprocess(image, e.cameras[0], e.image_sizes[0])
         except ValueError as error:
             yield Finding(
                 FAULT,

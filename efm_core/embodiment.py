@@ -51,17 +51,21 @@ BOUNDS = {
     'control_rate_hz': (0.01, 1000.0),
     'action_lifetime_s': (1e-3, 1000.0),
     'max_permit_s': (1e-3, 1000.0),
+    'observation_max_age_s': (1e-3, 10.0),
     'steps_to_go.max_steps': (1, 100_000),
     'steps_to_go.bins': (2, 10_001),
     'episode.max_steps': (1, 1_000_000),
     'episode.success_threshold': (1e-6, 100_000.0),
     'episode.success_dwell': (1, 10_000),
 }
+CAMERA_ROLES = ('scene', 'wrist')
+TOOL_POSE = 'tool_pose'
+PROPRIOCEPTION = ('joint_positions', 'joint_velocities', TOOL_POSE)
+MOST_CAMERAS = 8
 TOPIC_NAME = re.compile(r'(/|~/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
 # Keys of earlier versions that no code reads.
 NOT_YET = {
-    'proprioception': 'joint positions as an input of the policy come with a later release',
     'reset': 'the supervisor calls reset_world; its parameter reset_timeout_s is the time limit',
 }
 
@@ -75,6 +79,9 @@ class Camera:
     :param height: height of its images [px].
     :param width: width of its images [px].
     :param crop: left, top, width, height [px]; width 0: the whole image.
+    :param role: ``scene`` for a camera that stands still, ``wrist`` for one on the robot. Cameras
+        of one role share an image encoder.
+    :param size: height and width of the policy's input [px]; 0, 0: `observation_size`.
     :param max_identical_images: so many images in a row without a difference in any byte, under a
         robot in real time, are a frozen camera, and the policy stops to answer; 0: never. A
         renderer repeats a still scene exactly, so that simulated cameras are not compared.
@@ -86,6 +93,8 @@ class Camera:
     height: int
     width: int
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    role: str = 'scene'
+    size: tuple[int, int] = (0, 0)
     max_identical_images: int = 10
 
     def __post_init__(self) -> None:
@@ -98,6 +107,14 @@ class Camera:
         size = (self.height, self.width)
         _check_size(f'{self.name}: height, width', size)
         check_topic(f'{self.name}: topic', self.topic)
+        if self.size != (0, 0):
+            _check_size(f'{self.name}: size', self.size)
+        expect(
+            self.role in CAMERA_ROLES,
+            f'{self.name}: role',
+            f'one of {", ".join(CAMERA_ROLES)}',
+            repr(self.role),
+        )
         expect(
             min(self.crop) >= 0 and left + width <= self.width and top + height <= self.height,
             f'{self.name}: crop',
@@ -108,6 +125,42 @@ class Camera:
         expect(
             least == 0 or least > 1, f'{self.name}: max_identical_images', '0, 2 or more', least
         )
+
+
+@dataclass(frozen=True)
+class Proprioception:
+    """
+    One part of the robot's measured state that the policy sees.
+
+    :param source: ``joint_positions`` or ``joint_velocities`` of ``joint_states``, or
+        ``tool_pose``: x, y, z [m] and the quaternion x, y, z, w of the tool in the command's frame.
+    :param joints: names in ``joint_states``, a gripper's joint among them; none for ``tool_pose``.
+    """
+
+    source: str
+    joints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """
+        Check that the source exists and has what it needs.
+
+        :raises ValueError: with the field, what was expected and what was given.
+        """
+        known = ', '.join(PROPRIOCEPTION)
+        expect(self.source in PROPRIOCEPTION, 'proprioception: source', known, repr(self.source))
+        names = self.joints
+        if self.source == TOOL_POSE:
+            expect(not names, f'proprioception: joints of {TOOL_POSE}', 'none', names)
+        else:
+            unique = bool(names) and len(set(names)) == len(names)
+            expect(unique, 'proprioception: joints', 'one or more, each once', names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each number."""
+        if self.source == TOOL_POSE:
+            return tuple(f'{TOOL_POSE}.{part}' for part in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
+        return tuple(f'{self.source}.{joint}' for joint in self.joints)
 
 
 @dataclass(frozen=True)
@@ -229,8 +282,12 @@ class Embodiment:
     """
     The contract of one robot.
 
-    :param cameras: exactly one camera.
-    :param observation_size: height and width of the policy's input [px].
+    :param cameras: the cameras of the policy. An observation has the stamp of the first one.
+    :param observation_size: height and width of the policy's input [px], of each camera that
+        names no ``size``.
+    :param proprioception: what the policy sees of the robot's measured state, besides images.
+    :param observation_max_age_s: an image of another camera, or a measured state, joins an image
+        of the first camera if it is at most this much older [s].
     :param instruction_language: language of the instructions, a code such as ``en``.
     :param control_rate_hz: actions, or chunk steps, per second of robot time [Hz].
     :param action_lifetime_s: the guard rejects an older action as stale [s]; the age of a chunk
@@ -249,6 +306,8 @@ class Embodiment:
     control_rate_hz: float = 10.0
     action_lifetime_s: float = 0.3
     max_permit_s: float = 1.0
+    proprioception: tuple[Proprioception, ...] = ()
+    observation_max_age_s: float = 0.1
     steps_to_go: StepsToGoRange = StepsToGoRange()
     episode: EpisodeRules = EpisodeRules()  # noqa: RUF009, frozen
 
@@ -258,13 +317,11 @@ class Embodiment:
 
         :raises ValueError: with the field, what was expected and what was given.
         """
-        names = ', '.join(camera.name for camera in self.cameras) or 'none'
-        expect(
-            len(self.cameras) == 1,
-            'cameras',
-            'one camera; several cameras come with a later release',
-            names,
-        )
+        names = [camera.name for camera in self.cameras]
+        several = 1 <= len(names) <= MOST_CAMERAS and len(set(names)) == len(names)
+        expect(several, 'cameras', f'1 to {MOST_CAMERAS}, each with its own name', names)
+        parts = self.proprioception_names
+        expect(len(set(parts)) == len(parts), 'proprioception', 'each number once', parts)
         _check_size('observation_size', self.observation_size)
         for name, (low, high) in BOUNDS.items():
             value = attrgetter(name)(self)
@@ -288,9 +345,29 @@ class Embodiment:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
-    def observation_spec(self) -> ArraySpec:
-        """The array spec of the policy's input, ``(H, W, 3)`` uint8 RGB."""
-        return image_spec('observation', *self.observation_size)
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the policy's input from each camera [px]."""
+        return tuple(
+            camera.size if camera.size != (0, 0) else self.observation_size
+            for camera in self.cameras
+        )
+
+    @property
+    def image_specs(self) -> tuple[ArraySpec, ...]:
+        """The array spec of the policy's input from each camera, ``(H, W, 3)`` uint8 RGB."""
+        named = zip(self.cameras, self.image_sizes, strict=True)
+        return tuple(image_spec(f'image of {camera.name}', *size) for camera, size in named)
+
+    @property
+    def proprioception_names(self) -> tuple[str, ...]:
+        """A name for each of the ``P`` numbers of the proprioception."""
+        return sum((part.names for part in self.proprioception), ())
+
+    @property
+    def proprioception_spec(self) -> ArraySpec:
+        """The array spec of the proprioception, ``(P,)`` float32."""
+        size = len(self.proprioception_names)
+        return ArraySpec('proprioception', (size,), dtype=np.float32, unit='rad, m, rad/s or m/s')
 
     @property
     def period_ns(self) -> int:
@@ -333,9 +410,9 @@ def check_topics(robot: Embodiment) -> None:
     :raises ValueError: when a driver has a topic of the suite, or two have the same.
     """
     command = robot.command
-    camera = robot.cameras[0].topic
+    cameras = [camera.topic for camera in robot.cameras]
     for name, topic in (
-        ('cameras: topic', camera),
+        *(('cameras: topic', camera) for camera in cameras),
         ('command.topic', command.topic),
         ('command.pose_topic', command.pose_topic),
     ):
@@ -343,9 +420,9 @@ def check_topics(robot: Embodiment) -> None:
             check_topic(name, topic)
             free = topic.strip('/') not in RESERVED
             expect(free, name, 'a topic that no node of the suite publishes', repr(topic))
-    own = [camera, command.topic, command.pose_topic]
+    own = [*cameras, command.topic, command.pose_topic]
     twice = next((topic for topic in own if topic and own.count(topic) > 1), '')
-    expect(not twice, 'topics of camera, command and pose', 'a topic for each', repr(twice))
+    expect(not twice, 'topics of cameras, command and pose', 'a topic for each', repr(twice))
 
 
 def check_topic(name: str, topic: str) -> None:

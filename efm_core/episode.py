@@ -6,6 +6,7 @@ from dataclasses import dataclass, KW_ONLY
 from enum import Enum
 import math
 
+from efm_core.observation import Observation
 import numpy as np
 
 
@@ -92,7 +93,7 @@ class Episode:
     :param kind: purpose of the episode.
     :param instruction: sentence of the task.
     :param seed: seed of the scene.
-    :param observations: ``(T + 1, H, W, 3)`` uint8 RGB; the last one follows the last action.
+    :param observations: ``T + 1`` of them; the last one follows the last action.
     :param stamps: ``(T + 1,)`` int64, stamp of each observation [ns].
     :param tokens: ``(T, K)`` int64 action tokens.
     :param actions: ``(T, A)`` float32 decoded actions, units of the embodiment; chunks
@@ -120,7 +121,7 @@ class Episode:
     kind: Kind
     instruction: str
     seed: int
-    observations: np.ndarray
+    observations: Observation
     stamps: np.ndarray
     tokens: np.ndarray
     actions: np.ndarray

@@ -11,7 +11,8 @@ from typing import Any
 
 from efm_core.episode import EpisodeGoal
 from efm_core.executed import due_stamps
-from efm_core.observation import decode_image
+from efm_core.images import decode_image
+from efm_core.observation import MeasuredState
 import numpy as np
 
 CHANNEL_ORDER = {'rgb8': (0, 1, 2), 'bgr8': (2, 1, 0), 'rgba8': (0, 1, 2), 'bgra8': (2, 1, 0)}
@@ -147,6 +148,16 @@ def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
     if not np.isfinite(positions).all():
         raise ValueError(f'joint_states: expected finite positions, got {positions}')
     return positions
+
+
+def to_measured_state(message: Any) -> MeasuredState:
+    """Return a ``JointState``; a quantity of which it has not one number a joint is unknown."""
+    names = tuple(message.name)
+    positions, velocities = (
+        np.array(values, np.float64) if len(values) == len(names) else np.zeros(0)
+        for values in (message.position, message.velocity)
+    )
+    return MeasuredState(names, positions, velocities=velocities)
 
 
 def to_twist(message: Any, scale: tuple[float, ...] = ()) -> np.ndarray:

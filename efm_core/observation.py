@@ -1,98 +1,93 @@
-"""From a camera image to the policy's input, and its lossless encoding in bags."""
+"""What the policy sees at one decision, and the measured state that a part of it comes from."""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, KW_ONLY
+from typing import Any
 
-import cv2
-from efm_core.embodiment import Camera, Embodiment
-from efm_core.specs import image_spec
 import numpy as np
 
-MAX_PIXELS = 2**26  # 8192 x 8192; a header may claim any number, and the decoder allocates it
-PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
+NOTHING = np.zeros(0)
 
 
-def preprocess(image: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.ndarray:
+@dataclass(frozen=True)
+class Observation:
     """
-    Return the policy's input, ``(*size, 3)`` uint8 RGB: ``image`` cropped and resized.
+    What policy and reward model see at one decision, or at several.
 
-    :param image: ``(camera.height, camera.width, 3)`` uint8 RGB.
-    :param size: height and width of the result [px].
-    :raises ValueError: when the image has another size or type than the camera's.
+    Several observations have leading axes, such as ``T + 1`` for an episode.
+
+    :param images: one for each camera of the embodiment, in its order, ``(..., H, W, 3)`` uint8
+        RGB.
+    :param proprioception: measured state of the robot, ``(..., P)`` float32; ``P`` may be 0.
     """
-    image_spec(camera.name, camera.height, camera.width).check(image)
-    left, top, width, height = camera.crop
-    if width:
-        image = image[top : top + height, left : left + width]
-    if image.shape[:2] == tuple(size):
-        return np.ascontiguousarray(image)
-    height, width = size
-    resized: np.ndarray = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return resized
 
+    images: tuple[np.ndarray, ...]
+    proprioception: np.ndarray
 
-def observe(image: np.ndarray, embodiment: Embodiment) -> np.ndarray:
-    """Return the policy's input, ``(H, W, 3)`` uint8 RGB, from the image of the camera."""
-    return preprocess(image, embodiment.cameras[0], embodiment.observation_size)
+    @classmethod
+    def of(cls, *images: np.ndarray) -> Observation:
+        """Return images without proprioception."""
+        return cls(images, np.zeros((*images[0].shape[:-3], 0), np.float32))
 
+    @classmethod
+    def stack(cls, observations: Sequence[Observation]) -> Observation:
+        """Return observations as one, with a new first axis."""
+        return cls._joined(np.stack, observations)
 
-def encode_png(image: np.ndarray) -> bytes:
-    """
-    Return an image, ``(H, W, 3)`` uint8 RGB, as PNG.
+    @classmethod
+    def concatenate(cls, observations: Sequence[Observation]) -> Observation:
+        """Return observations as one, joined at their first axis."""
+        return cls._joined(np.concatenate, observations)
 
-    :raises ValueError: when PNG cannot hold the image.
-    """
-    ok, data = cv2.imencode('.png', image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not ok:
-        raise ValueError(f'image: expected a shape that PNG can hold, got {image.shape}')
-    return data.tobytes()
+    @classmethod
+    def _joined(
+        cls, join: Callable[..., np.ndarray], observations: Sequence[Observation]
+    ) -> Observation:
+        images = zip(*(observation.images for observation in observations), strict=True)
+        states = [observation.proprioception for observation in observations]
+        return cls(tuple(join(image) for image in images), join(states))
 
+    def __len__(self) -> int:
+        """Return the length of the first axis."""
+        return len(self.proprioception)
 
-def decode_image(data: bytes) -> np.ndarray:
-    """
-    Return PNG or JPEG data as ``(H, W, 3)`` uint8 RGB.
+    def __iter__(self) -> Iterator[Observation]:
+        """Yield the observations along the first axis."""
+        return (self[index] for index in range(len(self)))
 
-    :raises ValueError: when the data is neither, is damaged, or claims more than
-        ``MAX_PIXELS`` pixels.
-    """
-    size = _claimed_size(data)
-    if size is None:
-        raise ValueError(
-            f'image: expected PNG or JPEG data, got {len(data)} bytes of another format'
+    def __getitem__(self, index: Any) -> Observation:
+        """Return some observations along the first axis."""
+        return Observation(
+            tuple(image[index] for image in self.images), self.proprioception[index]
         )
-    height, width = size
-    if not 0 < height * width <= MAX_PIXELS:
-        raise ValueError(f'image: expected 1 to {MAX_PIXELS} pixels, got {width} x {height}')
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ValueError(f'image: expected PNG or JPEG data, got damaged data: {error}') from error
-    if image is None:
-        raise ValueError(f'image: expected PNG or JPEG data, got {len(data)} damaged bytes')
-    return np.ascontiguousarray(image[..., ::-1])
+
+    def equals(self, other: Observation) -> bool:
+        """Return whether all numbers of two observations are equal."""
+        return len(self.images) == len(other.images) and all(
+            np.array_equal(mine, its)
+            for mine, its in zip(
+                (*self.images, self.proprioception),
+                (*other.images, other.proprioception),
+                strict=True,
+            )
+        )
 
 
-def _claimed_size(data: bytes) -> tuple[int, int] | None:
-    """Return height and width that a PNG or JPEG header claims [px]; None for other data."""
-    if data[:8] == PNG_MAGIC and data[12:16] == b'IHDR' and len(data) >= 24:
-        width, height = struct.unpack_from('>II', data, 16)
-        return height, width
-    return _jpeg_size(data) if data[:2] == b'\xff\xd8' else None
+@dataclass(frozen=True)
+class MeasuredState:
+    """
+    The measured state of a robot.
 
+    :param joints: the ``J`` names of the joints.
+    :param positions: ``(J,)`` [rad or m]; empty if unknown.
+    :param velocities: ``(J,)`` [rad/s or m/s]; empty if unknown.
+    :param tool_pose: ``(7,)`` x, y, z [m], quaternion x, y, z, w; empty if unknown.
+    """
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return height and width in the first frame header of a JPEG [px]."""
-    at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker == 0xFF or 0xD0 <= marker <= 0xD9 or marker == 0x01:  # fill byte, no length
-            at += 1 if marker == 0xFF else 2
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from('>HH', data, at + 5)
-            return height, width
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
-    return None
+    joints: tuple[str, ...] = ()
+    positions: np.ndarray = field(default_factory=lambda: NOTHING)
+    _: KW_ONLY
+    velocities: np.ndarray = field(default_factory=lambda: NOTHING)
+    tool_pose: np.ndarray = field(default_factory=lambda: NOTHING)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from efm_core import ros_topics, topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
+from efm_core.observation import Observation
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_messages import from_action, from_ns, from_observation, from_period
 import numpy as np
@@ -52,12 +53,17 @@ class ActingNode(EpisodicNode):
         return stamp + self._lifetime_ns if self._lifetime_ns else 0
 
     def publish_action(
-        self, action: PolicyAction, observation: np.ndarray, stamp: int, *, policy_version: int = 0
+        self,
+        action: PolicyAction,
+        observation: Observation,
+        stamp: int,
+        *,
+        policy_version: int = 0,
     ) -> None:
         """
         Publish the action for an observation, then the observation.
 
-        :param observation: ``(H, W, 3)`` uint8 RGB, the policy's input.
+        :param observation: what the policy saw.
         :param stamp: of the observation [ns].
         :param policy_version: release that made the action; 0 for a demonstrator.
         :raises RuntimeError: before `offer_actions`.
@@ -79,9 +85,9 @@ class ActingNode(EpisodicNode):
             period=from_period(self.embodiment.period_ns if is_chunk else 0),
         )
         self.publish_reply(self._actions, message)
-        self.publish_reply(self._observations, from_observation(observation, stamp))
+        self.publish_reply(self._observations, from_observation(observation.images[0], stamp))
 
-    def publish_last_observation(self, observation: np.ndarray, stamp: int) -> None:
+    def publish_last_observation(self, observation: Observation, stamp: int) -> None:
         """Publish an observation that no action follows; arguments as `publish_action`."""
         self.matcher.count(stamp)
-        self.publish_reply(self._observations, from_observation(observation, stamp))
+        self.publish_reply(self._observations, from_observation(observation.images[0], stamp))

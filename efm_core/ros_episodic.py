@@ -8,8 +8,10 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
 from efm_core.frozen_camera import FrozenCamera
-from efm_core.messages import to_stamp
+from efm_core.messages import to_image, to_stamp
+from efm_core.observation import Observation
 from efm_core.observation_matcher import ObservationMatcher
+from efm_core.preprocessing import observe
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode
 from efm_interfaces.msg import EpisodeEvent
@@ -60,9 +62,17 @@ class EpisodicNode(ManagedNode):
         """
         return True
 
-    def on_observation(self, stamp: int, message: Any) -> bool:
-        """Answer the image with this stamp [ns]; return False if other input is missing."""
+    def on_observation(self, stamp: int, observation: Observation) -> bool:
+        """Answer the observation with this stamp [ns]; return False if other input is missing."""
         raise NotImplementedError
+
+    def assemble(self, message: Any) -> Observation:
+        """
+        Return the observation that an image of the first camera begins.
+
+        :raises ValueError: when the image does not fit its camera.
+        """
+        return observe((to_image(message),), self.embodiment)
 
     def report_backend(self, runtime: Any) -> None:
         """
@@ -146,9 +156,10 @@ class EpisodicNode(ManagedNode):
             return
         started = time.monotonic()
         try:
-            if self.on_observation(*observation):
+            stamp, message = observation
+            if self.on_observation(stamp, self.assemble(message)):
                 self.diagnostics.count_processed(started)
             else:
-                self.matcher.keep(*observation)
+                self.matcher.keep(stamp, message)
         except ValueError as error:
             self.diagnostics.count_dropped(str(error))

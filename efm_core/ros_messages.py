@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 from efm_core.episode import EpisodeEnding, EpisodeGoal
-from efm_core.observation import encode_png
+from efm_core.images import encode_png
+from efm_core.observation import MeasuredState
 from efm_interfaces.action import RunEpisode
 from efm_interfaces.msg import (
     Action,
@@ -90,9 +91,14 @@ def from_observation(observation: np.ndarray, stamp: int) -> CompressedImage:
     return stamped(CompressedImage(format='rgb8; png compressed bgr8', data=data), stamp)
 
 
-def from_joints(names: tuple[str, ...], positions: np.ndarray, stamp: int) -> JointState:
-    """Return joint positions [rad] as a ``JointState``."""
-    return stamped(JointState(name=list(names), position=positions.tolist()), stamp)
+def from_joints(state: MeasuredState, stamp: int) -> JointState:
+    """Return the joints of a measured state as a ``JointState``; ``stamp`` in ns."""
+    message = JointState(
+        name=list(state.joints),
+        position=state.positions.tolist(),
+        velocity=state.velocities.tolist(),
+    )
+    return stamped(message, stamp)
 
 
 def from_action(

@@ -26,7 +26,8 @@ from efm_core.messages import (
     to_tokens,
     to_values,
 )
-from efm_core.observation import observe
+from efm_core.observation import Observation
+from efm_core.preprocessing import check_observation, observe
 from efm_data.bag_reader import BagContents, find_bags, read_bag, refuse, TornBag
 from efm_data.completeness import (
     ACTION,
@@ -289,18 +290,18 @@ def _instruction(contents: BagContents, start: Any) -> str:
     return found[0]
 
 
-def _observations(contents: BagContents, stamps: list[int], embodiment: Embodiment) -> np.ndarray:
-    """Return the policy's observations, ``(T + 1, H, W, 3)`` uint8 RGB."""
-    return np.stack([_observation(contents, stamp, embodiment) for stamp in stamps])
+def _observations(contents: BagContents, stamps: list[int], embodiment: Embodiment) -> Observation:
+    """Return the policy's observations, ``T + 1``."""
+    return Observation.stack([_observation(contents, stamp, embodiment) for stamp in stamps])
 
 
-def _observation(contents: BagContents, stamp: int, embodiment: Embodiment) -> np.ndarray:
-    """Return one observation, ``(H, W, 3)`` uint8 RGB."""
+def _observation(contents: BagContents, stamp: int, embodiment: Embodiment) -> Observation:
+    """Return one observation."""
     try:
         picture = to_image(contents.pictures[stamp])
         if not contents.has_observations:
-            picture = observe(picture, embodiment)
-        return embodiment.observation_spec.check(picture)
+            return observe((picture,), embodiment)
+        return check_observation(Observation.of(picture), embodiment)
     except ValueError as error:
         raise ValueError(f'picture at stamp {stamp}: {error}') from error
 

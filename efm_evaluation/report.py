@@ -104,7 +104,8 @@ def read_stage(folder: Path, embodiment: Embodiment) -> StageEpisodes:
 
 def without_images(episode: Episode) -> Episode:
     """Return the episode with empty observations, so that thousands fit into memory."""
-    return replace(episode, observations=np.zeros((len(episode) + 1, 0), np.uint8))
+    nothing = Observation((), np.zeros((len(episode) + 1, 0), np.float32))
+    return replace(episode, observations=nothing)
 
 
 def summarise(
@@ -252,7 +253,7 @@ def _film_strip(word: str, episode: Episode) -> FilmStrip:
     return FilmStrip(
         word,
         episode.instruction,
-        frames=episode.observations,
+        frames=episode.observations.images[0],
         steps_to_go=episode.steps_to_go,
         truth=episode.true_success_per_step,
     )

@@ -40,6 +40,16 @@ class ModelConfig:
     dropout: float = parameter(0.1, 'Dropout of the heads', low=0.0, high=0.9)
 
     @property
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the frames of the only camera that the model uses [px]."""
+        return (self.observation_size,)
+
+    @property
+    def proprioception_size(self) -> int:
+        """Zero: the model uses no proprioception."""
+        return 0
+
+    @property
     def encoder_is_frozen(self) -> bool:
         """Whether fine-tuning keeps the encoder frozen, so that its features can be cached."""
         return self.pretrained == 'joint'
@@ -47,7 +57,7 @@ class ModelConfig:
     @classmethod
     def for_embodiment(cls, embodiment: Embodiment, **changes: Any) -> ModelConfig:
         """Return the config with the embodiment's observations, action tokens and bins."""
-        height, width = embodiment.observation_size
+        height, width = embodiment.image_sizes[0]
         return cls(
             observation_size=(height, width),
             vocabulary=ActionTokeniser(embodiment.action).vocabulary,

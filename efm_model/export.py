@@ -12,7 +12,7 @@ import warnings
 from efm_core.embodiment import Embodiment
 from efm_core.files import write_whole
 from efm_model.protocol import Model, ModelSettings
-from efm_model.runtime import Runtime
+from efm_model.runtime import image_input, PROPRIOCEPTION, Runtime
 from efm_model.text import STATE_SIZE
 import numpy as np
 import onnx
@@ -21,15 +21,18 @@ from torch import nn
 
 OPSET = 17
 EXPORTABLE = ('compact',)  # model families that torch.onnx can export
-SHARED_INPUTS = ['observations', 'text', 'text_mask']
 
 
 class ExportSettings(ModelSettings, Protocol):
     """What the export reads of a model's ``config`` in addition."""
 
     @property
-    def observation_size(self) -> tuple[int, int]:
-        """Height and width of the frames [px]."""
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the frames of each camera that the model uses [px]."""
+
+    @property
+    def proprioception_size(self) -> int:
+        """Numbers of the proprioception that the model uses; 0 for none."""
 
 
 class ExportableModel(Model, Protocol):
@@ -44,52 +47,55 @@ class Graph(nn.Module):
     """
     The computation of an exported file.
 
-    :cvar inputs: names of the inputs, in the order of ``forward``.
     :cvar outputs: names of the outputs, in the order of the tuple that ``forward`` returns.
+    :ivar inputs: names of the inputs, in the order of the arguments of ``forward``.
     """
 
-    inputs: ClassVar[list[str]]
     outputs: ClassVar[list[str]]
 
     def __init__(self, model: Model):
-        """Wrap a model."""
+        """Wrap a model of an exportable family."""
         super().__init__()
         self.model = model
+        config = exportable(model).config
+        self.inputs = [image_input(camera) for camera in range(len(config.image_sizes))]
+        self.inputs += [PROPRIOCEPTION] if config.proprioception_size else []
+        self.inputs += ['text', 'text_mask']
 
 
 class PolicyGraph(Graph):
     """The computation of ``policy.onnx``: sample an action."""
 
-    inputs = [*SHARED_INPUTS, 'gumbel']  # noqa: RUF012
     outputs = ['tokens', 'log_probability', 'logits']  # noqa: RUF012
 
-    def forward(
-        self,
-        observations: torch.Tensor,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        gumbel: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        """
-        Return tokens, their log-probability and logits; arguments as ``Model.features``.
+    def __init__(self, model: Model):
+        """Wrap a model of an exportable family."""
+        super().__init__(model)
+        self.inputs += ['gumbel']
 
-        :param gumbel: standard Gumbel noise, ``(B, K, V)`` float32.
-        :return: as ``Model.sample``.
+    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
-        return self.model.sample(self.model.features(observations, text, text_mask), gumbel)
+        Return tokens, their log-probability and logits, as ``Model.sample``.
+
+        :param values: the inputs of ``Model.features`` in the order of ``inputs``; then standard
+            Gumbel noise, ``(B, K, V)`` float32.
+        """
+        inputs = dict(zip(self.inputs, values, strict=True))
+        return self.model.sample(self.model.features(inputs), inputs['gumbel'])
 
 
 class RewardGraph(Graph):
     """The computation of ``reward.onnx``: predict the distribution over steps-to-go."""
 
-    inputs = SHARED_INPUTS
     outputs = ['probabilities']  # noqa: RUF012
 
-    def forward(
-        self, observations: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """Return ``(B, bins)`` float32 in a tuple of one; arguments as ``Model.features``."""
-        features = self.model.features(observations, text, text_mask)
+    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """
+        Return ``(B, bins)`` float32 in a tuple of one.
+
+        :param values: the inputs of ``Model.features`` in the order of ``inputs``.
+        """
+        features = self.model.features(dict(zip(self.inputs, values, strict=True)))
         return (torch.softmax(self.model.steps_to_go_logits(features), dim=-1),)
 
 
@@ -173,17 +179,23 @@ def example_inputs(model: Model, kind: str, samples: int, seed: int = 0) -> dict
     """
     config = exportable(model).config
     rng = np.random.default_rng(seed)
-    height, width = config.observation_size
-    coarse = rng.integers(0, 256, (samples, 2, height // 8, width // 8, 3), np.uint8)
     mask = (np.arange(12) < rng.integers(4, 13, (samples, 1))).astype(np.float32)
     vocabulary = config.vocabulary
+    images = {}
+    for camera, (height, width) in enumerate(config.image_sizes):
+        coarse = rng.integers(0, 256, (samples, 2, height // 8, width // 8, 3), np.uint8)
+        images[image_input(camera)] = np.ascontiguousarray(
+            coarse.repeat(8, axis=2).repeat(8, axis=3)
+        )
+    shape = (samples, 2, config.proprioception_size)
     inputs = {
-        'observations': np.ascontiguousarray(coarse.repeat(8, axis=2).repeat(8, axis=3)),
+        **images,
+        PROPRIOCEPTION: rng.normal(0, 1, shape).astype(np.float32),
         'text': rng.normal(0, 0.5, (samples, 12, STATE_SIZE)).astype(np.float32),
         'text_mask': mask,
         'gumbel': rng.gumbel(size=(samples, len(vocabulary), max(vocabulary))).astype(np.float32),
     }
-    return {name: inputs[name] for name in GRAPHS[kind].inputs}
+    return {name: inputs[name] for name in GRAPHS[kind](model).inputs}
 
 
 def exportable(model: Model) -> ExportableModel:

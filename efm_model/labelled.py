@@ -21,7 +21,7 @@ import zlib
 
 from efm_core.config import expect
 from efm_core.embodiment import Camera, Embodiment
-from efm_core.observation import observe
+from efm_core.preprocessing import preprocess
 from efm_model.config import LabelledConfig
 from efm_model.grounding import GroundingEncoder, QUERIES, SOURCE
 from efm_model.localisation import cell_weights, localisation_loss
@@ -108,9 +108,10 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> LabelledImages:
         f'{count} indices of the {len(sentences)} sentences',
         sentence,
     )
+    camera = embodiment.cameras[0]
     return LabelledImages(
-        np.stack([observe(image, embodiment) for image in images]),
-        to_image_coordinates(points, embodiment.cameras[0]),
+        np.stack([preprocess(image, camera, embodiment.image_sizes[0]) for image in images]),
+        to_image_coordinates(points, camera),
         sentences=tuple(map(str, sentences)),
         sentence=sentence.astype(np.int64),
     )

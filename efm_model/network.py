@@ -19,6 +19,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.files import whole_file, write_whole
 from efm_model.config import ModelConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, NEVER, sample_around, SOURCE, TARGET
+from efm_model.protocol import Inputs
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
@@ -204,21 +205,13 @@ class CompactModel(nn.Module):
         """Exclude the image encoder from training."""
         self.grounding.image.requires_grad_(False)
 
-    def features(
-        self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """
-        Return the input of policy head and steps-to-go head, ``(B, F)`` float32.
-
-        :param observations: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
-        :param text: token states of the instruction, ``(B, L, 384)`` float32.
-        :param mask: 1 for a word piece, 0 for padding, ``(B, L)`` float32.
-        """
+    def features(self, inputs: Inputs) -> torch.Tensor:
+        """Return the input of both heads, ``(B, F)`` float32, from the first camera and text."""
         keys, occupancy = (
             encoded.unflatten(0, (-1, 2))
-            for encoded in self.encode_frames(observations.flatten(0, 1))
+            for encoded in self.encode_frames(inputs['observations'].flatten(0, 1))
         )
-        return self.ground(keys, occupancy[:, 1], text, mask)
+        return self.ground(keys, occupancy[:, 1], inputs['text'], inputs['text_mask'])
 
     def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """

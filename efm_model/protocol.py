@@ -28,6 +28,8 @@ from typing import Any, ClassVar, Protocol, TypeGuard
 import torch
 from torch import nn
 
+Inputs = Mapping[str, torch.Tensor]
+
 
 class ModelSettings(Protocol):
     """
@@ -71,21 +73,22 @@ class Model(Protocol):
     def config(self) -> ModelSettings:
         """Everything that is needed to build the model without its weights."""
 
-    def features(self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> Any:
+    def features(self, inputs: Inputs) -> Any:
         """
         Return the input of the policy head and of the steps-to-go head.
 
-        :param observations: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
-        :param text: the instruction as the model's text encoder returns it, padded,
-            ``(B, L, E)`` float32.
-        :param mask: 1 for the instruction, 0 for padding, ``(B, L)`` float32.
+        :param inputs: by name: ``observations``, the previous and the current frame of the first
+            camera, ``(B, 2, H, W, 3)`` uint8 RGB, and the other inputs of
+            `efm_model.runtime.observation_inputs`; ``text``, the instruction as the model's text
+            encoder returns it, padded, ``(B, L, E)`` float32; ``text_mask``, 1 for the
+            instruction, 0 for padding, ``(B, L)`` float32.
         """
 
     def scene_features(self, frames: torch.Tensor) -> torch.Tensor:
         """
         Return the input of the instruction head for single frames, ``(B, ...)``.
 
-        :param frames: ``(B, H, W, 3)`` uint8 RGB.
+        :param frames: of the first camera, ``(B, H, W, 3)`` uint8 RGB.
         """
 
     def policy_logits(self, features: Any, tokens: torch.Tensor) -> torch.Tensor:

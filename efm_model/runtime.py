@@ -10,9 +10,12 @@ from typing import Protocol
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import FileContent
+from efm_core.observation import Observation
 from efm_model.config import SessionConfig
 from efm_model.providers import OnnxSession
 import numpy as np
+
+PROPRIOCEPTION = 'proprioception'  # name of a model input
 
 
 class InferenceBackend(Protocol):
@@ -90,9 +93,17 @@ class Runtime:
         """
         Run the model once; arguments and result as ``InferenceBackend.run``.
 
-        :raises ValueError: when an output is not finite.
+        A model may use fewer inputs than the robot has.
+
+        :raises ValueError: when an input is missing, or an output is not finite.
         """
-        outputs = self._session.run(inputs)
+        missing = [name for name in self._session.inputs if name not in inputs]
+        if missing:
+            raise ValueError(
+                f'model version {self.version}: expected the inputs {", ".join(missing)} too, '
+                f'got {", ".join(inputs)}'
+            )
+        outputs = self._session.run({name: inputs[name] for name in self._session.inputs})
         for name, value in outputs.items():
             if not np.isfinite(value).all():
                 raise ValueError(
@@ -103,44 +114,63 @@ class Runtime:
 
 
 @dataclass
-class FrameHistory:
+class ObservationHistory:
     """
-    What the model inputs of one episode depend on, beside the newest frame.
+    What the model inputs of one episode depend on, beside the newest observation.
 
     :param text: the encoded instruction, ``(L, E)`` float32.
-    :param previous: the frame before, ``(H, W, 3)`` uint8 RGB; None before the first frame.
+    :param previous: the observation before; None before the first one.
     """
 
     text: np.ndarray
-    previous: np.ndarray | None = None
+    previous: Observation | None = None
 
-    def stack_frames(self, observation: np.ndarray) -> np.ndarray:
+    def pair(self, observation: Observation) -> Observation:
         """
-        Return the previous and the current frame, ``(2, H, W, 3)`` uint8, and store the current.
+        Return the previous and the current observation as one of length 2; store the current.
 
-        At the first frame of an episode both are the current one.
-
-        :param observation: the current frame, ``(H, W, 3)`` uint8 RGB.
+        At the first observation of an episode both are the current one.
         """
-        previous = observation if self.previous is None else self.previous
+        previous = self.previous or observation
         self.previous = observation
-        return np.stack([previous, observation])
+        return Observation.stack([previous, observation])
 
 
-def model_inputs(histories: Sequence[FrameHistory], frames: np.ndarray) -> dict[str, np.ndarray]:
+def model_inputs(
+    histories: Sequence[ObservationHistory], observations: Sequence[Observation]
+) -> dict[str, np.ndarray]:
     """
     Return the inputs that policy and reward model share, for ``B`` episodes.
 
-    :param histories: one for each episode; each stores its new frame.
-    :param frames: the newest frame of each episode, ``(B, H, W, 3)`` uint8 RGB.
-    :return: ``observations`` ``(B, 2, H, W, 3)`` uint8, ``text`` ``(B, L, E)`` float32 and
-        ``text_mask`` ``(B, L)`` float32.
+    :param histories: one for each episode; each stores its new observation.
+    :param observations: the newest one of each episode.
+    :return: the arrays of `observation_inputs`, ``text`` ``(B, L, E)`` float32 and ``text_mask``
+        ``(B, L)`` float32.
     """
     text, mask = pad([history.text for history in histories])
-    observations = np.stack(
-        [history.stack_frames(frame) for history, frame in zip(histories, frames, strict=True)]
-    )
-    return {'observations': observations, 'text': text, 'text_mask': mask}
+    pairs = [
+        history.pair(observation)
+        for history, observation in zip(histories, observations, strict=True)
+    ]
+    return {**observation_inputs(Observation.stack(pairs)), 'text': text, 'text_mask': mask}
+
+
+def observation_inputs(pairs: Observation) -> dict[str, np.ndarray]:
+    """
+    Return the model inputs of previous and current observations, ``(B, 2, ...)`` each, by name.
+
+    ``observations`` are the images of the first camera, ``observations_1`` those of the second,
+    and so on, uint8 RGB; ``proprioception`` is float32, and missing without any.
+    """
+    named = {image_input(camera): image for camera, image in enumerate(pairs.images)}
+    if pairs.proprioception.shape[-1]:
+        named[PROPRIOCEPTION] = pairs.proprioception
+    return named
+
+
+def image_input(camera: int) -> str:
+    """Return the name of the model input for the camera at a position in the embodiment."""
+    return f'observations_{camera}' if camera else 'observations'
 
 
 def pad(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

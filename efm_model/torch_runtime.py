@@ -58,17 +58,18 @@ class TorchRuntime:
 
         :param gumbel: standard Gumbel noise for an action, ``(B, K, V)`` float32; None for
             steps-to-go.
-        :param inputs: ``observations``, ``text`` and ``text_mask``, as from ``model_inputs``.
+        :param inputs: as from ``model_inputs``.
         :return: as ``InferenceBackend.run``.
         :raises ValueError: when an output is not finite.
         """
-        arrays = [inputs[name] for name in ('observations', 'text', 'text_mask')]
-        arrays += [] if gumbel is None else [gumbel]
-        size = self.model.max_batch_size or len(arrays[0])
-        parts = zip(*(torch.from_numpy(array).split(size) for array in arrays), strict=True)
-        outputs = [
-            predict(self.model, self.model.features(*part[:3]), *part[3:]) for part in parts
-        ]
+        arrays = inputs if gumbel is None else {**inputs, 'gumbel': gumbel}
+        size = self.model.max_batch_size or len(inputs['text'])
+        split = (torch.from_numpy(array).split(size) for array in arrays.values())
+        outputs = []
+        for values in zip(*split, strict=True):
+            part = dict(zip(arrays, values, strict=True))
+            noise = part.pop('gumbel', None)
+            outputs.append(predict(self.model, self.model.features(part), noise))
         joined = {
             name: torch.cat([output[name] for output in outputs]).numpy() for name in outputs[0]
         }

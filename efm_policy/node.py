@@ -8,8 +8,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_image
-from efm_core.observation import observe
+from efm_core.observation import Observation
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
@@ -66,12 +65,11 @@ class PolicyNode(ActingNode):
         self._policy.begin(event.instruction, event.seed)
         return True
 
-    def on_observation(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, observation: Observation) -> bool:
         """Publish the action for one image, and the observation."""
         policy = self._policy
         if policy is None:
             return False
-        observation = observe(to_image(message), self.embodiment)
         action = policy.act(observation)
         self.publish_action(action, observation, stamp, policy_version=policy.version)
         return True

@@ -8,8 +8,10 @@ from pathlib import Path
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.files import FileContent
+from efm_core.observation import Observation
+from efm_core.preprocessing import check_observation
 from efm_core.tokeniser import ActionTokeniser
-from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
+from efm_model.runtime import InferenceBackend, model_inputs, ObservationHistory, Runtime
 from efm_model.text import InstructionEncoder
 import numpy as np
 
@@ -18,7 +20,7 @@ import numpy as np
 class PolicyEpisode:
     """The state of one episode; ``step`` is the number of decisions so far."""
 
-    history: FrameHistory
+    history: ObservationHistory
     seed: int
     _: KW_ONLY
     step: int = 0
@@ -56,7 +58,6 @@ class Policy:
         self.runtime = runtime
         self.embodiment = embodiment
         self.text_encoder = text_encoder
-        self._spec = embodiment.observation_spec
         self._temperature = temperature
         self._tokeniser = ActionTokeniser(embodiment.action)
         self._noise_shape = tuple(map(int, self.runtime.input_shape('gumbel')[1:]))
@@ -99,12 +100,11 @@ class Policy:
         """
         self._episode = self.start(instruction, seed)
 
-    def act(self, observation: np.ndarray) -> PolicyAction:
+    def act(self, observation: Observation) -> PolicyAction:
         """
         Return the next action of the episode that ``begin`` began.
 
-        :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation violates its spec, or an output of the model is
+        :raises ValueError: when the observation does not fit the embodiment, or an output of the model is
             not finite.
         :raises RuntimeError: before ``begin``.
         """
@@ -114,24 +114,24 @@ class Policy:
 
     def start(self, instruction: str, seed: int) -> PolicyEpisode:
         """Return a new episode for ``act_batch``; arguments and errors as ``begin``."""
-        return PolicyEpisode(FrameHistory(self.text_encoder.encode(instruction)), seed)
+        return PolicyEpisode(ObservationHistory(self.text_encoder.encode(instruction)), seed)
 
     def act_batch(
-        self, episodes: list[PolicyEpisode], observations: list[np.ndarray]
+        self, episodes: list[PolicyEpisode], observations: list[Observation]
     ) -> list[PolicyAction]:
         """
         Return the next action of each episode.
 
         :param episodes: ``N`` episodes of ``start``.
-        :param observations: one for each episode, ``(H, W, 3)`` uint8 RGB.
+        :param observations: one for each episode.
         :raises ValueError: as ``act``.
         """
-        frames = np.stack([self._spec.check(observation) for observation in observations])
+        seen = [check_observation(observation, self.embodiment) for observation in observations]
         noise = np.stack(
             [gumbel(episode.seed, episode.step, self._noise_shape) for episode in episodes]
         )
         found = self.runtime.run(
-            **model_inputs([episode.history for episode in episodes], frames),
+            **model_inputs([episode.history for episode in episodes], seen),
             gumbel=noise * np.float32(self._temperature),
         )
         for episode in episodes:

@@ -8,8 +8,6 @@ from typing import Any
 from efm_core.action import PolicyAction
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_image
-from efm_core.observation import observe
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_interfaces.msg import EpisodeEvent
@@ -106,11 +104,11 @@ class RemotePolicyNode(ActingNode):
             return
         stamp, message = observation
         try:
-            image = observe(to_image(message), self.embodiment)
+            seen = self.assemble(message)
         except ValueError as error:
             self.diagnostics.count_dropped(str(error))
             return
-        self._remote.request_action(image, stamp, self.matcher.step, self.deadline(stamp))
+        self._remote.request_action(seen, stamp, self.matcher.step, self.deadline(stamp))
 
     def _post(self, task: Callable[[], None]) -> None:
         """Run a function on the thread of the node; drop it once the node is destroyed."""

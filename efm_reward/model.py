@@ -8,7 +8,9 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode_rules import SuccessDetector
 from efm_core.files import FileContent
-from efm_model.runtime import FrameHistory, InferenceBackend, model_inputs, Runtime
+from efm_core.observation import Observation
+from efm_core.preprocessing import check_observation
+from efm_model.runtime import InferenceBackend, model_inputs, ObservationHistory, Runtime
 from efm_model.text import InstructionEncoder
 import numpy as np
 
@@ -32,9 +34,9 @@ class StepsToGoPrediction:
 
 @dataclass
 class RewardEpisode:
-    """The state of one episode: its newest frames and its success detector."""
+    """The state of one episode: its newest observation and its success detector."""
 
-    history: FrameHistory
+    history: ObservationHistory
     detector: SuccessDetector
 
 
@@ -72,7 +74,6 @@ class RewardModel:
         self.runtime = runtime
         self.embodiment = embodiment
         self.text_encoder = text_encoder
-        self._spec = embodiment.observation_spec
         self._values = embodiment.steps_to_go.values
         self._rules = embodiment.episode
         self._episode: RewardEpisode | None = None
@@ -115,12 +116,11 @@ class RewardModel:
         """
         self._episode = self.start(instruction)
 
-    def predict(self, observation: np.ndarray) -> StepsToGoPrediction:
+    def predict(self, observation: Observation) -> StepsToGoPrediction:
         """
         Return the prediction for the next observation of the episode that ``begin`` began.
 
-        :param observation: ``(H, W, 3)`` uint8 RGB.
-        :raises ValueError: when the observation violates its spec, or an output of the model is
+        :raises ValueError: when the observation does not fit the embodiment, or an output of the model is
             not finite.
         :raises RuntimeError: before ``begin``.
         """
@@ -130,23 +130,23 @@ class RewardModel:
 
     def start(self, instruction: str) -> RewardEpisode:
         """Return a new episode for ``predict_batch``; arguments and errors as ``begin``."""
-        history = FrameHistory(self.text_encoder.encode(instruction))
+        history = ObservationHistory(self.text_encoder.encode(instruction))
         return RewardEpisode(history, SuccessDetector(self._rules))
 
     def predict_batch(
-        self, episodes: list[RewardEpisode], observations: list[np.ndarray]
+        self, episodes: list[RewardEpisode], observations: list[Observation]
     ) -> list[StepsToGoPrediction]:
         """
         Return the prediction for the next observation of each episode.
 
         :param episodes: ``N`` episodes of ``start``.
-        :param observations: one for each episode, ``(H, W, 3)`` uint8 RGB.
+        :param observations: one for each episode.
         :raises ValueError: as ``predict``.
         """
-        frames = np.stack([self._spec.check(observation) for observation in observations])
-        found = self.runtime.run(
-            **model_inputs([episode.history for episode in episodes], frames)
-        )['probabilities']
+        seen = [check_observation(observation, self.embodiment) for observation in observations]
+        found = self.runtime.run(**model_inputs([episode.history for episode in episodes], seen))[
+            'probabilities'
+        ]
         return [
             self._conclude(episode, probabilities)
             for episode, probabilities in zip(episodes, found, strict=True)

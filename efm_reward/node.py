@@ -6,8 +6,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_image
-from efm_core.observation import observe
+from efm_core.observation import Observation
 from efm_core.ros_episodic import EpisodicNode
 from efm_core.ros_lifecycle import run
 from efm_core.ros_messages import from_steps_to_go
@@ -52,9 +51,9 @@ class RewardNode(EpisodicNode):
         self._reward_model.begin(event.instruction)
         return True
 
-    def on_observation(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, observation: Observation) -> bool:
         """Publish the prediction for one image."""
-        prediction = self._reward_model.predict(observe(to_image(message), self.embodiment))
+        prediction = self._reward_model.predict(observation)
         event = self.matcher.event
         step = self.matcher.count(stamp)
         self.publish_reply(

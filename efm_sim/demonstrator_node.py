@@ -7,8 +7,8 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_image, to_positions, to_stamp
-from efm_core.observation import observe
+from efm_core.messages import to_positions, to_stamp
+from efm_core.observation import Observation
 from efm_core.observation_matcher import EARLY_IMAGES
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
@@ -60,12 +60,11 @@ class DemonstratorNode(ActingNode):
             del self._states[next(iter(self._states))]
         self.try_observation(self.matcher.waiting_for(to_stamp(state)))
 
-    def on_observation(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, observation: Observation) -> bool:
         """Publish the action for one stamp, once its image and ``world_state`` have arrived."""
         if stamp not in self._states:
             return False
         state = self._states[stamp]
-        observation = observe(to_image(message), self.embodiment)
         if state.success:
             self.publish_last_observation(observation, stamp)
             self._report_success(state)

@@ -43,7 +43,7 @@ class WorldNode(WorldServerNode):
         self._embodiment = load_embodiment(self.config.embodiment)
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
         self._world = self._make_world()
-        self._world.render()  # fails now, not at the first reset, if OpenGL is missing
+        self._world.images()  # fails now, not at the first reset, if OpenGL is missing
         self._time_ns = 0
         self._checked_ns = 0  # the time at the last call of `_repeat`
         self._displacement = np.zeros(2, np.float32)

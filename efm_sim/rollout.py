@@ -14,7 +14,8 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import EndingRules
-from efm_core.observation import observe
+from efm_core.observation import Observation
+from efm_core.preprocessing import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.demonstrator import Demonstrator, load_demonstrator
 from efm_sim.table.config import DemonstratorConfig
@@ -32,7 +33,7 @@ class RunningEpisode:
     :param index: number of the episode among those of the rollout.
     :param policy_episode: the policy's state of this episode, or its demonstrator.
     :param reward_episode: the reward model's state of this episode; None without a reward model.
-    :param observations: so far, ``(H, W, 3)`` uint8 RGB each.
+    :param observations: so far.
     :param truth: simulator truth at each observation, for reports only.
     :param steps_to_go: prediction at each observation [steps]; empty without a reward model.
     :param actions: so far, one for each decision.
@@ -46,7 +47,7 @@ class RunningEpisode:
     seed: int
     policy_episode: Any = None
     reward_episode: Any = None
-    observations: list[np.ndarray] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     truth: list[bool] = field(default_factory=list)
     steps_to_go: list[float] = field(default_factory=list)
     actions: list[PolicyAction] = field(default_factory=list)
@@ -66,9 +67,9 @@ class BatchPolicy(Protocol):
         """Return the state of a new episode."""
 
     def act_batch(
-        self, episodes: list[Any], observations: list[np.ndarray], /
+        self, episodes: list[Any], observations: list[Observation], /
     ) -> Sequence[PolicyAction]:
-        """Return the next action of each episode; observations ``(H, W, 3)`` uint8 RGB."""
+        """Return the next action of each episode."""
         ...
 
 
@@ -98,9 +99,9 @@ class BatchRewardModel(Protocol):
         """Return the state of a new episode."""
 
     def predict_batch(
-        self, episodes: list[Any], observations: list[np.ndarray], /
+        self, episodes: list[Any], observations: list[Observation], /
     ) -> Sequence[Prediction]:
-        """Return the prediction for each episode; observations ``(H, W, 3)`` uint8 RGB."""
+        """Return the prediction for each episode."""
         ...
 
 
@@ -294,7 +295,8 @@ class Runner:
     def _observe(self, episodes: list[RunningEpisode]) -> None:
         """Add one observation to every episode, and its ending if the observation ends it."""
         for episode in episodes:
-            episode.observations.append(observe(episode.world.render(), self._embodiment))
+            world = episode.world
+            episode.observations.append(observe(world.images(), self._embodiment, world.state()))
             episode.truth.append(bool(episode.world.success()))
         successes = [episode.truth[-1] for episode in episodes]
         if self._reward_model:
@@ -349,7 +351,7 @@ class Runner:
             kind=self._kind,
             instruction=running.world.instruction,
             seed=running.seed,
-            observations=np.stack(running.observations),
+            observations=Observation.stack(running.observations),
             stamps=np.cumsum([1, *control_steps], dtype=np.int64) * self._embodiment.period_ns,
             tokens=_stack([a.tokens for a in actions], np.int64, size),
             actions=_stack([a.values for a in actions], np.float32, size),

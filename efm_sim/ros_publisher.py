@@ -35,11 +35,11 @@ class WorldPublisher:
     def publish(self, world: PublishedWorld, stamp: int) -> None:
         """Publish the present state of ``world``; ``stamp`` in ns."""
         self.clocks.publish(Clock(clock=from_ns(stamp)))
-        self._images.publish(from_image(world.render(), stamp, self._camera.name))
+        self._images.publish(from_image(world.images()[0], stamp, self._camera.name))
         self._states.publish(
             from_world(world.positions(), world.success(), world.distance(), stamp)
         )
-        self._joints.publish(from_joints(world.joint_names, world.joint_positions, stamp))
+        self._joints.publish(from_joints(world.state(), stamp))
         if self.infos.get_subscription_count():
             self.infos.publish(self._camera_info(world, stamp))
 

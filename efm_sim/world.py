@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from efm_core.observation import MeasuredState
 import numpy as np
 
 
@@ -22,8 +23,12 @@ class World(Protocol):
     def step(self, action: np.ndarray, /) -> None:
         """Execute ``action`` for one control step; ``(A,)`` float32, units of the embodiment."""
 
-    def render(self) -> np.ndarray:
-        """Return the image of the policy camera, ``(H, W, 3)`` uint8 RGB."""
+    def images(self) -> tuple[np.ndarray, ...]:
+        """Return the image of each camera of the embodiment, ``(H, W, 3)`` uint8 RGB."""
+        ...
+
+    def state(self) -> MeasuredState:
+        """Return the measured state of the robot, which the policy may see."""
         ...
 
     def success(self) -> bool:
@@ -33,16 +38,6 @@ class World(Protocol):
 
 class PublishedWorld(World, Protocol):
     """A world that also has all that the world node publishes. Truth serves demonstrators."""
-
-    @property
-    def joint_names(self) -> tuple[str, ...]:
-        """The ``J`` names of the joints; empty without joints."""
-        ...
-
-    @property
-    def joint_positions(self) -> np.ndarray:
-        """Positions of the joints, ``(J,)`` float64 [rad or m]."""
-        ...
 
     def positions(self) -> dict[str, np.ndarray]:
         """Return true positions by name, ``(3,)`` float64 each."""

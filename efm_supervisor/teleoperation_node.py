@@ -9,8 +9,8 @@ from efm_core import ros_topics, topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome
-from efm_core.messages import to_image, to_twist
-from efm_core.observation import observe
+from efm_core.messages import to_twist
+from efm_core.observation import Observation
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_lifecycle import run
 from efm_core.tokeniser import ActionTokeniser
@@ -70,11 +70,10 @@ class TeleoperationNode(ActingNode):
         self._pause.call_async(Trigger.Request())
         return True
 
-    def on_observation(self, stamp: int, message: Any) -> bool:
+    def on_observation(self, stamp: int, observation: Observation) -> bool:
         """Publish the action that the twist asks for, and the observation."""
         if not self.offers_actions:
             return False
-        observation = observe(to_image(message), self.embodiment)
         tokens = self._tokeniser.encode(self._input.action(time.monotonic()))
         action = PolicyAction(tokens, self._tokeniser.decode(tokens))
         self.publish_action(action, observation, stamp)

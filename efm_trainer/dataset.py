@@ -14,8 +14,10 @@ from dataclasses import dataclass, KW_ONLY
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
+from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.protocol import encodes_frames, Model
+from efm_model.runtime import image_input, PROPRIOCEPTION
 from efm_model.text import InstructionEncoder
 import numpy as np
 import torch
@@ -30,9 +32,10 @@ class EpisodeBatch:
     """
     Observations of several episodes, with everything that training needs of them.
 
-    :param frames: ``(N, H, W, 3)`` uint8 RGB.
-    :param previous: index of the previous frame in the policy's input, ``(N,)`` int64; a first
-        frame is its own previous frame.
+    :param images: of each camera, ``(N, H, W, 3)`` uint8 RGB.
+    :param proprioception: ``(N, P)`` float32.
+    :param previous: index of the previous observation in the policy's input, ``(N,)`` int64; a
+        first observation is its own previous one.
     :param tokens: executed actions, ``(N, K)`` int64; zeros where ``has_action`` is false.
     :param has_action: false at the last observation of each episode, ``(N,)`` bool.
     :param steps_to_go: number of decisions until the last observation, t' - t, ``(N,)`` float32
@@ -48,9 +51,10 @@ class EpisodeBatch:
     :param sentences: the different instructions.
     """
 
-    frames: torch.Tensor
-    previous: torch.Tensor
+    images: tuple[torch.Tensor, ...]
+    proprioception: torch.Tensor
     _: KW_ONLY
+    previous: torch.Tensor
     tokens: torch.Tensor
     has_action: torch.Tensor
     steps_to_go: torch.Tensor
@@ -63,18 +67,23 @@ class EpisodeBatch:
     mask: torch.Tensor
     sentences: tuple[str, ...]
 
-    def model_inputs(
-        self, indices: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    @property
+    def frames(self) -> torch.Tensor:
+        """The images of the first camera, ``(N, H, W, 3)`` uint8 RGB."""
+        return self.images[0]
+
+    def model_inputs(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """
-        Return the arguments of ``Model.features`` for some observations.
+        Return the argument of ``Model.features`` for some observations.
 
         :param indices: ``(B,)`` int64.
-        :return: frames ``(B, 2, H, W, 3)`` uint8, text ``(B, L, D)`` and mask ``(B, L)`` float32.
         """
-        frames = torch.stack([self.frames[self.previous[indices]], self.frames[indices]], dim=1)
+        pairs = torch.stack([self.previous[indices], indices], dim=1)
         sentence = self.sentence[self.episode[indices]]
-        return frames, self.text[sentence], self.mask[sentence]
+        inputs = {image_input(camera): image[pairs] for camera, image in enumerate(self.images)}
+        if self.proprioception.shape[1]:
+            inputs[PROPRIOCEPTION] = self.proprioception[pairs]
+        return {**inputs, 'text': self.text[sentence], 'text_mask': self.mask[sentence]}
 
 
 def to_batch(
@@ -101,8 +110,10 @@ def to_batch(
     previous = index - stride
     sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
     text, mask = to_text(sentences, text_encoder)
+    seen = Observation.concatenate([episode.observations for episode in episodes])
     return EpisodeBatch(
-        frames=torch.from_numpy(np.concatenate([e.observations for e in episodes])),
+        tuple(map(torch.from_numpy, seen.images)),
+        torch.from_numpy(seen.proprioception),
         previous=torch.from_numpy(np.where(previous >= first[owner], previous, index)),
         tokens=torch.from_numpy(np.concatenate([_tokens(e, tokeniser) for e in episodes])),
         has_action=torch.from_numpy(index != last[owner]),
@@ -166,7 +177,7 @@ def feature_lookup(model: Model, batch: EpisodeBatch) -> FeatureLookup:
     encoder are computed at each call, with gradients.
     """
     if not model.config.encoder_is_frozen:
-        return lambda indices: model.features(*batch.model_inputs(indices))
+        return lambda indices: model.features(batch.model_inputs(indices))
     features = compute_all_features(model, batch)
     return lambda indices: features[indices]
 
@@ -186,7 +197,7 @@ def compute_features(model: Model, batch: EpisodeBatch, indices: torch.Tensor) -
     :return: ``(B, F)`` float32.
     """
     if not encodes_frames(model):
-        return model.features(*batch.model_inputs(indices))
+        return model.features(batch.model_inputs(indices))
     pairs = torch.stack([batch.previous[indices], indices], dim=1)
     frames = pairs.unique()
     keys, occupancy = model.encode_frames(batch.frames[frames])

@@ -90,7 +90,7 @@ def predict_steps_to_go(
     parts = microbatches(torch.arange(len(batch.frames)), reward_model.max_batch_size)
     predictions = [
         expected_steps_to_go(
-            reward_model, reward_model.features(*batch.model_inputs(indices)), scale
+            reward_model, reward_model.features(batch.model_inputs(indices)), scale
         )
         for indices in parts
     ]
@@ -290,7 +290,7 @@ class Reinforce:
         if self._shares_encoder and batch.features is not None:
             features = batch.features[indices]
         else:
-            features = self.policy.features(*batch.episodes.model_inputs(indices))
+            features = self.policy.features(batch.episodes.model_inputs(indices))
         logits = self.policy.policy_logits(features, tokens)
         loss = fraction * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):

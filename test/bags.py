@@ -8,7 +8,8 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.observation import encode_png
+from efm_core.images import encode_png
+from efm_core.observation import Observation
 from efm_core.topics import TABLE
 from efm_data.message_types import typestore_for
 import numpy as np
@@ -36,7 +37,7 @@ def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **field
         kind=Kind.PRACTICE,
         instruction='push the red cube to the blue cylinder',
         seed=100 + index,
-        observations=rng.integers(0, 256, size, np.uint8),
+        observations=Observation.of(rng.integers(0, 256, size, np.uint8)),
         stamps=(1 + space.chunk * np.arange(steps + 1, dtype=np.int64)) * PERIOD_NS,
         tokens=tokens.astype(np.int64).reshape(steps, space.chunk * len(space.names)),
         actions=(low + (high - low) * tokens / (np.array(space.levels) - 1)).astype(np.float32),
@@ -153,7 +154,7 @@ def write_bag(
             _write_step(write, episode, t, stamp, 'observation' in without)
             following = episode.stamps[min(t + 1, len(episode))] if between else stamp
             for at in range(stamp + PERIOD_NS, following, PERIOD_NS):
-                _write_picture(write, episode.observations[t], at)
+                _write_picture(write, episode.observations.images[0][t], at)
         write('episode_event', last, event=END, **event)
         write(
             'outcome',
@@ -176,7 +177,7 @@ def _write_picture(write: Any, image: np.ndarray, stamp: int) -> None:
 
 def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:
     """Write all messages of one observation, as they appear on the wire."""
-    image = episode.observations[t]
+    image = episode.observations.images[0][t]
     if raw:
         _write_picture(write, image, stamp)
     data = np.frombuffer(encode_png(image), np.uint8)

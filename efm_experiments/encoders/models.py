@@ -21,6 +21,7 @@ from efm_model.grounding import (
     TextAdapter,
 )
 from efm_model.network import CompactModel, geometry, load_encoder
+from efm_model.protocol import Inputs
 import torch
 from torch import nn
 
@@ -57,12 +58,11 @@ class ToolQueryAdapter(TextAdapter):
 class EndToEndModel(CompactModel):
     """The compact model with a trainable encoder; the previous frame gets no gradient."""
 
-    def features(
-        self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the features, ``(B, F)``; arguments as ``CompactModel.features``."""
+    def features(self, inputs: Inputs) -> torch.Tensor:
+        """Return the features, ``(B, F)``; argument as ``CompactModel.features``."""
         image = self.grounding.image
-        queries = self.grounding.text(text, mask)
+        observations = inputs['observations']
+        queries = self.grounding.text(inputs['text'], inputs['text_mask'])
         keys, occupancy = image(observations[:, 1])
         with torch.no_grad():  # saves a third of the time; the current frame gives the gradient
             earlier, _ = image(observations[:, 0])

@@ -174,7 +174,7 @@ class LabelledDemonstrations:
 
     def losses(self, model: EndToEndModel, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return both losses on the observations ``rows``, and d of each of them, ``(B,)``."""
-        features = model.features(*self.samples.model_inputs(rows))
+        features = model.features(self.samples.model_inputs(rows))
         has_action = self.samples.has_action[rows]
         tokens = self.samples.tokens[rows]
         logits = model.steps_to_go_logits(features)

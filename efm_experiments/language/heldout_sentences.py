@@ -191,7 +191,8 @@ class RephrasedTable:
         self._write_instruction = write_instruction
         self.instruction = ''
         self.step = table.step
-        self.render = table.render
+        self.images = table.images
+        self.state = table.state
         self.success = table.success
 
     def reset(self, seed: int) -> None:

@@ -151,7 +151,9 @@ class Grpo(ClippedLearner):
         detected = np.array(
             [e.termination is Termination.SUCCESS_DETECTED for e in episodes], float
         )
-        groups = np.array([hash(episode.observations[0].tobytes()) for episode in episodes])
+        groups = np.array(
+            [hash(episode.observations.images[0][0].tobytes()) for episode in episodes]
+        )
         means = {group: detected[groups == group].mean() for group in set(groups)}
         difference = detected - [means[group] for group in groups]
         lengths = [len(episode) for episode in episodes]

@@ -8,6 +8,7 @@ from typing import Any
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.files import whole_file
+from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION_SCENES, make_tables, SCENES_PER_SEED
@@ -111,7 +112,7 @@ def save(path: Path, episodes: list[Episode]) -> None:
             lengths=[len(episode) for episode in episodes],
             seeds=[episode.seed for episode in episodes],
             instructions=np.array([episode.instruction for episode in episodes]),
-            observations=np.concatenate([episode.observations for episode in episodes]),
+            observations=np.concatenate([e.observations.images[0] for e in episodes]),
             stamps=np.concatenate([episode.stamps for episode in episodes]),
             tokens=np.concatenate([episode.tokens for episode in episodes]),
             actions=np.concatenate([episode.actions for episode in episodes]),
@@ -151,7 +152,7 @@ def restore(
         kind=Kind.DEMONSTRATION,
         instruction=str(arrays['instructions'][number]),
         seed=int(arrays['seeds'][number]),
-        observations=arrays['observations'][frame_rows],
+        observations=Observation.of(arrays['observations'][frame_rows]),
         stamps=arrays['stamps'][frame_rows],
         tokens=arrays['tokens'][action_rows],
         actions=arrays['actions'][action_rows],

@@ -126,7 +126,8 @@ class RepeatedScenes:
         self._size = size
         self.instruction = ''
         self.step = table.step
-        self.render = table.render
+        self.images = table.images
+        self.state = table.state
         self.success = table.success
 
     def reset(self, seed: int) -> None:

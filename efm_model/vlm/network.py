@@ -18,6 +18,7 @@ import warnings
 from efm_core.embodiment import Embodiment
 from efm_model.grounding import NEVER
 from efm_model.network import log_probability
+from efm_model.protocol import Inputs
 from efm_model.vlm.config import answers_of, VlmConfig, VlmModelConfig
 from efm_model.vlm.loading import hash_folder, load_base
 from efm_model.vlm.prompts import PromptBuilder, PromptInputs, Utf8TextEncoder
@@ -71,11 +72,9 @@ class VlmModel(nn.Module):
         """The text encoder for trainer, policy and reward model."""
         return Utf8TextEncoder(self.prompter.tokenizer)
 
-    def features(
-        self, observations: torch.Tensor, text: torch.Tensor, mask: torch.Tensor
-    ) -> PromptInputs:
-        """Return the inputs of a prompt; arguments as ``PromptInputs``."""
-        return PromptInputs(observations, text, mask)
+    def features(self, inputs: Inputs) -> PromptInputs:
+        """Return the inputs of a prompt: the first camera and the instruction."""
+        return PromptInputs(inputs['observations'], inputs['text'], inputs['text_mask'])
 
     def scene_features(self, frames: torch.Tensor) -> torch.Tensor:
         """Return ``frames`` themselves, ``(B, H, W, 3)`` uint8 RGB."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
+from efm_core.observation import Observation
 from efm_policy.serving import wire
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.credentials import channel_credentials, HEADER, read_token
@@ -96,17 +97,17 @@ class Client:
         """
         self._call('Begin', wire.BeginRequest(robot=self._robot, **fields), reply, seconds)
 
-    def act(self, reply: Reply, seconds: float, observation: np.ndarray, **fields: Any) -> None:
+    def act(self, reply: Reply, seconds: float, observation: Observation, **fields: Any) -> None:
         """
         Send an observation to request an action.
 
         :param reply: called with the ``ActAnswer`` or a ``Failure``.
         :param seconds: longest wait for the answer [s].
-        :param observation: ``(H, W, 3)`` uint8 RGB.
+        :param observation: what the policy sees.
         :param fields: of ``ActRequest``, without the robot's name and the observation.
         """
         request = wire.ActRequest(
-            robot=self._robot, observation=wire.from_array(observation), **fields
+            robot=self._robot, **wire.from_observation(observation), **fields
         )
         self._call('Act', request, reply, seconds)
 

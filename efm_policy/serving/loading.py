@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
+from efm_core.preprocessing import blank_observation
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.config import SamplingConfig
 from efm_policy.policy import Policy
@@ -19,7 +20,6 @@ from efm_release.release import (
     read_manifest,
     ReleaseFiles,
 )
-import numpy as np
 
 WARM_UP_INSTRUCTION = 'push the red cube to the blue cylinder'
 
@@ -139,6 +139,5 @@ def load_vlm_policy(
 
 def warm_up(policy: Policy, embodiment: Embodiment) -> Policy:
     """Return a policy after its first action, which is the slowest."""
-    black = np.zeros((*embodiment.observation_size, 3), np.uint8)
-    policy.act_batch([policy.start(WARM_UP_INSTRUCTION, 0)], [black])
+    policy.act_batch([policy.start(WARM_UP_INSTRUCTION, 0)], [blank_observation(embodiment)])
     return policy

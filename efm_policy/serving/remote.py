@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
+from efm_core.observation import Observation
 from efm_policy.serving.client import (
     Failure,
     FIRST_RETRY_S,
@@ -26,7 +27,6 @@ from efm_policy.serving.client import (
     to_action,
 )
 from efm_policy.serving.wire import Message
-import numpy as np
 
 LOST = 'FAILED_PRECONDITION'  # the server does not know the episode
 PERMANENT = ('INVALID_ARGUMENT',)  # the same request would fail again
@@ -40,7 +40,7 @@ class PendingObservation:
     :param step: decisions of the episode before this one.
     :param stamp: of the observation [ns].
     :param deadline: the action must not be executed after this time [ns]; 0 for none.
-    :param observation: ``(H, W, 3)`` uint8 RGB.
+    :param observation: what the policy sees.
     :param sent: time of the request [s of the monotonic clock].
     """
 
@@ -49,7 +49,7 @@ class PendingObservation:
     _: KW_ONLY
     stamp: int
     deadline: int
-    observation: np.ndarray
+    observation: Observation
     sent: float
 
 
@@ -75,7 +75,7 @@ class PolicyClient(Protocol):
     def begin(self, reply: Reply, seconds: float, **fields: Any) -> None:
         """Send a request to begin an episode."""
 
-    def act(self, reply: Reply, seconds: float, observation: np.ndarray, **fields: Any) -> None:
+    def act(self, reply: Reply, seconds: float, observation: Observation, **fields: Any) -> None:
         """Send an observation to request an action."""
 
     def close(self) -> None:
@@ -176,12 +176,12 @@ class RemotePolicy:
             self._send_begin(self._episode)
 
     def request_action(
-        self, observation: np.ndarray, stamp: int, step: int, deadline: int
+        self, observation: Observation, stamp: int, step: int, deadline: int
     ) -> bool:
         """
         Send an observation; return False when its deadline has passed.
 
-        :param observation: ``(H, W, 3)`` uint8 RGB.
+        :param observation: what the policy sees.
         :param stamp: of the observation [ns].
         :param step: decisions of the episode before this one.
         :param deadline: the action must not be executed after this time [ns]; 0 for none.

@@ -9,6 +9,8 @@ import threading
 import time
 
 from efm_core.embodiment import Embodiment
+from efm_core.observation import Observation
+from efm_core.preprocessing import check_observation
 from efm_policy.policy import Policy, PolicyAction, PolicyEpisode
 from efm_policy.serving import wire
 from efm_policy.serving.wire import Message
@@ -66,13 +68,13 @@ class InferenceRequest:
 
     :param session: of the robot.
     :param request: the ``ActRequest``.
-    :param observation: ``(H, W, 3)`` uint8 RGB.
+    :param observation: what the policy sees.
     """
 
     session: Session
     request: Message
     _: KW_ONLY
-    observation: np.ndarray
+    observation: Observation
 
 
 class Sessions:
@@ -154,9 +156,7 @@ class Sessions:
             )
         session.used = self._clock()
         try:
-            observation = self._embodiment.observation_spec.check(
-                wire.to_array(request.observation, 'observation')
-            )
+            observation = check_observation(wire.to_observation(request), self._embodiment)
         except ValueError as error:
             raise RefusedError('INVALID_ARGUMENT', str(error)) from error
         return InferenceRequest(session, request, observation=observation)

@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from efm_core.observation import Observation
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 import numpy as np
 
@@ -78,3 +79,21 @@ def to_array(message: Message, name: str) -> np.ndarray:
         )
     plain = np.frombuffer(message.data, kind).reshape(shape)
     return plain.astype(message.dtype, copy=False)
+
+
+def from_observation(observation: Observation) -> dict[str, Message]:
+    """Return an observation as fields of an ``ActRequest``."""
+    return {
+        'images': [from_array(image) for image in observation.images],
+        'proprioception': from_array(observation.proprioception),
+    }
+
+
+def to_observation(request: Message) -> Observation:
+    """
+    Return the observation in an ``ActRequest``.
+
+    :raises ValueError: as `to_array`.
+    """
+    images = tuple(to_array(image, 'image') for image in request.images)
+    return Observation(images, to_array(request.proprioception, 'proprioception'))

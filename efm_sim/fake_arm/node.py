@@ -86,7 +86,7 @@ class FakeDriverNode(ManagedNode):
         if self._gripper.name:
             names = (*names, self._gripper.name)
             positions = np.append(positions, self._gripper.position)
-        self._joints.publish(from_joints(names, positions, stamp))
+        self._joints.publish(from_joints(MeasuredState(names, positions), stamp))
         tool = from_transform(
             self.arm.pose,
             stamp,

@@ -10,6 +10,7 @@ import re
 from typing import Any, SupportsFloat
 
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
+from efm_core.observation import MeasuredState
 from efm_core.specs import image_spec
 from efm_sim.gym.config import EnvironmentConfig
 import gymnasium
@@ -40,8 +41,6 @@ class GymnasiumWorld:
     After the environment has terminated, `step` does nothing until the next reset. There are no
     joints and no camera calibration. Positions are those that the embodiment's file names.
     """
-
-    joint_names: tuple[str, ...] = ()
 
     def __init__(self, config: EnvironmentConfig, embodiment: Embodiment):
         """
@@ -156,10 +155,13 @@ class GymnasiumWorld:
         """Return NaN: the distance to the goal is unknown."""
         return math.nan
 
-    @property
-    def joint_positions(self) -> np.ndarray:
-        """Positions of the joints, ``(0,)``: there are none."""
-        return np.zeros(0)
+    def images(self) -> tuple[np.ndarray, ...]:
+        """Return the image, ``(H, W, 3)`` uint8 RGB."""
+        return (self.render(),)
+
+    def state(self) -> MeasuredState:
+        """Return a state without joints: there are none."""
+        return MeasuredState()
 
     def camera_matrix(self) -> np.ndarray:
         """Return zeros, ``(3, 3)``. In ROS they mean that the camera is not calibrated."""

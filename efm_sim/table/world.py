@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import cv2
+from efm_core.observation import MeasuredState
 from efm_sim.table.arrangement import (
     clear_of,
     draw_apart,
@@ -67,9 +68,9 @@ class Table:
         self._servo = ARM_SERVO if config.body == 'arm' else TOOL_SERVO
         self.joint_names = ARM_JOINTS if config.body == 'arm' else ('tool_x', 'tool_y')
         prefix = ARM_PREFIX if config.body == 'arm' else ''
-        self._joint_addresses = np.array(
-            [self.model.joint(prefix + name).qposadr[0] for name in self.joint_names]
-        )
+        joints = [self.model.joint(prefix + name) for name in self.joint_names]
+        self._joint_addresses = np.array([joint.qposadr[0] for joint in joints])
+        self._velocity_addresses = np.array([joint.dofadr[0] for joint in joints])
         self._slot_names = SLOTS_OF[config.objects]
         self._block_addresses = np.array(
             [self.model.joint(f'{slot}_x').qposadr[0] for slot in self._slot_names]
@@ -217,6 +218,15 @@ class Table:
     def joint_positions(self) -> np.ndarray:
         """Positions of ``joint_names``, ``(J,)`` float64 [rad]; [m] for the floating tool."""
         return self.data.qpos[self._joint_addresses].copy()
+
+    def images(self) -> tuple[np.ndarray, ...]:
+        """Return the image of the policy camera, ``(H, W, 3)`` uint8 RGB."""
+        return (self.render(),)
+
+    def state(self) -> MeasuredState:
+        """Return positions and velocities of the joints."""
+        velocities = self.data.qvel[self._velocity_addresses].copy()
+        return MeasuredState(self.joint_names, self.joint_positions, velocities=velocities)
 
     def camera_matrix(self) -> np.ndarray:
         """Return the intrinsic matrix of the policy camera, ``(3, 3)`` float64 [px]."""

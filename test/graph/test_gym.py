@@ -7,7 +7,7 @@ import json
 from efm_bringup.run import open_run
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
-from efm_core.observation import observe
+from efm_core.preprocessing import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_data.episodes import read_episodes
 from efm_model.checkpoint import load_checkpoint

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bags import write_bag
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind
-from efm_core.observation import observe
+from efm_core.preprocessing import observe
 from efm_policy.policy import Policy
 from efm_release.release import load_release
 from efm_reward.model import RewardModel

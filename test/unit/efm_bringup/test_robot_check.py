@@ -14,8 +14,8 @@ from efm_bringup.robot_check import (
     TopicObservation,
     WARNING,
 )
+from efm_core.images import encode_png
 from efm_core.messages import to_ns
-from efm_core.observation import encode_png
 from efm_core.poses import TransformTree
 import numpy as np
 import pytest

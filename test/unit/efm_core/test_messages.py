@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import cv2
+from efm_core.images import encode_png
 from efm_core.messages import (
     to_displacement,
     to_image,
@@ -17,7 +18,6 @@ from efm_core.messages import (
     to_tokens,
     to_values,
 )
-from efm_core.observation import encode_png
 import numpy as np
 import pytest
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import cv2
 from efm_core.embodiment import Camera
-from efm_core.observation import decode_image, encode_png, observe, preprocess
+from efm_core.images import decode_image, encode_png
+from efm_core.preprocessing import observe, preprocess
 import numpy as np
 import pytest
 

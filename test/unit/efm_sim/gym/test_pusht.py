@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efm_core.embodiment import load_embodiment
-from efm_core.observation import observe
+from efm_core.preprocessing import observe
 from efm_sim.gym.pusht import (
     corner_error,
     corners,

@@ -13,16 +13,17 @@ from typing import Any
 
 from efm_core import topics
 from efm_core.command import GRIPPER
-from efm_core.embodiment import Embodiment
+from efm_core.embodiment import Camera, Embodiment, TOOL_POSE
 from efm_core.messages import (
     CHANNEL_ORDER,
     to_image,
+    to_measured_state,
     to_pose_in,
     to_positions_of,
     to_stamp,
 )
 from efm_core.poses import TransformTree
-from efm_core.preprocessing import preprocess
+from efm_core.preprocessing import preprocess, read_part
 from efm_core.topics import Topic
 import numpy as np
 
@@ -141,10 +142,10 @@ def source_of(message: Any) -> tuple[Any, ...]:
 def streams(embodiment: Embodiment) -> list[Topic]:
     """Return the topics of the robot whose messages the suite reads."""
     command = embodiment.command
-    found = [topics.camera_topic(embodiment.cameras[0])]
-    if command.joints:
+    found = [topics.camera_topic(camera) for camera in embodiment.cameras]
+    if command.joints or embodiment.sees_joints:
         found.append(topics.JOINT_STATES)
-    if command.needs_pose and command.pose_topic:
+    if (command.needs_pose or embodiment.sees_tool_pose) and command.pose_topic:
         found.append(topics.pose_topic(command))
     return found
 
@@ -152,7 +153,8 @@ def streams(embodiment: Embodiment) -> list[Topic]:
 def published(embodiment: Embodiment) -> list[Topic]:
     """Return all topics that a driver or a person publishes, with the QoS that is requested."""
     command = embodiment.command
-    reads_tf = command.needs_pose and not command.pose_topic
+    needs_pose = command.needs_pose or embodiment.sees_tool_pose
+    reads_tf = needs_pose and not command.pose_topic
     return [*streams(embodiment), *OPERATED, *(TRANSFORMS if reads_tf else ())]
 
 
@@ -165,11 +167,13 @@ def examine(robot: RobotObservation, embodiment: Embodiment, max_skew_s: float) 
     findings = [] if robot.now else [_no_time()]
     for topic in published(embodiment):
         findings += _connections(topic, robot.topics[topic.name])
-    findings += _camera(robot, embodiment, max_skew_s)
+    for camera in embodiment.cameras:
+        findings += _camera(robot, embodiment, camera, max_skew_s)
+    findings += _proprioception(robot, embodiment)
     command = embodiment.command
     if command.joints:
         findings += _joints(robot, embodiment, max_skew_s)
-    if command.needs_pose:
+    if command.needs_pose or embodiment.sees_tool_pose:
         findings += _pose(robot, embodiment, max_skew_s)
     findings += _driver(robot, embodiment)
     return [*findings, *_services(robot, embodiment)]
@@ -214,8 +218,10 @@ def describe_qos(topic: Topic) -> str:
     return f'reliable and {durability}, without a deadline policy'
 
 
-def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[Finding]:
-    topic = topics.camera_topic(e.cameras[0])
+def _camera(
+    robot: RobotObservation, e: Embodiment, camera: Camera, skew_s: float
+) -> Iterator[Finding]:
+    topic = topics.camera_topic(camera)
     seen = robot.topics[topic.name]
     sources = list(seen.sources.values())
     yield from _stream(topic, seen, sources, robot, e.control_rate_hz, skew_s)
@@ -226,7 +232,7 @@ def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[F
             yield Finding(FAULT, topic.name, problem=str(error), fix=_image_fix(source.newest))
             continue
         try:
-            preprocess(image, e.cameras[0], e.image_sizes[0])
+            preprocess(image, camera, e.observation_size)
         except ValueError as error:
             yield Finding(
                 FAULT,
@@ -234,6 +240,29 @@ def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[F
                 problem=f'size: {error}',
                 fix='set the camera to that size, or height, width and crop of the embodiment to '
                 'the size of its images',
+            )
+
+
+def _proprioception(robot: RobotObservation, e: Embodiment) -> Iterator[Finding]:
+    """Yield a finding for each part of the proprioception that no message has."""
+    for part in e.proprioception:
+        if part.source == TOOL_POSE:
+            continue  # `_pose` examines it
+        sources = robot.topics[topics.JOINT_STATES.name].sources.values()
+        states = [to_measured_state(source.newest) for source in sources]
+        problems = []
+        for state in states:
+            try:
+                read_part(state, part)
+            except ValueError as error:
+                problems.append(str(error))
+        if len(problems) == len(states):
+            problem = problems[-1] if problems else f'{part.source}: expected a message, got none'
+            yield Finding(
+                FAULT,
+                topics.JOINT_STATES.name,
+                problem=f'proprioception: {problem}',
+                fix='publish it, or correct proprioception in the embodiment',
             )
 
 

@@ -19,7 +19,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.machine import ensure_log_folder
 from efm_core.poses import TransformTree
 from efm_core.ros_lifecycle import make_executor
-from efm_guard.ros_state import listen_to_tf
+from efm_core.ros_tool_pose import listen_to_tf
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
@@ -59,7 +59,8 @@ class RobotObserver(Node):
         self._observed = {name: TopicObservation() for name in names}
         for topic in streams(embodiment):
             ros_topics.subscription(self, topic, partial(self._on_message, topic.name))
-        reads_tf = command.needs_pose and not command.pose_topic
+        needs_pose = command.needs_pose or embodiment.sees_tool_pose
+        reads_tf = needs_pose and not command.pose_topic
         self._tree = listen_to_tf(self) if reads_tf else TransformTree()
         # Without any event, the events executor would exceed the timeout of spin_once.
         self.create_timer(0.1, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))

@@ -62,6 +62,7 @@ CAMERA_ROLES = ('scene', 'wrist')
 TOOL_POSE = 'tool_pose'
 PROPRIOCEPTION = ('joint_positions', 'joint_velocities', TOOL_POSE)
 MOST_CAMERAS = 8
+WORD = re.compile(r'[A-Za-z_]\w*', re.ASCII)
 TOPIC_NAME = re.compile(r'(/|~/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
 # Keys of earlier versions that no code reads.
@@ -320,6 +321,9 @@ class Embodiment:
         names = [camera.name for camera in self.cameras]
         several = 1 <= len(names) <= MOST_CAMERAS and len(set(names)) == len(names)
         expect(several, 'cameras', f'1 to {MOST_CAMERAS}, each with its own name', names)
+        for name in names[1:]:  # part of the name of a topic
+            word = bool(WORD.fullmatch(name))
+            expect(word, 'cameras: name', 'letters, digits and _, not a digit first', repr(name))
         parts = self.proprioception_names
         expect(len(set(parts)) == len(parts), 'proprioception', 'each number once', parts)
         _check_size('observation_size', self.observation_size)
@@ -336,6 +340,9 @@ class Embodiment:
                 f'at least a control period of {period_s} s, or a chunk stops between its steps'
             )
             expect(lasts >= period_s, 'action_lifetime_s', wanted, lasts)
+        if self.sees_tool_pose:
+            frame = self.command.tool_frame
+            expect(bool(frame), 'command.tool_frame', f'a frame, for {TOOL_POSE}', repr(frame))
         self.command.check_action(self.action.names, self.action.low, self.action.high)
 
     @cached_property
@@ -357,6 +364,16 @@ class Embodiment:
         """The array spec of the policy's input from each camera, ``(H, W, 3)`` uint8 RGB."""
         named = zip(self.cameras, self.image_sizes, strict=True)
         return tuple(image_spec(f'image of {camera.name}', *size) for camera, size in named)
+
+    @property
+    def sees_joints(self) -> bool:
+        """Whether the policy sees positions or velocities of joints."""
+        return any(part.source != TOOL_POSE for part in self.proprioception)
+
+    @property
+    def sees_tool_pose(self) -> bool:
+        """Whether the policy sees the pose of the tool."""
+        return any(part.source == TOOL_POSE for part in self.proprioception)
 
     @property
     def proprioception_names(self) -> tuple[str, ...]:

@@ -150,6 +150,18 @@ def to_positions_of(message: Any, joints: tuple[str, ...]) -> np.ndarray:
     return positions
 
 
+def to_proprioception(message: Any, names: tuple[str, ...]) -> np.ndarray:
+    """
+    Return the proprioception of an observation, ``(P,)`` float32.
+
+    :raises ValueError: when the message has other names.
+    """
+    found = tuple(message.name)
+    if found != names:
+        raise ValueError(f'proprioception: expected {names}, got {found}')
+    return np.array(message.position, np.float32)
+
+
 def to_measured_state(message: Any) -> MeasuredState:
     """Return a ``JointState``; a quantity of which it has not one number a joint is unknown."""
     names = tuple(message.name)

@@ -73,6 +73,11 @@ class ObservationMatcher:
         """Keep an observation that cannot be answered yet; it replaces an older one."""
         self._waiting = (stamp, image)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an observation is kept that could not be answered yet."""
+        return self._waiting is not None
+
     def waiting_for(self, stamp: int) -> tuple[int, Any] | None:
         """Return the kept observation if it has this stamp [ns], else None."""
         if self._waiting and self._waiting[0] == stamp:

@@ -46,26 +46,28 @@ def observe(
     :raises ValueError: when an image has another size or type than its camera's, or a part of the
         state is missing.
     """
-    expect(
-        len(images) == len(embodiment.cameras),
-        'images',
-        f'one for each of {len(embodiment.cameras)} cameras',
-        len(images),
-    )
+    known = state or MeasuredState()
+    values = [read_part(known, part) for part in embodiment.proprioception]
+    return compose(images, values, embodiment)
+
+
+def compose(
+    images: Sequence[np.ndarray], values: Sequence[np.ndarray], embodiment: Embodiment
+) -> Observation:
+    """
+    Return an observation of raw images and the parts of the proprioception.
+
+    :param images: as `observe`.
+    :param values: of each part of the embodiment's proprioception, in its order.
+    :raises ValueError: when an image has another size or type than its camera's, or a number is
+        not finite.
+    """
+    count = len(embodiment.cameras)
+    expect(len(images) == count, 'images', f'one for each of {count} cameras', len(images))
     parts = zip(images, embodiment.cameras, embodiment.image_sizes, strict=True)
     seen = tuple(preprocess(image, camera, size) for image, camera, size in parts)
-    return Observation(seen, read_proprioception(state or MeasuredState(), embodiment))
-
-
-def read_proprioception(state: MeasuredState, embodiment: Embodiment) -> np.ndarray:
-    """
-    Return the parts of a measured state that the policy sees, ``(P,)`` float32.
-
-    :raises ValueError: when a part is missing or not finite.
-    """
-    values = [_read(state, part) for part in embodiment.proprioception]
-    found = np.concatenate([np.zeros(0), *values]).astype(np.float32)
-    return embodiment.proprioception_spec.check(found)
+    numbers = np.concatenate([np.zeros(0), *values]).astype(np.float32)
+    return Observation(seen, embodiment.proprioception_spec.check(numbers))
 
 
 def blank_observation(embodiment: Embodiment) -> Observation:
@@ -89,7 +91,7 @@ def check_observation(observation: Observation, embodiment: Embodiment) -> Obser
     return observation
 
 
-def _read(state: MeasuredState, part: Proprioception) -> np.ndarray:
+def read_part(state: MeasuredState, part: Proprioception) -> np.ndarray:
     """
     Return the numbers of one part, in the order of its names.
 

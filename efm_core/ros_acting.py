@@ -9,7 +9,13 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.observation import Observation
 from efm_core.ros_episodic import EpisodicNode
-from efm_core.ros_messages import from_action, from_ns, from_observation, from_period
+from efm_core.ros_messages import (
+    from_action,
+    from_ns,
+    from_observation,
+    from_period,
+    from_proprioception,
+)
 import numpy as np
 from rclpy.publisher import Publisher
 
@@ -36,7 +42,11 @@ class ActingNode(EpisodicNode):
         """
         self.subscribe_episodes(embodiment, lockstep, every)
         self._lifetime_ns = 0 if lockstep else int(1e9 * embodiment.action_lifetime_s)
-        self._observations = ros_topics.publisher(self, topics.OBSERVATION)
+        rows = topics.observation_topics(embodiment.cameras)
+        self._images = [ros_topics.publisher(self, row) for row in rows]
+        self._proprioception: Publisher | None = None
+        if embodiment.proprioception:
+            self._proprioception = ros_topics.publisher(self, topics.PROPRIOCEPTION)
         self._actions: Publisher | None = None
 
     def offer_actions(self) -> None:
@@ -85,9 +95,17 @@ class ActingNode(EpisodicNode):
             period=from_period(self.embodiment.period_ns if is_chunk else 0),
         )
         self.publish_reply(self._actions, message)
-        self.publish_reply(self._observations, from_observation(observation.images[0], stamp))
+        self._publish_observation(observation, stamp)
 
     def publish_last_observation(self, observation: Observation, stamp: int) -> None:
         """Publish an observation that no action follows; arguments as `publish_action`."""
         self.matcher.count(stamp)
-        self.publish_reply(self._observations, from_observation(observation.images[0], stamp))
+        self._publish_observation(observation, stamp)
+
+    def _publish_observation(self, observation: Observation, stamp: int) -> None:
+        for publisher, image in zip(self._images, observation.images, strict=True):
+            self.publish_reply(publisher, from_observation(image, stamp))
+        if self._proprioception is not None:
+            names = self.embodiment.proprioception_names
+            message = from_proprioception(names, observation.proprioception, stamp)
+            self.publish_reply(self._proprioception, message)

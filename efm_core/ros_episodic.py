@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 import time
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.embodiment import Embodiment
+from efm_core.embodiment import Embodiment, TOOL_POSE
 from efm_core.frozen_camera import FrozenCamera
-from efm_core.messages import to_image, to_stamp
-from efm_core.observation import Observation
+from efm_core.messages import to_measured_state, to_stamp
+from efm_core.observation import MeasuredState, Observation
+from efm_core.observation_assembly import ObservationAssembler
 from efm_core.observation_matcher import ObservationMatcher
-from efm_core.preprocessing import observe
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode
+from efm_core.ros_tool_pose import subscribe_tool_pose
 from efm_interfaces.msg import EpisodeEvent
+import numpy as np
 from rclpy.publisher import Publisher
 
 
@@ -47,12 +50,27 @@ class EpisodicNode(ManagedNode):
         self.diagnostics = Diagnostics(self)
         self._reply_stamp = 0
         self._replies: list[tuple[Publisher, Any]] = []
-        camera = embodiment.cameras[0]
         # A renderer repeats a still scene bit for bit; a sensor does not.
         is_simulated = lockstep or embodiment.command.is_planar_displacement
-        self._frozen = FrozenCamera(0 if is_simulated else camera.max_identical_images)
-        ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
+        self._frozen = [
+            FrozenCamera(0 if is_simulated else camera.max_identical_images)
+            for camera in embodiment.cameras
+        ]
+        self._assembler = ObservationAssembler(embodiment, exact=lockstep)
+        ros_topics.camera_subscription(self, embodiment.cameras[0], self._on_image, lockstep)
+        self._subscribe_other_parts(lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)
+
+    def _subscribe_other_parts(self, lockstep: bool) -> None:
+        """Subscribe the other cameras, and what the proprioception needs."""
+        robot = self.embodiment
+        for camera, frozen in zip(robot.cameras[1:], self._frozen[1:], strict=True):
+            take = partial(self._on_other_image, camera.name, frozen)
+            ros_topics.camera_subscription(self, camera, take, lockstep)
+            if robot.sees_joints:
+            ros_topics.subscription(self, topics.JOINT_STATES, self._on_joints, lockstep)
+        if robot.sees_tool_pose:
+            subscribe_tool_pose(self, robot.command, self._on_pose, lambda problem: None)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """
@@ -66,13 +84,13 @@ class EpisodicNode(ManagedNode):
         """Answer the observation with this stamp [ns]; return False if other input is missing."""
         raise NotImplementedError
 
-    def assemble(self, message: Any) -> Observation:
+    def assemble(self, stamp: int, message: Any) -> Observation | None:
         """
-        Return the observation that an image of the first camera begins.
+        Return the observation that an image of the first camera begins; None to wait for a part.
 
         :raises ValueError: when the image does not fit its camera.
         """
-        return observe((to_image(message),), self.embodiment)
+        return self._assembler.assemble(stamp, message)
 
     def report_backend(self, runtime: Any) -> None:
         """
@@ -97,8 +115,9 @@ class EpisodicNode(ManagedNode):
     def _start(self, event: EpisodeEvent) -> None:
         try:
             self.embodiment.check_same(event.embodiment_hash, 'episode_event')
-            if self._frozen.fault:
-                raise ValueError(self._frozen.fault)
+            for camera in self._frozen:
+                if camera.fault:
+                    raise ValueError(camera.fault)
             if not self.on_episode_start(event):
                 return
         except ValueError as error:
@@ -114,13 +133,39 @@ class EpisodicNode(ManagedNode):
         if not self.is_active:
             return
         stamp = to_stamp(message)
-        self._frozen.add(stamp, message.data)
-        if self._frozen.warning:
-            self.diagnostics.count_dropped(self._frozen.warning)
-        if self._frozen.fault:
-            self._end_by_fault(self._frozen.fault)
-        else:
-            self._admit(stamp, message)
+        if self._is_frozen(self._frozen[0], stamp, message):
+            return
+        if self.matcher.is_waiting and self._assembler.missing:
+            self.diagnostics.count_dropped(self._assembler.missing)
+        self._admit(stamp, message)
+
+    def _is_frozen(self, camera: FrozenCamera, stamp: int, message: Any) -> bool:
+        """Return whether a camera repeats one image; the episode is then over for this node."""
+        camera.add(stamp, message.data)
+        if camera.warning:
+            self.diagnostics.count_dropped(camera.warning)
+        if camera.fault:
+            self._end_by_fault(camera.fault)
+        return bool(camera.fault)
+
+    def _on_other_image(self, name: str, frozen: FrozenCamera, message: Any) -> None:
+        stamp = to_stamp(message)
+        if self.is_active and not self._is_frozen(frozen, stamp, message):
+            self._assembler.add_image(name, stamp, message)
+            self._on_part()
+
+    def _on_joints(self, message: Any) -> None:
+        self._assembler.add_state(to_stamp(message), to_measured_state(message))
+        self._on_part()
+
+    def _on_pose(self, stamp: int, pose: np.ndarray) -> None:
+        self._assembler.add_state(stamp, MeasuredState(tool_pose=pose))
+        self._on_part()
+
+    def _on_part(self) -> None:
+        """Try the observation again that waited for a part."""
+        if self.is_active and self._assembler.missing:
+            self.try_observation(self.matcher.take())
 
     def _end_by_fault(self, fault: str) -> None:
         """Answer no more images of this episode; the next START tries again."""
@@ -157,7 +202,8 @@ class EpisodicNode(ManagedNode):
         started = time.monotonic()
         try:
             stamp, message = observation
-            if self.on_observation(stamp, self.assemble(message)):
+            seen = self.assemble(stamp, message)
+            if seen is not None and self.on_observation(stamp, seen):
                 self.diagnostics.count_processed(started)
             else:
                 self.matcher.keep(stamp, message)

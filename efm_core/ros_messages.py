@@ -91,6 +91,16 @@ def from_observation(observation: np.ndarray, stamp: int) -> CompressedImage:
     return stamped(CompressedImage(format='rgb8; png compressed bgr8', data=data), stamp)
 
 
+def from_proprioception(names: tuple[str, ...], values: np.ndarray, stamp: int) -> JointState:
+    """
+    Return the proprioception of an observation: one name and one position for each number.
+
+    :param values: ``(P,)`` float32.
+    :param stamp: of the observation [ns].
+    """
+    return stamped(JointState(name=list(names), position=values.tolist()), stamp)
+
+
 def from_joints(state: MeasuredState, stamp: int) -> JointState:
     """Return the joints of a measured state as a ``JointState``; ``stamp`` in ns."""
     message = JointState(

@@ -7,6 +7,7 @@ Names are relative to the namespace of a robot. Each topic has one of four quali
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY, replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,12 @@ JOINT_STATES = Topic(
     'sensor_msgs/msg/JointState',
     qos=SENSOR_DATA,
     meaning='measured joint positions',
+)
+PROPRIOCEPTION = Topic(
+    'proprioception',
+    'sensor_msgs/msg/JointState',
+    qos=DURABLE,
+    meaning="the policy's input besides images: one name and one position for each number",
 )
 INSTRUCTION = Topic(
     'instruction',
@@ -153,6 +160,7 @@ DIAGNOSTICS = Topic(
 TABLE = (
     IMAGE,
     OBSERVATION,
+    PROPRIOCEPTION,
     JOINT_STATES,
     INSTRUCTION,
     ACTION,
@@ -206,6 +214,12 @@ def camera_topic(camera: Camera) -> Topic:
     is_compressed = camera.topic.rsplit('/', 1)[-1] == 'compressed'
     kind = 'CompressedImage' if is_compressed else 'Image'
     return Topic(camera.topic, f'sensor_msgs/msg/{kind}', qos=SENSOR_DATA, meaning=camera.name)
+
+
+def observation_topics(cameras: Sequence[Camera]) -> tuple[Topic, ...]:
+    """Return a topic for the policy's input from each camera; the first is the row."""
+    others = (f'{OBSERVATION.name}_{camera.name}' for camera in cameras[1:])
+    return (OBSERVATION, *(replace(OBSERVATION, name=name) for name in others))
 
 
 def pose_topic(command: Command) -> Topic:

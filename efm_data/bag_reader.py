@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from efm_core import topics
+from efm_core.embodiment import Embodiment
 from efm_core.messages import to_stamp
 from efm_data.mcap_file import check_file
 from efm_data.message_types import known_types, typestore_for
@@ -49,6 +50,8 @@ class BagContents:
 
     :param pictures: stamp [ns] to message: the policy's observations, else the camera's pictures.
     :param at: topic name to stamp [ns] to message, of the topics joined to observations.
+    :param parts: the same, of the other parts of an observation: the policy's own, else the
+        topics of the drivers.
     :param outcomes: episode to outcome.
     :param instructions: every instruction in the bag.
     :param topics: names of the topics in the bag, without namespace.
@@ -58,6 +61,7 @@ class BagContents:
     pictures: dict[int, Any] = field(default_factory=dict)
     _: KW_ONLY
     at: dict[str, dict[int, Any]] = field(default_factory=dict)
+    parts: dict[str, dict[int, Any]] = field(default_factory=dict)
     events: list[Any] = field(default_factory=list)
     outcomes: dict[str, Any] = field(default_factory=dict)
     instructions: set[str] = field(default_factory=set)
@@ -89,11 +93,11 @@ def find_bags(folder: str | Path) -> list[Path]:
     )
 
 
-def read_bag(bag: Path, image: str) -> BagContents:
+def read_bag(bag: Path, embodiment: Embodiment) -> BagContents:
     """
     Return the messages of a bag, decoded.
 
-    :param image: topic of the camera, for bags without ``observation``.
+    :param embodiment: of the robot that recorded the bag.
     :raises TornBag: when the bag is damaged.
     :raises FileNotFoundError: when there is no such bag.
     :raises OSError: when the machine cannot read any bag now.
@@ -107,7 +111,7 @@ def read_bag(bag: Path, image: str) -> BagContents:
             for file in filter(_is_mcap, sources):
                 check_file(file)
             readers = [stack.enter_context(Reader(source)) for source in sources]
-            return _decode(bag, readers, image)
+            return _decode(bag, readers, embodiment)
     except Exception as error:  # damage raises errors of many kinds
         refuse(bag, error)
 
@@ -181,20 +185,40 @@ def _is_mcap(path: Path) -> bool:
     return path.suffix == '.mcap'
 
 
-def _decode(bag: Path, readers: list[Reader], image: str) -> BagContents:
+def _decode(bag: Path, readers: list[Reader], embodiment: Embodiment) -> BagContents:
     """Return the messages that episodes are made of; a long bag has several files."""
     connections = [connection for reader in readers for connection in reader.connections]
     prefix = _namespace(bag, sorted({c.topic for c in connections}))
     found = frozenset(c.topic.removeprefix(prefix) for c in connections)
-    picture = topics.OBSERVATION.name if topics.OBSERVATION.name in found else image
-    wanted = (picture, *(topic.name for topic in (*JOINED, *EVENTS)))
-    # A camera's topic may be absolute, outside of the robot's namespace.
+    own = topics.OBSERVATION.name in found
+    picture, *parts = own_topics(embodiment) if own else raw_topics(embodiment)
+    wanted = (picture, *parts, *(topic.name for topic in (*JOINED, *EVENTS)))
+    # The topic of a driver may be absolute, outside of the robot's namespace.
     names = {name if name.startswith('/') else prefix + name: name for name in wanted}
-    contents = BagContents(bag, at={topic.name: {} for topic in JOINED}, topics=found)
+    contents = BagContents(
+        bag,
+        at={topic.name: {} for topic in JOINED},
+        parts={name: {} for name in parts},
+        topics=found,
+    )
     for reader in readers:
         for name, message in _messages(reader, names):
             _keep(contents, name, picture, message)
     return contents
+
+
+def own_topics(embodiment: Embodiment) -> list[str]:
+    """Return the topics of what the policy saw; that of the first camera comes first."""
+    images = [topic.name for topic in topics.observation_topics(embodiment.cameras)]
+    return images + ([topics.PROPRIOCEPTION.name] if embodiment.proprioception else [])
+
+
+def raw_topics(embodiment: Embodiment) -> list[str]:
+    """Return the topics of the drivers that an observation is made of, in the same order."""
+    images = [camera.topic for camera in embodiment.cameras]
+    joints = [topics.JOINT_STATES.name] if embodiment.sees_joints else []
+    pose = [embodiment.command.pose_topic] if embodiment.sees_tool_pose else []
+    return images + joints + [topic for topic in pose if topic]
 
 
 def _messages(reader: Reader, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
@@ -236,6 +260,8 @@ def _keep(contents: BagContents, name: str, picture: str, message: Any) -> None:
     """Sort one message in."""
     if name == picture:
         contents.pictures[to_stamp(message)] = message
+    elif name in contents.parts:
+        contents.parts[name][to_stamp(message)] = message
     elif name in contents.at:
         # A driver's command may have no header; `executed` stands for it.
         if hasattr(message, 'header'):

@@ -79,6 +79,7 @@ def recorded_episode(
     command: str = COMMAND,
     sent: str = COMMAND,
     camera: str = '',
+    parts: frozenset[str] = frozenset(),
     chunk: int = 1,
 ) -> Requirements:
     """
@@ -94,6 +95,7 @@ def recorded_episode(
     :param command: topic of the driver.
     :param sent: topic that says which actions the robot executed: ``command`` or ``executed``.
     :param camera: topic of the camera, if its pictures are recorded too.
+    :param parts: topics of the other parts of an observation.
     :param chunk: control steps of one action; a chunk has commands between the observations.
     """
     truth = {WORLD_STATE} if simulated else set()
@@ -101,8 +103,8 @@ def recorded_episode(
     shown = ({JOINT_STATES} | ({camera} if camera else set())) if lockstep else set()
     waited_for = ({command} | predictions) if lockstep else set()
     return Requirements(
-        each=frozenset({ACTION} | truth | shown | waited_for),
-        last=frozenset({OUTCOME, EPISODE_EVENT} | truth | shown | predictions),
+        each=frozenset({ACTION} | truth | shown | waited_for | parts),
+        last=frozenset({OUTCOME, EPISODE_EVENT} | truth | shown | predictions | parts),
         witnesses=frozenset({ACTION} | waited_for - ({command} if chunk > 1 else set())),
         sent=frozenset({sent}),
         exact_start=lockstep,
@@ -110,7 +112,11 @@ def recorded_episode(
 
 
 def readable_episode(
-    *, own_observations: bool, labelled: bool, sent: frozenset[str]
+    *,
+    own_observations: bool,
+    labelled: bool,
+    sent: frozenset[str],
+    parts: frozenset[str] = frozenset(),
 ) -> Requirements:
     """
     Return what the reader needs to make an episode of a bag.
@@ -119,10 +125,11 @@ def readable_episode(
         take their place, of which any may be lost.
     :param labelled: the episode needs an outcome; a demonstration does not.
     :param sent: topics of the bag that say which actions the robot executed.
+    :param parts: topics of the other parts of an own observation.
     """
     return Requirements(
-        each=frozenset({ACTION}),
-        last=frozenset({OUTCOME} if labelled else ()),
+        each=frozenset({ACTION} | parts),
+        last=frozenset(({OUTCOME} if labelled else set()) | parts),
         witnesses=frozenset({ACTION} if own_observations else ()),
         sent=sent,
     )

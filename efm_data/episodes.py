@@ -21,13 +21,17 @@ from efm_core.messages import (
     to_chunk_steps,
     to_due_stamps,
     to_image,
+    to_measured_state,
     to_period,
+    to_pose_in,
+    to_proprioception,
     to_stamp,
     to_tokens,
     to_values,
 )
-from efm_core.observation import Observation
-from efm_core.preprocessing import check_observation, observe
+from efm_core.observation import MeasuredState, Observation
+from efm_core.observation_assembly import ObservationAssembler
+from efm_core.preprocessing import check_observation
 from efm_data.bag_reader import BagContents, find_bags, read_bag, refuse, TornBag
 from efm_data.completeness import (
     ACTION,
@@ -85,7 +89,7 @@ def read_all(bag: str | Path, embodiment: Embodiment) -> list[Episode]:
     :raises OSError: when the machine cannot read any bag now.
     """
     bag = Path(bag)
-    contents = read_bag(bag, embodiment.cameras[0].topic)
+    contents = read_bag(bag, embodiment)
     try:
         starts, ends = _events(contents)
     except Exception as error:  # the bag's own definition may lack a field
@@ -222,6 +226,7 @@ def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
     gaps = find_gaps(
         {
             **{name: contents.at[name] for name in (ACTION, *_sent_topics(contents))},
+            **contents.parts,
             OBSERVATION: observed,
             OUTCOME: [last] if outcome else [],
         },
@@ -231,6 +236,7 @@ def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
             own_observations=contents.has_observations,
             labelled=start.kind != Kind.DEMONSTRATION,
             sent=_sent_topics(contents),
+            parts=frozenset(contents.parts if contents.has_observations else ()),
         ),
         due=_due(contents),
         steps=outcome.steps if outcome and outcome.termination != Termination.FAULT else 0,
@@ -291,19 +297,50 @@ def _instruction(contents: BagContents, start: Any) -> str:
 
 
 def _observations(contents: BagContents, stamps: list[int], embodiment: Embodiment) -> Observation:
-    """Return the policy's observations, ``T + 1``."""
-    return Observation.stack([_observation(contents, stamp, embodiment) for stamp in stamps])
+    """
+    Return the policy's observations, ``T + 1``.
+
+    :raises Incomplete: when a part of an observation is missing.
+    """
+    assembler = None if contents.has_observations else _assembler(contents, embodiment)
+    seen = []
+    for stamp in stamps:
+        try:
+            if assembler is None:
+                seen.append(check_observation(_own(contents, stamp, embodiment), embodiment))
+                continue
+            found = assembler.assemble(stamp, contents.pictures[stamp])
+        except ValueError as error:
+            raise ValueError(f'picture at stamp {stamp}: {error}') from error
+        if found is None:
+            raise Incomplete(f'{contents.path}: stamp {stamp}: {assembler.missing}')
+        seen.append(found)
+    return Observation.stack(seen)
 
 
-def _observation(contents: BagContents, stamp: int, embodiment: Embodiment) -> Observation:
-    """Return one observation."""
-    try:
-        picture = to_image(contents.pictures[stamp])
-        if not contents.has_observations:
-            return observe((picture,), embodiment)
-        return check_observation(Observation.of(picture), embodiment)
-    except ValueError as error:
-        raise ValueError(f'picture at stamp {stamp}: {error}') from error
+def _own(contents: BagContents, stamp: int, embodiment: Embodiment) -> Observation:
+    """Return an observation that the policy recorded."""
+    _, *others = topics.observation_topics(embodiment.cameras)
+    images = [contents.pictures[stamp], *(contents.parts[o.name][stamp] for o in others)]
+    numbers = np.zeros(0, np.float32)
+    if embodiment.proprioception:
+        message = contents.parts[topics.PROPRIOCEPTION.name][stamp]
+        numbers = to_proprioception(message, embodiment.proprioception_names)
+    return Observation(tuple(map(to_image, images)), numbers)
+
+
+def _assembler(contents: BagContents, embodiment: Embodiment) -> ObservationAssembler:
+    """Return an assembler with all messages of the drivers in a bag."""
+    assembler = ObservationAssembler(embodiment, kept=None)
+    for camera in embodiment.cameras[1:]:
+        for stamp, message in contents.parts[camera.topic].items():
+            assembler.add_image(camera.name, stamp, message)
+    for stamp, message in contents.parts.get(topics.JOINT_STATES.name, {}).items():
+        assembler.add_state(stamp, to_measured_state(message))
+    for stamp, message in contents.parts.get(embodiment.command.pose_topic, {}).items():
+        pose = to_pose_in(message, embodiment.command.frame)
+        assembler.add_state(stamp, MeasuredState(tool_pose=pose))
+    return assembler
 
 
 def _steps_to_go(contents: BagContents, stamps: list[int]) -> np.ndarray:

@@ -194,8 +194,17 @@ def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requiremen
         command=command.name,
         sent=sent.name,
         camera=camera if config.record_camera_images else '',
+        parts=frozenset(part.name for part in observation_parts(robot)),
         chunk=robot.action.chunk if robot else 1,
     )
+
+
+def observation_parts(robot: Embodiment | None) -> tuple[topics.Topic, ...]:
+    """Return the topics of an observation besides that of the first camera."""
+    if robot is None:
+        return ()
+    others = topics.observation_topics(robot.cameras)[1:]
+    return (*others, topics.PROPRIOCEPTION) if robot.proprioception else others
 
 
 def recorded_topics(
@@ -211,6 +220,10 @@ def recorded_topics(
     for row in topics.TABLE:
         if row not in NOT_RECORDED and (row != topics.IMAGE or config.record_camera_images):
             yield row, own.get(row, row)
+    parts = observation_parts(robot)
+    yield from ((topics.OBSERVATION, part) for part in parts if part != topics.PROPRIOCEPTION)
+    if robot and config.record_camera_images:
+        yield from ((topics.IMAGE, topics.camera_topic(camera)) for camera in robot.cameras[1:])
 
 
 def main(args: list[str] | None = None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
-from efm_core.messages import to_pose, to_pose_in, to_positions_of, to_stamp
+from efm_core.messages import to_pose_in, to_positions_of, to_stamp
 from efm_core.poses import TransformTree
+from efm_core.ros_tool_pose import listen_to_tf
 from efm_guard.setpoints import RobotState
 import numpy as np
 from rclpy.node import Node
@@ -61,23 +61,3 @@ class StateListener:
             self._problem = str(error)
             return
         self._pose = pose, stamp or 0
-
-
-def listen_to_tf(node: Node) -> TransformTree:
-    """Return a tree that is filled from ``/tf`` and ``/tf_static``."""
-    tree = TransformTree()
-    message_type = ros_topics.message_type('tf2_msgs/msg/TFMessage')
-
-    def take(message: Any, static: bool) -> None:
-        for item in message.transforms:
-            stamp = None if static else to_stamp(item)
-            with suppress(ValueError):  # as tf2 does: an invalid pose does not enter the tree
-                pose = to_pose(item.transform)
-                tree.put(item.header.frame_id, item.child_frame_id, pose, stamp)
-
-    # A publisher may be volatile or transient local, best effort or reliable: each must be read.
-    every = ros_topics.EVERY_PUBLISHER
-    node.create_subscription(message_type, topics.TF, lambda m: take(m, False), every)
-    for profile in (ros_topics.PROFILES[topics.DURABLE], every):
-        node.create_subscription(message_type, topics.TF_STATIC, lambda m: take(m, True), profile)
-    return tree

@@ -104,9 +104,12 @@ class RemotePolicyNode(ActingNode):
             return
         stamp, message = observation
         try:
-            seen = self.assemble(message)
+            seen = self.assemble(stamp, message)
         except ValueError as error:
             self.diagnostics.count_dropped(str(error))
+            return
+        if seen is None:
+            self.matcher.keep(stamp, message)
             return
         self._remote.request_action(seen, stamp, self.matcher.step, self.deadline(stamp))
 

@@ -8,8 +8,8 @@ from arms import GRIPPER, KINDS, make_arm
 from efm_core import topics
 from efm_core.messages import to_stamp
 from efm_core.ros_messages import from_action, from_ns, from_transform, stamped
+from efm_core.ros_tool_pose import listen_to_tf
 from efm_guard.node import GuardNode
-from efm_guard.ros_state import listen_to_tf
 from efm_interfaces.msg import EpisodeEvent, Permit
 from efm_sim.fake_arm.command import read_command
 from efm_sim.fake_arm.node import FakeDriverNode

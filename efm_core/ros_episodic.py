@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.embodiment import Embodiment, TOOL_POSE
+from efm_core.embodiment import Embodiment
 from efm_core.frozen_camera import FrozenCamera
 from efm_core.messages import to_measured_state, to_stamp
 from efm_core.observation import MeasuredState, Observation
@@ -67,7 +67,7 @@ class EpisodicNode(ManagedNode):
         for camera, frozen in zip(robot.cameras[1:], self._frozen[1:], strict=True):
             take = partial(self._on_other_image, camera.name, frozen)
             ros_topics.camera_subscription(self, camera, take, lockstep)
-            if robot.sees_joints:
+        if robot.sees_joints:
             ros_topics.subscription(self, topics.JOINT_STATES, self._on_joints, lockstep)
         if robot.sees_tool_pose:
             subscribe_tool_pose(self, robot.command, self._on_pose, lambda problem: None)

@@ -1,10 +1,11 @@
 """
 The embodiment: the contract between a robot and everything that was learned for it.
 
-One YAML file describes cameras, actions, limits and episodes. It becomes one frozen dataclass.
+One YAML file describes cameras, actions, limits and the task. It becomes one frozen dataclass.
 The hash of its canonical JSON is in each bag, checkpoint, ONNX file and message. The canonical
 JSON holds only the fields that differ from their defaults, so that a new optional field changes
-the hash of no existing robot.
+the hash of no existing robot. The task is not in it: success threshold, dwell, time limit and the
+bins of steps-to-go can change without new bags.
 """
 
 from __future__ import annotations
@@ -64,10 +65,14 @@ PROPRIOCEPTION = ('joint_positions', 'joint_velocities', TOOL_POSE)
 MOST_CAMERAS = 8
 WORD = re.compile(r'[A-Za-z_]\w*', re.ASCII)
 TOPIC_NAME = re.compile(r'(/|~/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
+TASK = 'task'  # section of the file for the fields that follow: no part of the contract either
+TASK_FIELDS = ('episode', 'steps_to_go')
 SIMULATION = 'gymnasium'  # section of the file that is not part of the contract
-# Keys of earlier versions that no code reads.
+# Keys of earlier versions.
 NOT_YET = {
     'reset': 'the supervisor calls reset_world; its parameter reset_timeout_s is the time limit',
+    'episode': 'its keys are in the section `task`',
+    'steps_to_go': 'it is in the section `task`',
 }
 
 
@@ -329,7 +334,8 @@ class Embodiment:
         _check_size('observation_size', self.observation_size)
         for name, (low, high) in BOUNDS.items():
             value = attrgetter(name)(self)
-            expect(low <= value <= high, name, f'a number in {low:g} to {high:g}', value)
+            key = f'task.{name}'.replace('episode.', '') if '.' in name else name
+            expect(low <= value <= high, key, f'a number in {low:g} to {high:g}', value)
         check_topics(self)
         if self.command.mode == 'delta':
             self.action.check_zero_is_a_level()
@@ -347,8 +353,9 @@ class Embodiment:
 
     @cached_property
     def hash(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        canonical = json.dumps(non_defaults(self), sort_keys=True, separators=(',', ':'))
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON, without the task."""
+        contract = {k: v for k, v in non_defaults(self).items() if k not in TASK_FIELDS}
+        canonical = json.dumps(contract, sort_keys=True, separators=(',', ':'))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
@@ -396,6 +403,19 @@ class Embodiment:
         """Time between two decisions of a policy: a control period, or those of a chunk [ns]."""
         return self.action.chunk * self.period_ns
 
+    def check_bins(self, other: Mapping[str, Any], where: str) -> None:
+        """
+        Refuse a model that predicts other bins of steps-to-go.
+
+        :param other: the embodiment that the model was made for, as plain data.
+        :param where: name of the model, for the error message.
+        :raises ValueError: with both ranges.
+        """
+        mine = asdict(self.steps_to_go)
+        found = dict(other.get('steps_to_go', mine))
+        wanted = f'{mine}; train again, or set task.steps_to_go back'
+        expect(found == mine, f'{where}: steps_to_go', wanted, found)
+
     def check_same(
         self, other_hash: str, where: str, other: Mapping[str, Any] | None = None
     ) -> None:
@@ -407,7 +427,8 @@ class Embodiment:
         :raises ValueError: with both hashes and the differences.
         """
         if other_hash != self.hash:
-            differences = '; '.join(_differences(self, other)) if other else ''
+            contract = {k: v for k, v in (other or {}).items() if k not in TASK_FIELDS}
+            differences = '; '.join(_differences(self, contract)) if contract else ''
             raise ValueError(
                 f'{where}: expected embodiment {self.hash} ({self.name}), got {other_hash}; '
                 'it belongs to another robot or an older contract'
@@ -457,6 +478,8 @@ def _differences(
 ) -> Iterator[str]:
     """Yield each difference from plain data; a field that it lacks has its default."""
     for field in sorted(fields(mine), key=lambda field: field.name):
+        if not where and field.name in TASK_FIELDS:
+            continue
         here = getattr(mine, field.name)
         there = other.get(field.name, default_of(field))
         name = f'{where}{field.name}'
@@ -487,7 +510,27 @@ def load_embodiment(path: str | Path) -> Embodiment:
         data.pop(SIMULATION, None)
         for key in sorted(data.keys() & NOT_YET.keys()):
             expect(False, f'{name}: {key}', f'no such key; {NOT_YET[key]}', repr(data[key]))
+        data.update(_split_task(data.pop(TASK, {}), f'{name}: {TASK}'))
     return _build(Embodiment, data, name)
+
+
+def _split_task(task: Any, where: str) -> dict[str, Any]:
+    """
+    Return the section `task` as the two fields of an embodiment that it holds.
+
+    :raises ValueError: when it is no mapping.
+    """
+    expect(isinstance(task, dict), where, 'a mapping', repr(task))
+    rules = dict(task)
+    found = {'steps_to_go': rules.pop('steps_to_go')} if 'steps_to_go' in rules else {}
+    return {**found, 'episode': rules} if rules else found
+
+
+def task_section(embodiment: Embodiment) -> dict[str, Any]:
+    """Return the section `task` of an embodiment's file, without defaults."""
+    found = non_defaults(embodiment.episode)
+    steps = non_defaults(embodiment.steps_to_go)
+    return {**found, 'steps_to_go': steps} if steps else found
 
 
 def load_simulation(path: str | Path, cls: type[DataclassType]) -> DataclassType:

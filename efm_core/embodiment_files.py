@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efm_core.config import non_defaults
-from efm_core.embodiment import Embodiment, SIMULATION
+from efm_core.embodiment import Embodiment, SIMULATION, TASK, TASK_FIELDS, task_section
 from efm_core.files import share, write_whole
 from efm_core.yaml_files import load_yaml
 import yaml
@@ -55,4 +55,7 @@ def save_embodiment(embodiment: Embodiment, path: str | Path) -> Path:
 
     :raises OSError: when the file cannot be written.
     """
-    return write_whole(path, yaml.safe_dump(non_defaults(embodiment), sort_keys=False))
+    data = {k: v for k, v in non_defaults(embodiment).items() if k not in TASK_FIELDS}
+    task = task_section(embodiment)
+    data |= {TASK: task} if task else {}
+    return write_whole(path, yaml.safe_dump(data, sort_keys=False))

@@ -75,6 +75,8 @@ def load_checkpoint(
     try:
         card = json.loads((directory / CARD).read_text())
         embodiment.check_same(card['embodiment_hash'], str(directory), card.get('embodiment'))
+        if card['kind'] == 'reward':
+            embodiment.check_bins(card.get('embodiment', {}), str(directory))
         model = _build(card, base)
         model.load_state_dict(load_file(directory / WEIGHTS))
     except (

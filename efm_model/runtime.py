@@ -83,6 +83,8 @@ class Runtime:
             raise ValueError(f'{path}: expected kind {kind}, got {metadata.get("kind")}')
         made_for = json.loads(metadata.get('embodiment', '{}'))
         embodiment.check_same(metadata.get('embodiment_hash', 'none'), str(path), made_for)
+        if kind == 'reward':
+            embodiment.check_bins(made_for, str(path))
         self.version = int(metadata['version'])
 
     def input_shape(self, name: str) -> list[int | str]:

@@ -140,7 +140,11 @@ def source_of(message: Any) -> tuple[Any, ...]:
 
 
 def streams(embodiment: Embodiment) -> list[Topic]:
-    """Return the topics of the robot whose messages the suite reads."""
+    """
+    Return the topics of the robot whose messages the suite reads.
+
+    :raises ValueError: for a robot with several cameras or with proprioception.
+    """
     command = embodiment.command
     found = [topics.camera_topic(camera) for camera in embodiment.cameras]
     if command.joints or embodiment.sees_joints:

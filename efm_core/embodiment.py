@@ -139,7 +139,8 @@ class Proprioception:
     One part of the robot's measured state that the policy sees.
 
     :param source: ``joint_positions`` or ``joint_velocities`` of ``joint_states``, or
-        ``tool_pose``: x, y, z [m] and the quaternion x, y, z, w of the tool in the command's frame.
+        ``tool_pose``: x, y, z [m] and the quaternion x, y, z, w of the tool, in the frame of the
+        command.
     :param joints: names in ``joint_states``, a gripper's joint among them; none for ``tool_pose``.
     """
 
@@ -346,9 +347,6 @@ class Embodiment:
                 f'at least a control period of {period_s} s, or a chunk stops between its steps'
             )
             expect(lasts >= period_s, 'action_lifetime_s', wanted, lasts)
-        if self.sees_tool_pose:
-            frame = self.command.tool_frame
-            expect(bool(frame), 'command.tool_frame', f'a frame, for {TOOL_POSE}', repr(frame))
         self.command.check_action(self.action.names, self.action.low, self.action.high)
 
     @cached_property

@@ -31,7 +31,9 @@ from efm_core.episode import Outcome, Termination
 @dataclass(frozen=True)
 class EpisodeRules:
     """
-    The section `task` of an embodiment, without `steps_to_go`. A step is one decision: an action, or a chunk.
+    The section `task` of an embodiment, without `steps_to_go`.
+
+    A step is one decision: an action, or a chunk.
 
     :param max_steps: time limit [steps]. A demonstrator decides at every control step and has the
         same time.

@@ -8,6 +8,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.command import Command
+from efm_core.config import expect
 from efm_core.messages import to_pose, to_pose_in, to_stamp
 from efm_core.poses import TransformTree
 import numpy as np
@@ -26,7 +27,10 @@ def subscribe_tool_pose(
     :param on_pose: called with the stamp [ns] and the pose, ``(7,)``; the stamp is 0 if the tool
         does not move in its frame.
     :param on_problem: called with the reason when a message gives no pose.
+    :raises ValueError: when the command names neither a frame of the tool nor a topic.
     """
+    named = bool(command.pose_topic or command.tool_frame)
+    expect(named, 'command.tool_frame', 'a frame, or a pose_topic, for the pose of the tool', "''")
     if command.pose_topic:
 
         def take(message: Any) -> None:

@@ -20,6 +20,7 @@ END = 2
 TYPES = {topic.name: topic.type for topic in TABLE}
 IMAGE = 'image'  # topic of the camera
 PERIOD_NS = 100_000_000
+LAG_NS = 20_000_000  # other cameras and joints, behind the first camera
 
 
 def make_episode(embodiment: Embodiment, index: int = 0, steps: int = 4, **fields: Any) -> Episode:
@@ -72,7 +73,8 @@ class BagWriter:
 
     def write(self, topic: str, stamp: int, **fields: Any) -> None:
         """Write one message of the topic table; ``stamp`` [ns] goes into its header."""
-        kind = TYPES[topic]
+        image = 'CompressedImage' if topic.startswith('observation_') else 'Image'
+        kind = TYPES.get(topic, f'sensor_msgs/msg/{image}')  # further cameras
         stamp = int(stamp)
         if topic not in self._connections:
             name = topic if topic.startswith('/') else f'{self._namespace}/{topic}'
@@ -122,6 +124,7 @@ def write_bag(
     steps: int | None = None,
     between: bool = False,
     start: int | None = None,
+    robot: Embodiment | None = None,
 ) -> Path:
     """
     Write ``episode`` as a bag in the folder ``path``.
@@ -132,6 +135,7 @@ def write_bag(
     :param steps: executed actions that the outcome counts; None for all.
     :param between: also camera pictures at the control steps within chunks.
     :param start: stamp of START [ns]; None for that of the first observation.
+    :param robot: a robot with several cameras or proprioception.
     """
     with BagWriter(path, namespace, plugin=plugin) as bag:
         about = {
@@ -152,6 +156,8 @@ def write_bag(
         write('episode_event', first, event=START, **event)
         for t, stamp in enumerate(episode.stamps):
             _write_step(write, episode, t, stamp, 'observation' in without)
+            if robot:
+                _write_parts(write, episode.observations[t], int(stamp), robot, without)
             following = episode.stamps[min(t + 1, len(episode))] if between else stamp
             for at in range(stamp + PERIOD_NS, following, PERIOD_NS):
                 _write_picture(write, episode.observations.images[0][t], at)
@@ -169,10 +175,30 @@ def write_bag(
     return path
 
 
-def _write_picture(write: Any, image: np.ndarray, stamp: int) -> None:
+def _write_parts(
+    write: Any, seen: Observation, stamp: int, robot: Embodiment, without: tuple[str, ...]
+) -> None:
+    """Write what an observation has besides the first camera; raw messages are a little older."""
+    raw = 'observation' in without
+    for camera, image in zip(robot.cameras[1:], seen.images[1:], strict=True):
+        if raw:
+            _write_picture(write, image, stamp - LAG_NS, camera.topic)
+        else:
+            data = np.frombuffer(encode_png(image), np.uint8)
+            write(f'observation_{camera.name}', stamp, format='png', data=data)
+    names = robot.proprioception_names
+    values = seen.proprioception.astype(float)
+    if raw:
+        joints = [name.rpartition('.')[2] for name in names]
+        write('joint_states', stamp - LAG_NS, name=joints, position=values)
+    elif names:
+        write('proprioception', stamp, name=list(names), position=values)
+
+
+def _write_picture(write: Any, image: np.ndarray, stamp: int, topic: str = IMAGE) -> None:
     height, width = image.shape[:2]
     picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
-    write(IMAGE, stamp, data=image.ravel(), **picture)
+    write(topic, stamp, data=image.ravel(), **picture)
 
 
 def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:

@@ -1,4 +1,4 @@
-"""Robots with a second camera and a measured state: what acts, what is recorded, what is missing."""
+"""Robots with a second camera and a measured state: what acts, what is recorded and missing."""
 
 from __future__ import annotations
 

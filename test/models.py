@@ -70,6 +70,19 @@ def exported(kind: str) -> Path:
     )
 
 
+def relabelled(source: Path, target: Path, embodiment: Embodiment, version: int) -> Path:
+    """Copy an exported model; only the metadata name the other robot and the other version."""
+    from efm_model.export import _metadata
+    import onnx
+
+    model = onnx.load(source)
+    kind = next(entry.value for entry in model.metadata_props if entry.key == 'kind')
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, _metadata(embodiment, version, kind))
+    onnx.save(model, target)
+    return target
+
+
 def frames(count: int, seed: int = 0) -> np.ndarray:
     """Return ``count`` images of smooth noise, (count, 64, 64, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import functools
 from pathlib import Path
+import shutil
+import tempfile
 from typing import Any
 import zlib
 
@@ -18,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE_ARM = ROOT / 'config' / 'embodiments' / 'table_arm.yaml'
 
 
+@functools.cache
 def small_embodiment() -> Embodiment:
     """Return the table with small images and a sign-magnitude tokeniser as in the paper."""
     embodiment = load_embodiment(TABLE_ARM)
@@ -45,9 +49,17 @@ class FakeTextEncoder:
 
 def make_run(directory: Path, embodiment: Embodiment) -> Path:
     """Return a run directory with untrained checkpoints of stage 1."""
+    shutil.copytree(_untrained(embodiment), directory / 'sft')
+    return directory
+
+
+@functools.cache
+def _untrained(embodiment: Embodiment) -> Path:
+    """Return a directory with such checkpoints, made once in a test run."""
+    directory = Path(tempfile.mkdtemp())
     for kind, seed in (('policy', 0), ('reward', 1)):
         model = new_model(embodiment, seed, pretrained='none')
-        save_checkpoint(directory / 'sft' / kind, model, embodiment, kind, 1)
+        save_checkpoint(directory / kind, model, embodiment, kind, 1)
     return directory
 
 

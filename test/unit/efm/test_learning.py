@@ -119,7 +119,7 @@ def test_torch_keeps_its_number_of_threads(world, pair):
 
 
 def test_an_exported_policy_cannot_practise(world, pair, tmp_path):
-    efm.publish_release(tmp_path, *pair)
+    assert efm.publish_release(tmp_path, *pair).version == 1
     exported = efm.load_release(tmp_path, text_encoder=ENCODER)
     with pytest.raises(ValueError, match='policy: expected a torch model'):
         efm.practise(world, *exported, range(2))

@@ -24,6 +24,7 @@ from efm_bringup.run import open_run
 from efm_core import ros_topics, topics
 from efm_core.embodiment import load_embodiment
 from efm_core.ros_lifecycle import make_executor
+from efm_data.episodes import read_episode
 from efm_interfaces.msg import EpisodeEvent
 from geometry_msgs.msg import TwistStamped
 from graph import publish_untrained
@@ -80,6 +81,7 @@ class Finding:
     :param recovery_s: from the fault to the next episodes without a fault; None if the run ended.
     :param wrong_label: the interrupted episode is called a success or a failure.
     :param lost: an episode was begun, and no attempt at it has finished.
+    :param short: bags of the run that lack executed actions, or that cannot be read.
     :param stalled: the run neither went on nor ended.
     """
 
@@ -90,6 +92,7 @@ class Finding:
     detail: str = ''
     wrong_label: bool = False
     lost: int = 0
+    short: int = 0
     stalled: bool = False
 
 
@@ -140,6 +143,7 @@ class Run:
             *('--episodes-subdir', subdir, '--use-respawn' if respawn else '--no-use-respawn'),
         ]
         self._log = folder / f'{subdir}.txt'
+        self._embodiment = load_embodiment(open_run(str(folder), ''))
 
     @contextmanager
     def started(self) -> Iterator[psutil.Popen]:
@@ -161,6 +165,15 @@ class Run:
         """The result lines so far."""
         lines = self._results.read_text().splitlines() if self._results.is_file() else []
         return [json.loads(line) for line in lines]
+
+    def is_short(self, line: dict[str, Any]) -> bool:
+        """Return whether the bag of a result line lacks actions that the line counts."""
+        if line['termination'] == 'fault':
+            return False
+        try:
+            return len(read_episode(line['recording'], self._embodiment)) < line['steps']
+        except (OSError, ValueError):
+            return True
 
 
 def main() -> None:
@@ -251,6 +264,7 @@ def describe(
         detail=line['detail'] if line else '',
         wrong_label=needed and line is not None and line['termination'] != 'fault',
         lost=0 if over else len(begun - finished - under_way),
+        short=sum(map(run.is_short, run.results)),
         stalled=not went_on,
     )
 
@@ -295,6 +309,7 @@ def summarise(found: dict[Fault, Finding]) -> dict[str, Any]:
         'worst_stop_s': max(stops, default=None),
         'wrong_labels': sum(finding.wrong_label for finding in found.values()),
         'episodes_lost': sum(finding.lost for finding in found.values()),
+        'short_bags': sum(finding.short for finding in found.values()),
         'fleets_stalled': sum(finding.stalled for finding in found.values()),
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from efm_core.episode import EpisodeGoal
+from efm_core.executed import due_stamps
 from efm_core.observation import decode_image
 import numpy as np
 
@@ -77,6 +78,11 @@ def to_chunk_steps(message: Any) -> int:
 def to_period(message: Any) -> int:
     """Return the time between two chunk steps of an ``Action`` [ns]; 0 for a single action."""
     return to_ns(message.period) if to_chunk_steps(message) > 1 else 0
+
+
+def to_due_stamps(message: Any) -> tuple[int, ...]:
+    """Return when each control step of an ``Action`` is due [ns]."""
+    return due_stamps(to_stamp(message), to_chunk_steps(message), to_period(message))
 
 
 def to_tokens(message: Any) -> np.ndarray:

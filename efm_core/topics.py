@@ -218,6 +218,11 @@ def pose_topic(command: Command) -> Topic:
     )
 
 
+def executed_topic(command: Command) -> Topic:
+    """Return the row whose stamps say which actions were executed; see `efm_core.executed`."""
+    return COMMAND if command.is_planar_displacement else EXECUTED
+
+
 def command_topic(command: Command) -> Topic:
     """Return the row ``command`` with the topic and the type that a robot's driver takes."""
     return replace(COMMAND, name=command.topic or COMMAND.name, type=command.type)

@@ -78,6 +78,7 @@ class OpenBag:
     :param last_stamp: stamp of the last observation [ns]; None while the episode runs.
     :param steps: number of actions that the outcome counts; 0 until it arrives.
     :param stamps: stamps of the written messages [ns], of each topic that the bag needs.
+    :param due: when the control steps of the action for each stamp are due [ns].
     """
 
     episode_id: str
@@ -89,6 +90,7 @@ class OpenBag:
     steps: int = 0
     connections: dict[str, Connection] = field(default_factory=dict)
     stamps: dict[str, set[int]] = field(default_factory=dict)
+    due: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def unfinished_path(self) -> Path:
@@ -156,26 +158,29 @@ class EpisodeBagWriter:
         for topic in self._always:
             self._connection(self._bag, topic)
         for message in self._early.take():
-            self.write(message.topic, message.data, message.time)
+            self.write(message.topic, message.data, message.time, message.due)
 
-    def write(self, topic: Topic, data: bytes, received: int) -> None:
+    def write(self, topic: Topic, data: bytes, received: int, due: tuple[int, ...] = ()) -> None:
         """
         Write one message if it belongs to the episode; keep it if it may belong to the next one.
 
         :param received: time of arrival [ns].
+        :param due: of an action, when its control steps are due [ns].
         :raises ValueError: when the message is too short to have a header.
         :raises OSError: when the disk is full.
         """
         bag = self._bag
         stamp = stamp_of(data) if is_stamped(topic) else 0
         if bag is None or (bag.last_stamp is not None and stamp > bag.last_stamp):
-            self._early.add(Received(topic, data, time=received))
+            self._early.add(Received(topic, data, time=received, due=due))
             return
         if 0 < stamp < bag.first_stamp:
             return
         bag.writer.write(self._connection(bag, topic), received, data)
         if topic.name in bag.stamps:
             bag.stamps[topic.name].add(stamp)
+        if due:
+            bag.due[stamp] = due
 
     def end(self, last_stamp: int) -> None:
         """Note the stamp of the last observation [ns]."""
@@ -204,6 +209,7 @@ class EpisodeBagWriter:
             last=bag.last_stamp,
             needs=self._needs,
             steps=bag.steps,
+            due=bag.due,
         )
 
     def finish(self) -> Path:

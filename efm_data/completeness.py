@@ -8,10 +8,12 @@ real time pictures may be lost before a node has received START.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, KW_ONLY
+from types import MappingProxyType
 
 from efm_core import topics
+from efm_core.executed import executed_stamps
 
 OBSERVATION = topics.OBSERVATION.name
 ACTION = topics.ACTION.name
@@ -32,18 +34,21 @@ class Requirements:
     :param last: topics with a message for the last observation.
     :param witnesses: topics whose messages each belong to an observation. If one of them has a
         stamp that no observation has, an observation is missing.
+    :param sent: topics whose stamps say which actions the robot executed. As many as the outcome
+        counts must be among them; without such topics the observations are counted.
     :param exact_start: the first observation has the stamp of START.
     """
 
     each: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     witnesses: frozenset[str] = frozenset()
+    sent: frozenset[str] = frozenset()
     exact_start: bool = False
 
     @property
     def topics(self) -> frozenset[str]:
         """The topics whose stamps the rule needs."""
-        return frozenset({OBSERVATION}) | self.each | self.last | self.witnesses
+        return frozenset({OBSERVATION}) | self.each | self.last | self.witnesses | self.sent
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def recorded_episode(
     reward: bool,
     simulated: bool,
     command: str = COMMAND,
+    sent: str = COMMAND,
     camera: str = '',
     chunk: int = 1,
 ) -> Requirements:
@@ -79,12 +85,14 @@ def recorded_episode(
     Return what the recorder waits for; everything that `readable_episode` asks for is in it.
 
     Only topics that cannot lose a message are required. In real time ``joint_states`` and
-    the camera are best effort, and commands and steps-to-go may lag behind the observations.
+    the camera are best effort, and steps-to-go may lag behind the observations. Of the commands
+    as many must arrive as the outcome counts: the guard sends none for an action it rejects.
 
     :param lockstep: the simulated world waits for each command.
     :param reward: a reward node publishes steps-to-go.
     :param simulated: a simulator publishes its true state with every picture.
     :param command: topic of the driver.
+    :param sent: topic that says which actions the robot executed: ``command`` or ``executed``.
     :param camera: topic of the camera, if its pictures are recorded too.
     :param chunk: control steps of one action; a chunk has commands between the observations.
     """
@@ -96,22 +104,27 @@ def recorded_episode(
         each=frozenset({ACTION} | truth | shown | waited_for),
         last=frozenset({OUTCOME, EPISODE_EVENT} | truth | shown | predictions),
         witnesses=frozenset({ACTION} | waited_for - ({command} if chunk > 1 else set())),
+        sent=frozenset({sent}),
         exact_start=lockstep,
     )
 
 
-def readable_episode(*, own_observations: bool, labelled: bool) -> Requirements:
+def readable_episode(
+    *, own_observations: bool, labelled: bool, sent: frozenset[str]
+) -> Requirements:
     """
     Return what the reader needs to make an episode of a bag.
 
     :param own_observations: the bag has the policy's ``observation``; without it, camera pictures
         take their place, of which any may be lost.
     :param labelled: the episode needs an outcome; a demonstration does not.
+    :param sent: topics of the bag that say which actions the robot executed.
     """
     return Requirements(
         each=frozenset({ACTION}),
         last=frozenset({OUTCOME} if labelled else ()),
         witnesses=frozenset({ACTION} if own_observations else ()),
+        sent=sent,
     )
 
 
@@ -122,6 +135,7 @@ def find_gaps(
     last: int,
     needs: Requirements,
     steps: int = 0,
+    due: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> list[Gap]:
     """
     Return the missing messages of an episode, by topic; a whole episode has none.
@@ -129,22 +143,30 @@ def find_gaps(
     :param stamps: of the messages of each topic [ns]; those of other episodes are ignored.
     :param first: stamp of START [ns].
     :param last: stamp of END [ns], which is that of the last observation.
-    :param steps: number of actions that the episode's outcome counts; 0 if unknown.
+    :param steps: number of executed actions that the episode's outcome counts; 0 if unknown.
+    :param due: when the control steps of the action for each stamp are due [ns]; by default at
+        the stamp.
     """
     came = {name: _inside(stamps.get(name, ()), first, last) for name in needs.topics}
-    due = {stamp for name in (OBSERVATION, *needs.witnesses) for stamp in came[name]} - {last}
+    observed = {stamp for name in (OBSERVATION, *needs.witnesses) for stamp in came[name]} - {last}
     if needs.exact_start and first < last:
-        due.add(first)
+        observed.add(first)
     gaps = []
     for name in sorted(needs.topics):
-        required = set(due) if name in needs.each | {OBSERVATION} else set()
+        required = set(observed) if name in needs.each | {OBSERVATION} else set()
         required |= {last} if name in needs.last | {OBSERVATION} else set()
         lacking = required - came[name]
         if lacking:
             gaps.append(Gap(name, len(lacking), stamp=min(lacking)))
-    if len(due) < steps and not gaps:
-        gaps.append(Gap(OBSERVATION, steps - len(due)))
-    return gaps
+    if gaps or not steps:
+        return gaps
+    if len(observed) < steps:
+        return [Gap(OBSERVATION, steps - len(observed))]
+    sent = set().union(*(stamps.get(name, ()) for name in needs.sent))
+    executed = executed_stamps(sorted(observed), due, sent)
+    if needs.sent and len(executed) < steps:
+        return [Gap(' or '.join(sorted(needs.sent)), steps - len(executed))]
+    return []
 
 
 def describe(gaps: Iterable[Gap]) -> str:

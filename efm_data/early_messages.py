@@ -14,12 +14,18 @@ MAX_BYTES = 64 * 2**20  # of a topic; camera pictures reach this first
 
 @dataclass(frozen=True)
 class Received:
-    """One message as it arrived, serialised; ``time`` in nanoseconds."""
+    """
+    One message as it arrived, serialised.
+
+    :param time: of arrival [ns].
+    :param due: of an action, when its control steps are due [ns].
+    """
 
     topic: Topic
     data: bytes
     _: KW_ONLY
     time: int
+    due: tuple[int, ...] = ()
 
 
 class EarlyMessages:

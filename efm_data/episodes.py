@@ -16,7 +16,16 @@ from efm_core import topics
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.messages import to_chunk_steps, to_image, to_period, to_stamp, to_tokens, to_values
+from efm_core.executed import executed_stamps
+from efm_core.messages import (
+    to_chunk_steps,
+    to_due_stamps,
+    to_image,
+    to_period,
+    to_stamp,
+    to_tokens,
+    to_values,
+)
 from efm_core.observation import observe
 from efm_data.bag_reader import BagContents, find_bags, read_bag, refuse, TornBag
 from efm_data.completeness import (
@@ -210,13 +219,19 @@ def _observed(contents: BagContents, start: Any, end: Any) -> list[int]:
     pictures = sorted(stamp for stamp in contents.pictures if first <= stamp <= last)
     observed = _decisions(pictures, contents.at[ACTION])
     gaps = find_gaps(
-        {OBSERVATION: observed, ACTION: contents.at[ACTION], OUTCOME: [last] if outcome else []},
+        {
+            **{name: contents.at[name] for name in (ACTION, *_sent_topics(contents))},
+            OBSERVATION: observed,
+            OUTCOME: [last] if outcome else [],
+        },
         first=first,
         last=last,
         needs=readable_episode(
             own_observations=contents.has_observations,
             labelled=start.kind != Kind.DEMONSTRATION,
+            sent=_sent_topics(contents),
         ),
+        due=_due(contents),
         steps=outcome.steps if outcome and outcome.termination != Termination.FAULT else 0,
     )
     if gaps:
@@ -234,22 +249,21 @@ def _executed(contents: BagContents, observed: list[int]) -> list[int]:
     An observation whose action, or every step of whose chunk, the guard rejected is left out: the
     robot did not move for it. The action for the last observation comes too late to be executed.
     """
-    if not {topics.COMMAND.name, topics.EXECUTED.name} & contents.topics:
+    sent = _sent_topics(contents)
+    if not sent:
         return observed[:-1]  # a robot without a guard
-    passed = contents.at[topics.COMMAND.name].keys() | contents.at[topics.EXECUTED.name].keys()
-    actions = contents.at[ACTION]
-    return [
-        stamp
-        for stamp in observed[:-1]
-        if any(due in passed for due in due_stamps(stamp, actions[stamp]))
-    ]
+    due = _due(contents)
+    return executed_stamps(observed[:-1], due, set().union(*(contents.at[name] for name in sent)))
 
 
-def due_stamps(stamp: int, action: Any) -> range | tuple[int]:
-    """Return when each chunk step of an action for the observation ``stamp`` is due [ns]."""
-    steps = to_chunk_steps(action)
-    period = to_period(action)
-    return range(stamp, stamp + steps * period, period) if period else (stamp,)
+def _sent_topics(contents: BagContents) -> frozenset[str]:
+    """Return the topics of the bag whose stamps say which actions were executed."""
+    return frozenset({topics.COMMAND.name, topics.EXECUTED.name}) & contents.topics
+
+
+def _due(contents: BagContents) -> dict[int, tuple[int, ...]]:
+    """Return when the control steps of the action for each stamp are due [ns]."""
+    return {stamp: to_due_stamps(action) for stamp, action in contents.at[ACTION].items()}
 
 
 def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
@@ -260,7 +274,7 @@ def _decisions(stamps: list[int], actions: dict[int, Any]) -> list[int]:
         if stamp in actions or stamp >= busy_until or stamp == stamps[-1]:
             kept.append(stamp)
         if stamp in actions and to_period(actions[stamp]):
-            last = due_stamps(stamp, actions[stamp])[-1]
+            last = to_due_stamps(actions[stamp])[-1]
             busy_until = last + to_period(actions[stamp]) // 2
     return kept
 

@@ -14,7 +14,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Termination
 from efm_core.files import describe as describe_error
 from efm_core.instruction import check_instruction
-from efm_core.messages import to_stamp
+from efm_core.messages import to_due_stamps, to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_recording
@@ -23,11 +23,13 @@ from efm_data.completeness import describe, recorded_episode, Requirements
 from efm_data.config import RecorderConfig
 from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome
 from rclpy.clock import Clock, ClockType
+from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import WriterError
 
 NOT_RECORDED = (topics.DIAGNOSTICS, topics.POLICY_RELEASE, topics.RECORDING, topics.TRAINER_STATUS)
 TICK_S = 0.5
+LOOK_S = 0.05
 
 
 class RecorderNode(ManagedNode):
@@ -54,7 +56,7 @@ class RecorderNode(ManagedNode):
             self.get_namespace(),
             needs=requirements(config, robot),
             subdir=config.episodes_subdir,
-            always=() if command.is_planar_displacement else (topics.EXECUTED,),
+            always=(topics.executed_topic(command),),
         )
         self._ended_at = 0.0
         self._end_stamp = 0
@@ -68,13 +70,30 @@ class RecorderNode(ManagedNode):
             ros_topics.subscription(
                 self, topic, callback, config.lockstep, raw=True, history=history
             )
-        # The supervisor starts episodes once it finds this publisher: the subscriptions exist.
-        self._publisher = ros_topics.publisher(self, topics.RECORDING)
-        self.create_timer(TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publisher: Publisher | None = None
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._looking = self.create_timer(LOOK_S, self._look_for_events, clock=steady)
+        self.create_timer(TICK_S, self._on_tick, clock=steady)
 
     def hold(self) -> None:
         """Close the open bag."""
         self._writer.abandon()
+
+    def _look_for_events(self) -> None:
+        """
+        Create the publisher of ``recording`` once this node has found that of ``episode_event``.
+
+        The supervisor begins episodes when it finds the publisher of ``recording``. It keeps only
+        its newest event for a subscriber that finds it late: END would replace START.
+        """
+        if self.count_publishers(topics.EPISODE_EVENT.name):
+            self._looking.cancel()
+            self._offer()
+
+    def _offer(self) -> Publisher:
+        if self._publisher is None:
+            self._publisher = ros_topics.publisher(self, topics.RECORDING)
+        return self._publisher
 
     def _receive(
         self,
@@ -95,7 +114,8 @@ class RecorderNode(ManagedNode):
     def _on_message(self, topic: topics.Topic, data: bytes, message: Any) -> None:
         if not self.is_active:
             return
-        self._try(partial(self._writer.write, topic, data, time.time_ns()))
+        due = to_due_stamps(message) if topic == topics.ACTION else ()
+        self._try(partial(self._writer.write, topic, data, time.time_ns(), due))
         if self._writer.is_whole:
             self._try(self._finish)
 
@@ -144,7 +164,7 @@ class RecorderNode(ManagedNode):
         episode_id = self._writer.episode_id
         path = self._writer.finish()
         self._diagnostics.counts['episodes'] += 1
-        self._publisher.publish(
+        self._offer().publish(
             from_recording(episode_id, self._end_stamp, success=True, uri=str(path))
         )
 
@@ -153,7 +173,7 @@ class RecorderNode(ManagedNode):
         if episode_id == self._writer.episode_id:
             self._writer.abandon()
         self._diagnostics.count_dropped(f'episode {episode_id}: {detail}')
-        self._publisher.publish(from_recording(episode_id, 0, success=False, detail=detail))
+        self._offer().publish(from_recording(episode_id, 0, success=False, detail=detail))
 
     def _on_tick(self) -> None:
         """Give up a bag whose missing messages do not arrive."""
@@ -165,12 +185,14 @@ class RecorderNode(ManagedNode):
 def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requirements:
     """Return the messages of a whole episode of this robot; None stands for the table's."""
     command = topics.command_topic(robot.command) if robot else topics.COMMAND
+    sent = topics.executed_topic(robot.command) if robot else topics.COMMAND
     camera = robot.cameras[0].topic if robot else topics.IMAGE.name
     return recorded_episode(
         lockstep=config.lockstep,
         reward=config.reward_enabled,
         simulated=config.require_world_state,
         command=command.name,
+        sent=sent.name,
         camera=camera if config.record_camera_images else '',
         chunk=robot.action.chunk if robot else 1,
     )

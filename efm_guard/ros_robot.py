@@ -29,7 +29,7 @@ class Robot:
         self._lockstep = lockstep
         self._commander = Commander(embodiment)
         self._executed: Publisher | None = None
-        if not embodiment.command.is_planar_displacement:
+        if topics.executed_topic(embodiment.command) == topics.EXECUTED:
             self._executed = ros_topics.publisher(node, topics.EXECUTED)
         self.listener = StateListener(node, embodiment)
         self.driver: Driver | None = None

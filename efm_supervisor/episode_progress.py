@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, KW_ONLY
 import math
 
 from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
+from efm_core.executed import due_stamps, executed_stamps
 
 
 @dataclass
@@ -20,6 +21,7 @@ class EpisodeProgress:
     :param action_stamp: observation of the newest action.
     :param prediction_stamp: observation of the newest prediction.
     :param chunk_steps: number of control steps of the action for each stamp.
+    :param due: when the control steps of the action for each stamp are due.
     :param predicted: stamps with a prediction.
     :param executed: stamps whose action may be executed, in order.
     :param commanded: in real time, stamps of the commands that the guard has sent; None in
@@ -38,6 +40,7 @@ class EpisodeProgress:
     action_stamp: int = 0
     prediction_stamp: int = 0
     chunk_steps: dict[int, int] = field(default_factory=dict)
+    due: dict[int, tuple[int, ...]] = field(default_factory=dict)
     predicted: set[int] = field(default_factory=set)
     executed: list[int] = field(default_factory=list)
     commanded: set[int] | None = None
@@ -72,11 +75,12 @@ class EpisodeProgress:
         self.newest_stamp = stamp
         self.complete_stamp = stamp
 
-    def add_action(self, stamp: int, policy_version: int, chunk_steps: int) -> None:
-        """Note the action for an observation."""
+    def add_action(self, stamp: int, policy_version: int, chunk_steps: int, period: int) -> None:
+        """Note the action for an observation; ``period`` between its steps [ns]."""
         self.action_stamp = stamp
         self.policy_version = policy_version
         self.chunk_steps[stamp] = chunk_steps
+        self.due[stamp] = due_stamps(stamp, chunk_steps, period)
 
     def add_prediction(
         self, stamp: int, steps_to_go: float, success: bool, reward_version: int
@@ -104,7 +108,7 @@ class EpisodeProgress:
             outcome,
             termination,
             stamp=self.complete_stamp,
-            steps=sum(map(self._was_executed, self.executed)),
+            steps=self._count_executed(),
             detail=detail,
             steps_to_go=self.steps_to_go,
             policy_version=self.policy_version,
@@ -112,16 +116,12 @@ class EpisodeProgress:
         )
         return self.ending
 
-    def _was_executed(self, stamp: int) -> bool:
-        """Return whether the ending counts an action: it, or a step of its chunk, was sent."""
-        if stamp >= self.complete_stamp:
-            return False
-        if self.commanded is None or stamp in self.commanded:
-            return True
-        later = (other for other in self.executed if other > stamp)
-        following = next(later, self.complete_stamp)
-        is_chunk = self.chunk_steps[stamp] > 1
-        return is_chunk and any(stamp < sent < following for sent in self.commanded)
+    def _count_executed(self) -> int:
+        """Return the number of actions before the last observation that were executed."""
+        before = [stamp for stamp in self.executed if stamp < self.complete_stamp]
+        if self.commanded is None:
+            return len(before)
+        return len(executed_stamps(before, self.due, self.commanded))
 
     def missing(self, reward_enabled: bool) -> str:
         """Return the names of the messages that the episode waits for."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
-from efm_core.messages import to_chunk_steps, to_stamp
+from efm_core.messages import to_chunk_steps, to_period, to_stamp
 from efm_interfaces.msg import Action, Recording, StepsToGo
 from efm_supervisor.commands import SupervisorCommand
 from efm_supervisor.supervisor import Supervisor
@@ -44,8 +44,7 @@ class EpisodeTopics:
         ros_topics.estop_subscriptions(node, self._on_estop)
         ros_topics.subscription(node, topics.ESTOP_RESET, self._on_estop_reset)
         if not lockstep:
-            simulated = robot.command.is_planar_displacement
-            sent = topics.COMMAND if simulated else topics.EXECUTED
+            sent = topics.executed_topic(robot.command)
             ros_topics.subscription(node, sent, self._on_command)
 
     def _on_action(self, message: Action) -> None:
@@ -57,6 +56,7 @@ class EpisodeTopics:
                 stamp,
                 policy_version=message.policy_version,
                 chunk_steps=to_chunk_steps(message),
+                period=to_period(message),
                 age_s=age_ns / 1e9,
                 now=time.monotonic(),
             )

@@ -113,6 +113,7 @@ class Supervisor:
         *,
         policy_version: int,
         chunk_steps: int = 1,
+        period: int = 0,
         age_s: float = 0.0,
         now: float,
     ) -> list[SupervisorCommand]:
@@ -120,6 +121,7 @@ class Supervisor:
         Process the action for an observation.
 
         :param chunk_steps: its number of steps.
+        :param period: time between them [ns].
         :param age_s: time since the observation [s], in real time.
         """
         if not self._is_current(episode_id, stamp):
@@ -127,7 +129,7 @@ class Supervisor:
         if stamp in self._episode.chunk_steps:
             return self._repeat_permit(stamp)
         self._watch.note(ACTION, now, age_s=age_s)
-        self._episode.add_action(stamp, policy_version, chunk_steps)
+        self._episode.add_action(stamp, policy_version, chunk_steps, period)
         return self._advance(stamp, now)
 
     def on_steps_to_go(

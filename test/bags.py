@@ -131,6 +131,7 @@ def write_bag(
     plugin: str = 'mcap',
     without: tuple[str, ...] = (),
     commands: tuple[int, ...] | None = None,
+    steps: int | None = None,
     between: bool = False,
     start: int | None = None,
 ) -> Path:
@@ -140,6 +141,7 @@ def write_bag(
     :param plugin: ``mcap`` or ``sqlite3``.
     :param without: topics to leave out; ``observation`` is then written as ``image``.
     :param commands: stamps of the actions, or chunk steps, that became commands; None for all.
+    :param steps: executed actions that the outcome counts; None for all.
     :param between: also camera pictures at the control steps within chunks.
     :param start: stamp of START [ns]; None for that of the first observation.
     """
@@ -171,7 +173,7 @@ def write_bag(
             last,
             outcome=episode.outcome.value,
             termination=episode.termination.value,
-            steps=len(episode),
+            steps=len(episode) if steps is None else steps,
             policy_version=episode.policy_version,
             reward_version=episode.reward_version,
             **about,

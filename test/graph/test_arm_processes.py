@@ -53,8 +53,8 @@ class Person(Node):
             assert not deadline.has_passed(), f'waited {seconds} s in vain for {what}'
             self._executor.spin_once(timeout_sec=0.02)
 
-    def move(self):
-        """Publish permits and actions until the arm moves."""
+    def move(self, ready=lambda: True):
+        """Publish permits and actions until the arm moves and ``ready()`` holds."""
 
         def moving():
             now = self.get_clock().now().nanoseconds
@@ -62,7 +62,7 @@ class Person(Node):
             self.permits.publish(stamped(permit, 1))
             about = {'episode_id': 'first', 'embodiment_hash': self.robot.hash}
             self.actions.publish(from_action((1,), np.array([0.02, 0.0]), 0.0, now, **about))
-            return self.is_moving()
+            return self.is_moving() and ready()
 
         self.spin_until(lambda: self.joints, 'the driver')
         self.spin_until(moving, 'motion')
@@ -165,8 +165,8 @@ def test_the_second_process_stops_the_arm_of_a_guard_that_is_killed_or_frozen(
         running('efm_guard.node', path) as guard,
     ):
         command = topics.command_topic(robot.command).name
-        person.spin_until(lambda: person.count_subscribers(command) >= 3, 'the second process')
-        person.move()
+        # Its publisher appears with the first command that it received from the guard.
+        person.move(lambda: person.count_publishers(command) >= 2)
         guard.send_signal(number)
         person.spin_until(
             lambda: not read_command(person.commands[-1], robot.command).values.any(), 'a stop'

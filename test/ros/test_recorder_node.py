@@ -7,6 +7,7 @@ from dataclasses import replace
 import errno
 from functools import partial
 import math
+import time
 
 from bags import make_episode
 import cv2
@@ -490,3 +491,13 @@ def test_standard_subscribers_see_the_colours_of_the_observation():
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255
     np.testing.assert_array_equal(subscribers_view(from_observation(red, 1)), red)
+
+
+def test_the_recorder_offers_itself_once_it_has_found_the_supervisor(stage):
+    """The supervisor begins when it finds `recording`; the recorder must not miss its START."""
+    recorder = stage.start(RecorderNode, lockstep=True)
+    until = time.monotonic() + 0.5  # ten times as long as it waits between two looks
+    stage.spin_until(lambda: time.monotonic() > until)
+    assert recorder.count_publishers(topics.RECORDING.name) == 0
+    stage.speak(topics.EPISODE_EVENT)
+    stage.spin_until(lambda: recorder.count_publishers(topics.RECORDING.name) == 1, 'an offer')

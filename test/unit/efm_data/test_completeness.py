@@ -26,8 +26,8 @@ REAL_TIME = recorded_episode(lockstep=False, reward=True, simulated=True)
 LOCKSTEP = recorded_episode(lockstep=True, reward=True, simulated=True)
 CHUNKS = recorded_episode(lockstep=True, reward=False, simulated=False, chunk=3)
 CAMERA = recorded_episode(lockstep=True, reward=False, simulated=False, camera='image')
-DEMONSTRATION = readable_episode(own_observations=True, labelled=False)
-PICTURES = readable_episode(own_observations=False, labelled=True)
+DEMONSTRATION = readable_episode(own_observations=True, labelled=False, sent=frozenset())
+PICTURES = readable_episode(own_observations=False, labelled=True, sent=frozenset())
 EACH = (100, 110, 120)
 ALL = (*EACH, LAST)
 WHOLE = {
@@ -124,9 +124,36 @@ def test_fewer_observations_than_the_outcome_counts_actions_are_missing():
     assert gaps(REAL_TIME, steps=3, **lost) == [Gap('observation', 2)]
 
 
+def test_as_many_actions_must_be_executed_as_the_outcome_counts():
+    """A recorder that starts again receives the earlier actions, but not the earlier commands."""
+    assert gaps(REAL_TIME, steps=1, command=(110,)) == []
+    assert gaps(REAL_TIME, steps=3, command=(120, 125)) == [Gap('command', 2)]
+    assert gaps(REAL_TIME, steps=0, command=()) == []  # a fault, or a robot without a guard
+    reader = readable_episode(own_observations=True, labelled=True, sent=frozenset({'command'}))
+    assert gaps(reader, steps=3, command=EACH) == []
+    assert gaps(reader, steps=3, command=(100, 120)) == [Gap('command', 1)]
+    assert gaps(PICTURES, steps=3, command=()) == []  # a bag that names no such topic
+
+
+def test_a_chunk_was_executed_if_one_of_its_steps_was():
+    due = {100: (100, 103, 106), 110: (110, 113, 116), 120: (120, 123, 126)}
+    stamps = {**WHOLE, 'command': (103, 106, 123)}
+    whole = {'first': FIRST, 'last': LAST, 'needs': REAL_TIME, 'due': due}
+    assert find_gaps(stamps, steps=2, **whole) == []
+    assert find_gaps(stamps, steps=3, **whole) == [Gap('command', 1)]
+
+
+def test_a_driver_without_stamps_has_the_topic_executed():
+    needs = recorded_episode(
+        lockstep=False, reward=True, simulated=False, command='cmd', sent='executed'
+    )
+    assert gaps(needs, steps=3, executed=EACH) == []
+    assert gaps(needs, steps=3) == [Gap('executed', 3)]
+
+
 def test_an_episode_without_an_action_needs_its_only_observation():
     only = {'observation': (100,), 'action': (), 'outcome': (100,)}
-    needs = readable_episode(own_observations=True, labelled=True)
+    needs = readable_episode(own_observations=True, labelled=True, sent=frozenset({'command'}))
     assert find_gaps(only, first=100, last=100, needs=needs) == []
     assert find_gaps({}, first=100, last=100, needs=needs) == [
         Gap('observation', 1, stamp=100),
@@ -145,10 +172,11 @@ def test_gaps_are_described_in_one_line():
 @pytest.mark.parametrize('simulated', [True, False])
 def test_the_recorder_asks_for_everything_that_the_reader_needs(lockstep, reward, simulated):
     recorder = recorded_episode(lockstep=lockstep, reward=reward, simulated=simulated)
-    reader = readable_episode(own_observations=True, labelled=True)
+    reader = readable_episode(own_observations=True, labelled=True, sent=frozenset({'command'}))
     assert reader.each <= recorder.each
     assert reader.last <= recorder.last
     assert reader.witnesses <= recorder.witnesses
+    assert reader.sent <= recorder.sent
 
 
 TOPICS = {topic.name: topic for topic in topics.TABLE}
@@ -197,8 +225,7 @@ def test_whatever_the_recorder_calls_whole_the_reader_accepts(tmp_path, seed):
     if bag is None:
         assert not find_bags(tmp_path / 'recorded' / 'practice')
     else:
-        held = sum(messages[number][0] == 'command' for number in set(lost))
-        assert len(read_episode(bag, EMBODIMENT)) == 4 - held
+        assert len(read_episode(bag, EMBODIMENT)) == 4
 
 
 def test_a_bag_whose_messages_arrive_in_any_order_is_whole(tmp_path):
@@ -231,3 +258,24 @@ def test_neither_takes_an_episode_with_fewer_observations_than_executed_actions(
     bag = record(messages, tmp_path / 'believed', REAL_TIME, steps=3)
     with pytest.raises(TornBag, match=r'observation \(1, counted'):
         read_episode(bag, EMBODIMENT)
+
+
+@pytest.mark.parametrize('missing', [1, 4])
+def test_neither_takes_an_episode_with_fewer_commands_than_executed_actions(tmp_path, missing):
+    """As after a recorder that was killed: commands are not repeated in real time."""
+    episode = make_episode(EMBODIMENT)
+    late = tuple(int(stamp) for stamp in episode.stamps[missing:])
+    source = write_bag(episode, tmp_path / 'source', commands=late)
+    assert record(messages_of(source), tmp_path / 'recorded', REAL_TIME) is None
+    bag = record(messages_of(source), tmp_path / 'believed', REAL_TIME, steps=4 - missing)
+    if missing < 4:
+        with pytest.raises(TornBag, match=rf'command \({missing}, counted by the outcome\)'):
+            read_episode(bag, EMBODIMENT)
+
+
+def test_an_action_that_the_guard_rejected_is_not_missing(tmp_path):
+    episode = make_episode(EMBODIMENT)
+    sent = tuple(int(stamp) for stamp in episode.stamps[1:])
+    source = write_bag(episode, tmp_path / 'source', commands=sent, steps=3)
+    bag = record(messages_of(source), tmp_path / 'recorded', REAL_TIME, steps=3)
+    assert read_episode(bag, EMBODIMENT).stamps.tolist() == list(sent)

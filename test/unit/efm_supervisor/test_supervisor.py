@@ -66,7 +66,8 @@ class Drive:
     def action(self, step: int, episode: str = 'e1', now: float = 0.0, chunk: int = 1) -> list:
         """Bring the action for the observation of a step."""
         stamp = FIRST + step * PERIOD
-        return self.it.on_action(episode, stamp, policy_version=2, chunk_steps=chunk, now=now)
+        about = {'policy_version': 2, 'chunk_steps': chunk, 'period': PERIOD}
+        return self.it.on_action(episode, stamp, **about, now=now)
 
     def predict(
         self,

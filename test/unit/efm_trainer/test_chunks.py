@@ -150,7 +150,7 @@ def test_a_chunk_counts_if_at_least_one_of_its_steps_was_executed(tmp_path):
     first, second, _, fourth, _ = episode.stamps.tolist()
     period = (second - first) // 3
     commands = (first, second + 2 * period, fourth + period)
-    bag = write_bag(episode, tmp_path / 'bag', commands=commands)
+    bag = write_bag(episode, tmp_path / 'bag', commands=commands, steps=3)
     found = read_episode(bag, CHUNKED)
     np.testing.assert_array_equal(found.stamps, episode.stamps[[0, 1, 3, 4]])
     np.testing.assert_array_equal(found.actions, episode.actions[[0, 1, 3]])

@@ -8,6 +8,7 @@ from pathlib import Path
 import tempfile
 
 from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
+from efm_model.runtime import Runtime
 from efm_model.text import TextEncoder
 import numpy as np
 
@@ -68,6 +69,12 @@ def exported(kind: str) -> Path:
         table_arm(),
         7,
     )
+
+
+@functools.cache
+def opened(kind: str) -> Runtime:
+    """Return the runtime of an exported model, which has no state; opened once a test run."""
+    return Runtime(exported(kind), kind, embodiment=table_arm())
 
 
 def relabelled(source: Path, target: Path, embodiment: Embodiment, version: int) -> Path:

@@ -3,7 +3,7 @@ import math
 import sys
 
 from efm_policy.policy import gumbel, Policy
-from models import exported, FakeTextEncoder, frames, ROOT, SENTENCE, table_arm
+from models import exported, FakeTextEncoder, frames, opened, ROOT, SENTENCE, table_arm
 import numpy as np
 import pytest
 from waiting import run_to_end
@@ -11,7 +11,7 @@ from waiting import run_to_end
 
 @pytest.fixture
 def policy():
-    return Policy.load(exported('policy'), FakeTextEncoder(), table_arm())
+    return Policy(opened('policy'), FakeTextEncoder(), embodiment=table_arm())
 
 
 def episode(policy, seed, images):

@@ -3,14 +3,14 @@ import dataclasses
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode_rules import EpisodeRules
 from efm_reward.model import RewardModel
-from models import exported, FakeTextEncoder, frames, SENTENCE, table_arm
+from models import exported, FakeTextEncoder, frames, opened, SENTENCE, table_arm
 import numpy as np
 import pytest
 
 
 @pytest.fixture
 def reward_model():
-    return RewardModel.load(exported('reward'), FakeTextEncoder(), table_arm())
+    return RewardModel(opened('reward'), FakeTextEncoder(), embodiment=table_arm())
 
 
 class FakeRuntime:

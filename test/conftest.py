@@ -29,11 +29,12 @@ def pytest_configure(config):
     # torch's compiler brings a second LLVM, which crashes if Mesa's is loaded before it.
     import torch._dynamo
 
+    gc.freeze()  # 400,000 objects that live until the end
     torch.set_num_threads(1)  # tiny tensors: more threads only get in each other's way
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector what lives until the end: torch alone is 400,000 objects."""
+    """Spare the garbage collector the test modules and all that they imported."""
     gc.freeze()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
@@ -77,8 +78,18 @@ def opened(kind: str) -> Runtime:
     return Runtime(exported(kind), kind, embodiment=table_arm())
 
 
-def relabelled(source: Path, target: Path, embodiment: Embodiment, version: int) -> Path:
-    """Copy an exported model; only the metadata name the other robot and the other version."""
+def relabelled(
+    source: Path,
+    target: Path,
+    embodiment: Embodiment,
+    version: int,
+    change: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> Path:
+    """
+    Copy an exported model, for another robot or version by its metadata.
+
+    :param change: of each matrix of weights.
+    """
     from efm_model.export import _metadata
     import onnx
 
@@ -86,6 +97,10 @@ def relabelled(source: Path, target: Path, embodiment: Embodiment, version: int)
     kind = next(entry.value for entry in model.metadata_props if entry.key == 'kind')
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, _metadata(embodiment, version, kind))
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim > 1 and values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(change(values), tensor.name))
     onnx.save(model, target)
     return target
 

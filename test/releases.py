@@ -14,7 +14,6 @@ from efm_release.publish import publish
 from efm_release.release import Release
 from models import relabelled
 import numpy as np
-import onnx
 
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
@@ -39,8 +38,15 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
 def _exported(version: int, embodiment: Embodiment) -> tuple[Path, Path]:
     """Return the models of such a release, made once in a test run."""
     folder = Path(tempfile.mkdtemp())
+    signs = np.random.default_rng(version)
     policy, reward = (
-        _with_other_weights(file, folder / file.name, embodiment, version)
+        relabelled(
+            file,
+            folder / file.name,
+            embodiment,
+            version,
+            change=lambda weights: weights * signs.choice(np.float32([-1, 1]), weights.shape),
+        )
         for file in _untrained(embodiment)
     )
     return policy, reward
@@ -55,16 +61,3 @@ def _untrained(embodiment: Embodiment) -> tuple[Path, Path]:
         export_policy(model, folder / 'policy.onnx', embodiment, 1),
         export_reward(model, folder / 'reward.onnx', embodiment, 1),
     )
-
-
-def _with_other_weights(source: Path, target: Path, embodiment: Embodiment, version: int) -> Path:
-    """Copy an exported model; the version decides the sign of each of its weights."""
-    model = onnx.load(relabelled(source, target, embodiment, version))
-    signs = np.random.default_rng(version)
-    for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.ndim > 1 and values.dtype == np.float32:
-            changed = values * signs.choice(np.float32([-1, 1]), values.shape)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
-    onnx.save(model, target)
-    return target

@@ -15,6 +15,8 @@ from efm_release.release import Release
 from models import relabelled
 import numpy as np
 
+SIGNS = np.array([-1, 1], np.float32)
+
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
     """Publish a release that knows nothing; another version has other weights."""
@@ -45,7 +47,7 @@ def _exported(version: int, embodiment: Embodiment) -> tuple[Path, Path]:
             folder / file.name,
             embodiment,
             version,
-            change=lambda weights: weights * signs.choice(np.float32([-1, 1]), weights.shape),
+            change=lambda weights: weights * signs.choice(SIGNS, weights.shape),
         )
         for file in _untrained(embodiment)
     )

@@ -80,8 +80,10 @@ class Drive:
     ) -> list:
         """Bring the steps-to-go of the observation of a step."""
         stamp = FIRST + int(step * PERIOD)
-        about = {'steps_to_go': d, 'success': success, 'reward_version': 5}
-        return self.it.on_steps_to_go(PredictionEvent(episode, stamp, **about), now)
+        prediction = PredictionEvent(
+            episode, stamp, steps_to_go=d, success=success, reward_version=5
+        )
+        return self.it.on_steps_to_go(prediction, now)
 
     def command(self, step: int, now: float = 0.0) -> None:
         """Bring the command that the guard sends for the action of a step."""

@@ -15,9 +15,10 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
-from efm_model.config import ModelConfig
+from efm_model.config import ModelConfig, VisuomotorConfig
 from efm_model.network import CompactModel
 from efm_model.protocol import Model
+from efm_model.visuomotor import VisuomotorModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -108,10 +109,19 @@ def _build(card: dict[str, Any], base: str) -> Model:
 
 def _build_compact(plain: dict[str, Any], base: str) -> Model:
     """Return a compact model from the settings in a card; ``base`` is not used."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
-    }
-    return CompactModel(ModelConfig(**values))
+    return CompactModel(ModelConfig(**_to_tuples(plain)))
+
+
+def _build_visuomotor(plain: dict[str, Any], base: str) -> Model:
+    """Return a visuomotor model from the settings in a card; ``base`` is not used."""
+    return VisuomotorModel(VisuomotorConfig(**_to_tuples(plain)))
+
+
+def _to_tuples(plain: Any) -> Any:
+    """Return JSON values with tuples for lists, as they were before they became JSON."""
+    if isinstance(plain, dict):
+        return {key: _to_tuples(value) for key, value in plain.items()}
+    return tuple(map(_to_tuples, plain)) if isinstance(plain, list) else plain
 
 
 def _build_vlm(plain: dict[str, Any], base: str) -> Model:
@@ -126,5 +136,6 @@ def _build_vlm(plain: dict[str, Any], base: str) -> Model:
 # settings in a model card (``dataclasses.asdict`` of its config) and the argument ``base``.
 FAMILIES: dict[str, Callable[[dict[str, Any], str], Model]] = {
     'compact': _build_compact,
+    'visuomotor': _build_visuomotor,
     'vlm': _build_vlm,
 }

@@ -179,15 +179,13 @@ def make_runtimes(
     if not (encodes_frames(policy) and encodes_frames(reward_model)):
         return TorchRuntime(policy, version=version), TorchRuntime(reward_model)
     cache = FeatureCache(reward_model)
-    own = cache if share_frozen_encoder(policy, reward_model) else FeatureCache(policy)
+    own = cache if have_equal_features(policy, reward_model) else FeatureCache(policy)
     return CachedRuntime(policy, own, version=version), CachedRuntime(reward_model, cache)
 
 
-def share_frozen_encoder(one: Model, other: Model) -> bool:
-    """Return whether two models have frozen encoders with equal weights."""
-    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
+def have_equal_features(one: Model, other: Model) -> bool:
+    """Return whether the features of two models are frozen and equal."""
+    if not (one.features_are_frozen and other.features_are_frozen):
         return False
-    if not (encodes_frames(one) and encodes_frames(other)):
-        return False
-    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
+    mine, its = (model.encoder.state_dict() for model in (one, other))
+    return mine.keys() == its.keys() and all(torch.equal(mine[name], its[name]) for name in mine)

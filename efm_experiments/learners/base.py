@@ -25,14 +25,16 @@ class WrappedReward(nn.Module):
     """
 
     base: CompactModel
-    grounding: GroundingEncoder
+    encoder: GroundingEncoder
+    features_are_frozen: bool
     config: Any
 
     def __init__(self, base: CompactModel):
         super().__init__()
         self.base = base
         self.config = base.config
-        self.grounding = base.grounding
+        self.encoder = base.grounding
+        self.features_are_frozen = True
 
     def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and occupancy of ``frames``, as ``CompactModel.encode_frames``."""

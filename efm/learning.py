@@ -70,9 +70,7 @@ def fine_tune(
     encoder = text_encoder or TextEncoder(ensure_text_encoder())
     progress = on_validation or (lambda iteration, total, losses: None)
     with _checkpoint_folder(run) as folder, single_threaded():
-        sft.fine_tune(
-            episodes, embodiment, encoder, config, folder, progress, family=family
-        )
+        sft.fine_tune(episodes, embodiment, encoder, config, folder, progress, family=family)
         found = _load_pair(folder, embodiment, encoder)
     if run:
         keep_embodiment(Path(run), embodiment)

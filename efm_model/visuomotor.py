@@ -12,6 +12,7 @@ features, ``K`` tokens of an action, ``V`` largest number of values of a token.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from efm_core.embodiment import Embodiment
@@ -73,6 +74,8 @@ class CameraEncoder(nn.Module):
     """
 
     cells: torch.Tensor
+    pool_rows: torch.Tensor
+    pool_columns: torch.Tensor
 
     def __init__(self, size: tuple[int, int]):
         """
@@ -82,7 +85,7 @@ class CameraEncoder(nn.Module):
         """
         super().__init__()
         stride = 2 if max(size) <= LARGEST_FRAME else 4
-        self.rows, self.columns = (-(-(-(-length // stride)) // 2) for length in size)
+        self.rows, self.columns = (ceil(length / (2 * stride)) for length in size)
         self.first = nn.Conv2d(6, 16, 5, stride, padding=2)
         self.first_norm = nn.GroupNorm(GROUPS, 16)
         self.second = nn.Conv2d(16, MAPS, 3, stride=2, padding=1)
@@ -96,7 +99,7 @@ class CameraEncoder(nn.Module):
         self.fourth_norm = nn.GroupNorm(GROUPS, MAPS)
         self.points = nn.Conv2d(MAPS, MAPS, 1)
         self.pooled = nn.Conv2d(MAPS, POOLED_MAPS, 3, stride=2, padding=1)
-        pools = [pool_matrix(-(-length // 2), POOLED) for length in (self.rows, self.columns)]
+        pools = [pool_matrix(ceil(length / 2), POOLED) for length in (self.rows, self.columns)]
         self.read = nn.Linear(POOLED_MAPS * len(pools[0]) * len(pools[1]), READ)
         for name, values in (
             ('cells', cell_centres(self.rows, self.columns)),
@@ -193,7 +196,7 @@ class ObservationEncoder(nn.Module):
         return torch.cat(parts, dim=1)
 
     def scene(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return features of single frames of the first camera, without instruction, ``(B, S)``."""
+        """Return features of single frames of the first camera alone, ``(B, S)`` float32."""
         return self.cameras[self.names[0]](torch.stack([frames, frames], dim=1), None)
 
 
@@ -288,7 +291,7 @@ def pool_matrix(length: int, most: int) -> torch.Tensor:
     matrix = torch.zeros(windows, length)
     for window in range(windows):
         first = window * length // windows
-        last = -(-(window + 1) * length // windows)
+        last = ceil((window + 1) * length / windows)
         matrix[window, first:last] = 1 / (last - first)
     return matrix
 

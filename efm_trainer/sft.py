@@ -187,7 +187,8 @@ def _new_visuomotor(
     """Return a new visuomotor model that standardises proprioception as in the training data."""
     pieces = _pieces_of(training, text_encoder)
     model = new_visuomotor(embodiment, config.seed, pieces, hidden_size=config.hidden_size)
-    values, changes = [], []
+    values = []
+    changes = []
     for episode in training:
         stride = with_chunks(episode, embodiment).stride
         measured = torch.from_numpy(episode.observations.proprioception)

@@ -5,7 +5,7 @@ from efm_core.episode import Kind
 from efm_sim.rollout import rollout
 import pytest
 from trainer_fakes import FakeTextEncoder
-from visuomotor import demonstrate_grasp, gripper_arm, GraspWorld
+from visuomotor import demonstrate_grasp, GraspWorld, gripper_arm
 
 EPISODES = 40
 

@@ -53,7 +53,7 @@ def fine_tune(
         Empty: nothing is written.
     :param text_encoder: as in ``load_release``.
     :param on_validation: receives iteration, number of iterations and losses at each validation.
-    :param model: ``compact``, ``visuomotor`` or ``auto``, as in ``efm train --model``.
+    :param model: ``grounding``, ``visuomotor`` or ``auto``, as in ``efm train --model``.
     :param options: fields of ``efm_trainer.config.SftConfig``, such as ``iterations``, ``seed`` or
         ``pretrained``; the others have the model's defaults.
     :return: policy and reward model in torch, which ``practise`` accepts.

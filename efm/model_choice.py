@@ -11,7 +11,7 @@ from efm_core.embodiment_files import find_embodiment
 from efm_trainer.config import STAGE_ONE
 
 AUTO = 'auto'
-PRETRAINING = ('pretrained', 'encoder_weights')  # options that only the compact model reads
+PRETRAINING = ('pretrained', 'encoder_weights')  # options that only the grounding model reads
 
 
 @config
@@ -20,9 +20,9 @@ class ModelChoice:
 
     model: str = parameter(
         AUTO,
-        'Model to fine-tune; compact: finds three points, with an encoder that was trained for '
+        'Model to fine-tune; grounding: finds three points, with an encoder that was trained for '
         'this world; visuomotor: learns from demonstrations alone, in any world; vlm: the '
-        'vision-language model in --base; auto: compact where such an encoder exists, else '
+        'vision-language model in --base; auto: grounding where such an encoder exists, else '
         'visuomotor',
         choices=(AUTO, *STAGE_ONE),
     )
@@ -50,11 +50,11 @@ def choose_model(
         return ChosenModel(choice, 'it was named')
     named = [name for name in PRETRAINING if name in options]
     if named:
-        return ChosenModel('compact', f'only this model has the option {named[0]}')
+        return ChosenModel('grounding', f'only this model has the option {named[0]}')
     if own_encoder:
-        return ChosenModel('compact', 'the run has an encoder of `efm pretrain`')
+        return ChosenModel('grounding', 'the run has an encoder of `efm pretrain`')
     if is_simulated_table(embodiment):
-        return ChosenModel('compact', 'its shipped encoder was trained for the simulated table')
+        return ChosenModel('grounding', 'its shipped encoder was trained for the simulated table')
     return ChosenModel('visuomotor', 'no encoder was trained for the images of this robot')
 
 

@@ -50,13 +50,17 @@ def train_vlm(
 
 
 def train(
-    run: Path, embodiment_path: Path, config: SftConfig, console: Console, family: str = 'compact'
+    run: Path,
+    embodiment_path: Path,
+    config: SftConfig,
+    console: Console,
+    family: str = 'grounding',
 ) -> None:
     """
     Fine-tune a new model on the demonstrations of a run; write checkpoints and release 1.
 
     Stage 1 runs once in a run. After an interruption it starts again, or only publishes the
-    release if the checkpoints are complete. A compact model starts from the encoder of
+    release if the checkpoints are complete. A grounding model starts from the encoder of
     `efm pretrain` if the run has one.
 
     :param family: a key of ``efm_trainer.sft.NEW_MODELS``.
@@ -75,7 +79,7 @@ def train(
     text_encoder = TextEncoder(ensure_text_encoder())
     with single_threaded():
         if not (run / 'sft').is_dir():
-            if family == 'compact':
+            if family == 'grounding':
                 config = choose_encoder_weights(run, embodiment, config, console)
             _fine_tune(run, embodiment, text_encoder, config, console, family=family)
         trainer = Trainer(run, embodiment, text_encoder=text_encoder)
@@ -110,7 +114,7 @@ def _fine_tune(
     config: SftConfig,
     console: Console,
     model: Model | None = None,
-    family: str = 'compact',
+    family: str = 'grounding',
 ) -> None:
     """Write both checkpoints of a run, or none; ``model`` and ``family`` as in ``fine_tune``."""
     from efm_data.episodes import find_bags, read_episodes

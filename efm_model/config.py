@@ -16,7 +16,7 @@ PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')
 @config
 class ModelConfig:
     """
-    All sizes of one compact model.
+    All sizes of one grounding model.
 
     :param observation_size: height and width of the policy's input [px].
     :param vocabulary: number of action tokens at each of the ``K`` positions.

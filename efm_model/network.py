@@ -1,5 +1,5 @@
 """
-The compact model: from two frames and an instruction to action tokens and steps-to-go.
+The grounding model: from two frames and an instruction to action tokens and steps-to-go.
 
 The grounding encoder finds effector, source and target of the instruction in both frames. Their
 positions and movements are the features. Small heads predict from the features.
@@ -176,7 +176,7 @@ class InstructionHead(nn.Module):
         return self.out(torch.relu(self.mix(before) + scenes[:, None]))
 
 
-class CompactModel(nn.Module):
+class GroundingModel(nn.Module):
     """
     The default model: a grounding encoder and heads for action, steps-to-go and instruction.
 
@@ -186,7 +186,7 @@ class CompactModel(nn.Module):
     :ivar grounding: the ``GroundingEncoder``.
     """
 
-    family = 'compact'
+    family = 'grounding'
     max_batch_size = 0  # no limit
 
     def __init__(self, config: ModelConfig):
@@ -214,7 +214,7 @@ class CompactModel(nn.Module):
             )
         self.grounding.requires_grad_(not config.encoder_is_frozen)
 
-    def train(self, mode: bool = True) -> CompactModel:
+    def train(self, mode: bool = True) -> GroundingModel:
         """Switch dropout on or off; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.config.encoder_is_frozen:
@@ -365,9 +365,9 @@ def new_model(
     pieces: tuple[str, ...] = (),
     weights: Path = ENCODER_WEIGHTS,
     **changes: Any,
-) -> CompactModel:
+) -> GroundingModel:
     """
-    Return a compact model with random heads, in evaluation mode.
+    Return a grounding model with random heads, in evaluation mode.
 
     :param seed: of the random weights.
     :param pretrained: initial encoder. ``joint`` loads all pretrained weights and freezes them,
@@ -382,7 +382,7 @@ def new_model(
     config = ModelConfig.for_embodiment(embodiment, **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CompactModel(config)
+        model = GroundingModel(config)
     if pretrained != 'none':
         load_encoder(model.grounding, weights, only='image.' if pretrained == 'vision' else '')
     return model.eval()

@@ -57,7 +57,7 @@ class Model(Protocol):
     enter and leave on the CPU. Features are one array ``(B, F)`` float32 where they can be frozen.
     Other features may have any type: only the methods of the same model read them.
 
-    :ivar family: name of the class in checkpoints, such as ``compact`` or ``vlm``.
+    :ivar family: name of the class in checkpoints, such as ``grounding`` or ``vlm``.
     :ivar max_batch_size: largest ``B`` of one forward pass; 0 for no limit. Training splits larger
         batches.
     """

@@ -17,7 +17,7 @@ def single_threaded() -> Iterator[None]:
     """
     Let torch compute in one thread.
 
-    In networks as small as the compact model's, several threads mostly wait for each other.
+    In networks as small as the grounding model's, several threads mostly wait for each other.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -179,11 +179,11 @@ def make_runtimes(
     if not (encodes_frames(policy) and encodes_frames(reward_model)):
         return TorchRuntime(policy, version=version), TorchRuntime(reward_model)
     cache = FeatureCache(reward_model)
-    own = cache if have_equal_features(policy, reward_model) else FeatureCache(policy)
+    own = cache if share_frozen_encoder(policy, reward_model) else FeatureCache(policy)
     return CachedRuntime(policy, own, version=version), CachedRuntime(reward_model, cache)
 
 
-def have_equal_features(one: Model, other: Model) -> bool:
+def share_frozen_encoder(one: Model, other: Model) -> bool:
     """Return whether the features of two models are frozen and equal."""
     if not (one.features_are_frozen and other.features_are_frozen):
         return False

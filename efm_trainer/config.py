@@ -143,7 +143,7 @@ class PracticeConfig:
 
 # Defaults of stage 1 by kind of model. Those of vision-language models ran on tiny ones only.
 STAGE_ONE = {
-    'compact': SftConfig(),
+    'grounding': SftConfig(),
     'visuomotor': SftConfig(
         iterations=1200,
         batch_size=64,

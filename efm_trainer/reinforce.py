@@ -28,7 +28,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
 from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
-from efm_model.torch_runtime import have_equal_features
+from efm_model.torch_runtime import share_frozen_encoder
 from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import compute_all_features, EpisodeBatch, microbatches, to_batch
@@ -150,7 +150,7 @@ class Reinforce:
         self._reward_model.requires_grad_(False)
         self.policy.eval()  # the actions were sampled without dropout
         self.policy.freeze_vision()
-        self._shares_features = have_equal_features(self.policy, reward_model)
+        self._shares_features = share_frozen_encoder(self.policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,

@@ -69,7 +69,7 @@ def fine_tune(
     directory: str | Path,
     progress: Progress = lambda iteration, total, losses: None,
     model: Model | None = None,
-    family: str = 'compact',
+    family: str = 'grounding',
 ) -> SftResult:
     """
     Train on demonstrations; write the checkpoints ``policy`` and ``reward`` and ``curve.json``.
@@ -161,13 +161,13 @@ class Snapshot:
     score: float
 
 
-def _new_compact(
+def _new_grounding(
     training: list[Episode],
     embodiment: Embodiment,
     text_encoder: InstructionEncoder,
     config: SftConfig,
 ) -> Model:
-    """Return a new compact model whose instruction head knows all training instructions."""
+    """Return a new grounding model whose instruction head knows all training instructions."""
     return new_model(
         embodiment,
         config.seed,
@@ -204,7 +204,7 @@ def _pieces_of(episodes: list[Episode], text_encoder: InstructionEncoder) -> tup
 
 
 # Model families that learn from demonstrations alone, and the functions that make a new one.
-NEW_MODELS = {'compact': _new_compact, 'visuomotor': _new_visuomotor}
+NEW_MODELS = {'grounding': _new_grounding, 'visuomotor': _new_visuomotor}
 
 
 def _train(

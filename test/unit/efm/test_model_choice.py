@@ -15,8 +15,8 @@ def choose(embodiment, choice=AUTO, own_encoder=False, options=()):
 
 def test_the_simulated_table_gets_the_model_whose_encoder_was_trained_for_it():
     chunks = replace(table_arm().action, chunk=5)
-    assert choose(table_arm()) == 'compact'
-    assert choose(table_arm(action=chunks, steps_to_go=StepsToGoRange(20, 21))) == 'compact'
+    assert choose(table_arm()) == 'grounding'
+    assert choose(table_arm(action=chunks, steps_to_go=StepsToGoRange(20, 21))) == 'grounding'
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ def test_a_robot_with_other_images_learns_end_to_end(robot):
 
 
 def test_an_encoder_of_the_run_is_used():
-    assert choose(gripper_arm(), own_encoder=True) == 'compact'
+    assert choose(gripper_arm(), own_encoder=True) == 'grounding'
 
 
 def test_an_option_of_the_pretrained_encoder_chooses_its_model():
-    assert choose(gripper_arm(), options={'pretrained', 'seed'}) == 'compact'
+    assert choose(gripper_arm(), options={'pretrained', 'seed'}) == 'grounding'
     assert choose(gripper_arm(), options={'seed'}) == 'visuomotor'
 
 
-@pytest.mark.parametrize('family', ['compact', 'visuomotor', 'vlm'])
+@pytest.mark.parametrize('family', ['grounding', 'visuomotor', 'vlm'])
 def test_a_named_family_is_taken(family):
     assert choose(table_arm(), family, own_encoder=True) == family

@@ -4,7 +4,7 @@ from efm_core.embodiment import Proprioception
 from efm_model.checkpoint import load_checkpoint, save_checkpoint
 from efm_model.export import example_inputs, export_policy, export_reward, parity
 from efm_model.runtime import Runtime
-from efm_model.torch_runtime import have_equal_features
+from efm_model.torch_runtime import share_frozen_encoder
 from efm_model.visuomotor import (
     CAMERA_FEATURES,
     CameraEncoder,
@@ -134,12 +134,12 @@ def test_features_are_frozen_only_after_the_encoder_is():
 
 def test_only_frozen_encoders_with_equal_weights_and_statistics_give_equal_features():
     one, other = (new_visuomotor(ROBOT) for _ in range(2))
-    assert not have_equal_features(one, other)
+    assert not share_frozen_encoder(one, other)
     one.freeze_vision()
     other.freeze_vision()
-    assert have_equal_features(one, other)
+    assert share_frozen_encoder(one, other)
     other.encoder.standardiser.mean += 1
-    assert not have_equal_features(one, other)
+    assert not share_frozen_encoder(one, other)
 
 
 def test_models_with_and_without_proprioception_have_different_features():
@@ -147,7 +147,7 @@ def test_models_with_and_without_proprioception_have_different_features():
     other = new_visuomotor(replace(ROBOT, proprioception=(Proprioception('tool_pose'),)))
     one.freeze_vision()
     other.freeze_vision()
-    assert not have_equal_features(one, other)
+    assert not share_frozen_encoder(one, other)
 
 
 def test_the_instruction_head_sees_the_first_camera_and_no_instruction():

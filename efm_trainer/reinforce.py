@@ -150,7 +150,7 @@ class Reinforce:
         self._reward_model.requires_grad_(False)
         self.policy.eval()  # the actions were sampled without dropout
         self.policy.freeze_vision()
-        self._shares_features = share_frozen_encoder(self.policy, reward_model)
+        self._shares_encoder = share_frozen_encoder(self.policy, reward_model)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
@@ -168,7 +168,7 @@ class Reinforce:
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
         batch = to_batch(episodes, self._text_encoder)
         d, features = predict_steps_to_go(self._reward_model, batch, self._scale)
-        if not self._shares_features:
+        if not self._shares_encoder:
             frozen = self.policy.features_are_frozen
             features = compute_all_features(self.policy, batch) if frozen else None
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])

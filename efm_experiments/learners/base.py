@@ -63,7 +63,7 @@ class SharedEncoderLearner(Reinforce):
         :raises ValueError: when policy and reward model have different encoders.
         """
         super().__init__(policy, reward_model, **options)
-        if not self._shares_features:
+        if not self._shares_encoder:
             raise ValueError('learner: expected one encoder for policy and reward model, got two')
 
     def _optimiser_step(

@@ -69,7 +69,8 @@ def fine_tune(
     config = replace(STAGE_ONE[family], **options)
     encoder = text_encoder or TextEncoder(ensure_text_encoder())
     progress = on_validation or (lambda iteration, total, losses: None)
-    with _checkpoint_folder(run) as folder, single_threaded():
+    threads = single_threaded() if family == 'grounding' else nullcontext()
+    with _checkpoint_folder(run) as folder, threads:
         sft.fine_tune(episodes, embodiment, encoder, config, folder, progress, family=family)
         found = _load_pair(folder, embodiment, encoder)
     if run:

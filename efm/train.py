@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def train(
 
     embodiment = load_embodiment(embodiment_path)
     text_encoder = TextEncoder(ensure_text_encoder())
-    with single_threaded():
+    # Larger networks than the grounding model's heads gain from several threads.
+    with single_threaded() if family == 'grounding' else nullcontext():
         if not (run / 'sft').is_dir():
             if family == 'grounding':
                 config = choose_encoder_weights(run, embodiment, config, console)
@@ -118,6 +120,7 @@ def _fine_tune(
 ) -> None:
     """Write both checkpoints of a run, or none; ``model`` and ``family`` as in ``fine_tune``."""
     from efm_data.episodes import find_bags, read_episodes
+    from efm_trainer.fit import find_doubts
     from efm_trainer.sft import fine_tune
 
     folder = run / 'episodes' / 'demonstration'
@@ -143,6 +146,8 @@ def _fine_tune(
         f'reward model from step {result.reward_iteration}; {describe_losses(result.curve[-1])}',
         soft_wrap=True,
     )
+    for doubt in find_doubts(result.curve, result.demonstrations):
+        console.print(f'warning: {doubt}', soft_wrap=True)
 
 
 def describe_losses(losses: dict[str, float]) -> str:

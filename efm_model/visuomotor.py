@@ -315,5 +315,5 @@ def new_visuomotor(
 
 def _inverse_deviation(values: torch.Tensor) -> torch.Tensor:
     """Return one over the standard deviation of each column; 1 for a constant column."""
-    deviation = values.std(dim=0, correction=0)
+    deviation = (values - values.mean(dim=0)).square().mean(dim=0).sqrt()
     return torch.where(deviation > LEAST_DEVIATION, 1 / deviation, 1.0)

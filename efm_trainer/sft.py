@@ -51,6 +51,7 @@ class SftResult:
     :param curve: training and validation losses at each validation, with the iteration.
     :param policy_iteration: iteration of the policy's weights.
     :param reward_iteration: iteration of the reward model's weights.
+    :param demonstrations: number of training demonstrations.
     """
 
     policy: Path
@@ -59,6 +60,7 @@ class SftResult:
     curve: list[dict[str, float]]
     policy_iteration: int
     reward_iteration: int
+    demonstrations: int
 
 
 def fine_tune(
@@ -118,6 +120,7 @@ def fine_tune(
         curve=curve,
         policy_iteration=chosen['policy'].iteration,
         reward_iteration=chosen['reward'].iteration,
+        demonstrations=len(training),
     )
 
 

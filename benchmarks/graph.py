@@ -21,6 +21,7 @@ from efm_bringup.run import open_run
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.files import FileContent
 from efm_core.images import encode_png
+from efm_core.preprocessing import observe
 from efm_model.providers import OnnxSession
 from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_policy.policy import Policy

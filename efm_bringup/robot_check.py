@@ -139,9 +139,13 @@ def source_of(message: Any) -> tuple[Any, ...]:
 
 
 def streams(embodiment: Embodiment) -> list[Topic]:
-    """Return the topics of the robot whose messages the suite reads."""
+    """
+    Return the topics of the robot whose messages the suite reads.
+
+    :raises ValueError: for a robot with several cameras or with proprioception.
+    """
     command = embodiment.command
-    found = [topics.camera_topic(embodiment.cameras[0])]
+    found = [topics.camera_topic(embodiment.only_camera)]
     if command.joints:
         found.append(topics.JOINT_STATES)
     if command.needs_pose and command.pose_topic:
@@ -215,7 +219,8 @@ def describe_qos(topic: Topic) -> str:
 
 
 def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[Finding]:
-    topic = topics.camera_topic(e.cameras[0])
+    camera = e.only_camera
+    topic = topics.camera_topic(camera)
     seen = robot.topics[topic.name]
     sources = list(seen.sources.values())
     yield from _stream(topic, seen, sources, robot, e.control_rate_hz, skew_s)
@@ -226,7 +231,7 @@ def _camera(robot: RobotObservation, e: Embodiment, skew_s: float) -> Iterator[F
             yield Finding(FAULT, topic.name, problem=str(error), fix=_image_fix(source.newest))
             continue
         try:
-            preprocess(image, e.cameras[0], e.image_sizes[0])
+            preprocess(image, camera, e.image_sizes[0])
         except ValueError as error:
             yield Finding(
                 FAULT,

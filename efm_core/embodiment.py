@@ -133,7 +133,8 @@ class Proprioception:
     One part of the robot's measured state that the policy sees.
 
     :param source: ``joint_positions`` or ``joint_velocities`` of ``joint_states``, or
-        ``tool_pose``: x, y, z [m] and the quaternion x, y, z, w of the tool in the command's frame.
+        ``tool_pose``: x, y, z [m] and the quaternion x, y, z, w of the tool, in the frame of the
+        command.
     :param joints: names in ``joint_states``, a gripper's joint among them; none for ``tool_pose``.
     """
 
@@ -343,6 +344,25 @@ class Embodiment:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         canonical = json.dumps(non_defaults(self), sort_keys=True, separators=(',', ':'))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def only_camera(self) -> Camera:
+        """
+        The camera of a robot that has one camera and no proprioception.
+
+        The ROS graph carries no other observations yet.
+
+        :raises ValueError: for every other robot.
+        """
+        cameras = ', '.join(camera.name for camera in self.cameras)
+        state = ', '.join(self.proprioception_names) or 'none'
+        expect(
+            len(self.cameras) == 1 and not self.proprioception,
+            self.name,
+            'one camera and no proprioception, which are all that the ROS graph carries',
+            f'cameras {cameras}; proprioception {state}',
+        )
+        return self.cameras[0]
 
     @property
     def image_sizes(self) -> tuple[tuple[int, int], ...]:

@@ -38,6 +38,7 @@ class EpisodicNode(ManagedNode):
         answered, with chunks one a chunk. In lockstep the world renders one image a period.
 
         :param every: answer one image a control period, with chunks too.
+        :raises ValueError: for a robot with several cameras or with proprioception.
         """
         self.embodiment = embodiment
         decision_ns = embodiment.period_ns if every else embodiment.decision_ns
@@ -47,7 +48,7 @@ class EpisodicNode(ManagedNode):
         self.diagnostics = Diagnostics(self)
         self._reply_stamp = 0
         self._replies: list[tuple[Publisher, Any]] = []
-        camera = embodiment.cameras[0]
+        camera = embodiment.only_camera
         # A renderer repeats a still scene bit for bit; a sensor does not.
         is_simulated = lockstep or embodiment.command.is_planar_displacement
         self._frozen = FrozenCamera(0 if is_simulated else camera.max_identical_images)

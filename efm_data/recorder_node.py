@@ -183,10 +183,14 @@ class RecorderNode(ManagedNode):
 
 
 def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requirements:
-    """Return the messages of a whole episode of this robot; None stands for the table's."""
+    """
+    Return the messages of a whole episode of this robot; None stands for the table's.
+
+    :raises ValueError: for a robot with several cameras or with proprioception.
+    """
     command = topics.command_topic(robot.command) if robot else topics.COMMAND
     sent = topics.executed_topic(robot.command) if robot else topics.COMMAND
-    camera = robot.cameras[0].topic if robot else topics.IMAGE.name
+    camera = robot.only_camera.topic if robot else topics.IMAGE.name
     return recorded_episode(
         lockstep=config.lockstep,
         reward=config.reward_enabled,
@@ -206,7 +210,7 @@ def recorded_topics(
     if robot:
         own = {
             topics.COMMAND: topics.command_topic(robot.command),
-            topics.IMAGE: topics.camera_topic(robot.cameras[0]),
+            topics.IMAGE: topics.camera_topic(robot.only_camera),
         }
     for row in topics.TABLE:
         if row not in NOT_RECORDED and (row != topics.IMAGE or config.record_camera_images):

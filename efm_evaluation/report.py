@@ -20,6 +20,7 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode import Episode, Outcome
 from efm_core.episode_rules import is_void
 from efm_core.files import write_whole
+from efm_core.observation import Observation
 from efm_data.episodes import find_bags, read_all
 from efm_evaluation.metrics import (
     detect_per_episode,

@@ -179,7 +179,6 @@ def example_inputs(model: Model, kind: str, samples: int, seed: int = 0) -> dict
     """
     config = exportable(model).config
     rng = np.random.default_rng(seed)
-    mask = (np.arange(12) < rng.integers(4, 13, (samples, 1))).astype(np.float32)
     vocabulary = config.vocabulary
     images = {}
     for camera, (height, width) in enumerate(config.image_sizes):
@@ -187,6 +186,7 @@ def example_inputs(model: Model, kind: str, samples: int, seed: int = 0) -> dict
         images[image_input(camera)] = np.ascontiguousarray(
             coarse.repeat(8, axis=2).repeat(8, axis=3)
         )
+    mask = (np.arange(12) < rng.integers(4, 13, (samples, 1))).astype(np.float32)
     shape = (samples, 2, config.proprioception_size)
     inputs = {
         **images,

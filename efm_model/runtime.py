@@ -131,7 +131,7 @@ class ObservationHistory:
 
         At the first observation of an episode both are the current one.
         """
-        previous = self.previous or observation
+        previous = observation if self.previous is None else self.previous
         self.previous = observation
         return Observation.stack([previous, observation])
 

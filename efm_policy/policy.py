@@ -104,8 +104,8 @@ class Policy:
         """
         Return the next action of the episode that ``begin`` began.
 
-        :raises ValueError: when the observation does not fit the embodiment, or an output of the model is
-            not finite.
+        :raises ValueError: when the observation does not fit the embodiment, or an output of the
+            model is not finite.
         :raises RuntimeError: before ``begin``.
         """
         if self._episode is None:

@@ -41,13 +41,13 @@ class WorldNode(WorldServerNode):
     def build(self) -> None:
         """Create the world, then the publishers, the service and the timer."""
         self._embodiment = load_embodiment(self.config.embodiment)
+        camera = self._embodiment.only_camera
         self._period_ns = round(1e9 / self._embodiment.control_rate_hz)
         self._world = self._make_world()
         self._world.images()  # fails now, not at the first reset, if OpenGL is missing
         self._time_ns = 0
         self._checked_ns = 0  # the time at the last call of `_repeat`
         self._displacement = np.zeros(2, np.float32)
-        camera = self._embodiment.cameras[0]
         self._publisher = WorldPublisher(self, camera, lockstep=self.config.lockstep)
         self.serve_world(self._embodiment.control_rate_hz)
         self._create_timer()

@@ -8,6 +8,7 @@ from pathlib import Path
 import tempfile
 
 from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
+from efm_core.observation import Observation
 from efm_model.text import TextEncoder
 import numpy as np
 
@@ -74,3 +75,8 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
     """Return ``count`` images of smooth noise, (count, 64, 64, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, axis=1).repeat(8, axis=2))
+
+
+def observations(count: int, seed: int = 0) -> Observation:
+    """Return the images of `frames` as ``count`` observations of one camera."""
+    return Observation.of(frames(count, seed))

@@ -189,4 +189,5 @@ def options(family: str, **changes) -> VlmConfig:
 def prompt_inputs(model: VlmModel, pairs: np.ndarray, sentences: tuple[str, ...]) -> PromptInputs:
     """Return the prompt inputs of ``pairs`` of frames, ``(B, 2, H, W, 3)``, and sentences."""
     text, mask = pad([model.text_encoder.encode(sentence) for sentence in sentences])
-    return model.features(*map(torch.from_numpy, (pairs, text, mask)))
+    inputs = {'observations': pairs, 'text': text, 'text_mask': mask}
+    return model.features({name: torch.from_numpy(value) for name, value in inputs.items()})

@@ -8,6 +8,7 @@ from typing import Any
 from efm_core import ros_topics, topics
 from efm_core.config import expect
 from efm_core.embodiment import load_embodiment
+from efm_core.observation import MeasuredState
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_joints, from_transform

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import cv2
+from efm_core.observation import MeasuredState
 from efm_sim.gazebo.classic import ARM, block_joints, CAMERA, joint_names, make_classic_world
 from efm_sim.gazebo.config import GazeboConfig
 from efm_sim.gazebo.server import GazeboServer
@@ -79,6 +80,10 @@ class GazeboTable(Table):
         """Return the image of the policy camera in Gazebo, ``(H, W, 3)`` uint8 RGB."""
         size = self.config.image_size
         return cv2.resize(self._server.frame(CAMERA), (size, size), interpolation=cv2.INTER_AREA)
+
+    def state(self) -> MeasuredState:
+        """Return positions of the joints; Gazebo reports no velocities."""
+        return MeasuredState(self.joint_names, self.joint_positions)
 
     def render_in_mujoco(self) -> np.ndarray:
         """Return MuJoCo's image of the present state, ``(H, W, 3)`` uint8 RGB."""

@@ -101,8 +101,11 @@ KINDS: dict[str, tuple[str, Callable[[np.random.Generator, Path], None]]] = {
 
 def is_same(found: Episode) -> bool:
     """Return whether every field of an episode is that of the source."""
-    pairs = ((getattr(found, f.name), getattr(EPISODE, f.name)) for f in fields(Episode))
-    return all(np.array_equal(a, b) for a, b in pairs)
+    names = [field.name for field in fields(Episode) if field.name != 'observations']
+    pairs = ((getattr(found, name), getattr(EPISODE, name)) for name in names)
+    return found.observations.equals(EPISODE.observations) and all(
+        np.array_equal(a, b) for a, b in pairs
+    )
 
 
 def is_lawful(found: Episode) -> bool:
@@ -110,7 +113,7 @@ def is_lawful(found: Episode) -> bool:
     space = ROBOT.action
     steps = len(found)
     return (
-        found.observations.shape == (steps + 1, *ROBOT.observation_size, 3)
+        found.observations.images[0].shape == (steps + 1, *ROBOT.observation_size, 3)
         and found.actions.shape == ((steps, len(space.names)) if steps else found.actions.shape)
         and bool(np.isfinite(found.actions).all())
         and (not steps or abs(found.actions).max() <= max(space.high) * (1 + 1e-4))

@@ -13,6 +13,7 @@ from functools import partial
 from efm_core import topics
 from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
 from efm_core.messages import to_displacement
+from efm_core.observation import MeasuredState
 from efm_core.ros_messages import (
     from_action,
     from_image,
@@ -100,7 +101,7 @@ def make_messages(step: int, make_event, release) -> dict[topics.Topic, object]:
     return {
         topics.IMAGE: from_image(picture, stamp),
         topics.OBSERVATION: from_observation(picture, stamp),
-        topics.JOINT_STATES: from_joints(('a', 'b'), np.zeros(2), stamp),
+        topics.JOINT_STATES: from_joints(MeasuredState(('a', 'b'), np.zeros(2)), stamp),
         topics.INSTRUCTION: String(data='push the red cube'),
         topics.ACTION: action,
         topics.COMMAND: stamped(TwistStamped(), stamp),

@@ -94,8 +94,9 @@ def test_the_observation_is_the_image_of_gazebo(run):
     try:
         table.reset(9)
         assert episode.instruction == table.instruction
-        np.testing.assert_array_equal(episode.observations[0], table.render())
-        assert (episode.observations[0] != table.render_in_mujoco()).any()
+        first = episode.observations.images[0][0]
+        np.testing.assert_array_equal(first, table.render())
+        assert (first != table.render_in_mujoco()).any()
     finally:
         table.close()
 

@@ -49,7 +49,8 @@ def test_practice_is_one_observation_and_one_chunk_a_step(lab):
         assert episode.tokens.shape[1:] == (2 * CHUNK,)
         assert (np.diff(episode.stamps) == CHUNK * robot.period_ns).all()
         assert np.isfinite(episode.steps_to_go).all()
-        assert (np.diff(episode.observations.astype(int), axis=0) != 0).any(axis=(1, 2, 3)).all()
+        (images,) = episode.observations.images
+        assert (np.diff(images.astype(int), axis=0) != 0).any(axis=(1, 2, 3)).all()
 
 
 def test_what_was_practised_became_a_release(lab):

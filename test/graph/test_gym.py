@@ -49,10 +49,10 @@ def test_a_fleet_practises_in_an_environment_and_the_trainer_learns_from_it(unta
         assert episode.termination in (Termination.TIMEOUT, Termination.SUCCESS_DETECTED)
         assert (np.diff(episode.stamps) == robot.period_ns).all()
         assert episode.true_success_per_step.shape == (len(episode) + 1,)
-        assert (np.diff(episode.observations.astype(int), axis=0) != 0).any()
+        assert (np.diff(episode.observations.images[0].astype(int), axis=0) != 0).any()
     (update,) = (untaught.run / 'trainer' / 'metrics.jsonl').read_text().splitlines()
     assert (json.loads(update)['version'], json.loads(update)['episodes']) == (2, 8)
-    assert len({episode.observations[0].tobytes() for episode in episodes}) == 8
+    assert len({episode.observations.images[0][0].tobytes() for episode in episodes}) == 8
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +79,7 @@ def test_its_own_demonstrator_shows_the_same_as_in_one_process(shown):
         world.reset(episode.seed)
         teacher.begin(episode.seed)
         for tokens, seen in zip(episode.tokens, episode.observations, strict=False):
-            np.testing.assert_array_equal(seen, observe(world.render(), robot))
+            assert observe(world.images(), robot).equals(seen)
             np.testing.assert_array_equal(tokens, tokeniser.encode(teacher.act(world.positions())))
             world.step(tokeniser.decode(tokens))
         assert world.success()

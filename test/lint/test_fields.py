@@ -12,6 +12,8 @@ CONTRACT = ('efm_core/embodiment.py', 'efm_core/command.py')
 CHECKS = re.compile(r'__post_init__|validate')  # a field that only a check reads has no use
 CONTRACT_CHECKS = re.compile(r'__post_init__|_?check_\w+')
 REFUSED = ['GraphConfig.use_composition']  # true is an error that explains why
+# For several cameras and proprioception, which models and ROS nodes do not take yet.
+FOR_LATER = ['Camera.role', 'Embodiment.observation_max_age_s']
 TREES = {
     name(path): ast.parse(path.read_text())
     for path in python_files()
@@ -64,7 +66,7 @@ def test_every_field_of_a_configuration_is_read():
 def test_every_field_of_the_embodiment_is_read():
     fields = [field for file in CONTRACT for field in fields_of(TREES[file], 'dataclass')]
     assert len(fields) > 40
-    assert not unread(fields)
+    assert unread(fields) == FOR_LATER
 
 
 def test_a_field_that_only_a_check_reads_is_found():

@@ -9,6 +9,7 @@ from efm_core import topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.messages import to_image, to_ns, to_period, to_stamp, to_tokens, to_values
+from efm_core.observation import Observation
 from efm_core.ros_acting import ActingNode
 from efm_core.ros_messages import from_image
 from models import frames, table_arm
@@ -49,8 +50,7 @@ class Actor(ActingNode):
         shape = (config.steps, 2) if config.steps > 1 else (2,)
         self.action = PolicyAction(np.arange(2 * config.steps), np.zeros(shape, np.float32))
 
-    def on_observation(self, stamp, message):
-        observation = to_image(message)
+    def on_observation(self, stamp, observation):
         if self.matcher.step >= self.config.last:
             self.publish_last_observation(observation, stamp)
         else:
@@ -110,7 +110,7 @@ def test_an_action_before_the_offer_is_an_error(stage, yaml_of, embodiment):
     node = stage.start(Actor, embodiment=yaml_of(embodiment), offers=False)
     assert not node.offers_actions
     with pytest.raises(RuntimeError, match='expected offer_actions'):
-        node.publish_action(node.action, PICTURES[0], T0)
+        node.publish_action(node.action, Observation.of(PICTURES[0]), T0)
 
 
 def run_camera(stage, make_event, robot, *, path, images):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from efm_core import topics
 from efm_core.messages import to_chunk_steps, to_displacement, to_period, to_stamp, to_values
+from efm_core.observation import MeasuredState
 from efm_core.ros_messages import (
     from_action,
     from_image,
@@ -72,7 +73,8 @@ class Scene:
 
     def tick(self, number):
         """Let the world in lockstep come to a control step after T0."""
-        self.joints.publish(from_joints(('a',), np.zeros(1), T0 + number * PERIOD))
+        state = MeasuredState(('a',), np.zeros(1))
+        self.joints.publish(from_joints(state, T0 + number * PERIOD))
 
     def heard(self):
         """Return stamp [periods after T0] and length [mm] of each command."""

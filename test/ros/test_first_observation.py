@@ -105,7 +105,7 @@ def test_pictures_that_arrive_before_start_are_the_first_observations(scene, ear
     scene.end('first', STEPS, STEPS)
     episode = scene.read()
     assert episode.stamps.tolist() == stamps(0, STEPS)
-    np.testing.assert_array_equal(episode.observations, PICTURES[: STEPS + 1])
+    np.testing.assert_array_equal(episode.observations.images[0], PICTURES[: STEPS + 1])
     assert np.isfinite(episode.steps_to_go).all()
     assert [message.step for message in scene.actions] == list(range(STEPS + 1))
     assert [message.step for message in scene.predictions] == list(range(STEPS + 1))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from efm_core import messages, ros_messages
 from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
+from efm_core.observation import MeasuredState
 from efm_interfaces.msg import EpisodeEvent
 from efm_release.release import Release
 from models import frames
@@ -99,9 +100,25 @@ def test_a_displacement_becomes_a_velocity_and_back():
     np.testing.assert_allclose(messages.to_displacement(message, 10.0), values, rtol=1e-6)
 
 
-def test_joint_positions_keep_their_names():
-    message = over_the_wire(ros_messages.from_joints(('a', 'b'), np.array([0.5, -1.0]), STAMP))
+def test_measured_joints_keep_their_names():
+    state = MeasuredState(('a', 'b'), np.array([0.5, -1.0]), velocities=np.array([0.1, 0.2]))
+    message = over_the_wire(ros_messages.from_joints(state, STAMP))
     assert dict(zip(message.name, message.position, strict=True)) == {'a': 0.5, 'b': -1.0}
+    assert dict(zip(message.name, message.velocity, strict=True)) == {'a': 0.1, 'b': 0.2}
+    found = messages.to_measured_state(message)
+    assert found.joints == ('a', 'b')
+    np.testing.assert_array_equal(found.positions, state.positions)
+    np.testing.assert_array_equal(found.velocities, state.velocities)
+
+
+def test_a_quantity_that_not_every_joint_has_is_unknown():
+    state = MeasuredState(('a', 'b'), np.array([0.5, -1.0]))
+    message = over_the_wire(ros_messages.from_joints(state, STAMP))
+    assert list(message.velocity) == []
+    message.effort = [1.0]
+    message.position = [0.5]
+    found = messages.to_measured_state(message)
+    assert (len(found.positions), len(found.velocities)) == (0, 0)
 
 
 def test_simulator_truth_keeps_the_order_of_things():

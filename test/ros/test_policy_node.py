@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efm_core import topics
 from efm_core.messages import to_image, to_stamp, to_tokens, to_values
+from efm_core.observation import Observation
 from efm_core.ros_messages import from_image, from_observation
 from efm_interfaces.msg import EpisodeEvent, PolicyRelease
 from efm_model.text import ensure_text_encoder, TextEncoder
@@ -121,7 +122,7 @@ def test_the_node_publishes_the_actions_of_the_policy(scene, embodiment, shelf):
     alone = Policy.load(f'{shelf(7).uri}/policy.onnx', FakeTextEncoder(), embodiment)
     alone.begin(SENTENCE, 3)
     for step, action in enumerate(scene.run_episode('first', seed=3)):
-        expected = alone.act(IMAGES[step])
+        expected = alone.act(Observation.of(IMAGES[step]))
         np.testing.assert_array_equal(to_tokens(action), expected.tokens)
         np.testing.assert_array_equal(to_values(action), expected.values)
         assert action.log_probability == pytest.approx(expected.log_probability, abs=1e-6)

@@ -23,6 +23,7 @@ from efm_core.messages import (
     to_tokens,
     to_values,
 )
+from efm_core.observation import MeasuredState
 from efm_core.ros_messages import (
     from_action,
     from_displacement,
@@ -131,17 +132,18 @@ class Robot:
     def play_step(self, episode, step, without=()):
         """Publish the messages of one observation; the action for the last is not executed."""
         stamp = int(episode.stamps[step])
-        picture = episode.observations[step]
+        picture = episode.observations.images[0][step]
         about = {'episode_id': episode.episode_id}
         acted = min(step, len(episode) - 1)
         values = episode.actions[acted]
         last = step == len(episode)
         distribution = np.random.default_rng(step).dirichlet(np.ones(61))
         positions = {'tool': np.array([0.1, 0.2, step]), 'red_cube': np.zeros(3)}
+        joints = MeasuredState(('a', 'b'), np.array([0.5, step]))
         said = {
             topics.IMAGE: from_image(picture, stamp, 'table'),
             topics.OBSERVATION: from_observation(picture, stamp),
-            topics.JOINT_STATES: from_joints(('a', 'b'), np.array([0.5, step]), stamp),
+            topics.JOINT_STATES: from_joints(joints, stamp),
             topics.WORLD_STATE: from_world(
                 positions, episode.true_success_per_step[step], 0.1, stamp
             ),

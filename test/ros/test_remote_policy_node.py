@@ -6,6 +6,7 @@ import time
 
 from efm_core import topics
 from efm_core.messages import to_stamp, to_tokens
+from efm_core.observation import Observation
 from efm_core.ros_messages import from_image, from_ns, stamped
 from efm_guard.node import GuardNode
 from efm_interfaces.msg import EpisodeEvent, Permit
@@ -74,7 +75,7 @@ def test_the_node_publishes_the_actions_of_the_policy(scene, door):
     for step, image in enumerate(IMAGES):
         here.see(step)
         action = here.stage.hear(here.actions, step + 1)[step]
-        assert to_tokens(action).tolist() == alone.act(image).tokens.tolist()
+        assert to_tokens(action).tolist() == alone.act(Observation.of(image)).tokens.tolist()
         assert (to_stamp(action), action.step) == (T0 + step * PERIOD, step)
         assert (action.policy_version, action.episode_id) == (7, 'first')
         assert action.embodiment_hash == here.node.embodiment.hash

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from efm_core import topics
 from efm_core.messages import to_probabilities, to_stamp
+from efm_core.observation import Observation
 from efm_core.ros_messages import from_image
 from efm_interfaces.msg import EpisodeEvent
 from efm_reward import node as reward_node
@@ -65,7 +66,7 @@ def test_the_node_publishes_the_predictions_of_the_reward_model(scene_for, shelf
     alone = RewardModel.load(f'{shelf(7).uri}/reward.onnx', FakeTextEncoder(), table_arm())
     alone.begin(SENTENCE)
     for step, message in enumerate(scene.run_episode('first')):
-        expected = alone.predict(IMAGES[step])
+        expected = alone.predict(Observation.of(IMAGES[step]))
         np.testing.assert_array_equal(to_probabilities(message), expected.probabilities)
         assert message.steps_to_go == np.float32(expected.steps_to_go)
         assert (message.episode_id, message.step, message.reward_version) == ('first', step, 7)

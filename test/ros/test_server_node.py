@@ -8,7 +8,7 @@ from efm_core import topics
 from efm_interfaces.msg import PolicyRelease
 from efm_policy.server_node import ServerNode
 from efm_policy.serving import loading
-from models import FakeTextEncoder, frames
+from models import FakeTextEncoder, observations
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from serving import BlockingClient
@@ -49,7 +49,7 @@ def announce(to, release, **fields):
 def test_the_server_answers_with_the_given_release(make, robot, shelf):
     client = robot(make(release=shelf(7).uri))
     assert client.begin().policy_version == 7
-    assert client.act(frames(1)[0]).policy_version == 7
+    assert client.act(observations(1)[0]).policy_version == 7
 
 
 def test_a_new_release_acts_in_the_next_episode(make, robot, shelf, stage):
@@ -58,7 +58,7 @@ def test_a_new_release_acts_in_the_next_episode(make, robot, shelf, stage):
     client.begin('first')
     announce(stage, shelf(8))
     stage.spin_until(lambda: node._server.sessions.version == 8, 'release 8')
-    assert client.act(frames(1)[0]).policy_version == 7
+    assert client.act(observations(1)[0]).policy_version == 7
     assert client.begin('second').policy_version == 8
 
 
@@ -103,9 +103,9 @@ def test_requests_are_refused_unless_the_node_is_active(make, robot, shelf):
     client = robot(node)
     client.begin()
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert client.act(frames(1)[0]).code == 'UNAVAILABLE'
+    assert client.act(observations(1)[0]).code == 'UNAVAILABLE'
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert client.act(frames(1)[0]).policy_version == 7
+    assert client.act(observations(1)[0]).policy_version == 7
 
 
 def test_the_diagnostics_count_the_answers(make, robot, shelf, stage):
@@ -113,7 +113,7 @@ def test_the_diagnostics_count_the_answers(make, robot, shelf, stage):
     diagnostics = stage.listen(topics.DIAGNOSTICS)
     client = robot(node)
     client.begin()
-    client.act(frames(1)[0])
+    client.act(observations(1)[0])
 
     def values():
         found = [status for message in diagnostics for status in message.status]

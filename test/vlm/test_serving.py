@@ -6,7 +6,7 @@ from efm_model.checkpoint import save_checkpoint
 from efm_model.network import new_model
 from efm_model.vlm.network import new_vlm
 from efm_policy.serving.loading import load_vlm_policy
-from models import frames, SENTENCE, table_arm
+from models import observations, SENTENCE, table_arm
 import pytest
 from serving import BlockingClient, numbers, serving
 from vlms import options
@@ -21,10 +21,10 @@ def test_robots_act_with_a_vision_language_model(tmp_path):
         robots = [BlockingClient(where, f'robot_{i}') for i in range(2)]
         for robot in robots:
             assert robot.begin(seed=3).policy_version == 1
-        for step, picture in enumerate(frames(3)):
-            expected = alone.act(picture)
+        for step, seen in enumerate(observations(3)):
+            expected = alone.act(seen)
             for robot in robots:
-                tokens, values, log_probability = numbers(robot.act(picture, step))
+                tokens, values, log_probability = numbers(robot.act(seen, step))
                 assert (tokens, values) == (expected.tokens.tolist(), expected.values.tolist())
                 assert log_probability == pytest.approx(expected.log_probability, abs=1e-4)
         for robot in robots:

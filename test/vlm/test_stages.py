@@ -5,6 +5,7 @@ from dataclasses import replace
 from bags import make_episode, write_bag
 from efm.cli import main
 from efm_core.episode import Kind, Outcome
+from efm_core.observation import MeasuredState
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint
 from efm_model.network import log_probability
@@ -104,7 +105,7 @@ def weighed(learner, episodes):
     tokens = batch.episodes.tokens[batch.indices]
     with torch.no_grad():
         logits = learner.policy.policy_logits(
-            learner.policy.features(*batch.episodes.model_inputs(batch.indices)), tokens
+            learner.policy.features(batch.episodes.model_inputs(batch.indices)), tokens
         )
     return float((batch.returns * log_probability(logits, tokens)).sum())
 
@@ -154,9 +155,13 @@ class Line:
     def step(self, action):
         self._place = float(np.clip(self._place + 8 * action[0], 0, 1))
 
-    def render(self):
+    def images(self):
         camera = EMBODIMENT.cameras[0]
-        return np.full((camera.height, camera.width, 3), round(255 * self._place), np.uint8)
+        size = (camera.height, camera.width, 3)
+        return (np.full(size, round(255 * self._place), np.uint8),)
+
+    def state(self):
+        return MeasuredState()
 
     def success(self):
         return self._place > 0.9
@@ -188,7 +193,7 @@ def test_practice_in_one_process_is_reproducible(tmp_path):
     rows = samples.has_action.nonzero()[:, 0]
     with torch.no_grad():
         logits = policy.policy_logits(
-            policy.features(*samples.model_inputs(rows)), samples.tokens[rows]
+            policy.features(samples.model_inputs(rows)), samples.tokens[rows]
         )
     taught = log_probability(logits, samples.tokens[rows]).numpy()
     np.testing.assert_allclose(np.concatenate([e.log_probs for e in episodes]), taught, atol=1e-4)

@@ -35,10 +35,10 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.setattr(training, 'text_encoder', FakeTextEncoder)
 
 
-def model_inputs(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def model_inputs(count: int = 3) -> dict[str, torch.Tensor]:
     pairs = torch.from_numpy(frames(2 * count)).unflatten(0, (count, 2))
     text = torch.randn(count, 5, 384, generator=torch.Generator().manual_seed(0))
-    return pairs, text, torch.ones(count, 5)
+    return {'observations': pairs, 'text': text, 'text_mask': torch.ones(count, 5)}
 
 
 def recipe(encoder: str) -> EndToEndRecipe:
@@ -48,7 +48,7 @@ def recipe(encoder: str) -> EndToEndRecipe:
 @pytest.mark.parametrize('encoder', EVERY_ENCODER)
 def test_every_encoder_gets_its_gradient_from_the_current_frame(encoder):
     model = untrained_model(encoder, table_arm(), 0).train()
-    features = model.features(*model_inputs())
+    features = model.features(model_inputs())
     assert features.shape == (3, FEATURES)
     features.square().sum().backward()
     image = model.grounding.image
@@ -59,12 +59,14 @@ def test_every_encoder_gets_its_gradient_from_the_current_frame(encoder):
 
 def test_the_previous_frame_gives_the_motion():
     model = untrained_model('scratch', table_arm(), 0)
-    pairs, text, mask = model_inputs()
-    seen = model.features(pairs, text, mask)
-    swapped = model.features(pairs[[1, 0, 2]][:, [0]].expand(-1, 2, -1, -1, -1), text, mask)
+    inputs = model_inputs()
+    pairs = inputs['observations']
+    seen = model.features(inputs)
+    others = pairs[[1, 0, 2]][:, [0]].expand(-1, 2, -1, -1, -1)
+    swapped = model.features({**inputs, 'observations': others})
     assert not torch.allclose(seen, swapped)
     still = torch.stack([pairs[:, 1], pairs[:, 1]], dim=1)
-    motion = model.features(still, text, mask)[:, 16:22]
+    motion = model.features({**inputs, 'observations': still})[:, 16:22]
     assert not motion.any()
 
 
@@ -78,8 +80,8 @@ def test_a_trainable_encoder_averages_over_the_whole_map():
 def test_the_unimodal_encoder_has_a_tool_query_that_ignores_the_sentence():
     model, pretrained = make_end_to_end('unimodal', table_arm(), 0, SMOKE.vision)
     weights = pretrained_vision(SMOKE.vision)
-    _, text, mask = model_inputs()
-    queries = model.grounding.text(text, mask)
+    inputs = model_inputs()
+    queries = model.grounding.text(inputs['text'], inputs['text_mask'])
     assert torch.equal(queries[0, EFFECTOR], weights['tool'])
     assert torch.equal(queries[1, EFFECTOR], weights['tool'])
     assert torch.equal(model.grounding.image.keys.weight, weights['image.keys.weight'])

@@ -30,7 +30,7 @@ from efm_experiments.studies.failure_aware import failed_returns
 from efm_model.network import new_model
 from efm_trainer.dataset import compute_all_features, to_batch
 from efm_trainer.reinforce import expected_steps_to_go
-from models import FakeTextEncoder, frames, table_arm
+from models import FakeTextEncoder, observations, table_arm
 import numpy as np
 import pytest
 import torch
@@ -57,7 +57,7 @@ def episode(index, length, detected, true):
         kind=Kind.PRACTICE,
         instruction='push the red cube to the left',
         seed=index,
-        observations=frames(length + 1, 100 + index),
+        observations=observations(length + 1, 100 + index),
         stamps=np.arange(length + 1),
         tokens=np.zeros((length, 2), np.int64),
         actions=np.zeros((length, 2), np.float32),
@@ -80,22 +80,21 @@ def features_of_pair(model, before, now):
     """Return the features of one pair of frames."""
     samples = samples_of(episode(0, 1, True, True))
     pair = torch.from_numpy(np.stack([before, now]))[None]
-    return model.features(pair, samples.text, samples.mask)
+    return model.features({'observations': pair, 'text': samples.text, 'text_mask': samples.mask})
 
 
 def test_rewound_features_are_those_of_the_film_played_backwards(model):
     one = episode(0, 3, True, True)
     forwards = compute_all_features(model, samples_of(one))
-    backwards = [
-        features_of_pair(model, one.observations[t + 1], one.observations[t]) for t in range(3)
-    ]
+    images = one.observations.images[0]
+    backwards = [features_of_pair(model, images[t + 1], images[t]) for t in range(3)]
     torch.testing.assert_close(time_reversed(forwards), torch.cat(backwards), atol=1e-5, rtol=1e-4)
 
 
 def test_features_without_motion_are_those_of_two_equal_frames(model):
     one = episode(0, 2, True, True)
     forwards = compute_all_features(model, samples_of(one))
-    still = [features_of_pair(model, frame, frame) for frame in one.observations]
+    still = [features_of_pair(model, frame, frame) for frame in one.observations.images[0]]
     torch.testing.assert_close(without_motion(forwards), torch.cat(still), atol=1e-5, rtol=1e-4)
 
 

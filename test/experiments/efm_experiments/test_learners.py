@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.observation import Observation
 from efm_experiments.config import LEARNERS, TINY
 from efm_experiments.learners import baselines
 from efm_experiments.learners.baselines import (
@@ -12,7 +13,7 @@ from efm_experiments.learners.baselines import (
     SUCCESS_REWARD,
 )
 from efm_model.network import log_probability, new_model
-from models import FakeTextEncoder, frames, table_arm
+from models import FakeTextEncoder, observations, table_arm
 import numpy as np
 import pytest
 import torch
@@ -41,7 +42,9 @@ def episode(index, length, detected, true, scene=0):
         kind=Kind.PRACTICE,
         instruction='push the red cube to the left',
         seed=index,
-        observations=np.concatenate([frames(1, scene), frames(length, 100 + index)]),
+        observations=Observation.concatenate(
+            [observations(1, scene), observations(length, 100 + index)]
+        ),
         stamps=np.arange(length + 1),
         tokens=rng.integers(0, 11, (length, 2)),
         actions=np.zeros((length, 2), np.float32),

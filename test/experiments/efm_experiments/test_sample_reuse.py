@@ -19,7 +19,7 @@ from efm_experiments.learners.sample_reuse import (
 from efm_experiments.studies.reuse import episodes_needed, first_reached
 from efm_model.network import FEATURES, new_model
 from efm_trainer.reinforce import ema_update, Reinforce
-from models import FakeTextEncoder, frames, table_arm
+from models import FakeTextEncoder, observations, table_arm
 import numpy as np
 import pytest
 import torch
@@ -59,7 +59,7 @@ def episodes(first, count=2):
             kind=Kind.PRACTICE,
             instruction='push the red cube to the left',
             seed=index,
-            observations=frames(LENGTH + 1, index),
+            observations=observations(LENGTH + 1, index),
             stamps=np.arange(LENGTH + 1),
             tokens=rng.integers(0, 11, (LENGTH, 2)),
             actions=np.zeros((LENGTH, 2), np.float32),

@@ -50,7 +50,7 @@ def test_demonstrations_from_disk_equal_the_collected_ones():
     first = made.demonstrations(2, 0, 'tool', robot, size=2)
     again = made.demonstrations(2, 0, 'tool', robot, size=2)
     for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.observations, other.observations)
+        assert one.observations.equals(other.observations)
         np.testing.assert_array_equal(one.actions, other.actions)
         assert (one.instruction, one.seed) == (other.instruction, other.seed)
         assert reached_at(one) == len(one)

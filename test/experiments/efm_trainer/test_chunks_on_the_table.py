@@ -85,12 +85,12 @@ def test_the_tool_executed_every_step_of_every_chunk(loop, robot, world):
     for episode in loop[2]:
         world.reset(episode.seed)
         places = [world.tool_position()]
-        np.testing.assert_array_equal(observe(world.render(), robot), episode.observations[0])
+        assert observe(world.images(), robot).equals(episode.observations[0])
         for chunk, seen in zip(episode.actions, episode.observations[1:], strict=True):
             for step in chunk:
                 world.step(as_commanded(step, robot.control_rate_hz))
                 places.append(world.tool_position())
-            np.testing.assert_array_equal(observe(world.render(), robot), seen)
+            assert observe(world.images(), robot).equals(seen)
         moved = np.linalg.norm(np.diff(places, axis=0), axis=1)
         assert (moved > 1e-4).mean() > 0.7
 

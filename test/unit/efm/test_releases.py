@@ -5,7 +5,7 @@ import efm
 from efm.learning import _make_pair
 from efm_core.embodiment_files import save_embodiment
 from efm_model.network import new_model
-from models import FakeTextEncoder, frames, SENTENCE, table_arm
+from models import FakeTextEncoder, observations, SENTENCE, table_arm
 import numpy as np
 import pytest
 from releases import publish_untrained
@@ -71,10 +71,9 @@ def test_published_models_come_back_as_they_were(pair, tmp_path):
         one.begin(SENTENCE, seed=3)
     for one in (reward_model, pair[1]):
         one.begin(SENTENCE)
-    np.testing.assert_array_equal(
-        policy.act(frames(1)[0]).tokens, pair[0].act(frames(1)[0]).tokens
-    )
-    d = [one.predict(frames(1)[0]).steps_to_go for one in (reward_model, pair[1])]
+    (seen,) = observations(1)
+    np.testing.assert_array_equal(policy.act(seen).tokens, pair[0].act(seen).tokens)
+    d = [one.predict(seen).steps_to_go for one in (reward_model, pair[1])]
     assert d[0] == pytest.approx(d[1], abs=1e-3)
 
 

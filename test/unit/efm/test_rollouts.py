@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import efm
 from efm_core.episode import Kind, Termination
+from efm_core.observation import MeasuredState
 from models import exported, FakeTextEncoder, frames, SENTENCE, table_arm
 import numpy as np
 import pytest
@@ -23,8 +24,11 @@ class Still:
     def step(self, action):
         assert action.shape == (2,)
 
-    def render(self):
-        return frames(1)[0]
+    def images(self):
+        return (frames(1)[0],)
+
+    def state(self):
+        return MeasuredState()
 
     def success(self):
         return True

@@ -13,6 +13,7 @@ from efm_core.embodiment import (
     Camera,
     Embodiment,
     load_embodiment,
+    Proprioception,
     StepsToGoRange,
 )
 from efm_core.episode_rules import EpisodeRules
@@ -43,7 +44,8 @@ def test_shipped_table_arm_fits_the_simulator(embodiment):
     assert embodiment.cameras == (
         Camera('table', 'image', height=64, width=64, crop=(0, 0, 64, 64)),
     )
-    assert embodiment.observation_spec.shape == (64, 64, 3)
+    assert [spec.shape for spec in embodiment.image_specs] == [(64, 64, 3)]
+    assert embodiment.proprioception_spec.shape == (0,)
     assert embodiment.action.names == ('delta_x', 'delta_y')
     assert embodiment.control_rate_hz == 10.0
     assert embodiment.episode.success_dwell == 2
@@ -89,6 +91,8 @@ def test_hash_depends_on_every_field(embodiment):
         'control_rate_hz': 10.5,
         'action_lifetime_s': 0.4,
         'max_permit_s': 2.0,
+        'proprioception': (Proprioception('joint_positions', ('a',)),),
+        'observation_max_age_s': 0.2,
         'steps_to_go': replace(embodiment.steps_to_go, bins=31),
         'episode': replace(embodiment.episode, success_threshold=3.0),
     }
@@ -118,7 +122,7 @@ class LaterEmbodiment(Embodiment):
     """An embodiment of a later release, with an optional field."""
 
     _: KW_ONLY
-    proprioception: tuple[str, ...] = ()
+    payload_kg: float = 0.0
 
 
 def values_of(instance):
@@ -128,7 +132,7 @@ def values_of(instance):
 def test_a_new_optional_field_does_not_change_the_hash_until_a_robot_sets_it(embodiment):
     values = values_of(embodiment)
     assert LaterEmbodiment(**values).hash == embodiment.hash
-    assert LaterEmbodiment(**values, proprioception=('joint1',)).hash != embodiment.hash
+    assert LaterEmbodiment(**values, payload_kg=1.0).hash != embodiment.hash
 
 
 def test_a_new_optional_field_of_a_part_does_not_change_the_hash_either(embodiment):
@@ -169,7 +173,6 @@ def test_missing_file_is_named(tmp_path):
         ('name: robot', '', r'robot.yaml: name: expected a value, got none'),
         ('name: wrist, ', '', r'robot.yaml: cameras: name: expected a value, got none'),
         ('name: robot', '5: robot', r'robot.yaml: unknown key 5$'),
-        ('{name: wrist', '{name: a, topic: b, height: 8, width: 8}, {name: wrist', 'got a, wrist'),
         ('[-1]', '[-1, 2]', r'as many low and high as names \(1\), got 2 and 1'),
         ('[-1]', '[1]', 'expected low < high'),
         ('unit: m', 'unit: m, tokeniser: magic', "tokeniser: expected .*, got 'magic'"),
@@ -193,7 +196,6 @@ def test_wrong_file_is_refused_and_says_why(load, old, new, said):
         ('name: robot', 'name: robot\ncontrol_rate_hz: 0', 'control_rate_hz: expected'),
         ('height: 48', 'height: 0', r'wrist: height, width: expected 1 to 8192 px, got \(0, 64\)'),
         ('width: 64', 'width: 64, crop: [32, 0, 64, 48]', 'crop: expected'),
-        (MINIMAL.splitlines()[2], 'cameras: []', 'cameras: expected one camera; .*, got none'),
         ('unit: m', 'unit: 5', 'unit: expected text, got 5'),
         ('high: [1]', 'high: [.inf]', 'expected low < high'),
         ('[32, 32]', '[32]', 'observation_size: expected'),
@@ -239,8 +241,6 @@ def test_values_that_no_robot_has_are_refused(load, old, new, said):
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
-        ('proprioception: [joint1]', r"proprioception: expected no such key; .*got \['joint1'\]"),
-        ('proprioception: []', 'proprioception: expected no such key; joint positions .* later'),
         ('reset: {strategy: script}', 'robot.yaml: reset: expected no such key; .*reset_world'),
         ('reset: {timeout_s: 60.0}', r"reset: .* reset_timeout_s .*, got \{'timeout_s': 60.0\}"),
     ],
@@ -258,14 +258,108 @@ def test_a_driver_may_not_have_a_topic_of_the_suite_or_of_the_camera(field):
     for topic in ('action', '/permit', 'estop'):
         with pytest.raises(ValueError, match=f'command.{field}: expected a topic that no node'):
             replace(arm, command=replace(arm.command, **{field: topic}))
-    with pytest.raises(ValueError, match='topics of camera, command and pose: expected a topic'):
+    with pytest.raises(ValueError, match=r'topics of cameras, .*: expected a topic for'):
         replace(arm, command=replace(arm.command, **{field: arm.cameras[0].topic}))
 
 
-def test_a_second_camera_is_refused_in_one_line(embodiment):
-    message = 'cameras: expected one camera; several cameras come with a later release, got table'
-    with pytest.raises(ValueError, match=message):
-        replace(embodiment, cameras=embodiment.cameras * 2)
+TWO_CAMERAS = MINIMAL.replace(
+    '[{name: wrist, topic: image, height: 48, width: 64}]',
+    '[{name: table, topic: image, height: 48, width: 64}, '
+    '{name: hand, topic: hand/image, height: 60, width: 80, role: wrist, size: [24, 16]}]',
+)
+STATE = """
+proprioception:
+- {source: joint_positions, joints: [b, a]}
+- {source: joint_velocities, joints: [a]}
+- {source: tool_pose}
+"""
+
+
+def cameras(count):
+    return tuple(Camera(f'c{k}', f'image{k}', height=8, width=8) for k in range(count))
+
+
+def test_a_robot_may_have_several_cameras_each_with_its_own_role_and_size(load):
+    robot = load(TWO_CAMERAS)
+    assert [camera.role for camera in robot.cameras] == ['scene', 'wrist']
+    assert robot.image_sizes == ((32, 32), (24, 16))
+    assert [spec.name for spec in robot.image_specs] == ['image of table', 'image of hand']
+    assert [spec.shape for spec in robot.image_specs] == [(32, 32, 3), (24, 16, 3)]
+
+
+def test_a_policy_may_see_joints_velocities_and_the_pose_of_the_tool(load):
+    robot = load(MINIMAL + STATE)
+    assert robot.proprioception_names == (
+        'joint_positions.b',
+        'joint_positions.a',
+        'joint_velocities.a',
+        *(f'tool_pose.{part}' for part in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')),
+    )
+    assert robot.proprioception_spec.shape == (10,)
+    assert robot.proprioception_spec.dtype is np.float32
+    assert load(f'{MINIMAL}proprioception: []').hash == load(MINIMAL).hash
+
+
+@pytest.mark.parametrize('count', [1, 2, 8])
+def test_a_robot_has_one_to_eight_cameras(embodiment, count):
+    assert len(replace(embodiment, cameras=cameras(count)).cameras) == count
+
+
+@pytest.mark.parametrize('count', [0, 9])
+def test_no_camera_and_a_ninth_are_refused(embodiment, count):
+    with pytest.raises(ValueError, match='cameras: expected 1 to 8, each with its own name'):
+        replace(embodiment, cameras=cameras(count))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'said'),
+    [
+        ('name: hand', 'name: table', r"cameras: .* its own name, got \['table', 'table'\]"),
+        ('hand/image', 'image', "topics of cameras, .*: expected a topic for each, got 'image'"),
+        ('role: wrist', 'role: hand', "hand: role: expected one of scene, wrist, got 'hand'"),
+        ('[24, 16]', '[0, 16]', r'hand: size: expected 1 to 8192 px, got \(0, 16\)'),
+        ('[24, 16]', '[24]', 'size: expected 2 values'),
+        (
+            'name: robot',
+            'name: robot\nobservation_max_age_s: 11.0',
+            'observation_max_age_s: expected a number in 0.001 to 10, got 11.0',
+        ),
+    ],
+)
+def test_cameras_that_no_robot_has_are_refused(load, old, new, said):
+    with pytest.raises(ValueError, match=said):
+        load(TWO_CAMERAS.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'said'),
+    [
+        ('joint_velocities', 'torque', "source: expected joint_positions, .*, got 'torque'"),
+        ('{source: tool_pose}', 'tool_pose', 'mapping for Proprioception'),
+        ('{source: tool_pose}', '{joints: [a]}', 'proprioception: source: expected a value'),
+        ('source: tool_pose', 'source: tool_pose, joints: [a]', 'joints of tool_pose: .* none'),
+        (', joints: [b, a]', '', 'proprioception: joints: expected one or more, each once'),
+        ('joints: [b, a]', 'joints: [a, a]', 'proprioception: joints: expected one or more'),
+        ('joint_velocities', 'joint_positions', 'proprioception: expected each number once'),
+    ],
+)
+def test_proprioception_that_no_robot_has_is_refused(load, old, new, said):
+    with pytest.raises(ValueError, match=said):
+        load(MINIMAL + STATE.replace(old, new))
+
+
+def test_only_one_camera_without_proprioception_is_an_only_camera(load):
+    assert load(MINIMAL).only_camera.name == 'wrist'
+    said = (
+        'robot: expected one camera and no proprioception, .*, got cameras {}; proprioception {}'
+    )
+    for text, message in (
+        (TWO_CAMERAS, said.format('table, hand', 'none')),
+        (MINIMAL + STATE, said.format('wrist', 'joint_positions.b, joint_positions.a, .*')),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            _ = load(text).only_camera
+        assert '\n' not in str(error.value)
 
 
 def test_action_spec_holds_the_bounds_in_float32():

@@ -9,6 +9,7 @@ from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, EpisodeGoal, Outcome, Termination
 from efm_core.episode_rules import EndingRules, EpisodeRules, first_detection, SuccessDetector
+from efm_core.observation import MeasuredState, Observation
 from efm_evaluation.metrics import detect_per_episode, self_stopped
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
@@ -118,8 +119,11 @@ class World:
     def step(self, action: np.ndarray) -> None:
         pass
 
-    def render(self) -> np.ndarray:
-        return np.zeros((64, 64, 3), np.uint8)
+    def images(self) -> tuple[np.ndarray, ...]:
+        return (np.zeros((64, 64, 3), np.uint8),)
+
+    def state(self) -> MeasuredState:
+        return MeasuredState()
 
     def success(self) -> bool:
         return False
@@ -179,7 +183,7 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
     for step in range(len(case.steps_to_go)):
         now = step * chunk * PERIOD_S
         stamp = FIRST + step * chunk * PERIOD_NS
-        seen = model.predict(World().render())
+        seen = model.predict(Observation.of(*World().images()))
         commands = [
             *supervisor.on_action('e1', stamp, policy_version=1, chunk_steps=chunk, now=now),
             *supervisor.on_steps_to_go(
@@ -237,7 +241,7 @@ def test_the_rules_give_the_table(case):
 def test_the_reward_model_detects_success_as_in_the_table(case):
     model = reward_model(case, robot_of(case, chunk=1))
     model.begin(SENTENCE)
-    fired = [model.predict(World().render()).success for _ in case.steps_to_go]
+    fired = [model.predict(Observation.of(*World().images())).success for _ in case.steps_to_go]
     assert (fired.index(True) if any(fired) else None) == case.detected
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 import hashlib
 
 from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
+from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.checkpoint import load_checkpoint, save_checkpoint
 from efm_model.export import example_inputs, export_policy, parity
 from efm_model.network import log_probability, new_model
 from efm_model.runtime import Runtime
 from efm_policy.policy import Policy
-from models import FakeTextEncoder, frames, ROOT, SENTENCE, signed_arm, table_arm
+from models import FakeTextEncoder, observations, ROOT, SENTENCE, signed_arm, table_arm
 import numpy as np
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_without_chunks_weights_and_actions_are_those_of_earlier_versions(robot,
     path = export_policy(model, tmp_path / 'policy.onnx', robot, 7)
     policy = Policy.load(path, FakeTextEncoder(), robot)
     policy.begin(SENTENCE, 5)
-    actions = [policy.act(picture) for picture in frames(3)]
+    actions = [policy.act(seen) for seen in observations(3)]
     logits = Runtime(path, 'policy', embodiment=robot).run(**example_inputs(model, 'policy', 4))[
         'logits'
     ]
@@ -146,7 +147,7 @@ def test_the_exported_aloha_policy_samples_its_70_tokens_as_torch_does(tmp_path)
     assert report.passed, report
     policy = Policy.load(path, FakeTextEncoder(), robot)
     policy.begin('insert the peg', 1)
-    action = policy.act(np.zeros((16, 16, 3), np.uint8))
+    action = policy.act(Observation.of(np.zeros((16, 16, 3), np.uint8)))
     assert (action.tokens.shape, action.values.shape) == ((70,), (5, 14))
     assert -2 * 70 * np.log(256) < action.log_probability < 0
     for step in action.values:
@@ -161,7 +162,7 @@ def test_a_dimension_with_fewer_levels_never_samples_a_token_beyond_them(tmp_pat
     assert parity(model, path, robot, 'policy').passed
     policy = Policy.load(path, FakeTextEncoder(), robot)
     policy.begin(SENTENCE, 0)
-    tokens = np.array([policy.act(picture).tokens for picture in frames(40)])
+    tokens = np.array([policy.act(seen).tokens for seen in observations(40)])
     assert tokens.max(axis=0).tolist() == [2, 10, 2, 10]
 
 

@@ -28,35 +28,37 @@ def model():
 @pytest.fixture(scope='module')
 def model_inputs():
     text, mask = pad([FakeTextEncoder().encode(SENTENCE), FakeTextEncoder().encode('push it')])
-    return (
-        torch.from_numpy(frames(4)).unflatten(0, (2, 2)),
-        torch.from_numpy(text),
-        torch.from_numpy(mask),
-    )
+    return {
+        'observations': torch.from_numpy(frames(4)).unflatten(0, (2, 2)),
+        'text': torch.from_numpy(text),
+        'text_mask': torch.from_numpy(mask),
+    }
 
 
 @pytest.fixture(scope='module')
 def features(model, model_inputs):
     with torch.no_grad():
-        return model.features(*model_inputs)
+        return model.features(model_inputs)
 
 
 def test_the_features_of_a_sample_do_not_depend_on_its_batch(model, model_inputs, features):
     with torch.no_grad():
-        alone = model.features(*(value[1:] for value in model_inputs))
+        alone = model.features({name: value[1:] for name, value in model_inputs.items()})
     torch.testing.assert_close(alone, features[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_the_features_depend_on_both_frames(model, model_inputs, features):
+    flipped = model_inputs['observations'].flip(1)
     with torch.no_grad():
-        swapped = model.features(model_inputs[0].flip(1), *model_inputs[1:])
+        swapped = model.features({**model_inputs, 'observations': flipped})
     assert not torch.allclose(swapped, features)
 
 
 def test_the_movement_between_equal_frames_is_zero(model, model_inputs):
-    still = model_inputs[0][:, :1].expand(-1, 2, -1, -1, -1)
+    still = model_inputs['observations'][:, :1].expand(-1, 2, -1, -1, -1)
     with torch.no_grad():
-        assert model.features(still, *model_inputs[1:])[:, 16:22].abs().max() < 1e-6
+        found = model.features({**model_inputs, 'observations': still})
+    assert found[:, 16:22].abs().max() < 1e-6
 
 
 def test_teacher_forcing_gives_the_logits_of_sampling(model, features):

@@ -3,10 +3,14 @@ from efm_model.network import new_model
 from efm_model.torch_runtime import FeatureCache, make_runtimes, share_frozen_encoder
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
-from models import FakeTextEncoder, frames, SENTENCE, table_arm
+from models import FakeTextEncoder, frames, observations, SENTENCE, table_arm
 import numpy as np
 import pytest
 import torch
+
+
+def as_tensors(inputs):
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
 
 
 def test_torch_models_give_the_outputs_of_exported_ones(tmp_path):
@@ -27,7 +31,7 @@ def test_torch_models_give_the_outputs_of_exported_ones(tmp_path):
         policy_episodes = [policy.start(SENTENCE, seed) for seed in range(3)]
         reward_episodes = [reward_model.start(SENTENCE) for _ in range(3)]
         for step in range(2):
-            seen = list(frames(3, seed=step))
+            seen = list(observations(3, seed=step))
             d = [one.steps_to_go for one in reward_model.predict_batch(reward_episodes, seen)]
             tokens = [one.tokens for one in policy.act_batch(policy_episodes[:2], seen[:2])]
             found.append((np.array(d), np.array(tokens)))
@@ -39,17 +43,19 @@ def test_torch_models_give_the_outputs_of_exported_ones(tmp_path):
 def test_the_image_encoder_runs_once_on_a_frame_that_is_also_the_previous_one(monkeypatch):
     model = new_model(table_arm(), 0, 'none')
     shots = frames(4)
-    text = np.ones((1, 3, 384), np.float32)
-    mask = np.ones((1, 3), np.float32)
+    said = {
+        'text': np.ones((1, 3, 384), np.float32),
+        'text_mask': np.ones((1, 3), np.float32),
+    }
     cache = FeatureCache(model)
     counts = []
     encode = model.encode_frames
     pairs = [shots[None, [before, now]] for before, now in ((0, 0), (0, 1), (0, 1), (1, 2))]
     with torch.no_grad():
-        expected = [model.features(*map(torch.from_numpy, (p, text, mask))) for p in pairs]
+        expected = [model.features(as_tensors({'observations': p, **said})) for p in pairs]
     monkeypatch.setattr(model, 'encode_frames', lambda new: counts.append(len(new)) or encode(new))
     for pair, features in zip(pairs, expected, strict=True):
-        torch.testing.assert_close(cache.features(pair, text, mask), features)
+        torch.testing.assert_close(cache.features(pair, *said.values()), features)
     assert counts == [1, 1, 1]
 
 
@@ -80,6 +86,6 @@ def test_models_with_different_encoders_use_their_own():
     predict.run(**inputs)
     tokens = act.run(**inputs, gumbel=noise)['tokens']
     with torch.no_grad():
-        features = policy.features(*map(torch.from_numpy, inputs.values()))
+        features = policy.features(as_tensors(inputs))
         expected = policy.sample(features, torch.from_numpy(noise))[0]
     np.testing.assert_array_equal(tokens, expected)

@@ -11,12 +11,12 @@ from efm_policy.serving.client import Failure
 from efm_policy.serving.credentials import digest, find_robot, HEADER
 from efm_policy.serving.sessions import RefusedError
 import grpc
-from models import frames
+from models import observations
 import pytest
 from serving import BlockingClient, serving, write_tokens
 from waiting import wait_for
 
-PICTURE = frames(1)[0]
+OBSERVATION = observations(1)[0]
 FEW = {'max_robots': 2, 'max_calls': 3}
 TOKEN = '0' * 64  # of robot_0
 
@@ -52,7 +52,7 @@ def robot():
 
     def act(where, name='robot_1', token=''):
         made.append(BlockingClient(where, name, token=token))
-        return made[-1].begin(), made[-1].act(PICTURE)
+        return made[-1].begin(), made[-1].act(OBSERVATION)
 
     yield act
     for client in made:

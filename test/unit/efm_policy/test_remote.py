@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from efm_policy.serving import wire
 from efm_policy.serving.client import Failure, FIRST_RETRY_S, LAST_RETRY_S
 from efm_policy.serving.remote import EpisodeRequest, RemotePolicy
-from models import frames, SENTENCE, table_arm
+from models import observations, SENTENCE, table_arm
 import numpy as np
 import pytest
 
-PICTURE = frames(1)[0]
+OBSERVATION = observations(1)[0]
 FIRST, SECOND = (
     EpisodeRequest(name, SENTENCE, seed=3, policy_version=7) for name in ('first', 'second')
 )
@@ -67,7 +67,7 @@ class Robot:
         assert self.remote.begin(start)
 
     def ask(self, stamp=1000 * MS, deadline=1300 * MS, step=0):
-        return self.remote.request_action(PICTURE, stamp, step, deadline)
+        return self.remote.request_action(OBSERVATION, stamp, step, deadline)
 
     def answer(self, **changes):
         """Answer the newest request."""

@@ -4,18 +4,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 import threading
 
+from efm_core.observation import Observation
 from efm_policy.policy import Policy
 from efm_policy.serving import wire
 from efm_policy.serving.client import Failure
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.server import PolicyServer
-from models import FakeTextEncoder, frames, SENTENCE, table_arm
+from models import FakeTextEncoder, observations, SENTENCE, table_arm
 import numpy as np
 import pytest
 from serving import BlockingClient, numbers, policy, serving, write_certificate, write_tokens
 from waiting import scaled, wait_for
 
-PICTURES = frames(6)
+OBSERVATIONS = observations(6)
 
 
 class Slow:
@@ -62,18 +63,18 @@ def robot(open_server, connect):
     return connect(open_server[1])
 
 
-def alone(seed=3, pictures=PICTURES):
+def alone(seed=3, seen=OBSERVATIONS):
     """Return the actions of the policy itself, in this process."""
     local = policy()
     local.begin(SENTENCE, seed)
-    actions = [local.act(picture) for picture in pictures]
+    actions = [local.act(observation) for observation in seen]
     return [(a.tokens.tolist(), a.values.tolist(), a.log_probability) for a in actions]
 
 
 def test_the_server_returns_the_actions_of_the_policy(robot):
     assert robot.begin().policy_version == 7
     for step, expected in enumerate(alone()):
-        answer = robot.act(PICTURES[step], step)
+        answer = robot.act(OBSERVATIONS[step], step)
         tokens, values, log_probability = numbers(answer)
         assert (tokens, values) == expected[:2]
         assert log_probability == pytest.approx(expected[2], abs=1e-5)
@@ -81,7 +82,7 @@ def test_the_server_returns_the_actions_of_the_policy(robot):
 
 def test_an_answer_repeats_the_fields_of_its_request(robot):
     robot.begin()
-    answer = robot.act(PICTURES[0], 4, stamp=77, deadline=99)
+    answer = robot.act(OBSERVATIONS[0], 4, stamp=77, deadline=99)
     assert (answer.episode_id, answer.step, answer.stamp, answer.deadline) == ('first', 4, 77, 99)
     assert (answer.policy_version, answer.batch) == (7, 1)
     assert 0 <= answer.waited_s < 20
@@ -94,7 +95,7 @@ def test_simultaneous_robots_get_the_actions_of_single_robots(open_server, conne
         robot.begin(seed=seed)
 
     def episode(robot):
-        return [numbers(robot.act(picture, step)) for step, picture in enumerate(PICTURES)]
+        return [numbers(robot.act(seen, step)) for step, seen in enumerate(OBSERVATIONS)]
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(episode, robots))
@@ -110,10 +111,10 @@ def test_requests_that_arrive_during_a_batch_form_the_next_batch(connect):
         robots = [connect(where, f'robot_{i}') for i in range(4)]
         for robot in robots:
             robot.begin()
-        robots[0].send(PICTURES[0])
+        robots[0].send(OBSERVATIONS[0])
         assert slow.busy.wait(20)
         for robot in robots[1:]:
-            robot.send(PICTURES[0])
+            robot.send(OBSERVATIONS[0])
         wait_for(lambda: len(server._worker._batcher._waiting) == 3, 'three requests')
         slow.go.set()
         assert [robot.hear().batch for robot in robots] == [1, 3, 3, 3]
@@ -126,7 +127,7 @@ def test_without_micro_batching_each_batch_has_one_request(connect):
         robots = [connect(where, f'robot_{i}') for i in range(3)]
         for robot in robots:
             robot.begin()
-            robot.send(PICTURES[0])
+            robot.send(OBSERVATIONS[0])
         slow.go.set()
         assert [robot.hear().batch for robot in robots] == [1, 1, 1]
         assert server.counts['batches'] == 3
@@ -134,12 +135,12 @@ def test_without_micro_batching_each_batch_has_one_request(connect):
 
 def test_an_observation_that_is_sent_again_is_not_run_again(robot, open_server):
     robot.begin()
-    first = robot.act(PICTURES[0], 0)
+    first = robot.act(OBSERVATIONS[0], 0)
     answered = open_server[0].counts['answered']
-    again = robot.act(PICTURES[0], 0)
+    again = robot.act(OBSERVATIONS[0], 0)
     assert again == first
     assert open_server[0].counts['answered'] == answered
-    tokens, values, _ = numbers(robot.act(PICTURES[1], 1))
+    tokens, values, _ = numbers(robot.act(OBSERVATIONS[1], 1))
     assert (tokens, values) == alone()[1][:2]
 
 
@@ -169,22 +170,22 @@ def test_an_episode_that_cannot_begin_is_refused_with_the_reason(robot, fields, 
 )
 def test_an_invalid_observation_is_refused_and_the_episode_continues(robot, picture, word):
     robot.begin()
-    failure = robot.act(picture)
+    failure = robot.act(Observation.of(picture))
     assert failure.code == 'INVALID_ARGUMENT'
     assert word in failure.detail
-    assert numbers(robot.act(PICTURES[0], 0))[0] == alone()[0][0]
+    assert numbers(robot.act(OBSERVATIONS[0], 0))[0] == alone()[0][0]
 
 
 def test_a_message_beyond_the_size_limit_is_refused(connect):
     with serving(max_message_bytes=4096) as (_, where):
         robot = connect(where)
         robot.begin()
-        assert robot.act(PICTURES[0]).code == 'RESOURCE_EXHAUSTED'
+        assert robot.act(OBSERVATIONS[0]).code == 'RESOURCE_EXHAUSTED'
 
 
 def test_an_observation_of_an_unknown_episode_is_refused(robot):
     robot.begin('first')
-    failure = robot.act(PICTURES[0], episode_id='second')
+    failure = robot.act(OBSERVATIONS[0], episode_id='second')
     assert failure.code == 'FAILED_PRECONDITION'
     assert "none of robot_0 for 'second'" in failure.detail
 
@@ -200,12 +201,12 @@ def test_a_request_that_cannot_meet_its_deadline_is_dropped_before_inference(con
         second = connect(where, 'robot_1')
         first.begin()
         second.begin()
-        first.send(PICTURES[0])
+        first.send(OBSERVATIONS[0])
         assert slow.busy.wait(20)
-        assert second.act(PICTURES[0], seconds=0.05).code == 'DEADLINE_EXCEEDED'
+        assert second.act(OBSERVATIONS[0], seconds=0.05).code == 'DEADLINE_EXCEEDED'
         slow.go.set()
         assert not isinstance(first.hear(), Failure)
-        assert not isinstance(second.act(PICTURES[0], 1), Failure)
+        assert not isinstance(second.act(OBSERVATIONS[0], 1), Failure)
         assert slow.batches == [1, 1]
         assert server.counts['late'] == 1
 
@@ -216,9 +217,9 @@ def test_a_failure_of_the_policy_fails_its_batch_only(connect, monkeypatch):
         robot.begin()
         with monkeypatch.context() as broken:
             broken.setattr(Policy, 'act_batch', lambda *_: 1 / 0)
-            failure = robot.act(PICTURES[0])
+            failure = robot.act(OBSERVATIONS[0])
         assert (failure.code, failure.detail) == ('INTERNAL', 'policy: division by zero')
-        assert not isinstance(robot.act(PICTURES[0]), Failure)
+        assert not isinstance(robot.act(OBSERVATIONS[0]), Failure)
         assert server.counts['failed'] == 1
 
 
@@ -229,7 +230,7 @@ def test_more_robots_than_max_robots_are_refused(connect):
         assert 'at most 2' in robots[2].begin().detail
         server.sessions._clock = lambda: 1e9
         assert robots[2].begin().policy_version == 7
-        assert robots[0].act(PICTURES[0]).code == 'FAILED_PRECONDITION'
+        assert robots[0].act(OBSERVATIONS[0]).code == 'FAILED_PRECONDITION'
 
 
 def test_a_newer_release_acts_in_the_episodes_that_begin_after_it(connect, tmp_path):
@@ -245,7 +246,7 @@ def test_a_newer_release_acts_in_the_episodes_that_begin_after_it(connect, tmp_p
         server.sessions.adopt(Policy.load(newer, FakeTextEncoder(), table_arm()))
         assert other.begin('first').policy_version == 8
         with ThreadPoolExecutor(2) as pool:
-            both = pool.map(lambda one: one.act(PICTURES[0]), (robot, other))
+            both = pool.map(lambda one: one.act(OBSERVATIONS[0]), (robot, other))
             assert [answer.policy_version for answer in both] == [7, 8]
         assert robot.begin('first', policy_version=7, goes_on=True).policy_version == 7
         assert robot.begin('second').policy_version == 8
@@ -283,7 +284,7 @@ def test_a_robot_with_tls_and_its_token_is_answered(guarded, connect):
     server, where, certificate, tokens = guarded
     robot = connect(where, 'robot_1', certificate, f'{tokens}/robot_1')
     assert robot.begin().policy_version == 7
-    assert numbers(robot.act(PICTURES[0]))[0] == alone()[0][0]
+    assert numbers(robot.act(OBSERVATIONS[0]))[0] == alone()[0][0]
     assert server.describe() == 'this host only, TLS, 2 tokens'
 
 
@@ -298,7 +299,7 @@ def test_a_robot_with_tls_and_its_token_is_answered(guarded, connect):
 def test_a_robot_with_another_token_or_none_is_refused(guarded, connect, name, token, expected):
     _, where, certificate, tokens = guarded
     robot = connect(where, name, certificate, f'{tokens}/{token}' if token else '')
-    for failure in (robot.begin(), robot.act(PICTURES[0])):
+    for failure in (robot.begin(), robot.act(OBSERVATIONS[0])):
         assert failure.code == 'UNAUTHENTICATED'
         assert f'token: expected {expected}, got another or none' in failure.detail
 
@@ -317,20 +318,22 @@ def test_an_episode_continues_after_a_restart_of_the_server(connect):
     with serving() as (_, where):
         robot = connect(where)
         robot.begin()
-        robot.act(PICTURES[0], 0)
-    assert robot.act(PICTURES[1], 1).code == 'UNAVAILABLE'
+        robot.act(OBSERVATIONS[0], 0)
+    assert robot.act(OBSERVATIONS[1], 1).code == 'UNAVAILABLE'
     with serving(port=int(where.rpartition(':')[2])):
-        wait_for(lambda: robot.act(PICTURES[1], 1).code == 'FAILED_PRECONDITION', 'a new episode')
+        wait_for(
+            lambda: robot.act(OBSERVATIONS[1], 1).code == 'FAILED_PRECONDITION', 'a new episode'
+        )
         assert robot.begin(policy_version=7, goes_on=True).policy_version == 7
-        assert robot.act(PICTURES[1], 1).policy_version == 7
+        assert robot.act(OBSERVATIONS[1], 1).policy_version == 7
 
 
 def test_the_noise_depends_on_the_robots_step_even_if_requests_were_lost(robot):
     robot.begin()
     local = policy()
     local._episode = replace(local.start(SENTENCE, 3), step=5)
-    expected = local.act(PICTURES[5])
-    assert numbers(robot.act(PICTURES[5], 5))[0] == expected.tokens.tolist()
+    expected = local.act(OBSERVATIONS[5])
+    assert numbers(robot.act(OBSERVATIONS[5], 5))[0] == expected.tokens.tolist()
 
 
 def test_a_malformed_message_is_refused(open_server):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+from efm_core.observation import Observation
 from efm_policy.serving import wire
 from google.protobuf import descriptor_pb2
 import numpy as np
@@ -39,6 +40,24 @@ def test_an_array_of_any_shape_survives_the_conversion(array):
     back = wire.to_array(message, 'array')
     np.testing.assert_array_equal(back, array)
     assert (back.dtype.name, back.shape) == (array.dtype.name, array.shape)
+
+
+@pytest.mark.parametrize('numbers', [0, 3])
+def test_an_observation_of_several_cameras_survives_the_conversion(numbers):
+    rng = np.random.default_rng(0)
+    sizes = ((4, 6, 3), (2, 3, 3))
+    images = tuple(rng.integers(0, 256, size, np.uint8) for size in sizes)
+    seen = Observation(images, np.arange(numbers, dtype=np.float32))
+    request = wire.ActRequest(**wire.from_observation(seen))
+    back = wire.to_observation(wire.ActRequest.FromString(request.SerializeToString()))
+    assert back.equals(seen)
+    assert back.proprioception.dtype == np.float32
+
+
+def test_a_request_without_a_proprioception_is_refused():
+    image = wire.from_array(np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(ValueError, match='proprioception: expected one of uint8'):
+        wire.to_observation(wire.ActRequest(images=[image]))
 
 
 def test_an_array_of_objects_is_refused():

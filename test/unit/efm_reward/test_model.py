@@ -2,8 +2,9 @@ import dataclasses
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode_rules import EpisodeRules
+from efm_core.observation import Observation
 from efm_reward.model import RewardModel
-from models import exported, FakeTextEncoder, frames, SENTENCE, table_arm
+from models import exported, FakeTextEncoder, observations, SENTENCE, table_arm
 import numpy as np
 import pytest
 
@@ -32,12 +33,12 @@ class FakeRuntime:
 def predictions(reward_model, steps):
     reward_model.runtime = FakeRuntime(steps)
     reward_model.begin(SENTENCE)
-    return [reward_model.predict(frames(1)[0]) for _ in steps]
+    return [reward_model.predict(observations(1)[0]) for _ in steps]
 
 
 def test_steps_to_go_is_the_mean_of_a_distribution(reward_model):
     reward_model.begin(SENTENCE)
-    prediction = reward_model.predict(frames(1)[0])
+    prediction = reward_model.predict(observations(1)[0])
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert prediction.steps_to_go == pytest.approx(
         sum(k * p for k, p in enumerate(prediction.probabilities)), abs=1e-3
@@ -70,21 +71,19 @@ def test_bins_stand_for_the_steps_of_the_embodiment(reward_model):
 
 
 def test_a_batch_of_episodes_gives_the_predictions_of_single_episodes(reward_model):
-    images = frames(3)
+    seen = observations(3)
     episodes = [reward_model.start(SENTENCE), reward_model.start('push it')]
-    together = [
-        reward_model.predict_batch(episodes, [image, image])[1].steps_to_go for image in images
-    ]
+    together = [reward_model.predict_batch(episodes, [one, one])[1].steps_to_go for one in seen]
     reward_model.begin('push it')
-    assert [reward_model.predict(image).steps_to_go for image in images] == pytest.approx(
+    assert [reward_model.predict(one).steps_to_go for one in seen] == pytest.approx(
         together, abs=1e-3
     )
 
 
 def test_an_observation_of_the_wrong_size_is_refused(reward_model):
     reward_model.begin(SENTENCE)
-    with pytest.raises(ValueError, match='observation: expected shape'):
-        reward_model.predict(np.zeros((64, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match='image of table: expected shape'):
+        reward_model.predict(Observation.of(np.zeros((64, 48, 3), np.uint8)))
 
 
 def test_a_model_that_gives_nan_is_refused(tmp_path):
@@ -100,12 +99,12 @@ def test_a_model_that_gives_nan_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match='probabilities: expected finite numbers from model version 9'
     ):
-        reward_model.predict(frames(1)[0])
+        reward_model.predict(observations(1)[0])
 
 
 def test_predicting_before_an_episode_has_begun_is_refused(reward_model):
     with pytest.raises(RuntimeError, match=r'expected begin\(\) before predict'):
-        reward_model.predict(frames(1)[0])
+        reward_model.predict(observations(1)[0])
 
 
 def test_another_embodiment_is_refused():

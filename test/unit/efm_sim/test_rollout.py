@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
 from efm_core.episode import Kind, Outcome, Termination
+from efm_core.observation import MeasuredState
 from efm_sim.rollout import as_commanded, rollout
 import numpy as np
 import pytest
@@ -28,11 +29,14 @@ class CountingWorld:
         assert action.dtype == np.float32
         self.steps += 1
 
-    def render(self):
+    def images(self):
         image = np.zeros((64, 64, 3), np.uint8)
         image[..., 0] = self.seed
         image[..., 1] = self.steps
-        return image
+        return (image,)
+
+    def state(self):
+        return MeasuredState()
 
     def success(self):
         return self.steps >= self.seed
@@ -49,8 +53,8 @@ class CountingPolicy:
 
     def act_batch(self, episodes, observations):
         self.batches.append(len(episodes))
-        for seed, image in zip(episodes, observations, strict=True):
-            assert image[0, 0, 0] == seed
+        for seed, observation in zip(episodes, observations, strict=True):
+            assert observation.images[0][0, 0, 0] == seed
         token = np.array([5, 5])
         return [
             PolicyAction(token, np.float32([0.01, 0]), log_probability=-float(seed))
@@ -73,7 +77,8 @@ class CountingRewardModel:
         return instruction
 
     def predict_batch(self, episodes, observations):
-        left = [float(image[0, 0, 0]) - float(image[0, 0, 1]) for image in observations]
+        images = [observation.images[0] for observation in observations]
+        left = [float(image[0, 0, 0]) - float(image[0, 0, 1]) for image in images]
         return [FakePrediction(d, d < 0) for d in left]
 
 
@@ -126,7 +131,7 @@ def test_an_episode_has_truth_and_prediction_of_every_observation():
 @pytest.mark.parametrize('worlds', [1, 2, 5])
 def test_the_number_of_worlds_does_not_change_the_episodes(worlds):
     for found, expected in zip(run(worlds), run(3), strict=True):
-        np.testing.assert_array_equal(found.observations, expected.observations)
+        assert found.observations.equals(expected.observations)
         np.testing.assert_array_equal(found.steps_to_go, expected.steps_to_go)
 
 
@@ -180,7 +185,7 @@ def test_every_chunk_step_moves_the_world_and_only_the_last_is_observed():
     world = MovingWorld()
     (episode,) = rollout([world], ChunkingPolicy(), CountingRewardModel(), [7], robot, max_steps=5)
     assert world.moves == [1, 2, 3] * 3
-    assert episode.observations[:, 0, 0, 1].tolist() == [0, 3, 6, 9]
+    assert episode.observations.images[0][:, 0, 0, 1].tolist() == [0, 3, 6, 9]
     assert (np.diff(episode.stamps) == 3 * robot.period_ns).all()
     assert (episode.tokens.shape, episode.actions.shape) == ((3, 6), (3, 3, 2))
     assert episode.termination is Termination.SUCCESS_DETECTED
@@ -191,4 +196,4 @@ def test_the_time_limit_counts_chunks():
     robot = replace(EMBODIMENT, action=replace(EMBODIMENT.action, chunk=3))
     (episode,) = rollout([MovingWorld()], ChunkingPolicy(), CountingRewardModel(), [200], robot)
     assert len(episode) == LIMIT
-    assert episode.observations[-1, 0, 0, 1] == 3 * LIMIT  # below 256
+    assert episode.observations.images[0][-1, 0, 0, 1] == 3 * LIMIT  # below 256

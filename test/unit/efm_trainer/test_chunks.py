@@ -111,7 +111,8 @@ def test_a_bag_of_chunks_is_read_with_all_its_steps(tmp_path):
     episode = make_episode(CHUNKED)
     found = read_episode(write_bag(episode, tmp_path / 'bag'), CHUNKED)
     assert (found.tokens.shape, found.actions.shape) == ((4, 6), (4, 3, 2))
-    for name in ('observations', 'stamps', 'tokens', 'actions', 'log_probs', 'steps_to_go'):
+    assert found.observations.equals(episode.observations)
+    for name in ('stamps', 'tokens', 'actions', 'log_probs', 'steps_to_go'):
         np.testing.assert_array_equal(getattr(found, name), getattr(episode, name), name)
 
 

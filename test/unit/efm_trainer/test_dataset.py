@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 from bags import make_episode
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Outcome
+from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_model.network import new_model
 from efm_trainer.dataset import (
@@ -45,9 +48,30 @@ def test_only_successful_episodes_have_a_goal():
 def test_the_previous_frame_of_the_first_is_the_first():
     batch = to_batch(two_episodes(), FakeTextEncoder())
     assert batch.previous.tolist() == [0, 0, 1, 3, 3, 4, 5]
-    pairs, _, _ = batch.model_inputs(torch.tensor([3, 4]))
+    pairs = batch.model_inputs(torch.tensor([3, 4]))['observations']
     assert torch.equal(pairs[0, 0], pairs[0, 1])
     assert torch.equal(pairs[1, 0], pairs[0, 1])
+
+
+def test_a_second_camera_and_the_proprioception_are_inputs_too():
+    episode = make_episode(EMBODIMENT, 0, 2)
+    (first,) = episode.observations.images
+    second = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(3, axis=-1)
+    state = np.float32([[0], [10], [20]])
+    batch = to_batch(
+        [replace(episode, observations=Observation((first, second), state))], FakeTextEncoder()
+    )
+    inputs = batch.model_inputs(torch.tensor([0, 2]))
+    assert list(inputs) == [
+        'observations',
+        'observations_1',
+        'proprioception',
+        'text',
+        'text_mask',
+    ]
+    np.testing.assert_array_equal(inputs['observations'], first[[[0, 0], [1, 2]]])
+    assert inputs['observations_1'][..., 0, 0, 0].tolist() == [[0, 0], [1, 2]]
+    assert inputs['proprioception'][..., 0].tolist() == [[0, 0], [10, 20]]
 
 
 def test_text_is_padded_and_masked():

@@ -219,7 +219,7 @@ def test_an_update_makes_actions_with_positive_returns_more_probable():
     tokens = batch.episodes.tokens[indices]
 
     def score() -> float:
-        features = learner.policy.features(*batch.episodes.model_inputs(indices))
+        features = learner.policy.features(batch.episodes.model_inputs(indices))
         logits = torch.log_softmax(learner.policy.policy_logits(features, tokens), dim=-1)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=-1)
         return float((batch.returns * chosen).sum().detach())

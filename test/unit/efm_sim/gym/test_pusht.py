@@ -65,7 +65,7 @@ def test_success_is_the_coverage_that_the_embodiment_requires(world):
 
 
 def test_the_observation_has_64_pixels(world):
-    assert observe(world.render(), load_embodiment(PATH)).shape == (64, 64, 3)
+    assert observe(world.images(), load_embodiment(PATH)).images[0].shape == (64, 64, 3)
 
 
 def test_corners_agree_with_a_calculation_by_hand():

@@ -259,6 +259,19 @@ def test_a_closed_table_can_render_again(arm):
     assert np.array_equal(before, arm.render())
 
 
+def test_the_measured_state_has_the_joints_with_positions_and_velocities(table):
+    table.reset(3)
+    before = table.state()
+    assert before.joints == table.joint_names
+    np.testing.assert_array_equal(before.velocities, np.zeros(len(before.joints)))
+    table.step(np.float32([0.02, 0.0]))
+    after = table.state()
+    np.testing.assert_array_equal(after.positions, table.joint_positions)
+    moved = after.positions - before.positions
+    largest = abs(moved).argmax()
+    assert after.velocities[largest] * moved[largest] > 0
+
+
 def test_joint_names_and_positions_have_the_same_length(table):
     table.reset(0)
     assert len(table.joint_names) == {'arm': 6, 'tool': 2}[table.config.body]

@@ -12,8 +12,8 @@ CONTRACT = ('efm_core/embodiment.py', 'efm_core/command.py')
 CHECKS = re.compile(r'__post_init__|validate')  # a field that only a check reads has no use
 CONTRACT_CHECKS = re.compile(r'__post_init__|_?check_\w+')
 REFUSED = ['GraphConfig.use_composition']  # true is an error that explains why
-# For several cameras and proprioception, which models and ROS nodes do not take yet.
-FOR_LATER = ['Camera.role', 'Embodiment.observation_max_age_s']
+# For several cameras and proprioception, which ROS nodes do not take yet.
+FOR_LATER = ['Embodiment.observation_max_age_s']
 TREES = {
     name(path): ast.parse(path.read_text())
     for path in python_files()

@@ -20,7 +20,7 @@ import time
 from efm_core.embodiment import load_embodiment
 from efm_model.config import ModelConfig, SessionConfig
 from efm_model.export import example_inputs, export_policy
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_model.providers import OnnxSession
 import numpy as np
 
@@ -67,7 +67,7 @@ def measure(folder: Path, passes: int) -> dict[str, dict[str, float]]:
     }
 
 
-def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
+def export_all(folder: Path) -> dict[str, tuple[GroundingModel, Path]]:
     """Return each model with its exported file."""
     table, aloha = (load_embodiment(EMBODIMENTS / f'{n}.yaml') for n in ('table_arm', 'aloha'))
     config = ModelConfig.for_embodiment(aloha, pretrained='none')
@@ -78,12 +78,12 @@ def export_all(folder: Path) -> dict[str, tuple[CompactModel, Path]]:
     }
     made = {}
     for number, (name, (robot, size)) in enumerate(found.items()):
-        model = CompactModel(size).eval()
+        model = GroundingModel(size).eval()
         made[name] = (model, export_policy(model, folder / f'{number}.onnx', robot, 1))
     return made
 
 
-def make_run(model: CompactModel, path: Path) -> Callable[[], object]:
+def make_run(model: GroundingModel, path: Path) -> Callable[[], object]:
     """Return a function that runs one forward pass."""
     session = OnnxSession(path, 'policy', config=SessionConfig(provider='cpu'))
     inputs = example_inputs(model, 'policy', 1)

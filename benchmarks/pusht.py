@@ -28,7 +28,7 @@ from efm_experiments.plots import axes_of, band, COLOURS
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import LabelledImages, pretrain_on_labels
-from efm_model.network import CompactModel, save_encoder
+from efm_model.network import GroundingModel, save_encoder
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
@@ -225,7 +225,7 @@ def learn(
     options: argparse.Namespace,
     seed: int,
     grounding: Path,
-) -> tuple[CompactModel, CompactModel, dict[str, float]]:
+) -> tuple[GroundingModel, GroundingModel, dict[str, float]]:
     """Return policy and reward model of stage 1, and the last losses on held-out episodes."""
     every = max(1, options.iterations // 20)
     config = SftConfig(
@@ -238,7 +238,7 @@ def learn(
     folder = grounding.parent / f'sft_{seed}'
     found = fine_tune(episodes, robot, text_encoder(), config, folder)
     policy, reward = (
-        cast(CompactModel, load_checkpoint(path, robot)[0])
+        cast(GroundingModel, load_checkpoint(path, robot)[0])
         for path in (found.policy, found.reward)
     )
     held_out = {
@@ -250,7 +250,7 @@ def learn(
 
 
 def make_policy_and_reward(
-    policy: CompactModel, reward: CompactModel, robot: Embodiment, version: int
+    policy: GroundingModel, reward: GroundingModel, robot: Embodiment, version: int
 ) -> tuple[Policy, RewardModel]:
     """Return policy and reward model that use the current weights and share an encoder."""
     encoder = text_encoder()
@@ -262,8 +262,8 @@ def make_policy_and_reward(
 
 
 def evaluate(
-    policy: CompactModel,
-    reward: CompactModel,
+    policy: GroundingModel,
+    reward: GroundingModel,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     seeds: Iterable[int],
@@ -274,13 +274,13 @@ def evaluate(
 
 
 def practise(
-    policy: CompactModel,
-    reward: CompactModel,
+    policy: GroundingModel,
+    reward: GroundingModel,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     options: argparse.Namespace,
     seed: int,
-) -> tuple[CompactModel, list[Figures]]:
+) -> tuple[GroundingModel, list[Figures]]:
     """Return the policy after stage 2, and a log entry for each update."""
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)

@@ -58,7 +58,7 @@ def main(words: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the command line: one command each, with the fields of its configurations."""
-    from efm.train import ModelChoice
+    from efm.model_choice import ModelChoice
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
 
@@ -114,21 +114,30 @@ def graph_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Fine-tune a model on the demonstrations of a run; a compact model gets release 1."""
+    """Fine-tune a model on the demonstrations of a run; one with an export gets release 1."""
+    from efm.model_choice import choose_model
+    from efm.pretrain import ENCODER_FILE
     from efm.train import train, train_vlm
+    from efm_core.embodiment import load_embodiment
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig, STAGE_ONE
 
     run = from_arguments(RunConfig, arguments)
-    kind = arguments.model
-    config = from_arguments(SftConfig, arguments, STAGE_ONE[kind])
     folder = Path(run.run)
     embodiment = open_run(run.run, run.embodiment)
-    if kind == 'vlm':
+    chosen = choose_model(
+        arguments.model,
+        load_embodiment(embodiment),
+        own_encoder=(folder / ENCODER_FILE).is_file(),
+        options=vars(arguments),
+    )
+    console.print(f'model: {chosen.family}; {chosen.reason}', soft_wrap=True)
+    config = from_arguments(SftConfig, arguments, STAGE_ONE[chosen.family])
+    if chosen.family == 'vlm':
         options = from_arguments(VlmConfig, arguments, VlmConfig())
         train_vlm(folder, embodiment, config, options, console)
     else:
-        train(folder, embodiment, config, console)
+        train(folder, embodiment, config, console, chosen.family)
     return 0
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
+from efm.model_choice import AUTO, choose_model
+from efm.pretrain import ENCODER_FILE
 from efm.releases import keep_embodiment, read_embodiment
 from efm.rollouts import as_list
 from efm_core.embodiment import Embodiment
@@ -24,7 +26,7 @@ from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout, World
 from efm_trainer import sft
-from efm_trainer.config import PRESETS, SftConfig
+from efm_trainer.config import PRESETS, STAGE_ONE
 from efm_trainer.reinforce import is_enough, Reinforce
 from efm_trainer.trainer import summarise, Trainer
 
@@ -39,6 +41,7 @@ def fine_tune(
     *,
     text_encoder: InstructionEncoder | None = None,
     on_validation: OnValidation | None = None,
+    model: str = AUTO,
     **options: Any,
 ) -> tuple[Policy, RewardModel]:
     """
@@ -50,17 +53,25 @@ def fine_tune(
         Empty: nothing is written.
     :param text_encoder: as in ``load_release``.
     :param on_validation: receives iteration, number of iterations and losses at each validation.
+    :param model: ``grounding``, ``visuomotor`` or ``auto``, as in ``efm train --model``.
     :param options: fields of ``efm_trainer.config.SftConfig``, such as ``iterations``, ``seed`` or
-        ``pretrained``.
+        ``pretrained``; the others have the model's defaults.
     :return: policy and reward model in torch, which ``practise`` accepts.
     :raises FileExistsError: when the run has checkpoints.
     :raises ValueError: when fewer than two demonstrations succeeded, or an option is out of range.
     """
-    config = SftConfig(**options)
+    family = choose_model(
+        model,
+        embodiment,
+        own_encoder=bool(run) and (Path(run) / ENCODER_FILE).is_file(),
+        options=options,
+    ).family
+    config = replace(STAGE_ONE[family], **options)
     encoder = text_encoder or TextEncoder(ensure_text_encoder())
     progress = on_validation or (lambda iteration, total, losses: None)
-    with _checkpoint_folder(run) as folder, single_threaded():
-        sft.fine_tune(episodes, embodiment, encoder, config, folder, progress)
+    threads = single_threaded() if family == 'grounding' else nullcontext()
+    with _checkpoint_folder(run) as folder, threads:
+        sft.fine_tune(episodes, embodiment, encoder, config, folder, progress, family=family)
         found = _load_pair(folder, embodiment, encoder)
     if run:
         keep_embodiment(Path(run), embodiment)
@@ -132,7 +143,7 @@ def practise(
         count += len(scenes)
         if not is_enough(waiting, config):
             continue
-        with single_threaded() if network.family == 'compact' else nullcontext():
+        with single_threaded() if network.family != 'vlm' else nullcontext():
             figures = {**summarise(waiting), **learner.update(waiting)}
         waiting = []
         policy, reward_model = _make_pair(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 import tempfile
-from typing import TYPE_CHECKING
 
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import save_embodiment
@@ -13,10 +12,6 @@ from efm_policy.policy import Policy
 from efm_release.release import find_release_directory, find_releases, MANIFEST, Release
 from efm_release.release import load_release as load_files
 from efm_reward.model import RewardModel
-
-if TYPE_CHECKING:
-    from efm_model.network import CompactModel
-    from efm_model.protocol import Model
 
 EMBODIMENT = 'embodiment.yaml'  # of a run
 TRAINER_PARTS = ('sft', 'trainer')  # of a run whose trainer publishes its releases
@@ -73,7 +68,7 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
         run belongs to another embodiment.
     """
     from efm.learning import to_torch
-    from efm_model.export import export_policy, export_reward, parity
+    from efm_model.export import export_policy, export_reward, exportable, parity
     from efm_release.publish import publish
 
     run = Path(run)
@@ -81,7 +76,7 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
         if (run / part).exists():
             raise FileExistsError(f'run: expected one without {part}, got {run}; take another run')
     robot = policy.embodiment
-    models = tuple(to_compact(model) for model in to_torch(policy, reward_model))
+    models = tuple(exportable(model) for model in to_torch(policy, reward_model))
     keep_embodiment(run, robot)
     version = max(find_releases(run / 'releases'), default=0) + 1
     with tempfile.TemporaryDirectory() as folder:
@@ -102,21 +97,6 @@ def publish_release(run: str | Path, policy: Policy, reward_model: RewardModel) 
             parity=reports,
             parent=version - 1,
         )
-
-
-def to_compact(model: Model) -> CompactModel:
-    """
-    Return a torch model if it can be exported.
-
-    :raises ValueError: for a vision-language model.
-    """
-    from efm_model.network import CompactModel
-
-    if not isinstance(model, CompactModel):
-        raise ValueError(
-            f'model: expected a compact one, which has an ONNX export, got family {model.family!r}'
-        )
-    return model
 
 
 def read_embodiment(run: Path) -> Embodiment:

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efm.model_choice import is_simulated_table
 from efm.pretrain import ENCODER_FILE
-from efm.releases import to_compact
 from efm_bringup.progress import Display
-from efm_core.config import config, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
-from efm_core.embodiment_files import find_embodiment
 from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
 from efm_release.release import find_release_directory
-from efm_trainer.config import SftConfig, STAGE_ONE
+from efm_trainer.config import SftConfig
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from efm_model.protocol import Model
     from efm_model.text import InstructionEncoder
-
-
-@config
-class ModelChoice:
-    """Which kind of model is fine-tuned."""
-
-    model: str = parameter(
-        'compact',
-        'Model to fine-tune; compact: runs on a robot; vlm: the vision-language model in --base',
-        choices=tuple(STAGE_ONE),
-    )
 
 
 def train_vlm(
@@ -62,14 +50,21 @@ def train_vlm(
     console.print(f'checkpoints: {run / "sft"}; how to practise: docs/vlm.md', soft_wrap=True)
 
 
-def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console) -> None:
+def train(
+    run: Path,
+    embodiment_path: Path,
+    config: SftConfig,
+    console: Console,
+    family: str = 'grounding',
+) -> None:
     """
-    Fine-tune a compact model on the demonstrations of a run; write checkpoints and release 1.
+    Fine-tune a new model on the demonstrations of a run; write checkpoints and release 1.
 
     Stage 1 runs once in a run. After an interruption it starts again, or only publishes the
-    release if the checkpoints are complete. It starts from the encoder of `efm pretrain` if the
-    run has one.
+    release if the checkpoints are complete. A grounding model starts from the encoder of
+    `efm pretrain` if the run has one.
 
+    :param family: a key of ``efm_trainer.sft.NEW_MODELS``.
     :raises FileExistsError: when the run has releases.
     :raises ValueError: when there are too few demonstrations or a bag is damaged.
     """
@@ -83,10 +78,12 @@ def train(run: Path, embodiment_path: Path, config: SftConfig, console: Console)
 
     embodiment = load_embodiment(embodiment_path)
     text_encoder = TextEncoder(ensure_text_encoder())
-    with single_threaded():
+    # Larger networks than the grounding model's heads gain from several threads.
+    with single_threaded() if family == 'grounding' else nullcontext():
         if not (run / 'sft').is_dir():
-            config = choose_encoder_weights(run, embodiment, config, console)
-            _fine_tune(run, embodiment, text_encoder, config, console)
+            if family == 'grounding':
+                config = choose_encoder_weights(run, embodiment, config, console)
+            _fine_tune(run, embodiment, text_encoder, config, console, family=family)
         trainer = Trainer(run, embodiment, text_encoder=text_encoder)
         trainer.close()
     release = find_release_directory(run, trainer.version)
@@ -103,7 +100,7 @@ def choose_encoder_weights(
     if own.is_file():
         console.print(f'encoder: {own}', soft_wrap=True)
         return replace(config, encoder_weights=str(own))
-    if embodiment.hash != load_embodiment(find_embodiment('')).hash:
+    if not is_simulated_table(embodiment):
         console.print(
             'encoder: the shipped one, which was trained on the simulated table only; '
             'for another world train one with `efm pretrain` first',
@@ -119,9 +116,11 @@ def _fine_tune(
     config: SftConfig,
     console: Console,
     model: Model | None = None,
+    family: str = 'grounding',
 ) -> None:
-    """Write both checkpoints of a run, or none; ``model`` as in ``fine_tune``."""
+    """Write both checkpoints of a run, or none; ``model`` and ``family`` as in ``fine_tune``."""
     from efm_data.episodes import find_bags, read_episodes
+    from efm_trainer.fit import find_doubts
     from efm_trainer.sft import fine_tune
 
     folder = run / 'episodes' / 'demonstration'
@@ -139,12 +138,16 @@ def _fine_tune(
         def show(iteration: int, total: int, losses: dict[str, float]) -> None:
             display.update(iteration, describe_losses(losses))
 
-        result = fine_tune(episodes, embodiment, text_encoder, config, unfinished, show, model)
+        result = fine_tune(
+            episodes, embodiment, text_encoder, config, unfinished, show, model, family
+        )
     console.print(
         f'{len(episodes)} episodes; policy from step {result.policy_iteration}, '
         f'reward model from step {result.reward_iteration}; {describe_losses(result.curve[-1])}',
         soft_wrap=True,
     )
+    for doubt in find_doubts(result.curve, result.demonstrations):
+        console.print(f'warning: {doubt}', soft_wrap=True)
 
 
 def describe_losses(losses: dict[str, float]) -> str:
@@ -169,13 +172,13 @@ def export(run: Path, embodiment_path: Path, console: Console) -> bool:
     :raises ValueError: when they are of a vision-language model, which has no export.
     """
     from efm_model.checkpoint import load_checkpoint
-    from efm_model.export import export_policy, export_reward, parity
+    from efm_model.export import export_policy, export_reward, exportable, parity
 
     embodiment = load_embodiment(embodiment_path)
     table = Table('file', 'largest difference', 'same tokens', 'passed')
     passed = True
     for kind, write in (('policy', export_policy), ('reward', export_reward)):
-        model = to_compact(load_checkpoint(run / 'sft' / kind, embodiment)[0])
+        model = exportable(load_checkpoint(run / 'sft' / kind, embodiment)[0])
         path = write(model, run / 'sft' / f'{kind}.onnx', embodiment, 1)
         report = parity(model, path, embodiment, kind)
         passed = passed and report.passed

@@ -15,9 +15,10 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
-from efm_model.config import ModelConfig
-from efm_model.network import CompactModel
+from efm_model.config import ModelConfig, VisuomotorConfig
+from efm_model.network import GroundingModel
 from efm_model.protocol import Model
+from efm_model.visuomotor import VisuomotorModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -102,18 +103,28 @@ def _build(card: dict[str, Any], base: str) -> Model:
 
     :raises ValueError: when the family is unknown.
     """
-    family = card.get('family', 'compact')
+    family = card.get('family', 'grounding')
+    family = FORMER_NAMES.get(family, family)
     if family not in FAMILIES:
         raise ValueError(f'family: expected one of {", ".join(FAMILIES)}, got {family!r}')
     return FAMILIES[family](card['model'], base)
 
 
-def _build_compact(plain: dict[str, Any], base: str) -> Model:
-    """Return a compact model from the settings in a card; ``base`` is not used."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
-    }
-    return CompactModel(ModelConfig(**values))
+def _build_grounding(plain: dict[str, Any], base: str) -> Model:
+    """Return a grounding model from the settings in a card; ``base`` is not used."""
+    return GroundingModel(ModelConfig(**_to_tuples(plain)))
+
+
+def _build_visuomotor(plain: dict[str, Any], base: str) -> Model:
+    """Return a visuomotor model from the settings in a card; ``base`` is not used."""
+    return VisuomotorModel(VisuomotorConfig(**_to_tuples(plain)))
+
+
+def _to_tuples(plain: Any) -> Any:
+    """Return JSON values with tuples for lists, as they were before they became JSON."""
+    if isinstance(plain, dict):
+        return {key: _to_tuples(value) for key, value in plain.items()}
+    return tuple(map(_to_tuples, plain)) if isinstance(plain, list) else plain
 
 
 def _build_vlm(plain: dict[str, Any], base: str) -> Model:
@@ -127,6 +138,8 @@ def _build_vlm(plain: dict[str, Any], base: str) -> Model:
 # One entry for each model family: a function that builds the model, without its weights, from the
 # settings in a model card (``dataclasses.asdict`` of its config) and the argument ``base``.
 FAMILIES: dict[str, Callable[[dict[str, Any], str], Model]] = {
-    'compact': _build_compact,
+    'grounding': _build_grounding,
+    'visuomotor': _build_visuomotor,
     'vlm': _build_vlm,
 }
+FORMER_NAMES = {'compact': 'grounding'}  # in checkpoints of earlier versions

@@ -1,4 +1,4 @@
-"""Options of the compact model: its sizes, its pretraining and its inference."""
+"""Options of the models: their sizes, their pretraining and their inference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROVIDERS = ('auto', 'tensorrt', 'cuda', 'cpu')
 @config
 class ModelConfig:
     """
-    All sizes of one compact model.
+    All sizes of one grounding model.
 
     :param observation_size: height and width of the policy's input [px].
     :param vocabulary: number of action tokens at each of the ``K`` positions.
@@ -60,6 +60,44 @@ class ModelConfig:
         height, width = embodiment.image_sizes[0]
         return cls(
             observation_size=(height, width),
+            vocabulary=ActionTokeniser(embodiment.action).vocabulary,
+            steps_to_go_bins=embodiment.steps_to_go.bins,
+            chunk=embodiment.action.chunk,
+            **changes,
+        )
+
+
+@config
+class VisuomotorConfig:
+    """
+    All sizes of one visuomotor model.
+
+    :param image_sizes: height and width of the frames of each camera [px].
+    :param camera_roles: role of each camera; those of one role and size share an encoder.
+    :param proprioception_size: numbers of the proprioception; 0 for a model without it.
+    :param vocabulary: number of action tokens at each of the ``K`` positions.
+    :param steps_to_go_bins: number of bins of the steps-to-go distribution.
+    :param pieces: word pieces of the instruction head; empty for a model without that head.
+    :param chunk: control steps of an action; the vocabulary covers the positions of all of them.
+    """
+
+    image_sizes: tuple[tuple[int, int], ...]
+    camera_roles: tuple[str, ...]
+    proprioception_size: int
+    vocabulary: tuple[int, ...]
+    steps_to_go_bins: int
+    pieces: tuple[str, ...] = ()
+    chunk: int = 1
+    hidden_size: int = copy_field(ModelConfig, 'hidden_size', default=256)
+    dropout: float = copy_field(ModelConfig, 'dropout')
+
+    @classmethod
+    def for_embodiment(cls, embodiment: Embodiment, **changes: Any) -> VisuomotorConfig:
+        """Return the config with the embodiment's observations, action tokens and bins."""
+        return cls(
+            image_sizes=embodiment.image_sizes,
+            camera_roles=tuple(camera.role for camera in embodiment.cameras),
+            proprioception_size=len(embodiment.proprioception_names),
             vocabulary=ActionTokeniser(embodiment.action).vocabulary,
             steps_to_go_bins=embodiment.steps_to_go.bins,
             chunk=embodiment.action.chunk,

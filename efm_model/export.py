@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 OPSET = 17
-EXPORTABLE = ('compact',)  # model families that torch.onnx can export
+EXPORTABLE = ('grounding', 'visuomotor')  # model families that torch.onnx can export
 
 
 class ExportSettings(ModelSettings, Protocol):

@@ -1,5 +1,5 @@
 """
-The compact model: from two frames and an instruction to action tokens and steps-to-go.
+The grounding model: from two frames and an instruction to action tokens and steps-to-go.
 
 The grounding encoder finds effector, source and target of the instruction in both frames. Their
 positions and movements are the features. Small heads predict from the features.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_file, write_whole
@@ -32,6 +32,26 @@ SCENE_GRID = 4  # cells of the coarse map in each direction
 BEGIN, END, UNKNOWN = range(3)  # first ids of the instruction head; word pieces follow
 
 
+class HeadSettings(Protocol):
+    """What the heads read of a model's ``config``."""
+
+    @property
+    def vocabulary(self) -> tuple[int, ...]:
+        """Number of values of each token of an action, ``K`` entries."""
+
+    @property
+    def chunk(self) -> int:
+        """Control steps of an action."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the heads."""
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Word pieces of the instruction head."""
+
+
 class PolicyHead(nn.Module):
     """
     Autoregressive prediction of action tokens: p(a_k | o, g, a_1 .. a_k-1).
@@ -40,7 +60,7 @@ class PolicyHead(nn.Module):
     So the weights of a chunk fit into the cache of one core.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: HeadSettings):
         """Create random weights."""
         super().__init__()
         self.vocabulary = config.vocabulary
@@ -128,7 +148,7 @@ class InstructionHead(nn.Module):
     WIDTH = 32  # size of an embedding
     CONTEXT = 4  # pieces before the predicted one that the head reads
 
-    def __init__(self, config: ModelConfig, scene_size: int):
+    def __init__(self, config: HeadSettings, scene_size: int):
         """
         Create random weights.
 
@@ -156,7 +176,7 @@ class InstructionHead(nn.Module):
         return self.out(torch.relu(self.mix(before) + scenes[:, None]))
 
 
-class CompactModel(nn.Module):
+class GroundingModel(nn.Module):
     """
     The default model: a grounding encoder and heads for action, steps-to-go and instruction.
 
@@ -166,7 +186,7 @@ class CompactModel(nn.Module):
     :ivar grounding: the ``GroundingEncoder``.
     """
 
-    family = 'compact'
+    family = 'grounding'
     max_batch_size = 0  # no limit
 
     def __init__(self, config: ModelConfig):
@@ -194,12 +214,22 @@ class CompactModel(nn.Module):
             )
         self.grounding.requires_grad_(not config.encoder_is_frozen)
 
-    def train(self, mode: bool = True) -> CompactModel:
+    def train(self, mode: bool = True) -> GroundingModel:
         """Switch dropout on or off; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.config.encoder_is_frozen:
             self.grounding.eval()
         return self
+
+    @property
+    def encoder(self) -> GroundingEncoder:
+        """The part that computes the features."""
+        return self.grounding
+
+    @property
+    def features_are_frozen(self) -> bool:
+        """Whether training leaves ``features`` as they are now."""
+        return not any(weight.requires_grad for weight in self.grounding.parameters())
 
     def freeze_vision(self) -> None:
         """Exclude the image encoder from training."""
@@ -284,8 +314,17 @@ class CompactModel(nn.Module):
 
     def encode_pieces(self, pieces: list[str]) -> list[int]:
         """Return the ids of an instruction's word pieces, from ``BEGIN`` to ``END``."""
-        known = {piece: number for number, piece in enumerate(self.config.pieces, start=3)}
-        return [BEGIN, *(known.get(piece, UNKNOWN) for piece in pieces), END]
+        return to_piece_ids(pieces, self.config.pieces)
+
+
+def to_piece_ids(pieces: list[str], known: tuple[str, ...]) -> list[int]:
+    """
+    Return the ids of word pieces for ``InstructionHead``, from ``BEGIN`` to ``END``.
+
+    :param known: pieces that the head knows, in the order of their ids.
+    """
+    ids = {piece: number for number, piece in enumerate(known, start=3)}
+    return [BEGIN, *(ids.get(piece, UNKNOWN) for piece in pieces), END]
 
 
 def geometry(points: torch.Tensor) -> list[torch.Tensor]:
@@ -326,9 +365,9 @@ def new_model(
     pieces: tuple[str, ...] = (),
     weights: Path = ENCODER_WEIGHTS,
     **changes: Any,
-) -> CompactModel:
+) -> GroundingModel:
     """
-    Return a compact model with random heads, in evaluation mode.
+    Return a grounding model with random heads, in evaluation mode.
 
     :param seed: of the random weights.
     :param pretrained: initial encoder. ``joint`` loads all pretrained weights and freezes them,
@@ -343,7 +382,7 @@ def new_model(
     config = ModelConfig.for_embodiment(embodiment, **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CompactModel(config)
+        model = GroundingModel(config)
     if pretrained != 'none':
         load_encoder(model.grounding, weights, only='image.' if pretrained == 'vision' else '')
     return model.eval()

@@ -48,20 +48,16 @@ class ModelSettings(Protocol):
     def steps_to_go_bins(self) -> int:
         """Number of bins of the steps-to-go distribution."""
 
-    @property
-    def encoder_is_frozen(self) -> bool:
-        """Whether training never changes ``features``, so that they are computed only once."""
-
 
 class Model(Protocol):
     """
     A ``torch.nn.Module`` that predicts actions, steps-to-go and instructions.
 
     One class serves as policy and as reward model; the two differ in their weights. All arrays
-    enter and leave on the CPU. Features may have any type: only the methods of the same model
-    read them.
+    enter and leave on the CPU. Features are one array ``(B, F)`` float32 where they can be frozen.
+    Other features may have any type: only the methods of the same model read them.
 
-    :ivar family: name of the class in checkpoints, such as ``compact`` or ``vlm``.
+    :ivar family: name of the class in checkpoints, such as ``grounding`` or ``vlm``.
     :ivar max_batch_size: largest ``B`` of one forward pass; 0 for no limit. Training splits larger
         batches.
     """
@@ -72,6 +68,18 @@ class Model(Protocol):
     @property
     def config(self) -> ModelSettings:
         """Everything that is needed to build the model without its weights."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The modules that compute ``features``."""
+
+    @property
+    def features_are_frozen(self) -> bool:
+        """
+        Whether training leaves ``features`` as they are now; it may change with ``freeze_vision``.
+
+        Training then computes them once for each observation, not at each optimiser step.
+        """
 
     def features(self, inputs: Inputs) -> Any:
         """
@@ -161,15 +169,6 @@ class FrameEncoder(Model, Protocol):
 
     Two consecutive observations share a frame. Training and simulation encode it only once.
     """
-
-    @property
-    def grounding(self) -> nn.Module:
-        """
-        The encoder.
-
-        Stage 2 computes features once for policy and reward model when both encoders are frozen
-        and have equal weights.
-        """
 
     def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """

@@ -1,5 +1,5 @@
 """
-The text encoder of the compact model: a frozen, pretrained sentence encoder in onnxruntime.
+The text encoder of the grounding model: a frozen, pretrained sentence encoder in onnxruntime.
 
 Running it needs no torch. Exporting it, once for each machine, needs torch and transformers.
 """
@@ -44,7 +44,7 @@ class InstructionEncoder(Protocol):
     """
     What a model needs of its text encoder.
 
-    ``TextEncoder`` is that of the compact model; vision-language models have their own.
+    ``TextEncoder`` is that of the grounding model; vision-language models have their own.
     """
 
     def encode(self, sentence: str) -> np.ndarray:

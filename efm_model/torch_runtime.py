@@ -17,7 +17,7 @@ def single_threaded() -> Iterator[None]:
     """
     Let torch compute in one thread.
 
-    In networks as small as the compact model's, several threads mostly wait for each other.
+    In networks as small as the grounding model's, several threads mostly wait for each other.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -184,10 +184,8 @@ def make_runtimes(
 
 
 def share_frozen_encoder(one: Model, other: Model) -> bool:
-    """Return whether two models have frozen encoders with equal weights."""
-    if not (one.config.encoder_is_frozen and other.config.encoder_is_frozen):
+    """Return whether the features of two models are frozen and equal."""
+    if not (one.features_are_frozen and other.features_are_frozen):
         return False
-    if not (encodes_frames(one) and encodes_frames(other)):
-        return False
-    pairs = zip(one.grounding.parameters(), other.grounding.parameters(), strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
+    mine, its = (model.encoder.state_dict() for model in (one, other))
+    return mine.keys() == its.keys() and all(torch.equal(mine[name], its[name]) for name in mine)

@@ -30,6 +30,15 @@ class SftConfig:
     )
     weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', '', 0.0, 1.0)
     gradient_clip: float = parameter(1.0, 'Largest norm of the gradient', '', 1e-3, 1e6)
+    shared_samples: bool = parameter(
+        False,
+        'Whether action and steps-to-go learn from the same samples, so that an encoder in '
+        'training computes their features once',
+    )
+    augmentation: bool = parameter(
+        False,
+        'Whether the images of an encoder in training are shifted and recoloured at random',
+    )
     label_smoothing_bins: float = parameter(
         0.5,
         'Width of the Gaussian target around the true steps-to-go; 0: no smoothing',
@@ -134,7 +143,15 @@ class PracticeConfig:
 
 # Defaults of stage 1 by kind of model. Those of vision-language models ran on tiny ones only.
 STAGE_ONE = {
-    'compact': SftConfig(),
+    'grounding': SftConfig(),
+    'visuomotor': SftConfig(
+        iterations=1200,
+        batch_size=64,
+        label_smoothing_bins=1.0,
+        shared_samples=True,
+        augmentation=True,
+        hidden_size=256,
+    ),
     'vlm': SftConfig(
         iterations=5000,
         batch_size=128,

@@ -16,7 +16,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
 from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
-from efm_model.protocol import encodes_frames, Model
+from efm_model.protocol import encodes_frames, Inputs, Model
 from efm_model.runtime import image_input, PROPRIOCEPTION
 from efm_model.text import InstructionEncoder
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 # Observations whose features are computed in one pass; larger batches no longer fit into a cache.
 FEATURE_BATCH = 64
 FeatureLookup = Callable[[torch.Tensor], torch.Tensor]
+InputChange = Callable[[Inputs], Inputs]
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,20 @@ def microbatches(indices: torch.Tensor, max_batch_size: int) -> tuple[torch.Tens
     return indices.split(max_batch_size) if max_batch_size else (indices,)
 
 
-def feature_lookup(model: Model, batch: EpisodeBatch) -> FeatureLookup:
+def feature_lookup(
+    model: Model, batch: EpisodeBatch, change: InputChange | None = None
+) -> FeatureLookup:
     """
     Return a function from indices ``(B,)`` to ``Model.features``.
 
     Features of a frozen encoder are computed now, once for each observation. Those of a trained
     encoder are computed at each call, with gradients.
+
+    :param change: applied to the inputs of an encoder in training, such as an `Augmentation`.
     """
-    if not model.config.encoder_is_frozen:
-        return lambda indices: model.features(batch.model_inputs(indices))
+    if not model.features_are_frozen:
+        apply = change or (lambda inputs: inputs)
+        return lambda indices: model.features(apply(batch.model_inputs(indices)))
     features = compute_all_features(model, batch)
     return lambda indices: features[indices]
 
@@ -214,7 +220,7 @@ def scene_lookup(model: Model, batch: EpisodeBatch) -> FeatureLookup:
 
     As in ``feature_lookup``, features of a frozen encoder are computed once.
     """
-    if not model.config.encoder_is_frozen:
+    if not model.features_are_frozen:
         return lambda indices: model.scene_features(batch.frames[indices])
     needed = torch.cat([batch.first, batch.last]).unique()
     with torch.no_grad():

@@ -6,6 +6,7 @@ Letters as in ``dataset.py``; ``P`` word pieces of the longest instruction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 import logging
 
@@ -20,6 +21,8 @@ from efm_trainer.config import SftConfig
 from efm_trainer.dataset import (
     EpisodeBatch,
     feature_lookup,
+    FeatureLookup,
+    InputChange,
     microbatches,
     scene_lookup,
     to_batch,
@@ -49,23 +52,24 @@ class Imitation:
         *,
         pieces: torch.Tensor,
         embodiment: Embodiment,
-        smoothing_bins: float,
+        config: SftConfig,
+        change: InputChange | None = None,
     ):
         """
         Compute the features of a frozen encoder.
 
         :param pieces: ids of each episode's instruction, padded with ``NO_PIECE``,
             ``(E, P + 1)`` int64.
-        :param smoothing_bins: standard deviation of the smoothed steps-to-go targets [bins].
+        :param change: as in ``feature_lookup``.
         """
         self._model = model
         self._batch = batch
         self._pieces = pieces
-        self._smoothing_bins = smoothing_bins
+        self._config = config
         self._values = torch.from_numpy(embodiment.steps_to_go.values)
         self._threshold = embodiment.episode.success_threshold
         self._bins = to_bins(batch.steps_to_go, embodiment.steps_to_go)
-        self._features = feature_lookup(model, batch)
+        self._features = feature_lookup(model, batch, change)
         self._scenes = scene_lookup(model, batch)
         self.indices = {
             'action': batch.has_action.nonzero()[:, 0],
@@ -73,38 +77,66 @@ class Imitation:
             'instruction': torch.arange(len(batch.first)),
         }
 
-    def loss(self, objective: str, indices: torch.Tensor) -> torch.Tensor:
+    def losses(self, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """
-        Return the mean loss of one objective.
+        Return the mean loss of each objective.
 
-        :param objective: one of ``OBJECTIVES``.
-        :param indices: ``(B,)`` int64, some of ``self.indices[objective]``.
+        :param samples: indices of each objective, ``(B,)`` int64, some of ``self.indices``.
         """
-        return {
+        features = self._features
+        shared = [samples[name] for name in ('action', 'steps_to_go') if name in samples]
+        if self._config.shared_samples and shared:
+            features = self._encode_once(torch.cat(shared).unique())
+        of = {
             'action': self._action_loss,
             'steps_to_go': self._steps_to_go_loss,
             'instruction': self._instruction_loss,
-        }[objective](indices)
+        }
+        return {name: of[name](indices, features) for name, indices in samples.items()}
 
-    def _action_loss(self, indices: torch.Tensor) -> torch.Tensor:
+    def _encode_once(self, observations: torch.Tensor) -> FeatureLookup:
+        """Return a lookup in the features of some observations, ``(B,)`` int64 in order."""
+        features = self._features(observations)
+        return lambda indices: features[torch.searchsorted(observations, indices)]
+
+    def _action_loss(self, indices: torch.Tensor, features: FeatureLookup) -> torch.Tensor:
         tokens = self._batch.tokens[indices]
-        return action_loss(self._model.policy_logits(self._features(indices), tokens), tokens)
+        return action_loss(self._model.policy_logits(features(indices), tokens), tokens)
 
-    def _steps_to_go_loss(self, indices: torch.Tensor) -> torch.Tensor:
-        logits = self._model.steps_to_go_logits(self._features(indices))
-        return steps_to_go_loss(logits, self._bins[indices], self._smoothing_bins)
+    def _steps_to_go_loss(self, indices: torch.Tensor, features: FeatureLookup) -> torch.Tensor:
+        logits = self._model.steps_to_go_logits(features(indices))
+        return steps_to_go_loss(logits, self._bins[indices], self._config.label_smoothing_bins)
 
-    def _instruction_loss(self, indices: torch.Tensor) -> torch.Tensor:
+    def _instruction_loss(self, indices: torch.Tensor, _: FeatureLookup) -> torch.Tensor:
         first = self._scenes(self._batch.first[indices])
         last = self._scenes(self._batch.last[indices])
         pieces = self._pieces[indices]
         logits = self._model.instruction_logits(first, last, pieces[:, :-1].clamp(min=0))
         return instruction_loss(logits, pieces[:, 1:])
 
-    def draw(self, objective: str, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return ``count`` random indices of one objective, ``(count,)`` int64, with repeats."""
-        indices = self.indices[objective]
-        return indices[torch.randint(len(indices), (count,), generator=generator)]
+    def draw(
+        self, counts: Mapping[str, int], generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """
+        Return random indices of each objective, with repeats.
+
+        With ``shared_samples``, action and steps-to-go take the same observations, as far as each
+        has a target there; without any, an objective is left out.
+        """
+        if not self._config.shared_samples:
+            return {
+                name: choose(self.indices[name], count, generator)
+                for name, count in counts.items()
+            }
+        batch = self._batch
+        count = counts['action'] + counts['steps_to_go']
+        drawn = choose((batch.has_action | batch.has_goal).nonzero()[:, 0], count, generator)
+        samples = {
+            'action': drawn[batch.has_action[drawn]],
+            'steps_to_go': drawn[batch.has_goal[drawn]],
+            'instruction': choose(self.indices['instruction'], counts['instruction'], generator),
+        }
+        return {name: indices for name, indices in samples.items() if len(indices)}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -123,7 +155,7 @@ class Imitation:
         """Return the mean loss of an objective on all its indices."""
         indices = self.indices[objective]
         return sum(
-            self.loss(objective, part).item() * (len(part) / len(indices))
+            self.losses({objective: part})[objective].item() * (len(part) / len(indices))
             for part in microbatches(indices, self._model.max_batch_size)
         )
 
@@ -139,6 +171,11 @@ class Imitation:
         detected = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
         true = self._batch.steps_to_go[indices] <= self._threshold
         return (2 * (detected & true).sum() / (detected.sum() + true.sum())).item()
+
+
+def choose(indices: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``count`` random entries of ``indices``, with repeats."""
+    return indices[torch.randint(len(indices), (count,), generator=generator)]
 
 
 def with_chunks(episode: Episode, embodiment: Embodiment) -> Episode:
@@ -191,10 +228,12 @@ def make_objectives(
     embodiment: Embodiment,
     text_encoder: InstructionEncoder,
     config: SftConfig,
+    change: InputChange | None = None,
 ) -> Imitation:
     """
     Return the objectives of a model on demonstrations.
 
+    :param change: as in ``feature_lookup``.
     :raises ValueError: when no episode has an action, or one has chunks of another length.
     """
     episodes = [with_chunks(episode, embodiment) for episode in episodes]
@@ -212,5 +251,6 @@ def make_objectives(
         batch,
         pieces=pieces,
         embodiment=embodiment,
-        smoothing_bins=config.label_smoothing_bins,
+        config=config,
+        change=change,
     )

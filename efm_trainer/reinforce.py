@@ -26,7 +26,7 @@ from typing import Any
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
-from efm_model.protocol import encodes_frames, Model
+from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
 from efm_model.torch_runtime import share_frozen_encoder
 from efm_reward.reward import returns, rewards
@@ -49,8 +49,8 @@ class UpdateBatch:
     :param log_probs: log p of each action under the policy that sampled it, ``(M,)`` float32
         [nats].
     :param steps_to_go: d of every observation, ``(N,)`` float32 [steps].
-    :param features: of every observation, ``(N, F)`` float32, from the encoder of the reward
-        model; None for models that do not encode frames separately.
+    :param features: of the policy, of every observation, ``(N, F)`` float32; None for a policy
+        whose features are not frozen.
     """
 
     episodes: EpisodeBatch
@@ -80,11 +80,11 @@ def predict_steps_to_go(
     reward_model: Model, batch: EpisodeBatch, scale: StepsToGoRange
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Return d of every observation, and its features if the model encodes frames separately.
+    Return d of every observation, and its features if those are frozen.
 
     :return: ``(N,)`` float32 [steps]; ``(N, F)`` float32 or None.
     """
-    if encodes_frames(reward_model):
+    if reward_model.features_are_frozen:
         features = compute_all_features(reward_model, batch)
         return expected_steps_to_go(reward_model, features, scale), features
     parts = microbatches(torch.arange(len(batch.frames)), reward_model.max_batch_size)
@@ -168,6 +168,9 @@ class Reinforce:
         episodes = sorted(episodes, key=lambda episode: (episode.index, episode.episode_id))
         batch = to_batch(episodes, self._text_encoder)
         d, features = predict_steps_to_go(self._reward_model, batch, self._scale)
+        if not self._shares_encoder:
+            frozen = self.policy.features_are_frozen
+            features = compute_all_features(self.policy, batch) if frozen else None
         per_episode = torch.split(d, [len(episode) + 1 for episode in episodes])
         found = torch.from_numpy(
             np.concatenate(
@@ -287,10 +290,11 @@ class Reinforce:
         """
         indices = batch.indices[chosen]
         tokens = batch.episodes.tokens[indices]
-        if self._shares_encoder and batch.features is not None:
-            features = batch.features[indices]
-        else:
-            features = self.policy.features(batch.episodes.model_inputs(indices))
+        features = (
+            self.policy.features(batch.episodes.model_inputs(indices))
+            if batch.features is None
+            else batch.features[indices]
+        )
         logits = self.policy.policy_logits(features, tokens)
         loss = fraction * self._loss(batch, chosen, logits)
         if not torch.isfinite(loss):

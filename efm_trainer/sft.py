@@ -18,14 +18,23 @@ from dataclasses import asdict, dataclass, KW_ONLY
 import json
 from pathlib import Path
 
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import ENCODER_WEIGHTS, new_model
 from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
+from efm_model.visuomotor import new_visuomotor
+from efm_trainer.augmentation import Augmentation
 from efm_trainer.config import SftConfig
-from efm_trainer.imitation import check_ranges, Imitation, make_objectives, OBJECTIVES
+from efm_trainer.imitation import (
+    check_ranges,
+    Imitation,
+    make_objectives,
+    OBJECTIVES,
+    with_chunks,
+)
 import torch
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -42,6 +51,7 @@ class SftResult:
     :param curve: training and validation losses at each validation, with the iteration.
     :param policy_iteration: iteration of the policy's weights.
     :param reward_iteration: iteration of the reward model's weights.
+    :param demonstrations: number of training demonstrations.
     """
 
     policy: Path
@@ -50,6 +60,7 @@ class SftResult:
     curve: list[dict[str, float]]
     policy_iteration: int
     reward_iteration: int
+    demonstrations: int
 
 
 def fine_tune(
@@ -60,6 +71,7 @@ def fine_tune(
     directory: str | Path,
     progress: Progress = lambda iteration, total, losses: None,
     model: Model | None = None,
+    family: str = 'grounding',
 ) -> SftResult:
     """
     Train on demonstrations; write the checkpoints ``policy`` and ``reward`` and ``curve.json``.
@@ -68,17 +80,21 @@ def fine_tune(
     :param text_encoder: of the model.
     :param directory: folder of the checkpoints; it is created.
     :param progress: called after each validation with iteration, number of iterations and losses.
-    :param model: the model to train; None for a new compact model.
+    :param model: the model to train; None for a new one.
+    :param family: of a new model, a key of ``NEW_MODELS``.
     :raises ValueError: when fewer than two demonstrations succeeded, or too many actions exceed
         their range.
     :raises FileExistsError: when the directory has checkpoints.
     """
+    known = ' or '.join(NEW_MODELS)
+    expect(model is not None or family in NEW_MODELS, 'model', known, family)
     training, held_out = split_demonstrations(episodes, config)
     check_ranges(training + held_out, embodiment)
-    model = model or _new_compact(training, embodiment, text_encoder, config)
+    model = model or NEW_MODELS[family](training, embodiment, text_encoder, config)
+    augment = Augmentation(config.seed) if config.augmentation else None
     chosen, curve = _train(
         model,
-        make_objectives(model, training, embodiment, text_encoder, config),
+        make_objectives(model, training, embodiment, text_encoder, config, augment),
         make_objectives(model, held_out, embodiment, text_encoder, config),
         config,
         progress,
@@ -104,6 +120,7 @@ def fine_tune(
         curve=curve,
         policy_iteration=chosen['policy'].iteration,
         reward_iteration=chosen['reward'].iteration,
+        demonstrations=len(training),
     )
 
 
@@ -147,22 +164,50 @@ class Snapshot:
     score: float
 
 
-def _new_compact(
+def _new_grounding(
     training: list[Episode],
     embodiment: Embodiment,
     text_encoder: InstructionEncoder,
     config: SftConfig,
 ) -> Model:
-    """Return a new compact model whose instruction head knows all training instructions."""
-    pieces = {piece for e in training for piece in text_encoder.pieces(e.instruction)}
+    """Return a new grounding model whose instruction head knows all training instructions."""
     return new_model(
         embodiment,
         config.seed,
         config.pretrained,
-        tuple(sorted(pieces)),
+        _pieces_of(training, text_encoder),
         Path(config.encoder_weights or ENCODER_WEIGHTS),
         hidden_size=config.hidden_size,
     )
+
+
+def _new_visuomotor(
+    training: list[Episode],
+    embodiment: Embodiment,
+    text_encoder: InstructionEncoder,
+    config: SftConfig,
+) -> Model:
+    """Return a new visuomotor model that standardises proprioception as in the training data."""
+    pieces = _pieces_of(training, text_encoder)
+    model = new_visuomotor(embodiment, config.seed, pieces, hidden_size=config.hidden_size)
+    values = []
+    changes = []
+    for episode in training:
+        stride = with_chunks(episode, embodiment).stride
+        measured = torch.from_numpy(episode.observations.proprioception)
+        values.append(measured)
+        changes.append(measured[stride:] - measured[:-stride])
+    model.encoder.standardiser.fit(torch.cat(values), torch.cat(changes))
+    return model
+
+
+def _pieces_of(episodes: list[Episode], text_encoder: InstructionEncoder) -> tuple[str, ...]:
+    """Return all word pieces of the instructions, in order."""
+    return tuple(sorted({p for e in episodes for p in text_encoder.pieces(e.instruction)}))
+
+
+# Model families that learn from demonstrations alone, and the functions that make a new one.
+NEW_MODELS = {'grounding': _new_grounding, 'visuomotor': _new_visuomotor}
 
 
 def _train(
@@ -220,14 +265,13 @@ def _step(
     generator: torch.Generator,
 ) -> dict[str, float]:
     """Take one optimiser step on a batch of all objectives; return their losses."""
-    counts = objective_counts(config)
-    batch = {name: imitation.draw(name, count, generator) for name, count in counts.items()}
+    batch = imitation.draw(objective_counts(config), generator)
     losses = dict.fromkeys(OBJECTIVES, 0.0)
     optimiser.zero_grad()
     for part in objective_microbatches(batch, model.max_batch_size):
         found = {
-            name: imitation.loss(name, indices) * (len(indices) / counts[name])
-            for name, indices in part.items()
+            name: loss * (len(part[name]) / len(batch[name]))
+            for name, loss in imitation.losses(part).items()
         }
         sum(found.values(), torch.zeros(())).backward()
         for name, loss in found.items():
@@ -243,13 +287,13 @@ def objective_microbatches(
     """
     Return a batch in parts for one pass each, by objective.
 
-    Without a limit there is one part with all objectives. With a limit each part has one
-    objective.
+    Without a limit, and within it, there is one part with all objectives. Beyond the limit each
+    part has one objective.
 
     :param batch: indices of each objective, ``(B,)`` int64.
     :param max_batch_size: ``Model.max_batch_size``; 0 for no limit.
     """
-    if not max_batch_size:
+    if not max_batch_size or sum(map(len, batch.values())) <= max_batch_size:
         return [batch]
     return [
         {name: part} for name, indices in batch.items() for part in indices.split(max_batch_size)

@@ -299,8 +299,9 @@ def _check_exportable(policy: Model, checkpoints: Path) -> None:
     """
     if policy.family not in EXPORTABLE:
         raise ValueError(
-            f'{checkpoints}: expected a compact model, whose releases are ONNX files, got one of '
-            f'the family {policy.family!r}; it practises in one process, see docs/vlm.md'
+            f'{checkpoints}: expected a model of the family {" or ".join(EXPORTABLE)}, whose '
+            f'releases are ONNX files, got one of the family {policy.family!r}; it practises in '
+            'one process, see docs/vlm.md'
         )
 
 

@@ -1,5 +1,5 @@
 """
-Compact models whose encoder is trained together with the heads, on demonstrations.
+Grounding models whose encoder is trained together with the heads, on demonstrations.
 
 Letters as in ``efm_model.network``.
 """
@@ -20,7 +20,7 @@ from efm_model.grounding import (
     sample_around,
     TextAdapter,
 )
-from efm_model.network import CompactModel, geometry, load_encoder
+from efm_model.network import geometry, GroundingModel, load_encoder
 from efm_model.protocol import Inputs
 import torch
 from torch import nn
@@ -55,11 +55,11 @@ class ToolQueryAdapter(TextAdapter):
         return torch.cat([self.tool.expand(len(text), 1, -1), others], dim=1)
 
 
-class EndToEndModel(CompactModel):
-    """The compact model with a trainable encoder; the previous frame gets no gradient."""
+class EndToEndModel(GroundingModel):
+    """The grounding model with a trainable encoder; the previous frame gets no gradient."""
 
     def features(self, inputs: Inputs) -> torch.Tensor:
-        """Return the features, ``(B, F)``; argument as ``CompactModel.features``."""
+        """Return the features, ``(B, F)``; argument as ``GroundingModel.features``."""
         image = self.grounding.image
         observations = inputs['observations']
         queries = self.grounding.text(inputs['text'], inputs['text_mask'])

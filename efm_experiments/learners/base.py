@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from efm_core.episode import Episode
 from efm_model.grounding import GroundingEncoder
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_trainer.losses import entropy
 from efm_trainer.reinforce import Reinforce, UpdateBatch
 import torch
@@ -19,42 +19,44 @@ from torch import nn
 
 class WrappedReward(nn.Module):
     """
-    A reward model with its own steps-to-go head on the frozen encoder of a compact model.
+    A reward model with its own steps-to-go head on the frozen encoder of a grounding model.
 
-    :ivar base: the compact model that computes the features.
+    :ivar base: the grounding model that computes the features.
     """
 
-    base: CompactModel
-    grounding: GroundingEncoder
+    base: GroundingModel
+    encoder: GroundingEncoder
+    features_are_frozen: bool
     config: Any
 
-    def __init__(self, base: CompactModel):
+    def __init__(self, base: GroundingModel):
         super().__init__()
         self.base = base
         self.config = base.config
-        self.grounding = base.grounding
+        self.encoder = base.grounding
+        self.features_are_frozen = True
 
     def encode_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and occupancy of ``frames``, as ``CompactModel.encode_frames``."""
+        """Return keys and occupancy of ``frames``, as ``GroundingModel.encode_frames``."""
         return self.base.encode_frames(frames)
 
     def ground(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features, ``(N, F)``, as ``CompactModel.ground``."""
+        """Return the features, ``(N, F)``, as ``GroundingModel.ground``."""
         return self.base.ground(*inputs)
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of the embodiment's steps-to-go bins, ``(N, C)``."""
         raise NotImplementedError
 
-    def as_model(self) -> CompactModel:
+    def as_model(self) -> GroundingModel:
         """Return this model under the type that the trainer expects of a reward model."""
-        return cast(CompactModel, self)
+        return cast(GroundingModel, self)
 
 
 class SharedEncoderLearner(Reinforce):
     """A learner with its own loss; policy and reward model share one frozen encoder."""
 
-    def __init__(self, policy: CompactModel, reward_model: CompactModel, **options: Any):
+    def __init__(self, policy: GroundingModel, reward_model: GroundingModel, **options: Any):
         """
         Prepare to learn; arguments as ``Reinforce``.
 

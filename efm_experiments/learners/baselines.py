@@ -20,7 +20,7 @@ from efm_experiments.learners.base import (
 )
 from efm_experiments.learners.regularised import EMA_RATE, EmaLearner, KlRegularised
 from efm_experiments.learners.sample_reuse import REPLAY_CONFIGS, ReplayLearner
-from efm_model.network import CompactModel, FEATURES, log_probability
+from efm_model.network import FEATURES, GroundingModel, log_probability
 from efm_reward.reward import returns, rewards
 from efm_trainer.losses import clipped
 from efm_trainer.reinforce import Reinforce, UpdateBatch
@@ -37,7 +37,7 @@ GAE_LAMBDA = 0.95  # of generalised advantage estimation
 class RewardEnsemble(WrappedReward):
     """Several reward models; each observation takes the member with the largest mean d."""
 
-    def __init__(self, members: Sequence[CompactModel | WrappedReward]):
+    def __init__(self, members: Sequence[GroundingModel | WrappedReward]):
         first = members[0]
         super().__init__(first.base if isinstance(first, WrappedReward) else first)
         self.members = nn.ModuleList(members)
@@ -45,7 +45,7 @@ class RewardEnsemble(WrappedReward):
 
     def member_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of all members, ``(members, N, C)``."""
-        members = cast(Sequence[CompactModel], self.members)
+        members = cast(Sequence[GroundingModel], self.members)
         return torch.stack([member.steps_to_go_logits(features) for member in members])
 
     def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -163,7 +163,7 @@ class Grpo(ClippedLearner):
 class Ppo(ClippedLearner):
     """PPO on the decrease of steps-to-go, with a learned critic."""
 
-    def __init__(self, policy: CompactModel, reward_model: CompactModel, **options: Any):
+    def __init__(self, policy: GroundingModel, reward_model: GroundingModel, **options: Any):
         """Create the critic; arguments as ``Reinforce``."""
         super().__init__(policy, reward_model, **options)
         with torch.random.fork_rng(devices=[]):
@@ -220,7 +220,7 @@ LEARNER_CLASSES: dict[str, type[Reinforce]] = {
 
 
 def make_learner(
-    config: ExperimentConfig, policy: CompactModel, reward_model: CompactModel
+    config: ExperimentConfig, policy: GroundingModel, reward_model: GroundingModel
 ) -> Reinforce:
     """
     Return the learner that a configuration names.

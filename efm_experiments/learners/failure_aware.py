@@ -16,7 +16,7 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Termination
 from efm_experiments.config import text_encoder
 from efm_experiments.learners.base import WrappedReward
-from efm_model.network import CompactModel, FEATURES
+from efm_model.network import FEATURES, GroundingModel
 from efm_trainer.dataset import (
     compute_all_features,
     compute_features,
@@ -56,7 +56,7 @@ class FailureAwareReward(WrappedReward):
     treat it as any other reward model.
     """
 
-    def __init__(self, base: CompactModel):
+    def __init__(self, base: GroundingModel):
         """Start from the head of ``base``, with a small probability of failure."""
         super().__init__(base)
         self.trunk = deepcopy(base.trunk).requires_grad_(True)
@@ -172,7 +172,7 @@ def label_demonstrations(
 
 
 def label_mismatched_goals(
-    model: CompactModel, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
+    model: GroundingModel, samples: EpisodeBatch, scale: StepsToGoRange, seed: int
 ) -> LabelledFeatures:
     """
     Return the ends of demonstrations under the instruction of another one, labelled as failure.
@@ -194,7 +194,7 @@ def label_mismatched_goals(
 
 
 def label_practice(
-    model: CompactModel, episodes: list[Episode], scale: StepsToGoRange, threshold: float
+    model: GroundingModel, episodes: list[Episode], scale: StepsToGoRange, threshold: float
 ) -> LabelledFeatures:
     """
     Return practice episodes with labels that need no simulator.

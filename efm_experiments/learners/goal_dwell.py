@@ -13,7 +13,7 @@ from efm_experiments.learners.failure_aware import (
     LabelledFeatures,
     train_head,
 )
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_trainer.dataset import to_bins
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ def label_goal_dwell(
 
 
 def train_goal_dwell_ensemble(
-    base: CompactModel, labelled: LabelledFeatures, iterations: int, seed: int
+    base: GroundingModel, labelled: LabelledFeatures, iterations: int, seed: int
 ) -> MeanEnsemble:
     """Return an ensemble of newly initialised heads on the encoder of ``base``."""
     members = []

@@ -8,7 +8,7 @@ from typing import Any
 from efm_core.episode import Episode
 from efm_experiments.learners.base import frozen_features, SharedEncoderLearner
 from efm_experiments.learners.sample_reuse import ReplayConfig, ReplayLearner
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_trainer.losses import reinforce_loss
 from efm_trainer.reinforce import ema_update, UpdateBatch
 import torch
@@ -21,8 +21,8 @@ class KlRegularised(SharedEncoderLearner):
 
     def __init__(
         self,
-        policy: CompactModel,
-        reward_model: CompactModel,
+        policy: GroundingModel,
+        reward_model: GroundingModel,
         *,
         kl_weight: float,
         **options: Any,
@@ -58,8 +58,8 @@ class EmaLearner(ReplayLearner):
 
     def __init__(
         self,
-        policy: CompactModel,
-        reward_model: CompactModel,
+        policy: GroundingModel,
+        reward_model: GroundingModel,
         *,
         ema_rate: float,
         **options: Any,

@@ -13,7 +13,7 @@ from typing import Any
 from efm_core.config import config, parameter
 from efm_core.episode import Episode
 from efm_experiments.learners.base import frozen_features, SharedEncoderLearner
-from efm_model.network import CompactModel, FEATURES, log_probability
+from efm_model.network import FEATURES, GroundingModel, log_probability
 from efm_trainer.losses import clipped
 import torch
 from torch import nn
@@ -82,8 +82,8 @@ class ReplayLearner(SharedEncoderLearner):
 
     def __init__(
         self,
-        policy: CompactModel,
-        reward_model: CompactModel,
+        policy: GroundingModel,
+        reward_model: GroundingModel,
         *,
         replay: ReplayConfig,
         **options: Any,

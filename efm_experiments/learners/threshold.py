@@ -8,7 +8,7 @@ from dataclasses import dataclass, KW_ONLY
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode_rules import EpisodeRules, first_detection
 from efm_experiments.learners.failure_aware import LabelledFeatures, without_motion
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_trainer.dataset import EpisodeBatch
 from efm_trainer.reinforce import expected_steps_to_go
 import numpy as np
@@ -63,7 +63,7 @@ def add_goal_dwell(features: torch.Tensor, samples: EpisodeBatch) -> HeldOutDemo
 
 
 def choose_detector(
-    reward_model: CompactModel,
+    reward_model: GroundingModel,
     held_out: HeldOutDemonstrations,
     mismatched: LabelledFeatures,
     scale: StepsToGoRange,

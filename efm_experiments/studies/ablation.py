@@ -31,7 +31,7 @@ from efm_experiments.table.report import (
     time_table,
 )
 from efm_experiments.table.sft_cache import load_or_train, ModelPair, sft_recipe, timed
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -172,8 +172,8 @@ class StageOneModels:
     :param seconds: processor time of each part [s].
     """
 
-    policy: CompactModel
-    reward: CompactModel
+    policy: GroundingModel
+    reward: GroundingModel
     _: KW_ONLY
     losses: dict[str, list[float]]
     seconds: dict[str, float]

@@ -58,7 +58,7 @@ from efm_experiments.table.evaluation import (
 from efm_experiments.table.practice import AfterUpdate, finite_mean, keep_config, practise
 from efm_experiments.table.report import COMMON
 from efm_experiments.table.sft_cache import make_model_pair, ModelPair
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_reward.reward import returns, rewards
 from efm_trainer.dataset import compute_all_features, to_batch
 from efm_trainer.reinforce import expected_steps_to_go
@@ -273,7 +273,7 @@ def gather(config: ExperimentConfig, held_out: int, seed: int) -> LabelledData:
 
 def make_reward(
     cell: FailureAwareConfig, models: ModelPair, data: LabelledData, kind: str, seed: int
-) -> CompactModel:
+) -> GroundingModel:
     """Return the reward model of a kind, trained on demonstrations only."""
     if kind == BASELINE:
         return models.reward
@@ -287,7 +287,7 @@ def make_reward(
 
 def make_goal_dwell(
     cell: FailureAwareConfig, models: ModelPair, count: int, seed: int
-) -> CompactModel:
+) -> GroundingModel:
     """Return the goal dwell ensemble of ``count`` demonstrations, or of the usual number."""
     config = cell.base
     count = count or config.demonstrations

@@ -18,7 +18,7 @@ from efm_experiments.experiment import digest
 from efm_experiments.learners.baselines import RewardEnsemble
 from efm_experiments.table.demonstrations import demonstrations
 from efm_model.checkpoint import load_checkpoint
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from efm_trainer.config import SftConfig
 from efm_trainer.sft import fine_tune
 from filelock import FileLock
@@ -46,8 +46,8 @@ class ModelPair:
     :param seconds: processor time of each part of stage 1 [s].
     """
 
-    policy: CompactModel
-    reward: CompactModel
+    policy: GroundingModel
+    reward: GroundingModel
     _: KW_ONLY
     seconds: dict[str, float]
 
@@ -84,7 +84,7 @@ def sft_recipe(config: ExperimentConfig, pretrained: str, seed: int, member: int
     )
 
 
-def load_or_train(recipe: SftRecipe) -> tuple[CompactModel, CompactModel, dict[str, float]]:
+def load_or_train(recipe: SftRecipe) -> tuple[GroundingModel, GroundingModel, dict[str, float]]:
     """Return policy, reward model, and the processor time of each part of stage 1 [s]."""
     sources = fingerprint('efm_sim', 'efm_model', 'efm_trainer')
     folder = cache() / 'stage_one' / f'{digest(recipe)}-{sources}'
@@ -93,7 +93,7 @@ def load_or_train(recipe: SftRecipe) -> tuple[CompactModel, CompactModel, dict[s
         if not folder.is_dir():
             train(recipe, folder)
     policy, reward = (
-        cast(CompactModel, load_checkpoint(folder / kind, recipe.robot)[0])
+        cast(GroundingModel, load_checkpoint(folder / kind, recipe.robot)[0])
         for kind in ('policy', 'reward')
     )
     return policy, reward, json.loads((folder / 'seconds.json').read_text())

@@ -77,11 +77,6 @@ class VlmModelConfig:
     vocabulary: tuple[int, ...]
     steps_to_go_bins: int
 
-    @property
-    def encoder_is_frozen(self) -> bool:
-        """False: image and instruction enter together, so that no features can be cached."""
-        return False
-
     @classmethod
     def from_plain(cls, plain: dict[str, Any], base: str = '') -> VlmModelConfig:
         """

@@ -134,6 +134,16 @@ class VlmModel(nn.Module):
         end = tokenizer.eos_token_id
         return [end, *tokenizer.convert_tokens_to_ids(pieces), end]
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The whole model: image and instruction enter together."""
+        return self
+
+    @property
+    def features_are_frozen(self) -> bool:
+        """False: features are the prompts, and what follows is trained."""
+        return False
+
     def freeze_vision(self) -> None:
         """
         Exclude the image encoder and its adapters from training.

@@ -126,7 +126,7 @@ def load_vlm_policy(
     if card['kind'] != 'policy' or not isinstance(model, VlmModel):
         raise ValueError(
             f'{directory}: expected a policy of the family vlm, got a {card["kind"]} of the '
-            f'family {model.family}; a compact model is served as a release'
+            f'family {model.family}; other models are served as a release'
         )
     policy = Policy(
         TorchRuntime(model, version=card['version']),

@@ -12,8 +12,6 @@ CONTRACT = ('efm_core/embodiment.py', 'efm_core/command.py')
 CHECKS = re.compile(r'__post_init__|validate')  # a field that only a check reads has no use
 CONTRACT_CHECKS = re.compile(r'__post_init__|_?check_\w+')
 REFUSED = ['GraphConfig.use_composition']  # true is an error that explains why
-# For several cameras, which models do not take yet.
-FOR_LATER = ['Camera.role']
 TREES = {
     name(path): ast.parse(path.read_text())
     for path in python_files()

@@ -1,7 +1,7 @@
 import importlib.util
 from pathlib import Path
 
-from efm_model.network import CompactModel
+from efm_model.network import GroundingModel
 from models import signed_arm, table_arm
 import pytest
 
@@ -40,5 +40,5 @@ def test_separate_weights_make_a_larger_model(benchmark, tmp_path, monkeypatch):
     assert size['aloha, own weights'] > 1.3 * size['aloha, 5 x 14 x 256']
 
 
-def count(model: CompactModel) -> int:
+def count(model: GroundingModel) -> int:
     return sum(p.numel() for p in model.policy.parameters())

@@ -78,5 +78,16 @@ def test_an_unknown_family_is_refused_with_the_known_ones(saved):
     card = json.loads((saved[1] / 'config.json').read_text())
     card['family'] = 'other'
     (saved[1] / 'config.json').write_text(json.dumps(card))
-    with pytest.raises(ValueError, match="family: expected one of compact, vlm, got 'other'"):
+    with pytest.raises(
+        ValueError, match="family: expected one of grounding, visuomotor, vlm, got 'other'"
+    ):
         load_checkpoint(saved[1], table_arm())
+
+
+def test_a_checkpoint_with_the_former_name_of_the_family_loads(tmp_path):
+    model = new_model(table_arm(), pretrained='none')
+    save_checkpoint(tmp_path / 'policy', model, table_arm(), 'policy', 1)
+    card = tmp_path / 'policy' / 'config.json'
+    card.write_text(card.read_text().replace('"family": "grounding"', '"family": "compact"'))
+    assert '"compact"' in card.read_text()
+    assert load_checkpoint(tmp_path / 'policy', table_arm())[0].family == 'grounding'

@@ -83,5 +83,7 @@ def test_export_leaves_the_random_numbers_of_training_alone(export):
 def test_a_family_that_cannot_be_exported_is_refused(tmp_path):
     model = new_model(table_arm(), pretrained='none')
     model.family = 'vlm'
-    with pytest.raises(ValueError, match=r"expected a model of the family compact, got .* 'vlm'"):
+    with pytest.raises(
+        ValueError, match=r"expected a model of the family grounding or visuomotor, got .* 'vlm'"
+    ):
         export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1)

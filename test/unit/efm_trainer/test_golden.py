@@ -15,7 +15,7 @@ EMBODIMENT = small_embodiment()
 CONFIG = SftConfig(
     iterations=8, batch_size=12, validate_every=4, pretrained='none', learning_rate=3e-3
 )
-# From `fingerprint`, recorded before the suite had other models than the compact one. Other CPUs
+# From `fingerprint`, recorded before the suite had other models than this one. Other CPUs
 # change the second number by a fraction of 2e-5, a change of the training by far more.
 STAGE_ONE = [9211.210556252681, -11.616026179201029]
 STAGE_TWO = [9211.866541875064, -11.647792977571669]

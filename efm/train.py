@@ -21,6 +21,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from efm_model.protocol import Model
     from efm_model.text import InstructionEncoder
+    from efm_trainer.detector import DetectorFigures
 
 
 def train_vlm(
@@ -146,8 +147,29 @@ def _fine_tune(
         f'reward model from step {result.reward_iteration}; {describe_losses(result.curve[-1])}',
         soft_wrap=True,
     )
+    console.print(describe_detector(result.detector, embodiment), soft_wrap=True)
     for doubt in find_doubts(result.curve, result.demonstrations):
         console.print(f'warning: {doubt}', soft_wrap=True)
+
+
+def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) -> str:
+    """Return what the detector does on held-out demonstrations, and a better threshold."""
+    from efm_trainer.detector import propose
+
+    threshold = embodiment.episode.success_threshold
+    mine = next(found for found in figures if found.threshold == threshold)
+    best = propose(figures)
+    text = (
+        f'success detector on {mine.demonstrations} held-out demonstrations, s = {threshold:g}: '
+        f'precision {mine.precision:.2f}, recall {mine.recall:.2f}'
+    )
+    if best.f1 <= mine.f1:
+        return text
+    return (
+        f'{text}; s = {best.threshold:g}: {best.precision:.2f}, {best.recall:.2f}. Set '
+        'task.success_threshold in the embodiment and name the file with --embodiment: no new '
+        'bags are needed'
+    )
 
 
 def describe_losses(losses: dict[str, float]) -> str:

@@ -20,6 +20,7 @@ from efm_model.text import InstructionEncoder
 from efm_trainer.config import SftConfig
 from efm_trainer.dataset import (
     EpisodeBatch,
+    FEATURE_BATCH,
     feature_lookup,
     FeatureLookup,
     InputChange,
@@ -28,6 +29,7 @@ from efm_trainer.dataset import (
     to_batch,
     to_bins,
 )
+from efm_trainer.detector import HeldOut
 from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
 import torch
 
@@ -68,6 +70,7 @@ class Imitation:
         self._config = config
         self._values = torch.from_numpy(embodiment.steps_to_go.values)
         self._threshold = embodiment.episode.success_threshold
+        self._stride = embodiment.action.chunk
         self._bins = to_bins(batch.steps_to_go, embodiment.steps_to_go)
         self._features = feature_lookup(model, batch, change)
         self._scenes = scene_lookup(model, batch)
@@ -171,6 +174,27 @@ class Imitation:
         detected = torch.softmax(logits, dim=-1) @ self._values <= self._threshold
         true = self._batch.steps_to_go[indices] <= self._threshold
         return (2 * (detected & true).sum() / (detected.sum() + true.sum())).item()
+
+    @torch.no_grad()
+    def predictions(self) -> list[HeldOut]:
+        """
+        Return d and the true steps-to-go of each demonstration, at the decisions of a policy.
+
+        The model is in evaluation mode during the call and in training mode after it.
+        """
+        self._model.eval()
+        parts = torch.arange(len(self._batch.frames)).split(
+            self._model.max_batch_size or FEATURE_BATCH
+        )
+        logits = [self._model.steps_to_go_logits(self._features(part)) for part in parts]
+        d = torch.softmax(torch.cat(logits), dim=-1) @ self._values
+        self._model.train()
+        found = []
+        for first, last in zip(self._batch.first, self._batch.last, strict=True):
+            # A robot with chunks observes only where a chunk begins; the last one is the goal.
+            at = torch.arange(int(last), int(first) - 1, -self._stride).flip(0)
+            found.append(HeldOut(d[at].numpy(), self._batch.steps_to_go[at].numpy()))
+        return found
 
 
 def choose(indices: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

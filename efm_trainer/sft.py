@@ -28,6 +28,7 @@ from efm_model.text import InstructionEncoder
 from efm_model.visuomotor import new_visuomotor
 from efm_trainer.augmentation import Augmentation
 from efm_trainer.config import SftConfig
+from efm_trainer.detector import DetectorFigures, examine
 from efm_trainer.imitation import (
     check_ranges,
     Imitation,
@@ -61,6 +62,7 @@ class SftResult:
     policy_iteration: int
     reward_iteration: int
     demonstrations: int
+    detector: list[DetectorFigures]
 
 
 def fine_tune(
@@ -74,7 +76,10 @@ def fine_tune(
     family: str = 'grounding',
 ) -> SftResult:
     """
-    Train on demonstrations; write the checkpoints ``policy`` and ``reward`` and ``curve.json``.
+    Train on demonstrations; write the checkpoints ``policy`` and ``reward``, and two JSON files.
+
+    ``curve.json`` has the losses, ``detector.json`` what the success detector does on held-out
+    demonstrations.
 
     :param episodes: demonstrations; failed ones are not used.
     :param text_encoder: of the model.
@@ -92,10 +97,11 @@ def fine_tune(
     check_ranges(training + held_out, embodiment)
     model = model or NEW_MODELS[family](training, embodiment, text_encoder, config)
     augment = Augmentation(config.seed) if config.augmentation else None
+    unseen = make_objectives(model, held_out, embodiment, text_encoder, config)
     chosen, curve = _train(
         model,
         make_objectives(model, training, embodiment, text_encoder, config, augment),
-        make_objectives(model, held_out, embodiment, text_encoder, config),
+        unseen,
         config,
         progress,
     )
@@ -114,6 +120,11 @@ def fine_tune(
             demonstrations=len(training),
         )
     (directory / 'curve.json').write_text(json.dumps(curve, indent=1))
+    # The model has the weights of the reward model now.
+    detector = examine(unseen.predictions(), embodiment.episode)
+    plain = [figures.to_plain() for figures in detector]
+    (directory / 'detector.json').write_text(json.dumps(plain, indent=1))
+    model.eval()
     return SftResult(
         directory / 'policy',
         directory / 'reward',
@@ -121,6 +132,7 @@ def fine_tune(
         policy_iteration=chosen['policy'].iteration,
         reward_iteration=chosen['reward'].iteration,
         demonstrations=len(training),
+        detector=detector,
     )
 
 

@@ -50,7 +50,7 @@ class EpisodicNode(ManagedNode):
         self._replies: list[tuple[Publisher, Any]] = []
         camera = embodiment.only_camera
         # A renderer repeats a still scene bit for bit; a sensor does not.
-        is_simulated = lockstep or embodiment.command.is_planar_displacement
+        is_simulated = lockstep or embodiment.command.is_simulated
         self._frozen = FrozenCamera(0 if is_simulated else camera.max_identical_images)
         ros_topics.camera_subscription(self, camera, self._on_image, lockstep)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self.on_event)

@@ -10,7 +10,6 @@ from efm_policy.node import PolicyNode
 from efm_policy.remote_node import RemotePolicyNode
 from efm_reward.node import RewardNode
 from efm_sim.demonstrator_node import DemonstratorNode
-from efm_sim.node import WorldNode
 from efm_supervisor.teleoperation_node import TeleoperationNode
 from models import table_arm
 import pytest
@@ -22,7 +21,6 @@ NODES = (
     RewardNode,
     DemonstratorNode,
     TeleoperationNode,
-    WorldNode,
     RecorderNode,
 )
 CAMERA = table_arm().cameras[0]

@@ -34,10 +34,10 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/pusht.txt \
-		requirements/constraints.txt
+		requirements/metaworld.txt requirements/constraints.txt
 	@echo '--- requirements (minutes)'
 	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt
+	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt -r requirements/metaworld.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)

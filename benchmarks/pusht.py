@@ -32,11 +32,13 @@ from efm_model.network import GroundingModel, save_encoder
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
+from efm_sim.demonstrator import action_of
 from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_sim.gym.world import GymnasiumWorld, load_world
 from efm_sim.rollout import rollout, Runner, RunningEpisode
+from efm_sim.scene import Scene
 from efm_trainer.config import PracticeConfig, SftConfig
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
@@ -72,11 +74,10 @@ class PushTActor:
     def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each episode, rounded to the policy's tokens."""
         worlds = (cast(GymnasiumWorld, episode.world) for episode in episodes)
-        tokens = [
-            self._tokeniser.encode(episode.policy_episode.act(world.positions()))
+        return [
+            action_of(episode.policy_episode, Scene(world.positions()), self._tokeniser)
             for episode, world in zip(episodes, worlds, strict=True)
         ]
-        return [PolicyAction(token, self._tokeniser.decode(token)) for token in tokens]
 
 
 def main(arguments: list[str] | None = None) -> Figures:

@@ -50,6 +50,7 @@ autodoc_mock_imports = [
     'gym_pusht',
     'gymnasium',
     'honcho',
+    'metaworld',
     'mink',
     'mujoco',
     'pymunk',

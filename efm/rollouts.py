@@ -35,8 +35,8 @@ def rollout(
     :param reward_model: predicts the steps-to-go of each observation; its success detector ends
         an episode. None: simulator truth ends an episode, for measurements only.
     :param seeds: a scene each.
-    :param detector_ends_episode: False: every episode runs to its time limit, as in
-        ``efm evaluate``.
+    :param detector_ends_episode: False: every episode runs to its time limit, or to the end of
+        its scene, as in ``efm evaluate``.
     :param max_steps: time limit [decisions]; 0: that of the embodiment.
     :param on_episode: receives each episode when it ends.
     :raises ValueError: when an observation breaks the contract of the embodiment.
@@ -65,7 +65,7 @@ def demonstrate(
     """
     Run one episode of the scripted demonstrator for each seed; return them in that order.
 
-    The demonstrator reads the positions of the simulator. It does not always succeed;
+    The demonstrator reads the truth of the simulator. It does not always succeed;
     ``episode.outcome`` tells.
 
     :param worlds: one world or several that run side by side. A Gymnasium environment needs a

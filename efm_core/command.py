@@ -12,11 +12,13 @@ TWIST = 'geometry_msgs/msg/TwistStamped'
 POSE = 'geometry_msgs/msg/PoseStamped'
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 ARRAY = 'std_msgs/msg/Float64MultiArray'
+ACTION = 'efm_interfaces/msg/Action'
 GRIPPERS = ('control_msgs/action/GripperCommand', 'control_msgs/action/ParallelGripperCommand')
 LINEAR = ('x', 'y', 'z')
 ANGULAR = ('roll', 'pitch', 'yaw')
 GRIPPER = 'gripper'
 DISPLACEMENT = 'displacement'
+SIMULATED = 'simulated'
 SERVO = 'moveit_servo'
 # Bounds of what an embodiment may state: a typing error must not become a limit.
 FASTEST = 100.0  # [m/s or rad/s]; for a following error [m or rad]
@@ -29,7 +31,7 @@ class Controller(NamedTuple):
     One kind of driver.
 
     :param type: type of its messages.
-    :param interface_type: ``twist``, ``velocities``, ``positions`` or ``pose``.
+    :param interface_type: ``twist``, ``velocities``, ``positions``, ``pose`` or ``action``.
     :param fields: fields of the command block that it uses, besides those of every driver.
     :param repeats: it repeats the last velocity for ever when no command follows.
     """
@@ -55,6 +57,7 @@ TOOL_FIELDS = (
 FOLLOWING_ERROR = 'limits.max_following_error'
 CONTROLLERS = {
     DISPLACEMENT: Controller(TWIST, 'twist'),
+    SIMULATED: Controller(ACTION, 'action'),
     SERVO: Controller(TWIST, 'twist', (*TOOL_FIELDS, 'scale')),
     'joint_trajectory_controller': Controller(
         TRAJECTORY, 'positions', (*JOINT_FIELDS, FOLLOWING_ERROR, 'horizon_s')
@@ -190,7 +193,9 @@ class Command:
 
     :param type: type of the message.
     :param frame: frame of poses, twists and the workspace.
-    :param controller: kind of driver; ``displacement``: the simulated table.
+    :param controller: kind of driver; ``displacement``: a simulated robot that takes planar
+        displacements, such as the table's; ``simulated``: one that takes the action itself, with
+        any number of dimensions.
     :param topic: topic of the driver; empty: ``command``.
     :param axes: for each dimension of the action a joint, x, y, z, roll, pitch, yaw (rotations
         about the axes of ``frame``) or ``gripper``.
@@ -239,18 +244,23 @@ class Command:
             wanted = f'{low:g} to {LONGEST_S:g} s'
             expect(low <= value <= LONGEST_S, f'command.{name}', wanted, value)
         self._check_unused()
-        if not self.is_planar_displacement:
+        if not self.is_simulated:
             self._check_axes()
             self._check_joints() if self.drives_joints else self._check_tool()
 
     @property
     def is_planar_displacement(self) -> bool:
-        """Whether the driver is that of the simulated table, which takes planar displacements."""
+        """Whether the driver takes planar displacements, as that of the simulated table does."""
         return self.controller == DISPLACEMENT
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated world takes the commands, each with the observation's stamp."""
+        return self.controller in (DISPLACEMENT, SIMULATED)
+
+    @property
     def interface_type(self) -> str:
-        """The input of the driver: ``twist``, ``velocities``, ``positions`` or ``pose``."""
+        """The input of the driver, such as ``twist``; see `Controller`."""
         return CONTROLLERS[self.controller].interface_type
 
     @property
@@ -279,6 +289,14 @@ class Command:
         """Return whether an axis drives the gripper's action."""
         return axis == GRIPPER and bool(self.gripper.action)
 
+    def is_held(self, name: str) -> bool:
+        """
+        Return whether a dimension of a simulated robot's action keeps its value at a stop.
+
+        A gripper does: zero would move it, and a hand that opens drops what it holds.
+        """
+        return self.controller == SIMULATED and name == GRIPPER
+
     def check_action(
         self, names: Sequence[str], low: Sequence[float], high: Sequence[float]
     ) -> None:
@@ -287,7 +305,7 @@ class Command:
 
         :raises ValueError: when the lengths differ, or the gripper's values exceed its range.
         """
-        if self.is_planar_displacement:
+        if self.is_simulated:
             return
         expect(len(self.axes) == len(names), 'command.axes', f'one for each of {names}', self.axes)
         for axis, smallest, largest in zip(self.axes, low, high, strict=True):

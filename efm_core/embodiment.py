@@ -10,7 +10,7 @@ bins of steps-to-go can change without new bags.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, KW_ONLY, MISSING, replace
 import difflib
 from functools import cached_property
@@ -227,13 +227,16 @@ class ActionSpace:
             1 <= self.chunk <= LONGEST_CHUNK, 'action.chunk', f'1 to {LONGEST_CHUNK}', self.chunk
         )
 
-    def check_zero_is_a_level(self) -> None:
+    def check_zero_is_a_level(self, but: Collection[str] = ()) -> None:
         """
         Check that each dimension has an odd number of levels, so that zero is one of them.
 
+        :param but: names of dimensions that are no displacements.
         :raises ValueError: with the number of levels.
         """
-        for bins in self.levels:
+        for name, bins in zip(self.names, self.levels, strict=True):
+            if name in but:
+                continue
             odd = bins >= 3 and bins % 2 == 1
             expect(odd, 'action.bins', 'an odd number of at least 3', bins)
 
@@ -339,7 +342,8 @@ class Embodiment:
             expect(low <= value <= high, key, f'a number in {low:g} to {high:g}', value)
         check_topics(self)
         if self.command.mode == 'delta':
-            self.action.check_zero_is_a_level()
+            held = [name for name in self.action.names if self.command.is_held(name)]
+            self.action.check_zero_is_a_level(but=held)
         if self.action.chunk > 1:
             lasts = self.action_lifetime_s
             period_s = 1 / self.control_rate_hz
@@ -413,6 +417,20 @@ class Embodiment:
         found = dict(other.get('steps_to_go', mine))
         wanted = f'{mine}; train again, or set task.steps_to_go back'
         expect(found == mine, f'{where}: steps_to_go', wanted, found)
+
+    def standstill(self, last: np.ndarray | None) -> np.ndarray | None:
+        """
+        Return the action with which a simulated robot stands still, ``(A,)`` float32.
+
+        All dimensions are zero, except a gripper's, which keeps its value.
+
+        :param last: the last action, ``(A,)``; None: there was none.
+        :return: None when the value of a gripper is unknown.
+        """
+        held = np.array([self.command.is_held(name) for name in self.action.names])
+        if last is None:
+            return None if held.any() else np.zeros(len(held), np.float32)
+        return np.where(held, last, 0.0).astype(np.float32)
 
     def check_same(
         self, other_hash: str, where: str, other: Mapping[str, Any] | None = None
@@ -570,12 +588,20 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         return _convert_list(get_args(kind), value, where)
     if isinstance(kind, UnionType):
-        plain, listed = get_args(kind)
-        return _convert(listed if isinstance(value, list) else plain, value, where)
+        return _convert(_member(kind, value), value, where)
     types, description = PLAIN[get_origin(kind) or kind]
     fits = isinstance(value, types) and not isinstance(value, bool)
     expect(fits, where, description, repr(value))
     return kind(value)
+
+
+def _member(kind: UnionType, value: Any) -> Any:
+    """Return the type of a union that fits a value; the first one for an error message."""
+    members = get_args(kind)
+    listed = [member for member in members if get_origin(member) is tuple]
+    mapped = [member for member in members if get_origin(member) is dict]
+    fitting = listed if isinstance(value, list) else mapped if isinstance(value, dict) else []
+    return fitting[0] if fitting else members[0]
 
 
 def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

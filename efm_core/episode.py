@@ -23,6 +23,7 @@ class Termination(str, Enum):
 
     SUCCESS_DETECTED = 'success_detected'
     TIMEOUT = 'timeout'
+    TERMINATED = 'terminated'
     INTERVENTION = 'intervention'
     FAULT = 'fault'
     STOPPED = 'stopped'

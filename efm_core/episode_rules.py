@@ -12,6 +12,9 @@ cause                                                outcome     termination
 the success detector fires                           success     success_detected
 the time limit, and the detector has fired before    success     timeout
 the time limit, and the detector has never fired     failure     timeout
+the scene ends, and the detector has fired, or d <=  success     terminated
+s on the last observation
+the scene ends otherwise                             failure     terminated
 a label: person, demonstrator or simulator truth     the label   stopped
 a person takes over                                  unlabelled  intervention
 a component fails or does not answer                 unlabelled  fault
@@ -94,17 +97,19 @@ def first_detection(steps_to_go: Iterable[float], rules: EpisodeRules) -> int | 
 @dataclass(frozen=True, kw_only=True)
 class EndingRules:
     """
-    The rules that end one episode: success first, then the time limit.
+    The rules that end one episode: success first, then the end of the scene, the time limit last.
 
     :param max_steps: time limit [decisions].
     :param chunk: control steps of one decision of the policy.
     :param period_s: control period [s]; infinite where only steps are counted.
     :param detector_ends_episode: whether success ends the episode. If not, the episode runs to its
         time limit, and the detector only decides between success and failure.
+    :param success_threshold: s [steps]; by default no d is low enough.
     :param success_termination: STOPPED where simulator truth replaces the detector.
     """
 
     max_steps: int
+    success_threshold: float = -math.inf
     chunk: int = 1
     period_s: float = math.inf
     detector_ends_episode: bool = True
@@ -122,16 +127,29 @@ class EndingRules:
         )
 
     def ending(
-        self, *, success: bool, has_succeeded: bool, is_time_up: bool
+        self,
+        *,
+        success: bool,
+        has_succeeded: bool,
+        is_time_up: bool,
+        has_ended: bool = False,
+        steps_to_go: float = math.inf,
     ) -> tuple[Outcome, Termination] | None:
         """
         Return outcome and termination if the episode is over, else None.
 
         :param success: the detector fires on the newest observation.
         :param has_succeeded: it has fired on any observation of the episode, this one included.
+        :param has_ended: the scene of the newest observation has ended: a simulator's environment
+            has terminated. No observation follows for which the detector could wait, so that
+            d <= s on this one is enough.
+        :param steps_to_go: d of the newest observation [steps]; infinite without a reward model.
         """
         if success and self.detector_ends_episode:
             return Outcome.SUCCESS, self.success_termination
-        if is_time_up:
-            return Outcome.SUCCESS if has_succeeded else Outcome.FAILURE, Termination.TIMEOUT
-        return None
+        if has_ended:
+            has_succeeded = has_succeeded or steps_to_go <= self.success_threshold
+        if not has_ended and not is_time_up:
+            return None
+        termination = Termination.TERMINATED if has_ended else Termination.TIMEOUT
+        return Outcome.SUCCESS if has_succeeded else Outcome.FAILURE, termination

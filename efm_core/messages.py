@@ -7,6 +7,7 @@ a bag take the same path. The inverse is ``ros_messages.py``.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from efm_core.episode import EpisodeGoal
@@ -117,6 +118,15 @@ def to_positions(message: Any) -> dict[str, np.ndarray]:
     """Return a ``WorldState`` as ``{name: (3,) float64 position [m]}``, in its own order."""
     pairs = zip(message.names, message.positions, strict=True)
     return {name: np.array([p.x, p.y, p.z]) for name, p in pairs}
+
+
+def to_info(message: Any) -> dict[str, Any]:
+    """
+    Return the info of a Gymnasium environment in a ``WorldState``.
+
+    :raises ValueError: when it is not JSON.
+    """
+    return dict(json.loads(message.info)) if message.info else {}
 
 
 def to_displacement(message: Any, rate_hz: float) -> np.ndarray:

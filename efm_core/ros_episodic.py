@@ -52,7 +52,7 @@ class EpisodicNode(ManagedNode):
         self._reply_stamp = 0
         self._replies: list[tuple[Publisher, Any]] = []
         # A renderer repeats a still scene bit for bit; a sensor does not.
-        is_simulated = lockstep or embodiment.command.is_planar_displacement
+        is_simulated = lockstep or embodiment.command.is_simulated
         self._frozen = [
             FrozenCamera(0 if is_simulated else camera.max_identical_images)
             for camera in embodiment.cameras

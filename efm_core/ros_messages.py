@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
+import json
 from typing import Any, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
@@ -168,13 +170,19 @@ def from_displacement(values: np.ndarray, rate_hz: float, stamp: int, frame: str
 
 
 def from_world(
-    positions: dict[str, np.ndarray], success: bool, distance: float, stamp: int
+    positions: dict[str, np.ndarray],
+    success: bool,
+    distance: float,
+    stamp: int,
+    *,
+    info: Mapping[str, Any],
 ) -> WorldState:
     """
     Return simulator truth as a ``WorldState``.
 
     :param positions: ``(3,)`` each [m], in this order: tool, source, target, the other blocks.
     :param distance: to the goal [m].
+    :param info: newest info of a Gymnasium environment, as JSON has it.
     """
     points = [Point(x=float(p[0]), y=float(p[1]), z=float(p[2])) for p in positions.values()]
     return stamped(
@@ -183,6 +191,7 @@ def from_world(
             distance=float(distance),
             names=list(positions),
             positions=points,
+            info=json.dumps(info) if info else '',
         ),
         stamp,
     )

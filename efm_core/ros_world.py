@@ -1,14 +1,18 @@
-"""The base of every node that simulates a world for planar commands."""
+"""The base of every node that simulates a world."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from efm_core import ros_topics, topics
-from efm_core.messages import to_displacement, to_stamp
+from efm_core.command import ACTION, SIMULATED
+from efm_core.config import expect
+from efm_core.embodiment import Embodiment
+from efm_core.messages import to_displacement, to_stamp, to_values
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode
 from efm_core.ros_messages import from_ns
 from efm_interfaces.srv import ResetWorld
-from geometry_msgs.msg import TwistStamped
 import numpy as np
 
 
@@ -21,14 +25,20 @@ class WorldServerNode(ManagedNode):
     Serves ``reset_world`` and subscribes ``command``, for a world that chooses its own tasks.
 
     A derived class calls `serve_world` from `build` and implements `reset_world` and
-    `on_displacement`.
+    `on_command`.
     """
 
-    def serve_world(self, rate_hz: float) -> None:
-        """Create the service and the subscription; ``rate_hz``: control rate [Hz]."""
-        self._rate_hz = rate_hz
+    def serve_world(self, robot: Embodiment) -> None:
+        """
+        Create the service and the subscription.
+
+        :raises ValueError: when the robot takes no commands of a simulated world, or planar ones
+            with another number of dimensions than two.
+        """
+        check_simulated(robot)
+        self._robot = robot
         self.diagnostics = Diagnostics(self)
-        ros_topics.subscription(self, topics.COMMAND, self._on_command)
+        ros_topics.subscription(self, topics.command_topic(robot.command), self._on_command)
         self.create_service(ResetWorld, topics.RESET_WORLD, self._on_reset)
 
     @property
@@ -44,11 +54,11 @@ class WorldServerNode(ManagedNode):
         """
         raise NotImplementedError
 
-    def on_displacement(self, displacement: np.ndarray, stamp: int) -> None:
+    def on_command(self, values: np.ndarray, stamp: int) -> None:
         """
         Execute a command.
 
-        :param displacement: for one control period, ``(2,)`` float32 [m], finite.
+        :param values: for one control period, ``(A,)`` float32, units of the embodiment, finite.
         :param stamp: of the observation that caused the command [ns].
         """
         raise NotImplementedError
@@ -68,13 +78,41 @@ class WorldServerNode(ManagedNode):
         response.stamp = from_ns(stamp)
         return response
 
-    def _on_command(self, message: TwistStamped) -> None:
+    def _on_command(self, message: Any) -> None:
         if not self.accepts_commands:
             return
-        displacement = to_displacement(message, self._rate_hz)
-        if np.isfinite(displacement).all():
-            self.on_displacement(displacement, to_stamp(message))
+        try:
+            values = self._values(message)
+        except ValueError as error:
+            self.diagnostics.count_dropped(str(error))
+            return
+        self.on_command(values, to_stamp(message))
+
+    def _values(self, message: Any) -> np.ndarray:
+        """
+        Return the values of a command, ``(A,)`` float32.
+
+        :raises ValueError: when their number differs, or one is not finite.
+        """
+        robot = self._robot
+        if robot.command.is_planar_displacement:
+            values = to_displacement(message, robot.control_rate_hz)
         else:
-            self.diagnostics.count_dropped(
-                f'command: expected finite numbers [m/s], got {displacement}'
-            )
+            values = to_values(message)
+        size = len(robot.action.names)
+        fits = values.shape == (size,) and bool(np.isfinite(values).all())
+        expect(fits, 'command', f'{size} finite numbers', values)
+        return values
+
+
+def check_simulated(robot: Embodiment) -> None:
+    """
+    Check that a simulated world can execute a robot's commands.
+
+    :raises ValueError: with the controller that it needs.
+    """
+    command = robot.command
+    names = robot.action.names
+    wanted = f'displacement for two dimensions, {SIMULATED} with type {ACTION} for any number'
+    fits = command.is_simulated and (not command.is_planar_displacement or len(names) == 2)
+    expect(fits, 'command.controller', wanted, f'{command.controller} for {", ".join(names)}')

@@ -143,6 +143,12 @@ WORLD_STATE = Topic(
     qos=DURABLE,
     meaning='simulator truth, for reports and demonstrators only',
 )
+TERMINATED = Topic(
+    'terminated',
+    'std_msgs/msg/Header',
+    qos=RELIABLE,
+    meaning='stamp of an observation on which a simulated scene has ended: only a reset goes on',
+)
 TELEOP_TWIST = Topic(
     'teleop_twist',
     'geometry_msgs/msg/TwistStamped',
@@ -176,6 +182,7 @@ TABLE = (
     RECORDING,
     TRAINER_STATUS,
     WORLD_STATE,
+    TERMINATED,
     TELEOP_TWIST,
     JOY,
     DIAGNOSTICS,
@@ -234,7 +241,7 @@ def pose_topic(command: Command) -> Topic:
 
 def executed_topic(command: Command) -> Topic:
     """Return the row whose stamps say which actions were executed; see `efm_core.executed`."""
-    return COMMAND if command.is_planar_displacement else EXECUTED
+    return command_topic(command) if command.is_simulated else EXECUTED
 
 
 def command_topic(command: Command) -> Topic:

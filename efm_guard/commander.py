@@ -26,7 +26,8 @@ class Commander:
     A position or a pose that comes sooner than a control period after the last command is brought
     nearer to it, so that its speed in real time keeps the limit.
 
-    :ivar target: values of the last command; None after a stop.
+    :ivar target: values of the last command; None after a stop. A simulated robot's gripper has
+        no measured value to begin at, so that its last command stays.
     :ivar shortened: number of commands that were brought nearer.
     """
 
@@ -66,8 +67,8 @@ class Commander:
 
     def stop(self, state: RobotState, now: Moment) -> np.ndarray | None:
         """Return the values that stop the robot, or None; the next displacement begins there."""
-        values = stop(state, self.target, self._command, self._is_fresh(state, now))
-        self.target = None
+        values = stop(state, self.target, self._robot, self._is_fresh(state, now))
+        self.target = values if self._command.interface_type == 'action' else None
         self._asked = None
         self._sent_at = now.steady
         return values

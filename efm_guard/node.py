@@ -46,7 +46,7 @@ class GuardNode(ManagedNode):
         """Check the embodiment, connect the topics."""
         lockstep = self.config.lockstep
         embodiment = load_embodiment(self.config.embodiment)
-        simulated = embodiment.command.is_planar_displacement
+        simulated = embodiment.command.is_simulated
         expect(simulated or not lockstep, 'lockstep', 'false with a real arm', lockstep)
         self._guard = Guard(embodiment, lockstep)
         self._diagnostics = Diagnostics(self)

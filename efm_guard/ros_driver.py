@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.command import ARRAY, Command, GRIPPERS, POSE, TRAJECTORY, TWIST
+from efm_core.command import ACTION, ARRAY, Command, GRIPPERS, POSE, TRAJECTORY, TWIST
 from efm_core.embodiment import Embodiment
-from efm_core.ros_messages import stamped
+from efm_core.ros_messages import from_action, stamped
+from efm_guard.ros_messages import NO_TOKENS
 from efm_guard.setpoints import DriverCommand
+from efm_interfaces.msg import Action
 from geometry_msgs.msg import PoseStamped, TwistStamped
 import numpy as np
 from rclpy.action import ActionClient
@@ -52,7 +54,13 @@ def from_positions(values: np.ndarray, stamp: int, robot: Embodiment) -> JointTr
     return JointTrajectory(joint_names=list(robot.command.joints), points=[point])
 
 
+def from_values(values: np.ndarray, stamp: int, robot: Embodiment) -> Action:
+    """Return an action itself, ``(A,)`` in the units of the embodiment."""
+    return from_action(NO_TOKENS, values, 0.0, stamp, embodiment_hash=robot.hash)
+
+
 MAKERS = {
+    ACTION: from_values,
     TWIST: from_twist,
     POSE: from_pose,
     ARRAY: from_array,
@@ -74,13 +82,11 @@ class Driver:
         """
         Send the command for one action.
 
-        :param stamp: of the observation [ns]. Commands of the simulated table carry it, because
+        :param stamp: of the observation [ns]. Commands of a simulated robot carry it, because
             bags are joined by it. Other drivers reject old stamps, so their commands carry the
             time of sending.
         """
-        self._publish(
-            command.values, stamp if self._robot.command.is_planar_displacement else self._now()
-        )
+        self._publish(command.values, stamp if self._robot.command.is_simulated else self._now())
         if self._gripper and command.gripper is not None:
             self._gripper.move(command.gripper)
 

@@ -3,7 +3,8 @@ From an action to the values of a driver command, and to those that stop the rob
 
 Pure functions of the action's values, the measured state and the embodiment. The values are those
 of `Command.interface_type`: ``twist`` ``(6,)`` [m/s, rad/s], ``velocities`` and ``positions``
-``(J,)`` in the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame.
+``(J,)`` in the order of the joints, ``pose`` ``(7,)`` of the tool in the command's frame,
+``action`` ``(A,)`` in the units of the embodiment.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def setpoint(
     rate = robot.control_rate_hz if command.mode == 'delta' else 1.0
     if command.is_planar_displacement:
         return np.pad(values[:2] * rate, (0, 6 - len(values[:2])))
+    if command.is_simulated:
+        return values
     arm = [
         value
         for axis, value in zip(command.axes, values, strict=True)
@@ -91,14 +94,18 @@ def setpoint(
 
 
 def stop(
-    state: RobotState, target: np.ndarray | None, command: Command, fresh: bool
+    state: RobotState, target: np.ndarray | None, robot: Embodiment, fresh: bool
 ) -> np.ndarray | None:
     """
     Return the values that stop the robot: zero speed, or its present position.
 
+    :param target: values of the last command.
     :param fresh: whether ``state`` is new enough; otherwise the robot stays at the target.
     :return: None if there was no command yet and the state is unknown.
     """
+    command = robot.command
+    if command.interface_type == 'action':
+        return robot.standstill(target)
     if command.interface_type == 'twist':
         return np.zeros(6)
     if command.interface_type == 'velocities':
@@ -118,7 +125,7 @@ def limit(
     :raises ValueError: when a limit is broken and values are not clamped to it.
     """
     command = robot.command
-    if command.is_planar_displacement:
+    if command.is_simulated:
         return values
     here = measured(state, command)
     low, high = _ends(values, here, robot)
@@ -148,7 +155,7 @@ def shorten(
     :param target: values of the last command; None: the way begins at the measured state.
     """
     command = robot.command
-    if command.is_planar_displacement or command.interface_type in ('twist', 'velocities'):
+    if command.is_simulated or command.interface_type in ('twist', 'velocities'):
         return values
     start = _known(measured(state, command)) if target is None else target
     change = _change(values, start, command)

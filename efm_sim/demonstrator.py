@@ -1,28 +1,31 @@
-"""The protocol of a scripted demonstrator, and how to load one by name."""
+"""The protocol of a scripted demonstrator, how to load one by name, and its actions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import importlib
 from typing import cast, Protocol
 
+from efm_core.action import PolicyAction
+from efm_core.tokeniser import ActionTokeniser
+from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig
 from efm_sim.table.demonstrator import TableDemonstrator
 import numpy as np
 
 
 class Demonstrator(Protocol):
-    """Shows a task with simulator truth, such as `TableDemonstrator`."""
+    """
+    Shows a task with simulator truth, such as `TableDemonstrator`.
+
+    A class with the attribute ``exact = True`` acts in finer values than the policy's levels; see
+    `action_of`.
+    """
 
     def begin(self, seed: int, /) -> None:
         """Start an episode. All random draws of the episode depend on ``seed`` only."""
 
-    def act(self, positions: Mapping[str, np.ndarray], /) -> np.ndarray:
-        """
-        Return the next action, ``(A,)`` float32, units of the embodiment.
-
-        :param positions: true positions, as `efm_sim.world.PublishedWorld.positions` returns them.
-        """
+    def act(self, scene: Scene, /) -> np.ndarray:
+        """Return the next action, ``(A,)`` float32, units of the embodiment."""
         ...
 
 
@@ -44,3 +47,18 @@ def load_demonstrator(name: str, config: DemonstratorConfig | None = None) -> De
         raise ValueError(
             f'demonstrator: expected `module:class` that can be constructed, got {name!r}: {error}'
         ) from error
+
+
+def action_of(
+    demonstrator: Demonstrator, scene: Scene, tokeniser: ActionTokeniser
+) -> PolicyAction:
+    """
+    Return the action that a robot executes for a demonstrator, and that its bag holds.
+
+    Its values are those of the nearest tokens. The values of an exact demonstrator stay as they
+    are, beside the nearest tokens.
+    """
+    values = np.asarray(demonstrator.act(scene), np.float32)
+    tokens = tokeniser.encode(values)
+    is_exact = getattr(demonstrator, 'exact', False)
+    return PolicyAction(tokens, values if is_exact else tokeniser.decode(tokens))

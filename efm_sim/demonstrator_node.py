@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from efm_core import ros_topics, topics
-from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment
-from efm_core.messages import to_positions, to_stamp
+from efm_core.messages import to_info, to_positions, to_stamp
 from efm_core.observation import Observation
 from efm_core.observation_matcher import EARLY_IMAGES
 from efm_core.ros_acting import ActingNode
@@ -17,7 +16,8 @@ from efm_core.tokeniser import ActionTokeniser
 from efm_interfaces.msg import EpisodeEvent, WorldState
 from efm_interfaces.srv import LabelEpisode
 from efm_sim.config import DemonstratorNodeConfig
-from efm_sim.demonstrator import load_demonstrator
+from efm_sim.demonstrator import action_of, load_demonstrator
+from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig
 
 
@@ -69,8 +69,13 @@ class DemonstratorNode(ActingNode):
             self.publish_last_observation(observation, stamp)
             self._report_success(state)
             return True
-        tokens = self._tokeniser.encode(self._demonstrator.act(to_positions(state)))
-        action = PolicyAction(tokens, self._tokeniser.decode(tokens))
+        scene = Scene(
+            to_positions(state),
+            self.matcher.event.instruction,
+            info=to_info(state),
+            images=observation.images,
+        )
+        action = action_of(self._demonstrator, scene, self._tokeniser)
         self.publish_action(action, observation, stamp)
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, KW_ONLY
+import math
 from typing import Any, cast, Protocol
 
 from efm_core.action import PolicyAction
@@ -18,6 +19,7 @@ from efm_core.observation import Observation
 from efm_core.preprocessing import observe
 from efm_core.tokeniser import ActionTokeniser
 from efm_sim.demonstrator import Demonstrator, load_demonstrator
+from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig
 from efm_sim.world import PublishedWorld, World
 import numpy as np
@@ -233,7 +235,7 @@ class ScriptedActor:
         """Return the next action of each episode; its world must be a `PublishedWorld`."""
         worlds = [cast(PublishedWorld, episode.world) for episode in episodes]
         values = [
-            episode.policy_episode.act(world.positions())
+            episode.policy_episode.act(scene_of(world, episode.observations[-1]))
             for episode, world in zip(episodes, worlds, strict=True)
         ]
         return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
@@ -262,6 +264,7 @@ class Runner:
         detected = Termination.SUCCESS_DETECTED if reward_model else Termination.STOPPED
         self._rules = EndingRules(
             max_steps=embodiment.episode.step_limit(max_steps),
+            success_threshold=embodiment.episode.success_threshold,
             detector_ends_episode=detector_ends_episode,
             success_termination=detected,
         )
@@ -325,6 +328,8 @@ class Runner:
             success=success,
             has_succeeded=episode.detected,
             is_time_up=self._rules.is_time_up(decisions=len(episode.actions)),
+            has_ended=episode.world.terminated(),
+            steps_to_go=episode.steps_to_go[-1] if episode.steps_to_go else math.inf,
         )
 
     def _act(self, episodes: list[RunningEpisode]) -> None:
@@ -334,7 +339,7 @@ class Runner:
         for episode, action in zip(episodes, self._actor.act(episodes), strict=True):
             episode.actions.append(action)
             for values in chunk_steps_of(action.values):
-                episode.world.step(as_commanded(values, self._embodiment.control_rate_hz))
+                episode.world.step(as_commanded(values, self._embodiment))
 
     def _finish(self, running: RunningEpisode) -> Episode:
         """Return an ended episode with all its arrays."""
@@ -371,10 +376,19 @@ class Runner:
         return episode
 
 
-def as_commanded(values: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Return an action after the rounding of its ROS command, a velocity; ``(A,)`` float32."""
-    velocity = np.asarray(values, np.float64) * rate_hz
-    return velocity.astype(np.float32) / np.float32(rate_hz)
+def as_commanded(values: np.ndarray, robot: Embodiment) -> np.ndarray:
+    """Return an action after the rounding of its ROS command; ``(A,)`` float32."""
+    if not robot.command.is_planar_displacement:
+        return np.asarray(values, np.float32)
+    velocity = np.asarray(values, np.float64) * robot.control_rate_hz
+    return velocity.astype(np.float32) / np.float32(robot.control_rate_hz)
+
+
+def scene_of(world: PublishedWorld, observation: Observation) -> Scene:
+    """Return what a demonstrator receives of the present moment of a world."""
+    return Scene(
+        world.positions(), world.instruction, info=world.info(), images=observation.images
+    )
 
 
 def chunk_steps_of(values: np.ndarray) -> np.ndarray:

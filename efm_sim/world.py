@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from efm_core.observation import MeasuredState
 import numpy as np
@@ -31,6 +32,10 @@ class World(Protocol):
         """Return the measured state of the robot, which the policy may see."""
         ...
 
+    def terminated(self) -> bool:
+        """Return whether the scene has ended: it stands still until the next reset."""
+        ...
+
     def success(self) -> bool:
         """Return whether the task is done: simulator truth, for reports and never for learning."""
         ...
@@ -43,12 +48,16 @@ class PublishedWorld(World, Protocol):
         """Return true positions by name, ``(3,)`` float64 each."""
         ...
 
+    def info(self) -> Mapping[str, Any]:
+        """Return the newest info of a Gymnasium environment, as JSON has it; else nothing."""
+        ...
+
     def distance(self) -> float:
         """Return the true distance from the goal [m]; NaN if unknown."""
         ...
 
     def camera_matrix(self) -> np.ndarray:
-        """Return the camera's intrinsic matrix, ``(3, 3)`` float64 [px]; zeros if unknown."""
+        """Return the first camera's intrinsic matrix, ``(3, 3)`` [px]; zeros if unknown."""
         ...
 
     def close(self) -> None:

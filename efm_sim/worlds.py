@@ -75,6 +75,9 @@ def table_config(embodiment: Embodiment, table: TableConfig) -> TableConfig:
         'of its file, such as make_world("pusht")',
         f'{", ".join(action.names)} in {action.unit}',
     )
+    cameras = ', '.join(camera.name for camera in embodiment.cameras)
+    single = len(embodiment.cameras) == 1
+    expect(single, f'{embodiment.name}: cameras', 'one, for the simulated table', cameras)
     return replace(
         table,
         control_period_s=embodiment.period_ns / 1e9,

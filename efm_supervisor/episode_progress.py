@@ -27,6 +27,7 @@ class EpisodeProgress:
     :param commanded: in real time, stamps of the commands that the guard has sent; None in
         lockstep, where it sends one for each permit.
     :param has_succeeded: the success detector has fired on some observation.
+    :param ended_stamp: first observation on which the scene has ended; None: it goes on.
     """
 
     goal: EpisodeGoal
@@ -47,6 +48,7 @@ class EpisodeProgress:
     success: bool = False
     has_succeeded: bool = False
     steps_to_go: float = math.nan
+    ended_stamp: int | None = None
     policy_version: int = 0
     reward_version: int = 0
     ending: EpisodeEnding | None = None
@@ -60,6 +62,11 @@ class EpisodeProgress:
     def control_steps(self) -> int:
         """The number of control steps of all actions that may be executed."""
         return sum(self.chunk_steps[stamp] for stamp in self.executed)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the scene had ended on the newest complete observation."""
+        return self.ended_stamp is not None and self.complete_stamp >= self.ended_stamp
 
     @property
     def has_chunks(self) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 
 from efm_core import ros_topics, topics
 from efm_core.embodiment import Embodiment
-from efm_core.messages import to_chunk_steps, to_period, to_stamp
+from efm_core.messages import to_chunk_steps, to_ns, to_period, to_stamp
 from efm_interfaces.msg import Action, Recording, StepsToGo
 from efm_supervisor.commands import SupervisorCommand
 from efm_supervisor.events import ActionEvent, PredictionEvent, RecordingResult
 from efm_supervisor.supervisor import Supervisor
 from rclpy.node import Node
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Header
 
 Execute = Callable[[list[SupervisorCommand]], None]
 
@@ -41,6 +41,7 @@ class EpisodeTopics:
         self._execute = execute
         ros_topics.subscription(node, topics.ACTION, self._on_action)
         ros_topics.subscription(node, topics.STEPS_TO_GO, self._on_steps_to_go)
+        ros_topics.subscription(node, topics.TERMINATED, self._on_terminated)
         ros_topics.subscription(node, topics.RECORDING, self._on_recording)
         ros_topics.estop_subscriptions(node, self._on_estop)
         ros_topics.subscription(node, topics.ESTOP_RESET, self._on_estop_reset)
@@ -81,6 +82,9 @@ class EpisodeTopics:
                 time.monotonic(),
             )
         )
+
+    def _on_terminated(self, message: Header) -> None:
+        self._execute(self._supervisor.on_terminated(to_ns(message.stamp)))
 
     def _on_recording(self, message: Recording) -> None:
         self._execute(

@@ -88,6 +88,7 @@ class SupervisorRules:
         """Return the rules that end an episode with this time limit [decisions]."""
         return EndingRules(
             max_steps=max_steps,
+            success_threshold=self.episode.success_threshold,
             chunk=self.chunk,
             period_s=self.period_s,
             detector_ends_episode=self.detector_ends_episode,

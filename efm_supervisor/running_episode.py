@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from efm_core.episode import Outcome, Termination
@@ -66,6 +67,23 @@ class RunningEpisode:
         )
         return self._advance(stamp, now)
 
+    def on_terminated(self, stamp: int) -> Decision:
+        """
+        Note the observation on which the scene has ended; the episode ends once it is complete.
+
+        Without a reward model a person labels an episode in real time, after the scene has ended.
+        """
+        episode = self.progress
+        is_counted = self._rules.lockstep or self._rules.reward_enabled
+        if stamp < episode.first_stamp or not is_counted:
+            return None
+        if episode.ended_stamp is None:
+            episode.ended_stamp = stamp
+        is_answered = episode.complete_stamp in episode.chunk_steps
+        if not is_answered or not episode.has_ended:
+            return None
+        return self._ending_on_observation(is_answered)
+
     def on_command(self, stamp: int, now: float) -> None:
         """Note a command of the guard, in real time; ``stamp`` is that of its action."""
         if self.progress.commanded is not None:
@@ -125,8 +143,13 @@ class RunningEpisode:
         return self._ending(episode.success, is_time_up)
 
     def _ending(self, success: bool, is_time_up: bool) -> EpisodeOver | None:
+        episode = self.progress
         over = self._ending_rules().ending(
-            success=success, has_succeeded=self.progress.has_succeeded, is_time_up=is_time_up
+            success=success,
+            has_succeeded=episode.has_succeeded,
+            is_time_up=is_time_up,
+            has_ended=episode.has_ended,
+            steps_to_go=episode.steps_to_go if self._rules.reward_enabled else math.inf,
         )
         return EpisodeOver(*over) if over else None
 

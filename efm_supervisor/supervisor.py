@@ -109,6 +109,12 @@ class Supervisor:
             return []
         return self._follow(self._running.on_prediction(prediction, now))
 
+    def on_terminated(self, stamp: int) -> list[SupervisorCommand]:
+        """Process the notice that the scene has ended on an observation."""
+        if self.phase != Phase.RUNNING:
+            return []
+        return self._follow(self._running.on_terminated(stamp))
+
     def on_command(self, stamp: int, now: float) -> None:
         """Note a command of the guard, in real time; ``stamp`` is that of its action [ns]."""
         self._running.on_command(stamp, now)

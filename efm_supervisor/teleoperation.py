@@ -33,6 +33,9 @@ class TeleopInput:
         """
         command = robot.command
         names = robot.action.names
+        drivable = command.is_planar_displacement or not command.is_simulated
+        wanted = "a driver of twists, or an arm's: no twist has the units of a simulated action"
+        expect(drivable, 'command.controller', wanted, command.controller)
         own = COMPONENTS[: len(names)] if command.is_planar_displacement else command.axes
         components = tuple(word.strip() for word in axes.split(',')) if axes else own
         expect(

@@ -193,6 +193,7 @@ class RephrasedTable:
         self.step = table.step
         self.images = table.images
         self.state = table.state
+        self.terminated = table.terminated
         self.success = table.success
 
     def reset(self, seed: int) -> None:

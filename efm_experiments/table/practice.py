@@ -128,6 +128,7 @@ class RepeatedScenes:
         self.step = table.step
         self.images = table.images
         self.state = table.state
+        self.terminated = table.terminated
         self.success = table.success
 
     def reset(self, seed: int) -> None:

@@ -40,7 +40,7 @@ class FakeDriverNode(ManagedNode):
         """Place the arm at its start; create publishers, subscription, action and timer."""
         self._command = load_embodiment(self.config.embodiment).command
         expect(
-            not self._command.is_planar_displacement, 'embodiment', 'an arm', 'the simulated table'
+            not self._command.is_simulated, 'embodiment', 'an arm', 'a robot of a simulated world'
         )
         self.arm = FakeArm(self.config, self._command)
         self._diagnostics = Diagnostics(self)

@@ -44,17 +44,17 @@ class GazeboDriverNode(WorldServerNode):
         self._tool = np.zeros(2)
         self._has_scene = False
         self._joints = self.create_publisher(Float64MultiArray, JOINT_COMMANDS, 10)
-        self.serve_world(embodiment.control_rate_hz)
+        self.serve_world(embodiment)
 
     @property
     def accepts_commands(self) -> bool:
         """Whether the node is active and a scene has been made."""
         return self.is_active and self._has_scene
 
-    def on_displacement(self, displacement: np.ndarray, stamp: int) -> None:
-        """Move the tool by ``displacement``, inside the workspace."""
+    def on_command(self, values: np.ndarray, stamp: int) -> None:
+        """Move the tool by a displacement, inside the workspace."""
         started = time.monotonic()
-        self._tool = np.clip(self._tool + displacement, -TOOL_LIMIT, TOOL_LIMIT)
+        self._tool = np.clip(self._tool + values, -TOOL_LIMIT, TOOL_LIMIT)
         self._publish(self._kinematics.move(self._tool, iterations=1))
         self.diagnostics.count_processed(started)
 

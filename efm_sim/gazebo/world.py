@@ -9,8 +9,8 @@ from efm_core.observation import MeasuredState
 from efm_sim.gazebo.classic import ARM, block_joints, CAMERA, joint_names, make_classic_world
 from efm_sim.gazebo.config import GazeboConfig
 from efm_sim.gazebo.server import GazeboServer
+from efm_sim.graphics import mujoco
 from efm_sim.table.config import TableConfig
-from efm_sim.table.graphics import mujoco
 from efm_sim.table.scene import ARM_PREFIX
 from efm_sim.table.world import Table
 import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
-from efm_core.config import config, parameter
+from efm_core.config import config, expect, parameter
 
 
 @config
@@ -16,6 +16,13 @@ class EnvironmentConfig:
     A place is one of `render`, `reward`, `terminated`, `observation` and `info`; the last two may
     be followed by keys, separated by dots: `info.coverage`.
 
+    :param pixels: place of the image; of several cameras a mapping from the camera's name to its
+        place. In the mapping, `{render: {camera: wrist}}` calls the environment's own ``render``
+        with these arguments.
+    :param joints: names of joints, each with the place of its position, one number. They are
+        published in ``joint_states``, and serve as proprioception.
+    :param joint_velocities: the same names, each with the place of its velocity; none: unknown.
+
     :param kwargs: further arguments of ``gymnasium.make``.
     :param positions: names, each with the place of one to three numbers. They are published as
         the positions of ``world_state``, for a demonstrator.
@@ -23,7 +30,9 @@ class EnvironmentConfig:
 
     id: str = parameter('', 'Name for `gymnasium.make`; `module:name` imports the module first')
     kwargs: dict[str, Any] = field(default_factory=dict)
-    pixels: str = parameter('render', 'Place of the image')
+    pixels: str | dict[str, Any] = 'render'
+    joints: dict[str, Any] = field(default_factory=dict)
+    joint_velocities: dict[str, Any] = field(default_factory=dict)
     success: str = parameter('terminated', 'Place of the true success: a boolean or a number')
     success_at: float = parameter(
         1.0, 'Value of `success` from which the task is done', '', -1e9, 1e9
@@ -48,9 +57,10 @@ class EnvironmentConfig:
 
     def validate(self) -> None:
         """
-        Check that the environment and the source of the sentence are given.
+        Check that the environment, the source of the sentence and all velocities are given.
 
-        :raises ValueError: without an id, and with no or two sources of the sentence.
+        :raises ValueError: without an id, with no or two sources of the sentence, and with
+            velocities of other joints.
         """
         if not self.id:
             raise ValueError('id: expected a name for gymnasium.make, got nothing')
@@ -59,3 +69,6 @@ class EnvironmentConfig:
                 'instruction: expected either a sentence or instruction_from, '
                 f'got {self.instruction!r} and {self.instruction_from!r}'
             )
+        names = list(self.joints)
+        known = list(self.joint_velocities)
+        expect(known in ([], names), 'joint_velocities', f'none, or the joints {names}', known)

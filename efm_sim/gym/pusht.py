@@ -8,10 +8,10 @@ of the environment. Lengths are in pixels of the environment, y points down, ang
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, KW_ONLY
 
 from efm_core.config import config, parameter
+from efm_sim.scene import Scene
 from gym_pusht.envs.pusht import PushTEnv
 import numpy as np
 import pymunk
@@ -87,14 +87,14 @@ class PushTDemonstrator:
         self._rng = np.random.default_rng([seed, 2])
         self._last: int | None = None
 
-    def act(self, positions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def act(self, scene: Scene) -> np.ndarray:
         """
         Return the next displacement of the pusher, ``(2,)`` float32.
 
-        :param positions: ``pusher``: x and y; ``tee`` and ``goal``: x, y and angle.
+        :param scene: with the positions ``pusher``: x and y; ``tee`` and ``goal``: x, y and angle.
         """
         pusher, tee, goal = (
-            np.asarray(positions[name], np.float64) for name in ('pusher', 'tee', 'goal')
+            np.asarray(scene.positions[name], np.float64) for name in ('pusher', 'tee', 'goal')
         )
         pusher = pusher[:2]
         self._tee.angle = float(tee[2])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, KW_ONLY
+from dataclasses import dataclass, field, KW_ONLY, replace
 import math
 import re
 from typing import Any, SupportsFloat
 
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.observation import MeasuredState
-from efm_core.specs import image_spec
+from efm_core.specs import ArraySpec, image_spec
 from efm_sim.gym.config import EnvironmentConfig
 import gymnasium
 from gymnasium.spaces import Box
@@ -20,6 +21,7 @@ import numpy as np
 # The embodiment's rules end an episode, and the checks below replace those of Gymnasium.
 MAKE_ARGUMENTS = {'max_episode_steps': -1, 'disable_env_checker': True}
 RENDER = 'render'
+LARGEST_INFO = 1000  # numbers in an array; larger ones are images, which demonstrators get too
 
 
 @dataclass(frozen=True)
@@ -38,34 +40,30 @@ class GymnasiumWorld:
     """
     One environment as an `efm_sim.world.PublishedWorld`.
 
-    After the environment has terminated, `step` does nothing until the next reset. There are no
-    joints and no camera calibration. Positions are those that the embodiment's file names.
+    After the environment has terminated, `step` does nothing until the next reset. There is no
+    camera calibration. Positions and joints are those that the embodiment's file names.
     """
 
     def __init__(self, config: EnvironmentConfig, embodiment: Embodiment):
         """
-        Create the environment and check it with one step, so that errors appear now.
+        Create the environment and check it with two steps, so that errors appear now.
 
         :param config: section ``gymnasium`` of the embodiment's file.
-        :raises ValueError: when the environment does not fit the file or the embodiment.
+        :raises ValueError: when the environment does not fit the file or the embodiment, or makes
+            another scene of the same seed.
         :raises RuntimeError: when the environment fails.
         """
         self._config = config
-        camera = embodiment.cameras[0]
-        self._image_spec = image_spec(f'{config.id}: {config.pixels}', camera.height, camera.width)
+        self._views = views_of(config, embodiment)
         with self._named('make'):
-            mode = {'render_mode': 'rgb_array'} if config.pixels == RENDER else {}
+            renders = any(view.place == RENDER for view in self._views)
+            mode = {'render_mode': 'rgb_array'} if renders else {}
             self._environment = gymnasium.make(
                 config.id, **{**MAKE_ARGUMENTS, **mode, **config.kwargs}
             )
         try:
             self._actions = ActionMap(config, embodiment, space=self._environment.action_space)
-            self.reset(0)
-            self.step(np.mean([embodiment.action.low, embodiment.action.high], axis=0))
-            self.render()
-            self.positions()
-            self.reset(0)
-            self.positions()
+            self._check(np.mean([embodiment.action.low, embodiment.action.high], axis=0))
         except BaseException:
             self.close()
             raise
@@ -108,20 +106,33 @@ class GymnasiumWorld:
             self._success = done
 
     def render(self) -> np.ndarray:
+        """Return the image of the first camera; raises as `images`."""
+        return self._image(self._views[0])
+
+    def images(self) -> tuple[np.ndarray, ...]:
         """
-        Return the image, ``(H, W, 3)`` uint8 RGB.
+        Return the image of each camera, ``(H, W, 3)`` uint8 RGB.
 
         :raises ValueError: when there is none, or its size or type differs from the camera's.
         :raises RuntimeError: when the environment fails.
         """
-        if self._config.pixels == RENDER:
+        return tuple(self._image(view) for view in self._views)
+
+    def _image(self, view: View) -> np.ndarray:
+        if view.place == RENDER:
             with self._named(RENDER):
-                image = self._environment.render()
+                environment = self._environment
+                renders = environment.unwrapped if view.arguments else environment
+                image: Any = renders.render(**view.arguments)
         else:
-            image = look_up(self._config.pixels, self._time_step)
+            image = look_up(view.place, self._time_step)
         if image is None or isinstance(image, (Mapping, tuple, list)):
-            raise ValueError(f'{self._image_spec.name}: expected an image, got {_describe(image)}')
-        return self._image_spec.check(np.array(image))
+            raise ValueError(f'{view.spec.name}: expected an image, got {_describe(image)}')
+        return view.spec.check(np.array(image))
+
+    def terminated(self) -> bool:
+        """Return whether the environment has ended, by itself or by a time limit of its own."""
+        return self._time_step.terminated or self._time_step.truncated
 
     def success(self) -> bool:
         """Return whether the task was done in the last control step: truth, for reports only."""
@@ -136,6 +147,10 @@ class GymnasiumWorld:
     def information(self) -> Mapping[str, Any]:
         """The newest ``info`` of the environment."""
         return self._time_step.info
+
+    def info(self) -> dict[str, Any]:
+        """Return the newest ``info`` as JSON has it; see `as_json`."""
+        return dict(as_json(self.information))
 
     def positions(self) -> dict[str, np.ndarray]:
         """
@@ -155,13 +170,23 @@ class GymnasiumWorld:
         """Return NaN: the distance to the goal is unknown."""
         return math.nan
 
-    def images(self) -> tuple[np.ndarray, ...]:
-        """Return the image, ``(H, W, 3)`` uint8 RGB."""
-        return (self.render(),)
-
     def state(self) -> MeasuredState:
-        """Return a state without joints: there are none."""
-        return MeasuredState()
+        """
+        Return the joints that the file names, environment's units.
+
+        :raises ValueError: when a value is missing, or is not one number.
+        """
+        positions, velocities = (
+            np.array([self._number(place) for place in places.values()], np.float64)
+            for places in (self._config.joints, self._config.joint_velocities)
+        )
+        return MeasuredState(tuple(self._config.joints), positions, velocities=velocities)
+
+    def _number(self, place: str) -> float:
+        value = np.asarray(look_up(place, self._time_step))
+        if value.size != 1 or value.dtype.kind not in 'iufb':
+            raise ValueError(f'{place}: expected one number, got {value!r}')
+        return float(value.reshape(()))
 
     def camera_matrix(self) -> np.ndarray:
         """Return zeros, ``(3, 3)``. In ROS they mean that the camera is not calibrated."""
@@ -171,6 +196,36 @@ class GymnasiumWorld:
         """Close the environment."""
         with self._named('close'):
             self._environment.close()
+
+    def _check(self, action: np.ndarray) -> None:
+        """
+        Read all that the file names, after a reset and after a step, and compare two resets.
+
+        :raises ValueError: when a value is missing, or the second scene differs from the first.
+        """
+        self.reset(0)
+        self.step(action)
+        self._contents()
+        self.reset(0)
+        first = self._contents()
+        self.step(action)
+        self.reset(0)
+        again = self._contents()
+        differs = [name for name in first if not _is_same(first[name], again[name])]
+        wanted = 'the same scene from two resets with one seed'
+        expect(not differs, f'{self._config.id}: reset(seed=0)', wanted, f'another {differs}')
+
+    def _contents(self) -> dict[str, np.ndarray]:
+        """Return all that robots, demonstrators and reports receive of this moment, by name."""
+        state = self.state()
+        images = zip(self._views, self.images(), strict=True)
+        return {
+            'instruction': np.array(self.instruction),
+            **{f'image of {view.camera}': image for view, image in images},
+            **{f'position of {name}': value for name, value in self.positions().items()},
+            **{f'joint {name}': state.positions[i] for i, name in enumerate(state.joints)},
+            'joint velocities': state.velocities,
+        }
 
     def _is_done(self) -> bool:
         where = self._config.success
@@ -191,6 +246,55 @@ class GymnasiumWorld:
             raise RuntimeError(
                 f'{self._config.id}: {call} failed: {type(error).__name__}: {error}'
             ) from error
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    Where the image of one camera is.
+
+    :param place: `RENDER`, or a place in the newest result of the environment.
+    :param spec: array spec of the image.
+    :param arguments: of the environment's own ``render``; empty: that of the wrappers, without
+        arguments.
+    """
+
+    camera: str
+    place: str
+    _: KW_ONLY
+    spec: ArraySpec
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def views_of(config: EnvironmentConfig, embodiment: Embodiment) -> tuple[View, ...]:
+    """
+    Return where the image of each camera is, in the order of the embodiment.
+
+    :raises ValueError: when there is not one place for each camera.
+    """
+    cameras = embodiment.cameras
+    names = [camera.name for camera in cameras]
+    pixels = config.pixels
+    places = pixels if isinstance(pixels, dict) else {names[0]: pixels}
+    wanted = f'a place for each of {", ".join(names)}'
+    expect(sorted(places) == sorted(names), f'{config.id}: pixels', wanted, pixels)
+    return tuple(
+        _view(
+            camera.name,
+            places[camera.name],
+            image_spec(f'{config.id}: {camera.name}', camera.height, camera.width),
+        )
+        for camera in cameras
+    )
+
+
+def _view(camera: str, place: Any, spec: ArraySpec) -> View:
+    if isinstance(place, dict):
+        fits = list(place) == [RENDER] and isinstance(place[RENDER], dict)
+        expect(fits, f'pixels: {camera}', 'a place, or {render: {name: value}}', place)
+        return View(camera, RENDER, spec=spec, arguments=place[RENDER])
+    expect(isinstance(place, str), f'pixels: {camera}', 'the name of a place', repr(place))
+    return View(camera, place, spec=replace(spec, name=f'{spec.name}: {place}'))
 
 
 class ActionMap:
@@ -257,7 +361,8 @@ def look_up(place: str, time_step: TimeStep) -> Any:
     """
     Return the value at a place such as ``observation.pixels``, ``info.coverage`` or ``reward``.
 
-    A key may have dots itself, or be a number: ``info.a.b``, ``observation.0`` of a tuple.
+    A key may have dots itself, or be a number: ``info.a.b``, ``observation.0`` of a tuple or an
+    array.
 
     :raises ValueError: when there is no value; the message has the names that exist.
     """
@@ -278,7 +383,7 @@ def _descend(place: str, keys: list[str], found: Any) -> Any:
         for key in (word, int(word)) if re.fullmatch(r'-?\d+', word) else (word,):
             if isinstance(found, Mapping) and key in found:
                 return _descend(place, keys[count:], found[key])
-            if isinstance(found, (tuple, list)) and key in range(len(found)):
+            if _is_sequence(found) and key in range(len(found)):
                 return _descend(place, keys[count:], found[int(key)])
     raise ValueError(f'{place}: expected {keys[0]!r}, got {_describe(found)}')
 
@@ -287,9 +392,43 @@ def _describe(value: Any) -> str:
     """Return what a value is, with the keys that a place may add."""
     if isinstance(value, Mapping):
         return f'keys {", ".join(map(str, value)) or "none"}'
-    if isinstance(value, (tuple, list)):
+    if _is_sequence(value):
         return f'{type(value).__name__} of {len(value)}; write .0 to .{len(value) - 1} behind it'
     return type(value).__name__
+
+
+def as_json(value: Any) -> Any:
+    """
+    Return a value as JSON has it; what JSON does not have is left out of mappings and lists.
+
+    NumPy's numbers become numbers, arrays become lists. Arrays of more than `LARGEST_INFO` numbers
+    are left out.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items() if _is_plain(item)}
+    if isinstance(value, (tuple, list)):
+        return [as_json(item) for item in value if _is_plain(item)]
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.dtype.kind in 'iufb' and value.size <= LARGEST_INFO
+    return value is None or isinstance(value, (bool, int, float, str, Mapping, tuple, list))
+
+
+def _is_sequence(value: Any) -> bool:
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0
+    return is_array or isinstance(value, (tuple, list))
+
+
+def _is_same(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two arrays are equal; NaN, an unknown number, equals NaN."""
+    return np.array_equal(first, second, equal_nan=first.dtype.kind == 'f')
 
 
 def _exists(place: str, time_step: TimeStep) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig
 import numpy as np
 
@@ -26,14 +25,14 @@ class TableDemonstrator:
         self._speed = self._rng.uniform(self.config.slowest, self.config.fastest)
         self._pushing = False
 
-    def act(self, positions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def act(self, scene: Scene) -> np.ndarray:
         """
         Return the next displacement of the tool, ``(2,)`` float32 [m].
 
-        :param positions: tool, source, target and the other blocks, in this order; ``(3,)`` each
-            [m].
+        :param scene: with the positions of tool, source, target and the other blocks, in this
+            order; ``(3,)`` each [m].
         """
-        tool, source, target, *others = (position[:2] for position in positions.values())
+        tool, source, target, *others = (place[:2] for place in scene.positions.values())
         limit = self.config.max_action_m
         direction = self._direction(tool, source, target, others)
         step = self._speed * limit * direction + self._rng.normal(0, self.config.noise * limit, 2)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efm_core.files import share
+from efm_sim.graphics import mujoco
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
-from efm_sim.table.graphics import mujoco
 import numpy as np
 
 TOOL_RADIUS = 0.01  # [m]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 import math
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import cv2
 from efm_core.observation import MeasuredState
+from efm_sim.graphics import make_renderer, mujoco
 from efm_sim.table.arrangement import (
     clear_of,
     draw_apart,
@@ -20,7 +21,6 @@ from efm_sim.table.arrangement import (
 )
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import paint
-from efm_sim.table.graphics import make_renderer, mujoco
 from efm_sim.table.language import BAR, bar_tasks, phrase, Task, tasks, types_in
 from efm_sim.table.scene import (
     ARM_JOINTS,
@@ -209,6 +209,14 @@ class Table:
                 (self._position(self.task.source) - self._position(self.task.target))[:2]
             )
         )
+
+    def terminated(self) -> bool:
+        """Return False: the table never ends an episode."""
+        return False
+
+    def info(self) -> dict[str, Any]:
+        """Return nothing: that is for Gymnasium environments."""
+        return {}
 
     def success(self) -> bool:
         """Return whether the task is done: simulator truth, for reports and never for learning."""

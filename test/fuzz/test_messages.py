@@ -47,7 +47,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Joy
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Header, String
 
 CASES = 400  # of each way of time and round
 BURST = 20  # messages between two looks at the nodes
@@ -114,7 +114,8 @@ def make_messages(step: int, make_event, release) -> dict[topics.Topic, object]:
         topics.ESTOP: Bool(data=False),
         topics.RECORDING: from_recording('first', stamp, success=True),
         topics.TRAINER_STATUS: TrainerStatus(version=1),
-        topics.WORLD_STATE: from_world({'tool': np.zeros(3)}, False, 0.1, stamp),
+        topics.WORLD_STATE: from_world({'tool': np.zeros(3)}, False, 0.1, stamp, info={}),
+        topics.TERMINATED: Header(stamp=from_ns(stamp)),
         topics.TELEOP_TWIST: stamped(TwistStamped(), stamp),
         topics.JOY: stamped(Joy(), stamp),
     }

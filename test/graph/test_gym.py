@@ -15,6 +15,7 @@ from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import main
 from efm_sim.gym.world import load_world
+from efm_sim.scene import Scene
 from efm_trainer.config import PracticeConfig
 from efm_trainer.trainer import Trainer
 import numpy as np
@@ -80,7 +81,8 @@ def test_its_own_demonstrator_shows_the_same_as_in_one_process(shown):
         teacher.begin(episode.seed)
         for tokens, seen in zip(episode.tokens, episode.observations, strict=False):
             assert observe(world.images(), robot).equals(seen)
-            np.testing.assert_array_equal(tokens, tokeniser.encode(teacher.act(world.positions())))
+            shown_action = teacher.act(Scene(world.positions()))
+            np.testing.assert_array_equal(tokens, tokeniser.encode(shown_action))
             world.step(tokeniser.decode(tokens))
         assert world.success()
     world.close()

@@ -32,11 +32,17 @@ ROOMS = {
     'efm_policy': ('efm_core', 'efm_model', 'efm_release/release.py'),
     'efm_trainer': ('efm_core', 'efm_data', 'efm_model', 'efm_release*', 'efm_reward'),
     'efm_evaluation': ('efm_core', 'efm_data'),
-    'efm_sim/table': ('efm_core',),
-    'efm_sim/gazebo': ('efm_core', 'efm_sim/table'),  # the same table, simulated by Gazebo
-    'efm_sim/gym': ('efm_core',),
+    'efm_sim/graphics.py': (),
+    'efm_sim/scene.py': ('efm_core',),
+    'efm_sim/table': ('efm_core', 'efm_sim/graphics.py', 'efm_sim/scene.py'),
+    'efm_sim/gazebo': (
+        'efm_core',
+        'efm_sim/graphics.py',
+        'efm_sim/table',
+    ),  # the same table, simulated by Gazebo
+    'efm_sim/gym': ('efm_core', 'efm_sim/graphics.py', 'efm_sim/scene.py'),
     'efm_sim/fake_arm': ('efm_core',),
-    'efm_sim': ('efm_core', 'efm_sim/table', 'efm_sim/gazebo', 'efm_sim/gym', 'efm_sim/fake_arm'),
+    'efm_sim': ('efm_core', 'efm_sim/*'),
     'efm_bringup': (
         'efm_core',
         'efm_guard',

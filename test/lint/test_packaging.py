@@ -21,6 +21,7 @@ REQUIREMENTS = [
     'ablation',
     'act',
     'pusht',
+    'metaworld',
     'test',
     'docs',
     'colcon',

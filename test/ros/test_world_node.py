@@ -126,7 +126,9 @@ def test_camera_info_has_size_frame_and_matrix(lockstep):
     lockstep.stage.peer.create_subscription(
         CameraInfo, 'camera_info', infos.append, qos_profile_system_default
     )
-    lockstep.stage.spin_until(lockstep.node._publisher.infos.get_subscription_count, 'camera_info')
+    lockstep.stage.spin_until(
+        lockstep.node._publisher.infos[0].get_subscription_count, 'camera_info'
+    )
     lockstep.reset(1)
     info = lockstep.stage.hear(infos)[0]
     assert (info.height, info.width, info.header.frame_id) == (64, 64, 'table')

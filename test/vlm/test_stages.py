@@ -163,6 +163,9 @@ class Line:
     def state(self):
         return MeasuredState()
 
+    def terminated(self):
+        return False
+
     def success(self):
         return self._place > 0.9
 

@@ -88,7 +88,7 @@ def test_the_tool_executed_every_step_of_every_chunk(loop, robot, world):
         assert observe(world.images(), robot).equals(episode.observations[0])
         for chunk, seen in zip(episode.actions, episode.observations[1:], strict=True):
             for step in chunk:
-                world.step(as_commanded(step, robot.control_rate_hz))
+                world.step(as_commanded(step, robot))
                 places.append(world.tool_position())
             assert observe(world.images(), robot).equals(seen)
         moved = np.linalg.norm(np.diff(places, axis=0), axis=1)

@@ -30,6 +30,9 @@ class Still:
     def state(self):
         return MeasuredState()
 
+    def terminated(self):
+        return False
+
     def success(self):
         return True
 

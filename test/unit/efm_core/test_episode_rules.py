@@ -38,6 +38,7 @@ class Case:
     :param dwell: consecutive observations that the detector needs.
     :param ends: the detector may end the episode.
     :param requested: time limit of the goal [steps]; 0 for that of the rules, four.
+    :param ended: observation on which the scene has ended; None for a scene that goes on.
     """
 
     steps_to_go: tuple[float, ...]
@@ -48,11 +49,14 @@ class Case:
     dwell: int = 2
     ends: bool = True
     requested: int = 0
+    ended: int | None = None
 
 
 DONE = (Outcome.SUCCESS, Termination.SUCCESS_DETECTED)
 LATE = (Outcome.SUCCESS, Termination.TIMEOUT)
 FAILED = (Outcome.FAILURE, Termination.TIMEOUT)
+ENDED_NEAR = (Outcome.SUCCESS, Termination.TERMINATED)
+ENDED_FAR = (Outcome.FAILURE, Termination.TERMINATED)
 CASES = {
     'never near': Case((9, 8, 7, 6, 5), None, last=4, ending=FAILED),
     'reached': Case((9, 2, 2, 9, 9), 2, last=2, ending=DONE),
@@ -71,6 +75,15 @@ CASES = {
     'dwell of three': Case((1, 1, 9, 1, 1), None, last=4, dwell=3, ending=FAILED),
     'shorter limit': Case((9, 9, 9), None, last=2, requested=2, ending=FAILED),
     'longer limit': Case((9, 9, 9, 9, 9, 9, 1), None, last=6, requested=6, ending=FAILED),
+    'scene ends near': Case((9, 9, 2, 9, 9), None, last=2, ended=2, ending=ENDED_NEAR),
+    'scene ends far': Case((9, 2, 2.5, 2, 9), None, last=2, ended=2, ending=ENDED_FAR),
+    'scene ends where the detector fires': Case((9, 2, 2, 9), 2, last=2, ended=2, ending=DONE),
+    'scene ends later, may not end': Case(
+        (2, 2, 9, 9, 9), 1, last=3, ended=3, ends=False, ending=ENDED_NEAR
+    ),
+    'scene ends on the last observation': Case(
+        (9, 9, 9, 9, 9), None, last=4, ended=4, ending=ENDED_FAR
+    ),
 }
 
 
@@ -110,15 +123,21 @@ def reward_model(case: Case, robot: Embodiment) -> RewardModel:
 
 
 class World:
-    """A world without content."""
+    """A world without content; its scene may end after some control steps."""
 
     instruction = SENTENCE
 
+    def __init__(self, last_step: float = math.inf):
+        self._last_step = last_step
+
     def reset(self, seed: int) -> None:
-        pass
+        self._steps = 0
 
     def step(self, action: np.ndarray) -> None:
-        pass
+        self._steps += 1
+
+    def terminated(self) -> bool:
+        return self._steps >= self._last_step
 
     def images(self) -> tuple[np.ndarray, ...]:
         return (np.zeros((64, 64, 3), np.uint8),)
@@ -150,7 +169,7 @@ def play(case: Case, chunk: int = 1) -> Episode:
     """Return the episode of a rollout in one process."""
     robot = robot_of(case, chunk)
     (episode,) = rollout(
-        [World()],
+        [World(math.inf if case.ended is None else case.ended * chunk)],
         Policy(chunk),
         reward_model(case, robot),
         [0],
@@ -195,6 +214,7 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
             reward_version=1,
         )
         commands = [
+            *(supervisor.on_terminated(stamp) if step == case.ended else ()),
             *supervisor.on_action(action, now),
             *supervisor.on_steps_to_go(prediction, now),
             *executed(supervisor, stamp, now),
@@ -226,7 +246,9 @@ def case(request):
 def test_the_rules_give_the_table(case):
     rules = rules_of(case)
     ending_rules = EndingRules(
-        max_steps=rules.step_limit(case.requested), detector_ends_episode=case.ends
+        max_steps=rules.step_limit(case.requested),
+        success_threshold=rules.success_threshold,
+        detector_ends_episode=case.ends,
     )
     detector = SuccessDetector(rules)
     fired = [detector.fires(d) for d in case.steps_to_go]
@@ -235,6 +257,8 @@ def test_the_rules_give_the_table(case):
             success=success,
             has_succeeded=any(fired[: step + 1]),
             is_time_up=ending_rules.is_time_up(decisions=step),
+            has_ended=step == case.ended,
+            steps_to_go=case.steps_to_go[step],
         )
         if over:
             break

@@ -25,7 +25,7 @@ ARMS = {
 def test_each_file_is_a_robot_of_that_name(path):
     robot = load_embodiment(path)
     assert robot.name == path.stem
-    assert robot.command.is_planar_displacement != (path.stem in (*ARMS, 'aloha'))
+    assert robot.command.is_simulated != (path.stem in (*ARMS, 'aloha'))
 
 
 def test_the_contracts_are_stable():

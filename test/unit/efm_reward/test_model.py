@@ -4,7 +4,15 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode_rules import EpisodeRules
 from efm_core.observation import Observation
 from efm_reward.model import RewardModel
-from models import exported, FakeTextEncoder, observations, opened, relabelled, SENTENCE, table_arm
+from models import (
+    exported,
+    FakeTextEncoder,
+    observations,
+    opened,
+    relabelled,
+    SENTENCE,
+    table_arm,
+)
 import numpy as np
 import pytest
 

@@ -38,6 +38,9 @@ class CountingWorld:
     def state(self):
         return MeasuredState()
 
+    def terminated(self):
+        return False
+
     def success(self):
         return self.steps >= self.seed
 
@@ -156,7 +159,7 @@ def test_on_episode_is_called_when_an_episode_ends():
 
 def test_an_action_keeps_its_values_as_a_velocity():
     values = np.float32([0.025, -0.005])
-    np.testing.assert_allclose(as_commanded(values, 10.0), values, rtol=1e-6)
+    np.testing.assert_allclose(as_commanded(values, EMBODIMENT), values, rtol=1e-6)
 
 
 class ChunkingPolicy(CountingPolicy):

@@ -643,3 +643,53 @@ def test_rules_come_from_the_parameters_and_the_embodiment(embodiment):
         chunk=1,
         detector_ends_episode=False,
     )
+
+
+def ending_of(commands: list) -> EpisodeEnding:
+    """Return the only ending that is announced."""
+    (end,) = (command.ending for command in commands if isinstance(command, AnnounceEnd))
+    return end
+
+
+def test_a_scene_that_has_ended_waits_for_the_answers_to_its_last_observation():
+    drive = Drive()
+    drive.both(0)
+    assert drive.it.on_terminated(FIRST + PERIOD) == []
+    assert drive.action(1) == []
+    end = ending_of(drive.predict(1, d=9.0))
+    assert (end.outcome, end.termination) == (Outcome.FAILURE, Termination.TERMINATED)
+    assert (end.stamp, end.steps) == (FIRST + PERIOD, 1)
+
+
+def test_a_late_notice_ends_the_episode_on_the_observation_that_is_complete():
+    drive = Drive()
+    drive.both(0)
+    drive.action(1)
+    assert drive.predict(1, d=1.5) == [permit(1)]
+    end = ending_of(drive.it.on_terminated(FIRST + PERIOD))
+    assert (end.outcome, end.termination) == (Outcome.SUCCESS, Termination.TERMINATED)
+    assert (end.stamp, end.steps) == (FIRST + PERIOD, 1)
+    assert drive.it.on_terminated(FIRST + PERIOD) == []  # the episode is over
+
+
+def test_the_end_of_an_earlier_scene_is_no_end():
+    drive = Drive()
+    assert drive.it.on_terminated(FIRST - PERIOD) == []
+    assert drive.both(0) == [permit(0)]
+
+
+def test_in_real_time_the_label_of_a_person_follows_the_end_of_a_scene():
+    drive = Drive(lockstep=False, reward_enabled=False)
+    drive.command(0)
+    drive.action(0)
+    assert drive.it.on_terminated(FIRST) == []
+    end = ending_of(drive.it.on_label('e1', 'success', FIRST))
+    assert (end.outcome, end.termination) == (Outcome.SUCCESS, Termination.STOPPED)
+
+
+def test_in_lockstep_a_demonstration_ends_as_a_failure_with_its_scene():
+    drive = Drive(reward_enabled=False)
+    drive.action(0)
+    drive.it.on_terminated(FIRST + PERIOD)
+    end = ending_of(drive.action(1))
+    assert (end.outcome, end.termination) == (Outcome.FAILURE, Termination.TERMINATED)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from arms import GRIPPER, KINDS, make_arm
 from efm_core.command import Command
+from efm_core.embodiment import load_embodiment
 from efm_supervisor.teleoperation import Buttons, TeleopInput
+import hand
 import numpy as np
 import pytest
 
@@ -115,3 +117,9 @@ def test_a_button_gives_its_event_once_when_it_goes_down():
 
 def test_a_device_with_fewer_buttons_gives_fewer_events():
     assert Buttons(start=0, success=7).press([1]) == ['start']
+
+
+def test_a_simulated_robot_whose_units_no_twist_has_is_refused_in_one_line(tmp_path):
+    robot = load_embodiment(hand.write(tmp_path / 'hand.yaml'))
+    with pytest.raises(ValueError, match=r'command.controller: expected .*twist.* got simulated'):
+        TeleopInput(robot, 'x,y,z,roll', twist_timeout_s=STALE)

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 from efm_sim.gazebo.classic import block_joints, joint_names, make_classic_world, OVERSAMPLING
 from efm_sim.gazebo.config import GazeboConfig
+from efm_sim.graphics import mujoco
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
-from efm_sim.table.graphics import mujoco
 from efm_sim.table.scene import ARM_JOINTS, build_scene, load_arm, SLOTS
 import numpy as np
 import pytest

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 from efm_core.embodiment import load_embodiment
 from efm_sim.gazebo.sdf import to_rpy
+from efm_sim.graphics import mujoco
 from efm_sim.table.arm import HOME
 from efm_sim.table.config import TableConfig
 from efm_sim.table.domain import camera_pose
-from efm_sim.table.graphics import mujoco
 from efm_sim.table.scene import ARM_BASE, ARM_JOINTS, build_scene, find_urdf, load_arm
 import numpy as np
 import pytest

@@ -14,6 +14,7 @@ from efm_sim.gym.pusht import (
     simulate_pushes,
 )
 from efm_sim.gym.world import load_world, TimeStep
+from efm_sim.scene import Scene
 import numpy as np
 import pytest
 
@@ -94,7 +95,7 @@ def test_the_demonstrator_reaches_most_goals_within_the_time_limit(world, demons
         for _ in range(limit):
             if world.success():
                 break
-            world.step(demonstrator.act(world.positions()))
+            world.step(demonstrator.act(Scene(world.positions())))
         reached += world.success()
         if reached == 4:  # of six at most
             return
@@ -107,7 +108,7 @@ def test_the_noise_of_the_demonstrator_depends_on_the_seed_only(world):
     actions = []
     for seed in (1, 2, 1):
         demonstrator.begin(seed)
-        actions.append(demonstrator.act(world.positions()))
+        actions.append(demonstrator.act(Scene(world.positions())))
     np.testing.assert_array_equal(actions[0], actions[2])
     assert (actions[0] != actions[1]).any()
     assert np.abs(actions).max() <= 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from efm_sim.table.demonstrator import is_in_the_way, pass_by, TableDemonstrator, unit
 from efm_sim.table.world import Table
@@ -16,7 +17,7 @@ def direction(tool, source, target, *others) -> np.ndarray:
     demonstrator.begin(0)
     points = [tool, source, target, *others]
     return demonstrator.act(
-        {str(index): np.array([*point, 0.0]) for index, point in enumerate(points)}
+        Scene({str(index): np.array([*point, 0.0]) for index, point in enumerate(points)})
     )
 
 
@@ -67,10 +68,10 @@ def test_equal_seeds_give_equal_actions():
     actions = []
     for _ in range(2):
         demonstrator.begin(7)
-        actions.append([demonstrator.act(positions) for _ in range(5)])
+        actions.append([demonstrator.act(Scene(positions)) for _ in range(5)])
     np.testing.assert_array_equal(*actions)
     demonstrator.begin(8)
-    assert not np.array_equal(demonstrator.act(positions), actions[0][0])
+    assert not np.array_equal(demonstrator.act(Scene(positions)), actions[0][0])
 
 
 def test_actions_are_float32_and_within_the_largest_action():
@@ -80,7 +81,7 @@ def test_actions_are_float32_and_within_the_largest_action():
         name: np.array([place, 0.0, 0.0])
         for name, place in (('tool', -0.1), ('a', 0.0), ('b', 0.1))
     }
-    actions = np.array([demonstrator.act(positions) for _ in range(50)])
+    actions = np.array([demonstrator.act(Scene(positions)) for _ in range(50)])
     assert actions.dtype == np.float32
     assert np.abs(actions).max() <= np.float32(0.025)
 
@@ -95,7 +96,7 @@ def test_with_little_noise_it_nearly_always_succeeds(body, task):
         table.reset(1000 + seed)
         demonstrator.begin(seed)
         for _ in range(60):
-            table.step(demonstrator.act(table.positions()))
+            table.step(demonstrator.act(Scene(table.positions())))
             if table.success():
                 break
         successes += table.success()

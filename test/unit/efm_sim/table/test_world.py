@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efm_sim.table import graphics
+from efm_sim import graphics
 from efm_sim.table.arrangement import (
     draw_apart,
     draw_push,

@@ -1,0 +1,225 @@
+"""
+Meta-World as Gymnasium environments with cameras, and its scripted policies as a demonstrator.
+
+``efm/MetaWorld-v0`` is one task of the package ``metaworld``: a hand with a gripper above a table.
+An action has x, y, z, each -1 to 1 for up to 1 cm in each of the environment's own steps, and the
+effort of the gripper, -1 open to 1 closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import math
+from typing import Any, ClassVar, NamedTuple
+import warnings
+
+from efm_core.config import config, expect, parameter
+from efm_sim.graphics import make_renderer, mujoco
+from efm_sim.scene import Scene
+import gymnasium
+from gymnasium import spaces
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.policies import ENV_POLICY_MAP
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+import numpy as np
+
+SCENE_CAMERA = 'scene'
+WELD_SIZE = 11  # numbers of a weld constraint
+NO_LIMIT = 10**9  # steps; the embodiment's rules end an episode
+# What a camera must not see of the robot: it hides nothing, and costs time.
+HIDDEN = ('base', 'controller_box', 'pedestal_feet', 'pedestal', 'torso', 'head', 'screen')
+HIDDEN_GROUP = 5  # of geoms; MuJoCo draws groups 0 to 2
+
+
+class Viewpoint(NamedTuple):
+    """A camera: its place, the point in the middle of its image [m], its vertical angle [deg]."""
+
+    place: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy: float
+
+
+# The built-in cameras show an object in two of 64 pixels.
+VIEWPOINT = Viewpoint((0.75, 0.075, 0.7), (0.0, 0.66, 0.1), 38.0)
+
+
+class MetaWorld(gymnasium.Env):
+    """
+    One task; it never terminates.
+
+    The observation is x, y, z of the hand [m] and the opening of the gripper, 0 to 1. ``info`` has
+    ``success``, ``task`` and ``state``: what the scripted policies see, goal included.
+    """
+
+    metadata = {'render_modes': ['rgb_array'], 'render_fps': 27}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: str,
+        render_mode: str | None = None,
+        *,
+        steps: int = 3,
+        start_spread: float = 0.05,
+    ) -> None:
+        """
+        Create the task.
+
+        :param task: name in the package, such as ``push-v3``.
+        :param steps: the environment's own steps of one action, 12.5 ms each.
+        :param start_spread: largest distance of the hand's start from its usual one, per axis [m].
+        :raises ValueError: when there is no such task.
+        """
+        expect(task in ALL_V3_ENVIRONMENTS, 'task', ', '.join(ALL_V3_ENVIRONMENTS), repr(task))
+        self.render_mode = render_mode
+        self.action_space = spaces.Box(-1, 1, (4,), np.float32)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
+        self._name = task
+        self._steps = steps
+        self._spread = start_spread
+        self._task = make_task(ALL_V3_ENVIRONMENTS[task])
+        self._usual_start = np.array(self._task.hand_init_pos, np.float64)
+        self._renderers: dict[int, mujoco.Renderer] = {}
+        hide(self._task.model)
+        self._task.model.vis.global_.fovy = VIEWPOINT.fovy
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Make the scene of ``seed``: object, goal and start of the hand."""
+        super().reset(seed=seed)
+        scene = seed if seed is not None else int(self.np_random.integers(2**31))
+        usual = self._usual_start
+        low = np.maximum(usual - self._spread, self._task.mocap_low)
+        high = np.minimum(usual + self._spread, self._task.mocap_high)
+        start = np.random.default_rng([scene, 3]).uniform(low, np.maximum(low, high))
+        self._task.hand_init_pos = start
+        self._task.seed(scene)
+        state, _ = self._task.reset()
+        return state[:4].copy(), self._info(state)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Execute an action, ``(4,)``; reward and success are those after the last step."""
+        for _ in range(self._steps - 1):  # without the reward, which takes most of the time
+            self._task.set_xyz_action(action[:3])
+            self._task.do_simulation([action[3], -action[3]], n_frames=self._task.frame_skip)
+        state, reward, _, _, info = self._task.step(action)
+        found = {**self._info(state), 'success': bool(info['success'])}
+        return state[:4].copy(), float(reward), False, False, found
+
+    def render(self, camera: str = SCENE_CAMERA, size: int = 96) -> np.ndarray:
+        """
+        Return an image, ``(size, size, 3)`` uint8 RGB.
+
+        :param camera: ``scene``, or a camera of the task such as ``gripperPOV``, at the wrist.
+        """
+        task = self._task
+        for site in task._target_site_config:  # the simulation moves the marks of the goal
+            task._set_pos_site(*site)
+        if size not in self._renderers:
+            self._renderers[size] = make_renderer(task.model, size, size)
+        renderer = self._renderers[size]
+        renderer.update_scene(task.data, free_camera() if camera == SCENE_CAMERA else camera)
+        return renderer.render()
+
+    def close(self) -> None:
+        """Free the graphics memory."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers = {}
+        self._task.close()
+
+    def _info(self, state: np.ndarray) -> dict[str, Any]:
+        return {'task': self._name, 'state': state.copy()}
+
+
+def make_task(task_class: type[SawyerXYZEnv]) -> SawyerXYZEnv:
+    """Return a task of the package, ready for seeds, with the goal in its state."""
+
+    class Task(task_class):
+        """The task, on the MuJoCo that is here."""
+
+        def reset_mocap_welds(self) -> None:
+            """
+            Weld the hand to its target, as the package does.
+
+            The package assigns all numbers of a row of ``eq_data``. These are 11 in MuJoCo 3.3,
+            which it asks for, but more in MuJoCo 4.
+            """
+            is_weld = self.model.eq_type == mujoco.mjtEq.mjEQ_WELD
+            self.model.eq_data[is_weld, :WELD_SIZE] = (0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5)
+
+    task = Task()
+    task._partially_observable = False
+    del task.sawyer_observation_space  # the cached one clips the goal to zero
+    task._freeze_rand_vec = False
+    task.seeded_rand_vec = True
+    task._set_task_called = True
+    task.max_path_length = NO_LIMIT
+    return task
+
+
+def hide(model: mujoco.MjModel) -> None:
+    """Draw neither the base of the robot nor its head."""
+    bodies = [model.body(name).id for name in HIDDEN]
+    model.geom_group[np.isin(model.geom_bodyid, bodies)] = HIDDEN_GROUP
+
+
+def free_camera() -> mujoco.MjvCamera:
+    """Return the scene camera."""
+    camera = mujoco.MjvCamera()
+    ahead = np.subtract(VIEWPOINT.target, VIEWPOINT.place)
+    camera.lookat = VIEWPOINT.target
+    camera.distance = float(np.linalg.norm(ahead))
+    camera.azimuth = math.degrees(math.atan2(ahead[1], ahead[0]))
+    camera.elevation = math.degrees(math.asin(ahead[2] / camera.distance))
+    return camera
+
+
+@config
+class MetaWorldConfig:
+    """Noise and speed of the scripted demonstrator."""
+
+    noise: float = parameter(
+        0.25,
+        'Standard deviation of the noise on x, y and z, as a fraction of full speed',
+        '',
+        0,
+        2,
+    )
+    slowest: float = parameter(0.6, 'Lowest speed of an episode, as a fraction', '', 0.1, 1)
+
+
+class MetaWorldDemonstrator:
+    """Acts as the package's scripted policy of the task, with noise."""
+
+    exact: ClassVar[bool] = True
+
+    def __init__(self, config: MetaWorldConfig | None = None):
+        """Call ``begin`` before ``act``."""
+        self.config = config or MetaWorldConfig()
+
+    def begin(self, seed: int) -> None:
+        """Start an episode. Its speed and its noise depend on ``seed`` only."""
+        self._rng = np.random.default_rng([seed, 2])
+        self._speed = self._rng.uniform(self.config.slowest, 1.0)
+        self._policies: dict[str, Any] = {}
+
+    def act(self, scene: Scene) -> np.ndarray:
+        """Return x, y, z and the gripper's effort, ``(4,)`` float32; see `MetaWorld`."""
+        wanted = self._wanted(scene.info)
+        noise = self._rng.normal(0, self.config.noise, 3)
+        moved = self._speed * wanted[:3] + noise
+        return np.clip([*moved, wanted[3]], -1, 1).astype(np.float32)
+
+    def _wanted(self, info: Mapping[str, Any]) -> np.ndarray:
+        """Return the action of the scripted policy, ``(4,)``."""
+        task = info['task']
+        if task not in self._policies:
+            self._policies[task] = ENV_POLICY_MAP[task]()
+        with warnings.catch_warnings():  # each policy warns of the values that are clipped here
+            warnings.simplefilter('ignore')
+            action = self._policies[task].get_action(np.array(info['state']))
+        return np.clip(action, -1, 1)
+
+
+gymnasium.register(id='efm/MetaWorld-v0', entry_point='efm_sim.gym.metaworld:MetaWorld')

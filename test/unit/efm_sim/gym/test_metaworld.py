@@ -1,0 +1,83 @@
+"""Meta-World: scenes, cameras, and the scripted policies as a demonstrator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efm_core.embodiment import load_embodiment
+from efm_core.episode import Outcome
+from efm_core.preprocessing import observe
+from efm_sim.rollout import demonstrate
+from efm_sim.worlds import make_world
+import numpy as np
+import pytest
+
+pytest.importorskip('metaworld', reason='metaworld is not here; `make setup` installs it')
+
+FOLDER = Path(__file__).resolve().parents[4] / 'config' / 'embodiments'
+TASKS = sorted(FOLDER.glob('metaworld_*.yaml'))
+
+
+@pytest.fixture(scope='module')
+def world():
+    made = make_world('metaworld_push')
+    yield made
+    made.close()
+
+
+def test_four_tasks_differ_in_task_sentence_and_time_limit_only():
+    assert len(TASKS) == 4
+    robots = [load_embodiment(path) for path in TASKS]
+    for robot in robots[1:]:
+        assert robot.cameras == robots[0].cameras
+        assert robot.proprioception == robots[0].proprioception
+        assert robot.action == robots[0].action
+        assert robot.steps_to_go == robots[0].steps_to_go
+
+
+def test_an_observation_has_two_images_and_the_hand(world):
+    robot = load_embodiment(FOLDER / 'metaworld_push.yaml')
+    world.reset(1)
+    first = observe(world.images(), robot, world.state())
+    assert [image.shape for image in first.images] == [(96, 96, 3)] * 2
+    assert first.proprioception.shape == (4,)
+    for _ in range(4):
+        world.step(np.float32([1, 0, -0.5, 1]))
+    second = observe(world.images(), robot, world.state())
+    moved = second.proprioception - first.proprioception
+    assert moved[0] > 0.03  # [m]
+    assert moved[2] < -0.01
+    assert moved[3] < -0.1  # the gripper closes
+    for before, after in zip(first.images, second.images, strict=True):
+        assert (before != after).mean() > 0.01
+
+
+def test_the_start_of_the_hand_and_the_goal_depend_on_the_seed(world):
+    starts = []
+    goals = []
+    for seed in (1, 2, 3, 1):
+        world.reset(seed)
+        starts.append(world.state().positions[:3])
+        goals.append(world.info()['state'][-3:])
+    np.testing.assert_array_equal(starts[0], starts[3])
+    assert goals[0] == goals[3] != goals[1]
+    assert np.linalg.norm(starts[0] - starts[1]) > 0.005
+    assert np.abs(np.ptp(starts, axis=0)).max() < 0.12  # 5 cm on each side
+    assert np.abs(goals[0]).min() > 0  # what the scripted policies see has the goal
+
+
+def test_a_hand_that_gets_no_action_stands_still_and_holds_its_gripper(world):
+    world.reset(4)
+    before = world.state().positions
+    for _ in range(3):
+        world.step(np.float32([0, 0, 0, -1]))
+    np.testing.assert_allclose(world.state().positions, before, atol=0.01)
+
+
+def test_the_demonstrator_presses_the_button():
+    world = make_world('metaworld_button_press_topdown')
+    robot = load_embodiment(FOLDER / 'metaworld_button_press_topdown.yaml')
+    episodes = demonstrate([world], range(3), robot, max_steps=60, demonstrator=world.demonstrator)
+    assert [episode.outcome for episode in episodes].count(Outcome.SUCCESS) >= 2
+    assert {episode.instruction for episode in episodes} == {'press the button down'}
+    world.close()

@@ -33,6 +33,10 @@ def test_the_contracts_are_stable():
     assert {path.stem: load_embodiment(path).hash for path in FOLDER.glob('*.yaml')} == {
         'aloha': '9511c9d352791dda',
         'franka_fr3': 'd8c7bce496cf2fc3',
+        'metaworld_button_press_topdown': 'fa2d224287177367',
+        'metaworld_drawer_open': '2ab2dda266d6e9e1',
+        'metaworld_pick_place': 'aab50af4886b591f',
+        'metaworld_push': '6bac2532e2f6be9e',
         'pusht': '0f8900fbde0c238b',
         'so101': 'a04ba4fdb221b347',
         'table_arm': '708973c400a79fc8',

@@ -21,6 +21,7 @@ CATALOGUE = {
     'language': 'held-out sentences, block pairs and words',
     'transfer': 'practice after a change of camera, colours, friction or latency',
     'new_skill': 'practice with a long bar that no demonstration contains',
+    'manipulation': 'Meta-World from pixels: two cameras, a gripper, no labels',
     'sweeps': 'gamma, c, s, batch size, bins and temperature, one at a time',
 }
 

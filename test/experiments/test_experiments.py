@@ -18,6 +18,7 @@ USERS = (
     'studies.detector',
     'studies.failure_aware',
     'studies.language',
+    'studies.manipulation',
     'table.evaluation',
     'table.sft_cache',
 )

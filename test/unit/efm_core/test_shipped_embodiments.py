@@ -33,6 +33,10 @@ def test_the_contracts_are_stable():
     assert {path.stem: load_embodiment(path).hash for path in FOLDER.glob('*.yaml')} == {
         'aloha': 'a4317140bfbc7c34',
         'franka_fr3': 'ebf90cf9ac710209',
+        'metaworld_button_press_topdown': '983f576d02bd02f0',
+        'metaworld_drawer_open': '049d6b930aa0e173',
+        'metaworld_pick_place': 'a075aeafba3881f7',
+        'metaworld_push': 'af3c5a13659b4d68',
         'pusht': 'a5f097922f1b871c',
         'so101': 'a5e1de69078cff37',
         'table_arm': '29f287e8c2a309fb',

@@ -175,14 +175,14 @@ def from_world(
     distance: float,
     stamp: int,
     *,
-    info: Mapping[str, Any],
+    info: Mapping[str, Any] | None = None,
 ) -> WorldState:
     """
     Return simulator truth as a ``WorldState``.
 
     :param positions: ``(3,)`` each [m], in this order: tool, source, target, the other blocks.
     :param distance: to the goal [m].
-    :param info: newest info of a Gymnasium environment, as JSON has it.
+    :param info: newest info of a Gymnasium environment, as JSON has it; None in other worlds.
     """
     points = [Point(x=float(p[0]), y=float(p[1]), z=float(p[2])) for p in positions.values()]
     return stamped(

@@ -114,7 +114,7 @@ def make_messages(step: int, make_event, release) -> dict[topics.Topic, object]:
         topics.ESTOP: Bool(data=False),
         topics.RECORDING: from_recording('first', stamp, success=True),
         topics.TRAINER_STATUS: TrainerStatus(version=1),
-        topics.WORLD_STATE: from_world({'tool': np.zeros(3)}, False, 0.1, stamp, info={}),
+        topics.WORLD_STATE: from_world({'tool': np.zeros(3)}, False, 0.1, stamp),
         topics.TERMINATED: Header(stamp=from_ns(stamp)),
         topics.TELEOP_TWIST: stamped(TwistStamped(), stamp),
         topics.JOY: stamped(Joy(), stamp),

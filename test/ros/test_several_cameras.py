@@ -77,7 +77,7 @@ class Actor(ActingNode):
 class Scene:
     """An actor in an episode, and the drivers of its robot."""
 
-    def __init__(self, stage, make_event, yaml_of, lockstep):
+    def __init__(self, stage, make_event, *, yaml_of, lockstep):
         body = robot()
         self.stage = stage
         self.node = stage.start(Actor, embodiment=yaml_of(body), lockstep=lockstep)
@@ -102,7 +102,7 @@ class Scene:
 @pytest.fixture
 def scene(stage, make_event, yaml_of):
     def make(lockstep=False):
-        return Scene(stage, make_event, yaml_of, lockstep)
+        return Scene(stage, make_event, yaml_of=yaml_of, lockstep=lockstep)
 
     return make
 

@@ -171,7 +171,8 @@ def test_live_and_from_a_bag_the_same_observation_is_made(seed):
         for event in [event for event in events if event[1] <= at]:
             feed(live, *event)
             events.remove(event)
-        one, other = live.assemble(at, picture(1)), bag.assemble(at, picture(1))
+        one = live.assemble(at, picture(1))
+        other = bag.assemble(at, picture(1))
         assert (one is None) == (other is None)
         assert one is None or one.equals(other)
         seen += one is not None

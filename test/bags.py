@@ -208,10 +208,10 @@ def _write_parts(
         write('proprioception', stamp, name=list(names), position=values)
 
 
-def _write_picture(write: Any, image: np.ndarray, stamp: int, topic: str = IMAGE) -> None:
+def _write_picture(write: Any, image: np.ndarray, stamp: int, topic: str = '') -> None:
     height, width = image.shape[:2]
     picture = {'height': height, 'width': width, 'step': 3 * width, 'encoding': 'rgb8'}
-    write(topic, stamp, data=image.ravel(), **picture)
+    write(topic or IMAGE, stamp, data=image.ravel(), **picture)
 
 
 def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> None:

@@ -55,7 +55,7 @@ YAML: dict[str, Any] = {
     },
     'command': {'type': 'efm_interfaces/msg/Action', 'controller': 'simulated'},
     'control_rate_hz': 10.0,
-    'episode': {'max_steps': 30},
+    'task': {'max_steps': 30},
 }
 
 

@@ -12,6 +12,7 @@ from efm_policy import node as policy_node
 from efm_policy.node import PolicyNode
 from efm_reward import node as reward_node
 from efm_reward.node import RewardNode
+from geometry_msgs.msg import TwistStamped
 from models import FakeTextEncoder, frames, table_arm
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ PICTURES = frames(2 * (STEPS + 1))
 
 
 class Scene:
-    """A robot in real time; the peer is its camera and its supervisor."""
+    """A robot in real time; the peer is its camera, its guard and its supervisor."""
 
     def __init__(self, stage, make_event, *, folder, **parameters):
         self.stage = stage
@@ -40,6 +41,7 @@ class Scene:
         self.camera = stage.speak(topics.IMAGE)
         self.events = stage.speak(topics.EPISODE_EVENT)
         self.outcomes = stage.speak(topics.OUTCOME)
+        self.commands = stage.speak(topics.COMMAND)
         self.actions = stage.listen(topics.ACTION)
         self.predictions = stage.listen(topics.STEPS_TO_GO)
         self.recordings = stage.listen(topics.RECORDING)
@@ -66,6 +68,10 @@ class Scene:
             )
 
     def end(self, episode_id, number, steps):
+        for action in self.actions:
+            stamp = to_stamp(action)
+            if action.episode_id == episode_id and stamp < T0 + number * PERIOD:
+                self.commands.publish(stamped(TwistStamped(), stamp))
         end = self.make_event(episode_id, T0 + number * PERIOD, event=EpisodeEvent.END)
         about = {'outcome': 'failure', 'termination': 'timeout', 'steps': steps}
         about |= {'policy_version': 1, 'reward_version': 1}

@@ -53,6 +53,8 @@ def typestore_for(definitions: frozenset[tuple[str, MessageDefinition]]) -> Type
     types = dict(known_types())
     for name, definition in sorted(definitions):
         types.update(_parse(name, definition))
+    if definitions and types == known_types():  # to register them takes 0.1 s
+        return typestore_for(frozenset())
     store = get_typestore(Stores.EMPTY)
     store.register(types)
     return store

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+import scipy  # it loads scipy.stats, which takes a second, at the first use
 
 LEVEL = 0.95
 
@@ -42,10 +42,10 @@ def over_seeds(values: ArrayLike) -> Estimate:
     if len(numbers) == 0:
         return Estimate(math.nan, math.nan, high=math.nan, count=0)
     mean = float(numbers.mean())
-    error = stats.sem(numbers) if len(numbers) > 1 else math.nan
+    error = scipy.stats.sem(numbers) if len(numbers) > 1 else math.nan
     if error == 0:
         return Estimate(mean, mean, high=mean, count=len(numbers))
-    low, high = stats.t.interval(LEVEL, len(numbers) - 1, mean, error)
+    low, high = scipy.stats.t.interval(LEVEL, len(numbers) - 1, mean, error)
     return Estimate(mean, float(low), high=float(high), count=len(numbers))
 
 
@@ -63,7 +63,7 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
     """
     if not count:
         return 0.0, 1.0
-    ends = stats.binomtest(successes, count).proportion_ci(LEVEL, method='wilson')
+    ends = scipy.stats.binomtest(successes, count).proportion_ci(LEVEL, method='wilson')
     return float(ends.low), float(ends.high)
 
 
@@ -86,7 +86,7 @@ def paired_over_scenes(one: ArrayLike, other: ArrayLike, seed: int = 0) -> Estim
     difference = float(np.mean(pair[0] - pair[1]))
     if np.ptp(pair[0] - pair[1]) == 0:
         return Estimate(difference, difference, high=difference, count=len(pair[0]))
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         pair,
         lambda a, b, axis=-1: np.mean(a - b, axis=axis),
         paired=True,

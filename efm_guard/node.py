@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 import time
 from typing import Any
 
@@ -13,17 +11,16 @@ from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.messages import to_stamp
 from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
-from efm_guard.chunk_executor import ActionRequest
 from efm_guard.config import GuardConfig
 from efm_guard.guard import Guard
 from efm_guard.moment import Moment
+from efm_guard.ros_emergency import EmergencySwitch
+from efm_guard.ros_guarded_robot import GuardedRobot
 from efm_guard.ros_messages import to_permit, to_request
 from efm_guard.ros_robot import Robot
 from efm_interfaces.msg import Action, EpisodeEvent, Permit
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
 
 CHECKS_PER_PERIOD = 10  # of the clock, for chunk steps: none is late by more than a tenth
 
@@ -54,13 +51,15 @@ class GuardNode(ManagedNode):
         self._guard = Guard(embodiment, lockstep)
         self._diagnostics = Diagnostics(self)
         self._robot = Robot(self, embodiment, lockstep=lockstep)
+        self._guarded = GuardedRobot(
+            self, guard=self._guard, robot=self._robot, diagnostics=self._diagnostics
+        )
         ros_topics.subscription(self, topics.ACTION, self._on_action)
         ros_topics.subscription(self, topics.PERMIT, self._on_permit)
         ros_topics.subscription(self, topics.EPISODE_EVENT, self._on_event)
-        self._is_pressed = False
-        ros_topics.estop_subscriptions(self, self._on_estop)
-        self._resets = ros_topics.publisher(self, topics.ESTOP_RESET)
-        self.create_service(Trigger, topics.RESET_ESTOP, self._on_reset_estop)
+        self._estop = EmergencySwitch(
+            self, on_press=self._on_press, on_reset=self._guard.release_emergency
+        )
         self._robot.connect()
         self._watch_time(embodiment)
 
@@ -103,52 +102,23 @@ class GuardNode(ManagedNode):
         except ValueError as error:
             self._diagnostics.count_dropped(f'action refused: {error}')
             return
-        now = self._moment()
-        self._send(self._ask(partial(self._guard.on_action, request, now)), now)
-        self._stop_if_due(now)
+        self._guarded.on_action(request, self._moment())
         self._diagnostics.count_processed(started)
 
     def _on_permit(self, message: Permit) -> None:
         if self.is_active:
-            now = self._moment()
-            take = partial(self._guard.on_permit, to_permit(message), now)
-            self._send(self._ask(take, 'permit'), now)
-            self._stop_if_due(now)
+            self._guarded.on_permit(to_permit(message), self._moment())
 
     def _on_world_time(self, message: JointState) -> None:
-        """Send the chunk step for the time of the world, which waits for it."""
         if self.is_active:
-            now = self._moment()
-            self._send(self._guard.on_time(now._replace(ros=to_stamp(message))), now)
+            self._guarded.on_world_time(to_stamp(message), self._moment())
 
     def _on_event(self, event: EpisodeEvent) -> None:
-        if event.event == EpisodeEvent.END:
-            self._guard.end(event.episode_id)
-            self._robot.stop(self._moment())
-        else:
-            self._guard.begin(event.episode_id)
-            self._report_fault()
+        is_over = event.event == EpisodeEvent.END
+        self._guarded.on_episode(event.episode_id, is_over=is_over, now=self._moment())
 
-    def _on_estop(self, message: Bool) -> None:
-        self._is_pressed = message.data
-        if message.data and not self._guard.emergency:  # each sample may arrive several times
-            self._guard.on_emergency()
-            self._robot.stop(self._moment())
-
-    def _on_reset_estop(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        """Release the emergency stop, unless its switch still asks for it."""
-        if self._is_pressed and self.count_publishers(topics.ESTOP.name):
-            response.message = (
-                'reset_estop: expected false as the newest estop, got true; release the switch '
-                'first, or end its publisher'
-            )
-            return response
-        self._guard.release_emergency()
-        self._resets.publish(Bool(data=True))
-        response.success = True
-        return response
+    def _on_press(self) -> None:
+        self._guarded.on_emergency(self._moment())
 
     def _on_tick(self) -> None:
         if not self._robot.connect():
@@ -157,52 +127,8 @@ class GuardNode(ManagedNode):
             return
         now = self._moment()
         if not self.config.lockstep:
-            self._send(self._ask(partial(self._guard.on_time, now)), now)
-        self._stop_if_due(now)
-
-    def _stop_if_due(self, now: Moment) -> None:
-        if self._guard.must_stop(now):
-            self._robot.stop(now)
-        self._report_fault()
-
-    def _report_fault(self) -> None:
-        """Report a new fault, or its end, at once: the supervisor ends the episode by it."""
-        fault = self._guard.fault
-        is_new = bool(fault) != bool(self._diagnostics.fault)
-        self._diagnostics.fault = fault
-        if is_new:
-            if fault:
-                self.get_logger().error(fault)
-            self._diagnostics.report()
-
-    def _ask(
-        self, decide: Callable[[], ActionRequest | None], what: str = 'action'
-    ) -> ActionRequest | None:
-        """Return the action that the guard lets pass; report what it refuses or skips."""
-        refusals = sum(self._guard.refused.values())
-        skipped = self._guard.skipped
-        passed = decide()
-        if sum(self._guard.refused.values()) > refusals:
-            self._diagnostics.count_dropped(f'{what} refused: {self._guard.last_refusal}')
-        for _ in range(self._guard.skipped - skipped):
-            self._diagnostics.count_dropped('chunk step skipped: its time had passed')
-        return passed
-
-    def _send(self, request: ActionRequest | None, now: Moment) -> None:
-        """Send an action that may pass and keeps the limits; otherwise stop the robot."""
-        if request is None:
-            return
-        shortened = self._robot.shortened
-        try:
-            if self._robot.send(request, now):
-                self._guard.on_sent()
-        except ValueError as error:
-            self._guard.refuse(str(error))
-            self._diagnostics.count_dropped(f'action refused: {error}')
-            self._guard.cut()
-            self._robot.stop(now)
-        if self._robot.shortened > shortened:
-            self._diagnostics.count_dropped('command shortened: it came before its time')
+            self._guarded.on_time(now)
+        self._guarded.stop_if_due(now)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, KW_ONLY
+from dataclasses import dataclass, field, KW_ONLY, replace
 import math
 
 from efm_core.episode import EpisodeEnding, EpisodeGoal, Outcome, Termination
@@ -134,3 +134,13 @@ class EpisodeProgress:
         if len(names) == len(stamps):  # without an image there is no answer either
             names = ['an image', *names]
         return ' and '.join(names)
+
+
+def ending_without_recording(ending: EpisodeEnding, reason: str) -> EpisodeEnding:
+    """Return the ending of an episode whose recording failed: a fault, whatever it showed."""
+    return replace(
+        ending,
+        outcome=Outcome.UNLABELLED,
+        termination=Termination.FAULT,
+        detail=f'{ending.detail}; recording failed: {reason}'.lstrip('; '),
+    )

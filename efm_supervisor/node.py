@@ -12,6 +12,7 @@ from efm_core.messages import to_ns
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_supervisor.commands import ReportResult
 from efm_supervisor.config import SupervisorConfig
+from efm_supervisor.events import ResetReply
 from efm_supervisor.ros_commands import CommandExecutor
 from efm_supervisor.ros_episode_server import EpisodeServer
 from efm_supervisor.ros_episode_topics import EpisodeTopics
@@ -121,12 +122,14 @@ class SupervisorNode(ManagedNode):
         objection = self._objection(to_ns(reply.stamp)) if reply.success else ''
         self._commands.execute(
             self._supervisor.on_reset(
-                reset_id,
-                success=reply.success and not objection,
-                instruction=reply.instruction,
-                stamp=to_ns(reply.stamp),
-                message=objection or reply.message,
-                now=time.monotonic(),
+                ResetReply(
+                    reset_id,
+                    success=reply.success and not objection,
+                    instruction=reply.instruction,
+                    stamp=to_ns(reply.stamp),
+                    message=objection or reply.message,
+                ),
+                time.monotonic(),
             )
         )
 

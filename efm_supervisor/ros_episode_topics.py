@@ -11,6 +11,7 @@ from efm_core.embodiment import Embodiment
 from efm_core.messages import to_chunk_steps, to_period, to_stamp
 from efm_interfaces.msg import Action, Recording, StepsToGo
 from efm_supervisor.commands import SupervisorCommand
+from efm_supervisor.events import ActionEvent, PredictionEvent, RecordingResult
 from efm_supervisor.supervisor import Supervisor
 from rclpy.node import Node
 from std_msgs.msg import Bool
@@ -52,13 +53,15 @@ class EpisodeTopics:
         age_ns = 0 if self._lockstep else int(self._node.get_clock().now().nanoseconds) - stamp
         self._execute(
             self._supervisor.on_action(
-                message.episode_id,
-                stamp,
-                policy_version=message.policy_version,
-                chunk_steps=to_chunk_steps(message),
-                period=to_period(message),
-                age_s=age_ns / 1e9,
-                now=time.monotonic(),
+                ActionEvent(
+                    message.episode_id,
+                    stamp,
+                    policy_version=message.policy_version,
+                    chunk_steps=to_chunk_steps(message),
+                    period=to_period(message),
+                    age_s=age_ns / 1e9,
+                ),
+                time.monotonic(),
             )
         )
 
@@ -68,22 +71,26 @@ class EpisodeTopics:
     def _on_steps_to_go(self, message: StepsToGo) -> None:
         self._execute(
             self._supervisor.on_steps_to_go(
-                message.episode_id,
-                to_stamp(message),
-                steps_to_go=message.steps_to_go,
-                success=message.success,
-                reward_version=message.reward_version,
-                now=time.monotonic(),
+                PredictionEvent(
+                    message.episode_id,
+                    to_stamp(message),
+                    steps_to_go=message.steps_to_go,
+                    success=message.success,
+                    reward_version=message.reward_version,
+                ),
+                time.monotonic(),
             )
         )
 
     def _on_recording(self, message: Recording) -> None:
         self._execute(
             self._supervisor.on_recorded(
-                message.episode_id,
-                success=message.success,
-                uri=message.uri,
-                detail=message.detail,
+                RecordingResult(
+                    message.episode_id,
+                    success=message.success,
+                    uri=message.uri,
+                    detail=message.detail,
+                )
             )
         )
 

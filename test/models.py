@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
@@ -9,6 +10,7 @@ import tempfile
 
 from efm_core.embodiment import ActionSpace, Embodiment, load_embodiment
 from efm_core.observation import Observation
+from efm_model.runtime import Runtime
 from efm_model.text import TextEncoder
 import numpy as np
 
@@ -69,6 +71,39 @@ def exported(kind: str) -> Path:
         table_arm(),
         7,
     )
+
+
+@functools.cache
+def opened(kind: str) -> Runtime:
+    """Return the runtime of an exported model, which has no state; opened once a test run."""
+    return Runtime(exported(kind), kind, embodiment=table_arm())
+
+
+def relabelled(
+    source: Path,
+    target: Path,
+    embodiment: Embodiment,
+    version: int,
+    change: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> Path:
+    """
+    Copy an exported model, for another robot or version by its metadata.
+
+    :param change: of each matrix of weights.
+    """
+    from efm_model.export import _metadata
+    import onnx
+
+    model = onnx.load(source)
+    kind = next(entry.value for entry in model.metadata_props if entry.key == 'kind')
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, _metadata(embodiment, version, kind))
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim > 1 and values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(change(values), tensor.name))
+    onnx.save(model, target)
+    return target
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:

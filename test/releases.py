@@ -12,6 +12,10 @@ from efm_model.export import export_policy, export_reward, ParityReport
 from efm_model.network import new_model
 from efm_release.publish import publish
 from efm_release.release import Release
+from models import relabelled
+import numpy as np
+
+SIGNS = np.array([-1, 1], np.float32)
 
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:
@@ -34,10 +38,28 @@ def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Rel
 
 @functools.cache
 def _exported(version: int, embodiment: Embodiment) -> tuple[Path, Path]:
-    """Return the models of such a release, exported once in a test run."""
+    """Return the models of such a release, made once in a test run."""
     folder = Path(tempfile.mkdtemp())
-    model = new_model(embodiment, seed=version, pretrained='none')
+    signs = np.random.default_rng(version)
+    policy, reward = (
+        relabelled(
+            file,
+            folder / file.name,
+            embodiment,
+            version,
+            change=lambda weights: weights * signs.choice(SIGNS, weights.shape),
+        )
+        for file in _untrained(embodiment)
+    )
+    return policy, reward
+
+
+@functools.cache
+def _untrained(embodiment: Embodiment) -> tuple[Path, Path]:
+    """Return random models; exporting them takes half a second, so all versions share them."""
+    folder = Path(tempfile.mkdtemp())
+    model = new_model(embodiment, seed=0, pretrained='none')
     return (
-        export_policy(model, folder / 'policy.onnx', embodiment, version),
-        export_reward(model, folder / 'reward.onnx', embodiment, version),
+        export_policy(model, folder / 'policy.onnx', embodiment, 1),
+        export_reward(model, folder / 'reward.onnx', embodiment, 1),
     )

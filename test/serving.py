@@ -19,7 +19,7 @@ from efm_policy.serving import wire
 from efm_policy.serving.client import Client
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.server import PolicyServer
-from models import exported, FakeTextEncoder, SENTENCE, table_arm
+from models import FakeTextEncoder, opened, SENTENCE, table_arm
 from waiting import scaled, take
 
 WAIT_S = 20.0  # longest wait for an answer, on a machine that does nothing else
@@ -70,7 +70,7 @@ def write_tokens(folder: Path, *robots: str) -> str:
 
 def policy() -> Policy:
     """Return the policy of a release with random weights, version 7."""
-    return Policy.load(exported('policy'), FakeTextEncoder(), table_arm())
+    return Policy(opened('policy'), FakeTextEncoder(), embodiment=table_arm())
 
 
 @contextmanager

@@ -224,7 +224,9 @@ def test_nothing_passes_until_a_person_resets_the_emergency_stop(lockstep):
     lockstep.want(T0)
     lockstep.wait_for_refusal('emergency stop')
     lockstep.estop.publish(Bool(data=False))
-    lockstep.stage.spin_until(lambda: not lockstep.node._is_pressed, 'the release of the switch')
+    lockstep.stage.spin_until(
+        lambda: not lockstep.node._estop.is_pressed, 'the release of the switch'
+    )
     assert lockstep.node._guard.emergency
     assert lockstep.stage.call(Trigger, topics.RESET_ESTOP).success
     lockstep.stage.hear(resets)
@@ -267,7 +269,7 @@ def test_false_from_another_switch_releases_nothing(real_time):
     real_time.estop.publish(Bool(data=True))
     real_time.stage.spin_until(lambda: real_time.node._guard.emergency, 'the stop')
     other.publish(Bool(data=False))
-    real_time.stage.spin_until(lambda: not real_time.node._is_pressed, 'the other switch')
+    real_time.stage.spin_until(lambda: not real_time.node._estop.is_pressed, 'the other switch')
     real_time.permit(T0, 30.0)
     real_time.want(real_time.now)
     real_time.wait_for_refusal('emergency stop')

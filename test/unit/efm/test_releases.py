@@ -61,8 +61,8 @@ def test_a_run_without_an_embodiment_asks_for_one(run, tmp_path):
 
 
 def test_published_models_come_back_as_they_were(pair, tmp_path):
-    releases = [efm.publish_release(tmp_path / 'run', *pair) for _ in range(2)]
-    assert [release.version for release in releases] == [1, 2]
+    publish_untrained(tmp_path / 'run', 1, table_arm())
+    assert efm.publish_release(tmp_path / 'run', *pair).version == 2
     manifest = json.loads((tmp_path / 'run' / 'releases' / '000002' / 'manifest.json').read_text())
     assert (manifest['parent'], manifest['embodiment_hash']) == (1, table_arm().hash)
     policy, reward_model = efm.load_release(tmp_path / 'run', text_encoder=ENCODER)

@@ -24,17 +24,26 @@ time.sleep(60)
 """
 
 
-def keep(code, path):
-    command = [sys.executable, '-m', 'efm_bringup.respawn', sys.executable, '-c', code, str(path)]
+MODULE = ('-m', 'efm_bringup.respawn')
+IMPATIENT = """
+import sys
+from efm_bringup import respawn
+respawn.RESPAWN_DELAY_S = 0.1
+sys.exit(respawn.main(sys.argv[1:]))
+"""
+
+
+def keep(code, path, respawn=MODULE):
+    command = [sys.executable, *respawn, sys.executable, '-c', code, str(path)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_command_starts_again_after_a_failure_and_not_after_success(tmp_path):
-    process = keep(COUNTING, tmp_path / 'lives')
+    process = keep(COUNTING, tmp_path / 'lives', respawn=('-c', IMPATIENT))
     _, said = process.communicate(timeout=scaled(60))
     assert process.returncode == 0
     assert (tmp_path / 'lives').read_text() == 'xx'
-    assert said == 'exit code 3; starting again in 2.0 s\n'
+    assert said == 'exit code 3; starting again in 0.1 s\n'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -14,6 +14,7 @@ from efm_evaluation.metrics import detect_per_episode, self_stopped
 from efm_reward.model import RewardModel
 from efm_sim.rollout import rollout
 from efm_supervisor.commands import AnnounceEnd
+from efm_supervisor.events import ActionEvent, PredictionEvent, ResetReply
 from efm_supervisor.rules import SupervisorRules
 from efm_supervisor.supervisor import Supervisor
 from models import FakeTextEncoder, SENTENCE, table_arm
@@ -178,22 +179,24 @@ def supervise(case: Case, chunk: int, lockstep: bool) -> tuple[int, Outcome, Ter
     )
     supervisor = Supervisor(rules)
     supervisor.begin(EpisodeGoal('e1', max_steps=case.requested), 0.0)
-    supervisor.on_reset(1, success=True, instruction=SENTENCE, stamp=FIRST, message='', now=0.0)
+    reply = ResetReply(1, success=True, instruction=SENTENCE, stamp=FIRST, message='')
+    supervisor.on_reset(reply, 0.0)
     model.begin(SENTENCE)
     for step in range(len(case.steps_to_go)):
         now = step * chunk * PERIOD_S
         stamp = FIRST + step * chunk * PERIOD_NS
         seen = model.predict(Observation.of(*World().images()))
+        action = ActionEvent('e1', stamp, policy_version=1, chunk_steps=chunk)
+        prediction = PredictionEvent(
+            'e1',
+            stamp,
+            steps_to_go=seen.steps_to_go,
+            success=seen.success,
+            reward_version=1,
+        )
         commands = [
-            *supervisor.on_action('e1', stamp, policy_version=1, chunk_steps=chunk, now=now),
-            *supervisor.on_steps_to_go(
-                'e1',
-                stamp,
-                steps_to_go=seen.steps_to_go,
-                success=seen.success,
-                reward_version=1,
-                now=now,
-            ),
+            *supervisor.on_action(action, now),
+            *supervisor.on_steps_to_go(prediction, now),
             *executed(supervisor, stamp, now),
             *supervisor.tick(now),
         ]

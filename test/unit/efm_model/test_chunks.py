@@ -13,7 +13,16 @@ from efm_model.export import example_inputs, export_policy, parity
 from efm_model.network import log_probability, new_model
 from efm_model.runtime import Runtime
 from efm_policy.policy import Policy
-from models import FakeTextEncoder, observations, ROOT, SENTENCE, signed_arm, table_arm
+from models import (
+    exported,
+    FakeTextEncoder,
+    observations,
+    relabelled,
+    ROOT,
+    SENTENCE,
+    signed_arm,
+    table_arm,
+)
 import numpy as np
 import pytest
 import torch
@@ -173,7 +182,7 @@ def test_a_model_with_another_chunk_length_is_refused_with_the_reason(tmp_path, 
     save_checkpoint(tmp_path / 'policy', model, made_for, 'policy', 1)
     with pytest.raises(ValueError, match=expected):
         load_checkpoint(tmp_path / 'policy', chunked())
-    path = export_policy(model, tmp_path / 'policy.onnx', made_for, 1)
+    path = relabelled(exported('policy'), tmp_path / 'policy.onnx', made_for, 1)
     with pytest.raises(ValueError, match=expected):
         Policy.load(path, FakeTextEncoder(), chunked())
 

@@ -1,12 +1,27 @@
 import json
 
-from efm_model.export import export_policy, export_reward, parity, ParityReport
+from efm_model.export import export_policy, parity, ParityReport
 from efm_model.network import new_model
 from efm_model.runtime import Runtime
 from models import exported, signed_arm, table_arm
 import onnx
 import pytest
 import torch
+
+
+@pytest.fixture(scope='module')
+def export(tmp_path_factory):
+    """
+    Export a policy in training mode over an older file.
+
+    Return the model, the file, and the random number that follows the seed 1 and the export.
+    """
+    model = new_model(table_arm(), seed=3, pretrained='none').train()
+    path = tmp_path_factory.mktemp('export') / 'policy.onnx'
+    path.write_bytes(b'old')
+    torch.manual_seed(1)
+    export_policy(model, path, table_arm(), 2)
+    return model, path, torch.rand(1)
 
 
 @pytest.mark.parametrize('kind', ['policy', 'reward'])
@@ -17,12 +32,9 @@ def test_an_exported_file_passes_the_parity_test(kind):
     assert report.difference < 1e-5
 
 
-def test_a_model_in_training_mode_is_exported_without_dropout(tmp_path):
-    model = new_model(table_arm(), seed=3, pretrained='none').train()
-    report = parity(
-        model, export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1), table_arm()
-    )
-    assert report.passed
+def test_a_model_in_training_mode_is_exported_without_dropout(export):
+    model, path, _ = export
+    assert parity(model, path, table_arm()).passed
 
 
 def test_two_tokens_a_dimension_are_exported_too(tmp_path):
@@ -56,22 +68,16 @@ def test_an_exported_file_has_metadata():
     assert model.opset_import[0].version == 17
 
 
-def test_export_replaces_a_file_whole(tmp_path):
-    model = new_model(table_arm(), pretrained='none')
-    path = tmp_path / 'reward.onnx'
-    path.write_bytes(b'old')
-    export_reward(model, path, table_arm(), 2)
-    assert Runtime(path, 'reward', embodiment=table_arm()).version == 2
-    assert list(tmp_path.iterdir()) == [path]
+def test_export_replaces_a_file_whole(export):
+    _, path, _ = export
+    assert Runtime(path, 'policy', embodiment=table_arm()).version == 2
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_export_leaves_the_random_numbers_of_training_alone(tmp_path):
-    model = new_model(table_arm(), pretrained='none')
+def test_export_leaves_the_random_numbers_of_training_alone(export):
+    *_, number = export
     torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    export_policy(model, tmp_path / 'policy.onnx', table_arm(), 1)
-    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(torch.rand(1), number)
 
 
 def test_a_family_that_cannot_be_exported_is_refused(tmp_path):

@@ -56,7 +56,7 @@ def write(path, **changes):
 
 
 def test_the_encoder_learns_to_find_all_three_points_in_held_out_images():
-    config = LabelledConfig(iterations=100, batch_size=16, validate_every=50)
+    config = LabelledConfig(iterations=80, batch_size=8, validate_every=40)
     validations = []
     grounding, measured = pretrain_on_labels(
         paint(400, sentences=1),
@@ -64,7 +64,7 @@ def test_the_encoder_learns_to_find_all_three_points_in_held_out_images():
         config,
         lambda iteration, found: validations.append(iteration),
     )
-    assert validations == [50, 100]
+    assert validations == [40, 80]
     assert not grounding.training
     assert all(measured[f'{name}_median'] < 3 for name in ('effector', 'source', 'target'))
 

@@ -4,7 +4,7 @@ import sys
 
 from efm_core.observation import Observation
 from efm_policy.policy import gumbel, Policy
-from models import exported, FakeTextEncoder, observations, ROOT, SENTENCE, table_arm
+from models import exported, FakeTextEncoder, observations, opened, ROOT, SENTENCE, table_arm
 import numpy as np
 import pytest
 from waiting import run_to_end
@@ -12,7 +12,7 @@ from waiting import run_to_end
 
 @pytest.fixture
 def policy():
-    return Policy.load(exported('policy'), FakeTextEncoder(), table_arm())
+    return Policy(opened('policy'), FakeTextEncoder(), embodiment=table_arm())
 
 
 def episode(policy, seed, seen):

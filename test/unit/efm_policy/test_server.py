@@ -10,7 +10,7 @@ from efm_policy.serving import wire
 from efm_policy.serving.client import Failure
 from efm_policy.serving.config import ServingConfig
 from efm_policy.serving.server import PolicyServer
-from models import FakeTextEncoder, observations, SENTENCE, table_arm
+from models import exported, FakeTextEncoder, observations, relabelled, SENTENCE, table_arm
 import numpy as np
 import pytest
 from serving import BlockingClient, numbers, policy, serving, write_certificate, write_tokens
@@ -234,11 +234,7 @@ def test_more_robots_than_max_robots_are_refused(connect):
 
 
 def test_a_newer_release_acts_in_the_episodes_that_begin_after_it(connect, tmp_path):
-    from efm_model.export import export_policy
-    from efm_model.network import new_model
-
-    model = new_model(table_arm(), seed=8, pretrained='none')
-    newer = export_policy(model, tmp_path / 'policy.onnx', table_arm(), 8)
+    newer = relabelled(exported('policy'), tmp_path / 'policy.onnx', table_arm(), 8)
     with serving() as (server, where):
         robot = connect(where, 'robot_0')
         other = connect(where, 'robot_1')

@@ -4,14 +4,22 @@ from efm_core.embodiment import StepsToGoRange
 from efm_core.episode_rules import EpisodeRules
 from efm_core.observation import Observation
 from efm_reward.model import RewardModel
-from models import exported, FakeTextEncoder, observations, SENTENCE, table_arm
+from models import (
+    exported,
+    FakeTextEncoder,
+    observations,
+    opened,
+    relabelled,
+    SENTENCE,
+    table_arm,
+)
 import numpy as np
 import pytest
 
 
 @pytest.fixture
 def reward_model():
-    return RewardModel.load(exported('reward'), FakeTextEncoder(), table_arm())
+    return RewardModel(opened('reward'), FakeTextEncoder(), embodiment=table_arm())
 
 
 class FakeRuntime:
@@ -87,14 +95,11 @@ def test_an_observation_of_the_wrong_size_is_refused(reward_model):
 
 
 def test_a_model_that_gives_nan_is_refused(tmp_path):
-    from efm_model.export import export_reward
-    from efm_model.network import new_model
-
-    model = new_model(table_arm(), pretrained='none')
-    model.steps_to_go.weight.data.fill_(float('nan'))
-    reward_model = RewardModel.load(
-        export_reward(model, tmp_path / 'r.onnx', table_arm(), 9), FakeTextEncoder(), table_arm()
+    robot = table_arm()
+    path = relabelled(
+        exported('reward'), tmp_path / 'r.onnx', robot, 9, change=lambda w: w * np.nan
     )
+    reward_model = RewardModel.load(path, FakeTextEncoder(), robot)
     reward_model.begin(SENTENCE)
     with pytest.raises(
         ValueError, match='probabilities: expected finite numbers from model version 9'

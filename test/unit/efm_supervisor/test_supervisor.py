@@ -16,6 +16,7 @@ from efm_supervisor.commands import (
     SupervisorCommand,
 )
 from efm_supervisor.config import SupervisorConfig
+from efm_supervisor.events import ActionEvent, PredictionEvent, RecordingResult, ResetReply
 from efm_supervisor.rules import SupervisorRules
 from efm_supervisor.supervisor import Phase, Supervisor
 import pytest
@@ -39,13 +40,13 @@ def make_supervisor(lockstep: bool = True, reward_enabled: bool = True, **rules)
 def reset(it: Supervisor, reset_id: int = 1, now: float = 0.0, **reply) -> list:
     """Reply to a reset; it succeeds unless ``reply`` differs."""
     known = {'success': True, 'instruction': 'push the red cube', 'stamp': FIRST, 'message': ''}
-    return it.on_reset(reset_id, **{**known, **reply}, now=now)
+    return it.on_reset(ResetReply(reset_id, **{**known, **reply}), now)
 
 
 def recorded(it: Supervisor, episode_id: str = 'e1', **result) -> list:
     """Report the recorder's result; it succeeds unless ``result`` differs."""
     known = {'success': True, 'uri': 'bag', 'detail': ''}
-    return it.on_recorded(episode_id, **{**known, **result})
+    return it.on_recorded(RecordingResult(episode_id, **{**known, **result}))
 
 
 def not_recorded(it: Supervisor) -> list:
@@ -67,7 +68,7 @@ class Drive:
         """Bring the action for the observation of a step."""
         stamp = FIRST + step * PERIOD
         about = {'policy_version': 2, 'chunk_steps': chunk, 'period': PERIOD}
-        return self.it.on_action(episode, stamp, **about, now=now)
+        return self.it.on_action(ActionEvent(episode, stamp, **about), now)
 
     def predict(
         self,
@@ -78,14 +79,11 @@ class Drive:
         now: float = 0.0,
     ) -> list:
         """Bring the steps-to-go of the observation of a step."""
-        return self.it.on_steps_to_go(
-            episode,
-            FIRST + int(step * PERIOD),
-            steps_to_go=d,
-            success=success,
-            reward_version=5,
-            now=now,
+        stamp = FIRST + int(step * PERIOD)
+        prediction = PredictionEvent(
+            episode, stamp, steps_to_go=d, success=success, reward_version=5
         )
+        return self.it.on_steps_to_go(prediction, now)
 
     def command(self, step: int, now: float = 0.0) -> None:
         """Bring the command that the guard sends for the action of a step."""
@@ -285,8 +283,8 @@ def test_idle_supervisor_ignores_messages(event):
     prediction = {'steps_to_go': 0.0, 'success': True, 'reward_version': 1}
     does = {
         'reset': lambda: reset(it, reset_id=0),
-        'action': lambda: it.on_action('', 1, policy_version=1, now=0.0),
-        'predict': lambda: it.on_steps_to_go('', 1, **prediction, now=0.0),
+        'action': lambda: it.on_action(ActionEvent('', 1, policy_version=1), 0.0),
+        'predict': lambda: it.on_steps_to_go(PredictionEvent('', 1, **prediction), 0.0),
         'recorded': lambda: recorded(it, ''),
         'tick': lambda: it.tick(1e9),
     }
@@ -560,7 +558,7 @@ def test_actions_that_come_too_late_name_their_age_and_the_clocks():
     drive = Drive(lockstep=False, max_steps=1000)
     for step in range(12):
         stamp = FIRST + step * PERIOD
-        drive.it.on_action('e1', stamp, policy_version=2, age_s=1.02, now=step / 10)
+        drive.it.on_action(ActionEvent('e1', stamp, policy_version=2, age_s=1.02), step / 10)
         drive.predict(step, now=step / 10)
     found = ending(drive.it.tick(1.11))
     assert found.termination is Termination.FAULT

@@ -26,7 +26,7 @@ from trainer_fakes import FakeTextEncoder, small_embodiment, TABLE_ARM
 TABLE = small_embodiment()
 CHUNKED = replace(TABLE, action=replace(TABLE.action, chunk=3))
 CONFIG = SftConfig(
-    iterations=15, batch_size=12, validate_every=5, pretrained='none', learning_rate=3e-3
+    iterations=9, batch_size=12, validate_every=3, pretrained='none', learning_rate=3e-3
 )
 
 

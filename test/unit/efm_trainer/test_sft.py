@@ -23,20 +23,28 @@ def run(directory, config=CONFIG, **options):
     return fine_tune(episodes, EMBODIMENT, FakeTextEncoder(), config, directory, **options)
 
 
-def test_losses_decrease_and_both_checkpoints_load(tmp_path):
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Return the result of one training, its directory, and the calls of its progress."""
+    directory = tmp_path_factory.mktemp('run') / 'sft'
     seen = []
-    result = run(tmp_path / 'sft', progress=lambda *call: seen.append(call))
+    result = run(directory, progress=lambda *call: seen.append(call))
+    return result, directory, seen
+
+
+def test_losses_decrease_and_both_checkpoints_load(trained):
+    result, directory, seen = trained
     assert result.curve[-1]['training/action'] < result.curve[0]['training/action']
     assert result.curve[-1]['training/steps_to_go'] < result.curve[0]['training/steps_to_go']
     assert [(i, total) for i, total, _ in seen] == [(5, 15), (10, 15), (15, 15)]
     for kind in ('policy', 'reward'):
-        _, card = load_checkpoint(tmp_path / 'sft' / kind, EMBODIMENT)
+        _, card = load_checkpoint(directory / kind, EMBODIMENT)
         assert (card['kind'], card['version']) == (kind, 1)
-    assert json.loads((tmp_path / 'sft' / 'curve.json').read_text()) == result.curve
+    assert json.loads((directory / 'curve.json').read_text()) == result.curve
 
 
-def test_the_policy_is_of_the_last_iteration_and_the_reward_model_of_the_best_detector(tmp_path):
-    result = run(tmp_path)
+def test_the_policy_is_of_the_last_iteration_and_the_reward_model_of_the_best_detector(trained):
+    result, _, _ = trained
     best = max(row['validation/detector_f1'] for row in result.curve)
     chosen = [row for row in result.curve if row['iteration'] == result.reward_iteration]
     assert result.policy_iteration == 15
@@ -54,8 +62,9 @@ def test_both_may_be_of_the_iteration_with_the_best_loss(tmp_path):
         assert iteration == best['iteration']
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path):
-    first, second = (load_checkpoint(run(tmp_path / n).policy, EMBODIMENT)[0] for n in 'ab')
+def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
+    results = trained[0], run(tmp_path)
+    first, second = (load_checkpoint(result.policy, EMBODIMENT)[0] for result in results)
     for left, right in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(left, right)
 

@@ -4,7 +4,6 @@ import os
 
 from bags import make_episode, write_bag
 from efm_core.episode import Kind
-from efm_model.export import ParityReport
 from efm_release.release import load_release
 from efm_trainer import state
 from efm_trainer import trainer as module
@@ -13,7 +12,7 @@ from efm_trainer.trainer import Trainer
 import numpy as np
 import pytest
 import torch
-from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment
+from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment, without_export
 
 EMBODIMENT = small_embodiment()
 CONFIG = replace(PRESETS['default'], episodes_per_update=2, ema_rate=0.5)
@@ -25,18 +24,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope='module')
 def quick():
-    """Replace the export to ONNX, which takes most of the time; other tests cover it."""
-
-    def export(model, path, embodiment, version):
-        path.write_text(str(version))
-
-    def prove(model, path, embodiment, kind):
-        return ParityReport(kind, 0.0, same_tokens=True, samples=1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, 'export_policy', export)
-        patch.setattr(module, 'export_reward', export)
-        patch.setattr(module, 'parity', prove)
+    with without_export():
         yield
 
 

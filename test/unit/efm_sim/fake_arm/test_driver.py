@@ -93,7 +93,7 @@ def test_a_pose_command_is_reached():
     arm = FakeArm(replace(QUICK, watchdog_s=5.0), make_command(POSE))
     goal = arm.pose + np.array([0.03, -0.02, 0.01, 0, 0, 0, 0])
     arm.receive(ReceivedCommand(goal), START)
-    run(arm, 2000)
+    run(arm, 1000)
     np.testing.assert_allclose(difference(goal, arm.pose), np.zeros(6), atol=1e-3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ SIMULATOR_PLUGIN = {
 }
 
 
+@functools.cache
 def expand(*words):
     """Return the completed process of xacro."""
     command = [sys.executable, '-c', 'import xacro; xacro.main()', str(XACRO), *words]

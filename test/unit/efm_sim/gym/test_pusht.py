@@ -87,7 +87,7 @@ def test_a_push_at_the_centre_moves_the_tee_and_one_beside_it_turns_it():
 
 def test_the_demonstrator_reaches_most_goals_within_the_time_limit(world, demonstrator):
     limit = load_embodiment(PATH).episode.max_steps
-    reached = []
+    reached = 0
     for seed in range(6):
         world.reset(seed)
         demonstrator.begin(seed)
@@ -95,8 +95,10 @@ def test_the_demonstrator_reaches_most_goals_within_the_time_limit(world, demons
             if world.success():
                 break
             world.step(demonstrator.act(world.positions()))
-        reached.append(world.success())
-    assert sum(reached) >= 4
+        reached += world.success()
+        if reached == 4:  # of six at most
+            return
+    pytest.fail(f'expected 4 goals, got {reached}')
 
 
 def test_the_noise_of_the_demonstrator_depends_on_the_seed_only(world):

@@ -242,7 +242,7 @@ def test_the_camera_matrix_agrees_with_project(arm):
 
 
 def test_a_presentation_picture_has_the_requested_size(arm):
-    assert arm.render_pretty(120, 160).shape == (120, 160, 3)
+    assert arm.render_pretty(60, 80).shape == (60, 80, 3)
 
 
 def test_presentation_pictures_do_not_change_the_image(arm):

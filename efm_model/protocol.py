@@ -8,8 +8,8 @@ How to add a model, step by step:
 2. Add a function to ``FAMILIES`` in ``efm_model/checkpoint.py`` that builds the model from the
    ``model`` entry of a checkpoint's ``config.json``.
 3. Add the settings of stage 1 for this family to ``STAGE_ONE`` in ``efm_trainer/config.py``, and
-   the code that builds a new model to ``efm/train.py``. The command is then
-   ``efm train --model FAMILY``.
+   a function that makes a new model to ``NEW_MODELS`` in ``efm_trainer/sft.py``. The command is
+   then ``efm train --model FAMILY``.
 4. If ``torch.onnx`` can export the model, add the family to ``EXPORTABLE`` in
    ``efm_model/export.py``. Its text encoder must then be ``efm_model.text.TextEncoder``. Robots
    load ONNX files only. Any other family runs in torch, through

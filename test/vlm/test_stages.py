@@ -234,7 +234,7 @@ def test_efm_train_writes_checkpoints_of_a_vlm_and_no_release(tmp_path, capsys):
     assert 'checkpoints' in said.out
     _, card = load_checkpoint(run / 'sft' / 'policy', table_arm())
     assert (card['sft']['learning_rate'], card['sft']['batch_size']) == (1e-4, 3)
-    with pytest.raises(ValueError, match='expected a grounding model'):
+    with pytest.raises(ValueError, match='whose releases are ONNX files'):
         Trainer(run, table_arm(), text_encoder=None)
 
 

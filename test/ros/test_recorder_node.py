@@ -39,6 +39,7 @@ from efm_data.bag_writer import stamp_of
 from efm_data.episodes import find_bags, read_bag, read_episode
 from efm_data.recorder_node import RecorderNode
 from efm_interfaces.msg import EpisodeEvent
+from models import table_arm
 import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -273,7 +274,7 @@ def test_a_bag_has_the_messages_that_were_sent_live(
     robot = Robot(stage, make_event, folder=tmp_path, record_camera_images=record_camera_images)
     robot.play(make_episode(embodiment, index=3, steps=5))
     bag = robot.folder / robot.hear_recordings()[0].episode_id
-    found = read_bag(bag, 'image')
+    found = read_bag(bag, table_arm())
     compared = {**found.at, 'observation': found.pictures}
     assert not compared.pop('executed')  # the table's commands carry their stamps
     assert set(compared) == {'observation', 'action', 'command', 'steps_to_go', 'world_state'}
@@ -325,7 +326,7 @@ def test_messages_of_an_episode_that_ended_are_not_in_the_next_bag(robot, embodi
     robot.play_step(first, 2)
     robot.play(second)
     robot.hear_recordings(2)
-    found = read_bag(robot.folder / 'episode-1', 'image')
+    found = read_bag(robot.folder / 'episode-1', table_arm())
     assert min(found.pictures) == second.stamps[0]
 
 

@@ -10,6 +10,7 @@ from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome, Termination
 from efm_data.episodes import read_episodes
 from efm_model.text import ensure_text_encoder, TextEncoder
+from efm_policy.policy import Policy
 from efm_sim.rollout import demonstrate
 from efm_sim.worlds import make_world
 from efm_trainer.config import PracticeConfig
@@ -33,7 +34,7 @@ def lab(new_lab, monkeypatch):
 
 def record(lab, tmp_path, *words, **section):
     """Record demonstrations in lockstep; return the episodes and the robot."""
-    path = hand.write(tmp_path / 'hand.yaml', hand.one_camera(), **section)
+    path = hand.write(tmp_path / 'hand.yaml', **section)
     lab.efm('record', '--world', 'gym', '--embodiment', path, '--lockstep', *words)
     robot = load_embodiment(lab.run / 'embodiment.yaml')
     return list(read_episodes(lab.run / 'episodes' / 'demonstration', robot)), robot
@@ -77,5 +78,26 @@ def test_its_demonstrator_records_the_same_as_in_one_process(lab, tmp_path):
         np.testing.assert_array_equal(episode.actions, other.actions)
         np.testing.assert_array_equal(episode.tokens, other.tokens)
         np.testing.assert_array_equal(episode.true_success_per_step, other.true_success_per_step)
+        assert [image.shape[1] for image in episode.observations.images] == [16, 8]
+        assert episode.observations.proprioception.shape == (len(episode) + 1, 4)
         assert episode.actions.shape == (len(episode), 4)
         assert set(episode.actions[:, 3]) == {-1.0, 1.0}
+
+
+def test_it_learns_from_its_demonstrations_alone_and_practises(lab, tmp_path):
+    """Two cameras, joints and a gripper: demonstrations, stage 1, release, practice."""
+    record(lab, tmp_path, '--episodes', 6)
+    text = lab.efm('train', '--iterations', 20, '--validate-every', 10)
+    assert 'visuomotor' in text
+    assert 'success detector on 1 held-out demonstrations' in text
+    lab.efm('practice', '--world', 'gym', '--lockstep', '--episodes', 8, '--max-steps', 4)
+    robot = load_embodiment(lab.run / 'embodiment.yaml')
+    episodes = list(read_episodes(lab.run / 'episodes' / 'practice', robot))
+    encoder = TextEncoder(ensure_text_encoder())
+    first = Policy.load(lab.run / 'releases' / '000001' / 'policy.onnx', encoder, robot)
+    same = [episode for episode in episodes if episode.policy_version == 1]
+    assert same
+    for episode in same:  # what the robot did follows from what its bag says that it saw
+        first.begin(episode.instruction, episode.seed)
+        for seen, tokens in zip(episode.observations, episode.tokens, strict=False):
+            np.testing.assert_array_equal(first.act(seen).tokens, tokens)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 FEWEST = 50  # demonstrations; with fewer, hardly any task was learned from images alone
-LARGEST_GAP = 1.0  # nats; held-out targets are then e times less probable than training targets
+# [nats] A task that was learned to 96 % had a gap of 1.5, one of the harder tasks 2.1.
+LARGEST_GAP = 2.0
 POINTS = 3  # last points of the curve, over which losses are averaged
 NAMES = {'action': 'actions', 'steps_to_go': 'steps-to-go'}
 

@@ -20,9 +20,9 @@ def test_few_demonstrations_are_named():
 
 
 def test_a_held_out_loss_far_above_the_training_loss_is_named():
-    (doubt,) = find_doubts([point(), point(action=(2.0, 3.1))] + [point(action=(2, 3.1))] * 2, 80)
-    assert 'actions: the loss on held-out demonstrations is 3.1' in doubt
-    (doubt,) = find_doubts([point(steps=(1.0, 2.2))], 80)
+    (doubt,) = find_doubts([point(), point(action=(2.0, 4.1))] + [point(action=(2, 4.1))] * 2, 80)
+    assert 'actions: the loss on held-out demonstrations is 4.1' in doubt
+    (doubt,) = find_doubts([point(steps=(1.0, 3.2))], 80)
     assert doubt.startswith('steps-to-go')
 
 

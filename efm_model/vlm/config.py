@@ -68,6 +68,8 @@ class VlmModelConfig:
 
     :param base_hash: hash of the folder with the base model.
     :param vocabulary: number of action tokens at each of the ``K`` positions.
+    :param cameras: name of each camera, in the order of the pictures.
+    :param proprioception: name of each number of the measured state; none for a model without.
     """
 
     options: VlmConfig
@@ -76,11 +78,15 @@ class VlmModelConfig:
     tokens: TokenMap
     vocabulary: tuple[int, ...]
     steps_to_go_bins: int
+    cameras: tuple[str, ...]
+    proprioception: tuple[str, ...]
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], base: str = '') -> VlmModelConfig:
         """
         Return the config from its JSON form.
+
+        Earlier versions stored no cameras; their models see the first camera and nothing else.
 
         :param plain: the result of ``asdict``, read back from JSON.
         :param base: present folder of the base model; empty: the stored one.
@@ -93,9 +99,16 @@ class VlmModelConfig:
             tokens=TokenMap(**tokens),
             vocabulary=tuple(plain['vocabulary']),
             steps_to_go_bins=plain['steps_to_go_bins'],
+            cameras=tuple(plain.get('cameras', ('first',))),
+            proprioception=tuple(plain.get('proprioception', ())),
         )
 
 
-def answers_of(embodiment: Embodiment) -> tuple[tuple[int, ...], int]:
-    """Return the action vocabulary of each position, and the number of steps-to-go bins."""
-    return ActionTokeniser(embodiment.action).vocabulary, embodiment.steps_to_go.bins
+def contract_of(embodiment: Embodiment) -> dict[str, Any]:
+    """Return the fields of ``VlmModelConfig`` that depend on the embodiment alone."""
+    return {
+        'vocabulary': ActionTokeniser(embodiment.action).vocabulary,
+        'steps_to_go_bins': embodiment.steps_to_go.bins,
+        'cameras': tuple(camera.name for camera in embodiment.cameras),
+        'proprioception': embodiment.proprioception_names,
+    }

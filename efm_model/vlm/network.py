@@ -19,7 +19,8 @@ from efm_core.embodiment import Embodiment
 from efm_model.grounding import NEVER
 from efm_model.network import log_probability
 from efm_model.protocol import Inputs
-from efm_model.vlm.config import answers_of, VlmConfig, VlmModelConfig
+from efm_model.runtime import image_input, PROPRIOCEPTION
+from efm_model.vlm.config import contract_of, VlmConfig, VlmModelConfig
 from efm_model.vlm.loading import hash_folder, load_base
 from efm_model.vlm.prompts import PromptBuilder, PromptInputs, Utf8TextEncoder
 from efm_model.vlm.tokens import check_tokens, choose_tokens
@@ -58,7 +59,13 @@ class VlmModel(nn.Module):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # transformers will rename something
             self.base = make_trainable(base, config)
-        self.prompter = PromptBuilder(processor, base.config.model_type, device=base.device)
+        self.prompter = PromptBuilder(
+            processor,
+            base.config.model_type,
+            device=base.device,
+            cameras=config.cameras,
+            proprioception=config.proprioception,
+        )
         self._names = [name for name, p in self.named_parameters() if p.requires_grad]
         self._actions = torch.tensor(config.tokens.action, device=base.device)
         self._bins = torch.tensor(config.tokens.steps_to_go, device=base.device)
@@ -73,8 +80,15 @@ class VlmModel(nn.Module):
         return Utf8TextEncoder(self.prompter.tokenizer)
 
     def features(self, inputs: Inputs) -> PromptInputs:
-        """Return the inputs of a prompt: the first camera and the instruction."""
-        return PromptInputs(inputs['observations'], inputs['text'], inputs['text_mask'])
+        """Return the inputs of a prompt: all cameras, the instruction and the current state."""
+        cameras = range(len(self.config.cameras))
+        state = inputs[PROPRIOCEPTION][:, 1] if self.config.proprioception else None
+        return PromptInputs(
+            tuple(inputs[image_input(camera)] for camera in cameras),
+            inputs['text'],
+            inputs['text_mask'],
+            state,
+        )
 
     def scene_features(self, frames: torch.Tensor) -> torch.Tensor:
         """Return ``frames`` themselves, ``(B, H, W, 3)`` uint8 RGB."""
@@ -121,7 +135,8 @@ class VlmModel(nn.Module):
             read.
         """
         no_text = torch.zeros(len(first), 1, 1)
-        inputs = PromptInputs(torch.stack([first, last], dim=1), no_text, no_text[..., 0])
+        pair = torch.stack([first, last], dim=1)
+        inputs = PromptInputs((pair,), no_text, no_text[..., 0])
         prompts = self.prompter.build('instruction', inputs)
         before = pieces[:, 1:]
         has_ended = (before == self.prompter.tokenizer.eos_token_id).cumsum(dim=1) > 0
@@ -291,9 +306,7 @@ def new_vlm(embodiment: Embodiment, options: VlmConfig, seed: int = 0) -> VlmMod
     :raises ValueError: when the folder of the base model holds none, or its tokenizer has too few
         tokens.
     """
-    vocabulary, bins = answers_of(embodiment)
-    base_hash = hash_folder(options.base)
-    return _assemble(options, base_hash, vocabulary, bins, seed)
+    return _assemble(options, hash_folder(options.base), seed, contract_of(embodiment))
 
 
 def restore_vlm(config: VlmModelConfig) -> VlmModel:
@@ -309,26 +322,27 @@ def restore_vlm(config: VlmModelConfig) -> VlmModel:
             f'base: expected the folder with hash {config.base_hash}, got {found} in '
             f'{config.options.base}'
         )
-    options = config.options
-    vocabulary = config.vocabulary
-    model = _assemble(options, found, vocabulary, config.steps_to_go_bins, 0)
+    fields = ('vocabulary', 'steps_to_go_bins', 'cameras', 'proprioception')
+    contract = {name: getattr(config, name) for name in fields}
+    model = _assemble(config.options, found, 0, contract)
     check_tokens(model.config.tokens, config.tokens)
     return model
 
 
-def _assemble(
-    options: VlmConfig, base_hash: str, vocabulary: tuple[int, ...], bins: int, seed: int
-) -> VlmModel:
-    """Return a model with random adapters, in evaluation mode."""
+def _assemble(options: VlmConfig, base_hash: str, seed: int, contract: dict[str, Any]) -> VlmModel:
+    """
+    Return a model with random adapters, in evaluation mode.
+
+    :param contract: the fields of ``VlmModelConfig`` that ``contract_of`` returns.
+    """
     base, processor = load_base(options)
     rows = base.get_input_embeddings().weight.shape[0]
     source = options.token_source
-    tokens = choose_tokens(processor.tokenizer, rows, max(vocabulary), bins, source)
+    actions, bins = max(contract['vocabulary']), contract['steps_to_go_bins']
+    tokens = choose_tokens(processor.tokenizer, rows, actions, bins, source)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if len(processor.tokenizer) > rows:
             base.resize_token_embeddings(len(processor.tokenizer))
-        config = VlmModelConfig(
-            options, base_hash, tokens=tokens, vocabulary=vocabulary, steps_to_go_bins=bins
-        )
+        config = VlmModelConfig(options, base_hash, tokens=tokens, **contract)
         return VlmModel(config, base, processor=processor).eval()

@@ -1,12 +1,22 @@
 """
-Prompts of a vision-language model: two frames, an instruction and the question of the task.
+Prompts of a vision-language model: frames, measured state, instruction and the task's question.
 
-Letters: ``B`` batch, ``L`` bytes of the longest instruction, ``T`` tokens of the longest prompt,
-``K`` tokens of an answer.
+The pictures stand in the order of the embodiment's cameras: the previous and the current frame of
+the first camera, then those of the second, and so on. Several cameras are named. The measured
+state is text::
+
+    Camera scene, previous and current picture: (two pictures) Camera wrist, previous and current
+    picture: (two pictures) State: joint positions shoulder 0.120, gripper 0.035. Instruction: push
+    the red cube Question: what action does the robot take now? Answer:
+
+Letters: ``B`` batch, ``L`` bytes of the longest instruction, ``P`` numbers of the proprioception,
+``T`` tokens of the longest prompt, ``K`` tokens of an answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +28,8 @@ QUESTIONS = {
     'steps_to_go': 'Instruction: {} Question: how many steps are left to do it? Answer:',
     'instruction': 'Question: what did the robot do between these pictures? Answer:',
 }
+# Fixed decimals of rad, m, rad/s and m/s: close to what an arm repeats, and few tokens.
+STATE_DECIMALS = 3
 # Token type of the answer. Models that are not listed use the type of the prompt's last token.
 ANSWER_TYPES = {'paligemma': 1}
 
@@ -26,14 +38,16 @@ class PromptInputs(NamedTuple):
     """
     The inputs of a prompt; the vision-language model has no other features.
 
-    :param frames: previous and current frame, ``(B, 2, H, W, 3)`` uint8 RGB.
+    :param images: previous and current frame of each camera, ``(B, 2, H, W, 3)`` uint8 RGB.
     :param text: UTF-8 bytes of the instructions, ``(B, L, 1)`` float32.
     :param mask: 1 for a byte, 0 for padding, ``(B, L)`` float32.
+    :param proprioception: current measured state, ``(B, P)`` float32; None for a prompt without.
     """
 
-    frames: torch.Tensor
+    images: tuple[torch.Tensor, ...]
     text: torch.Tensor
     mask: torch.Tensor
+    proprioception: torch.Tensor | None = None
 
     def sentences(self) -> list[str]:
         """Return the ``B`` instructions."""
@@ -81,18 +95,33 @@ class PromptBuilder:
     :ivar tokenizer: of the processor.
     """
 
-    def __init__(self, processor: Any, model_type: str, *, device: torch.device):
+    def __init__(
+        self,
+        processor: Any,
+        model_type: str,
+        *,
+        device: torch.device,
+        cameras: tuple[str, ...],
+        proprioception: tuple[str, ...],
+    ):
         """
         Keep the processor.
 
         :param processor: of the model, from transformers; it pads on the left.
         :param model_type: name of the model class in transformers, such as ``paligemma``.
         :param device: of the model.
+        :param cameras: name of each camera.
+        :param proprioception: name of each number, from ``Embodiment.proprioception_names``.
         """
         self._processor = processor
         self._device = device
+        self._cameras = cameras
+        self._proprioception = proprioception
         self._answer_type = ANSWER_TYPES.get(model_type)
         self.tokenizer = processor.tokenizer
+        self._template = processor.chat_template or self.tokenizer.chat_template
+        several = len(cameras) > 1
+        self._text_between = several and bool(self._template) and self._keeps_text_between()
 
     def build(self, task: str, inputs: PromptInputs) -> dict[str, torch.Tensor]:
         """
@@ -101,11 +130,23 @@ class PromptBuilder:
         :param task: ``action``, ``steps_to_go`` or ``instruction``.
         :return: ``input_ids`` ``(B, T)`` int64 and the other inputs of the model by name.
         """
-        texts = [self._text(QUESTIONS[task].format(s)) for s in inputs.sentences()]
-        images = [[Image.fromarray(frame) for frame in pair] for pair in inputs.frames.numpy()]
+        texts = self.texts(task, inputs)
+        frames = zip(*(pairs.numpy() for pairs in inputs.images), strict=True)
+        images = [[Image.fromarray(frame) for pair in one for frame in pair] for one in frames]
         arrays = self._processor(text=texts, images=images, padding=True, return_tensors='np')
         arrays.pop('labels', None)
         return {name: torch.as_tensor(arrays[name]).to(self._device) for name in arrays}
+
+    def texts(self, task: str, inputs: PromptInputs) -> list[str]:
+        """Return the ``B`` prompts with image marks, in the chat template if there is one."""
+        questions = [QUESTIONS[task].format(sentence) for sentence in inputs.sentences()]
+        if inputs.proprioception is not None:
+            states = inputs.proprioception.tolist()
+            questions = [
+                f'{describe_state(self._proprioception, state)} {question}'
+                for state, question in zip(states, questions, strict=True)
+            ]
+        return [self._text(question, len(inputs.images)) for question in questions]
 
     def append(
         self,
@@ -141,15 +182,60 @@ class PromptBuilder:
             return torch.full_like(ids, self._answer_type or 0)
         return prompts['token_type_ids'][:, -1:].expand_as(ids)
 
-    def _text(self, question: str) -> str:
-        """Return a prompt with two image marks, in the chat template if the model has one."""
-        template = self._processor.chat_template or self.tokenizer.chat_template
-        if not template:
-            return 2 * self._processor.image_token + question
-        content = [{'type': 'image'}, {'type': 'image'}, {'type': 'text', 'text': question}]
+    def _text(self, question: str, cameras: int) -> str:
+        """Return a prompt with two image marks a camera; one camera needs no name."""
+        names = self._cameras if cameras > 1 else ()
+        if names and not self._text_between:
+            question = f'Pictures: previous and current of {", ".join(names)}. {question}'
+        if not self._template:
+            return 2 * cameras * self._processor.image_token + question
+        content: list[str | None] = []
+        for camera in range(cameras):
+            if names and self._text_between:
+                content.append(f'Camera {names[camera]}, previous and current picture: ')
+            content += [None, None]
+        return self._in_template([*content, question])
+
+    def _keeps_text_between(self) -> bool:
+        """Return whether the chat template leaves a text between pictures at its place."""
+        text = self._in_template(['FIRST', None, 'SECOND', None, 'THIRD'])
+        _, _, text = text.partition('FIRST')
+        one, _, text = text.partition('SECOND')
+        other, _, _ = text.partition('THIRD')
+        return bool(one.strip() and other.strip())
+
+    def _in_template(self, content: Iterable[str | None]) -> str:
+        """Return texts, and None for a picture, as the chat template writes a user's message."""
+        parts = [
+            {'type': 'image'} if part is None else {'type': 'text', 'text': part}
+            for part in content
+        ]
         return self.tokenizer.apply_chat_template(
-            [{'role': 'user', 'content': content}],
-            chat_template=template,
+            [{'role': 'user', 'content': parts}],
+            chat_template=self._template,
             tokenize=False,
             add_generation_prompt=True,
         )
+
+
+def describe_state(names: Iterable[str], values: Iterable[float]) -> str:
+    """
+    Return a measured state as text, in the units of the embodiment.
+
+    Each source is named once: ``State: joint positions a 0.120, b -1.000; tool pose x 0.300.``
+
+    :param names: of the numbers, such as ``joint_positions.a``.
+    :param values: one for each name.
+    :raises ValueError: when there are more names than values, or fewer.
+    """
+    written = [(name, _rounded(value)) for name, value in zip(names, values, strict=True)]
+    sources = []
+    for source, group in groupby(written, key=lambda pair: pair[0].partition('.')[0]):
+        parts = [f'{name.partition(".")[2]} {number}' for name, number in group]
+        sources.append(f'{source.replace("_", " ")} {", ".join(parts)}')
+    return f'State: {"; ".join(sources)}.'
+
+
+def _rounded(value: float) -> str:
+    """Return a number with ``STATE_DECIMALS`` decimals, zero without a sign."""
+    return f'{round(value, STATE_DECIMALS) + 0.0:.{STATE_DECIMALS}f}'

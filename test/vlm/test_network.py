@@ -64,7 +64,7 @@ def test_a_longer_instruction_in_the_batch_does_not_change_the_logits(model):
     tokens = torch.tensor([[3, 4]])
     with torch.no_grad():
         for ask in (
-            lambda seen: model.policy_logits(seen, tokens.expand(len(seen.frames), -1)),
+            lambda seen: model.policy_logits(seen, tokens.expand(len(seen.text), -1)),
             model.steps_to_go_logits,
         ):
             torch.testing.assert_close(ask(both)[:1], ask(alone), rtol=0, atol=1e-5)
@@ -73,8 +73,8 @@ def test_a_longer_instruction_in_the_batch_does_not_change_the_logits(model):
 def test_the_logits_depend_on_both_frames_and_on_the_instruction(model):
     seen = shown(model, LONG)
     others = [
-        seen._replace(frames=seen.frames.flip(1)),
-        seen._replace(frames=torch.stack([seen.frames[:, 0]] * 2, dim=1)),
+        seen._replace(images=(seen.images[0].flip(1),)),
+        seen._replace(images=(seen.images[0][:, :1].expand(-1, 2, -1, -1, -1),)),
         shown(model, SHORT),
     ]
     with torch.no_grad():

@@ -338,7 +338,8 @@ def _assemble(options: VlmConfig, base_hash: str, seed: int, contract: dict[str,
     base, processor = load_base(options)
     rows = base.get_input_embeddings().weight.shape[0]
     source = options.token_source
-    actions, bins = max(contract['vocabulary']), contract['steps_to_go_bins']
+    actions = max(contract['vocabulary'])
+    bins = contract['steps_to_go_bins']
     tokens = choose_tokens(processor.tokenizer, rows, actions, bins, source)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

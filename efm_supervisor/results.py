@@ -29,7 +29,8 @@ class ResultsFile:
         """
         Append one episode.
 
-        :param outcome: fields of ``EpisodeOutcome.msg``.
+        :param outcome: fields of ``EpisodeOutcome.msg``, and ``reached``: whether the goal was
+            true at some observation, by the simulator; None where that is unknown.
         :param recording: folder of the bag; '' without one.
         """
         if self._path is None:

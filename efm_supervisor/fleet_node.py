@@ -41,7 +41,8 @@ class FleetNode(Node):
         super().__init__('fleet')
         self.config = declare(self, FleetConfig)
         self._results = ResultsFile(self.config.results)
-        self._fleet = Fleet(self.config, self._results.next_index)
+        finished = self._results.finished(self.config) if self.config.resume else None
+        self._fleet = Fleet(self.config, self._results.next_index, finished=finished)
         robots = [name.strip('/ ') for name in self.config.robots.split(',')]
         self._clients_of = {robot: self._make_client(robot) for robot in robots}
         self._truth_of = {robot: ReachedSubscriber(self, robot) for robot in robots}
@@ -102,7 +103,7 @@ class FleetNode(Node):
     def _on_result(self, robot: str, goal: EpisodeGoal, result: RunEpisode.Result) -> None:
         reached = self._truth_of[robot].reached(result.outcome)
         fields = {**to_fields(result.outcome), 'reached': reached}
-        self._count(robot, goal.index, fields, result.recording)
+        self._count(robot, goal, fields, result.recording)
         self._assign()
 
     def _on_refusal(self, robot: str, goal: EpisodeGoal) -> None:
@@ -114,23 +115,26 @@ class FleetNode(Node):
     def _on_loss(self, robot: str, goal: EpisodeGoal, reason: str) -> None:
         ending = EpisodeEnding(Outcome.UNLABELLED, Termination.FAULT, detail=reason)
         fields = {**to_fields(from_outcome(goal, ending)), 'reached': None}
-        self._count(robot, goal.index, fields, '')
+        self._count(robot, goal, fields, '')
         self._assign()
 
-    def _count(self, robot: str, index: int, outcome: dict[str, Any], recording: str) -> None:
+    def _count(
+        self, robot: str, goal: EpisodeGoal, outcome: dict[str, Any], recording: str
+    ) -> None:
         self._progressed_at = time.monotonic()
         termination = outcome['termination']
         self._fleet.on_result(
             robot,
-            index,
+            goal.index,
             outcome=outcome['outcome'],
             termination=termination,
             recorded=bool(recording),
             now=self._progressed_at,
         )
         if termination == Termination.FAULT.value:
-            self.get_logger().warning(f'{robot}: fault in episode {index}: {outcome["detail"]}')
-        self._results.append(robot, index, outcome, recording)
+            text = f'{robot}: fault in episode {goal.index}: {outcome["detail"]}'
+            self.get_logger().warning(text)
+        self._results.append(robot, goal.index, {**outcome, 'seed': goal.seed}, recording)
 
     def _give_up(self, reason: str) -> None:
         self.get_logger().fatal(reason)

@@ -115,6 +115,9 @@ bench-graph: setup  ## steps/s of the node graph against the same loop in one pr
 bench-faults: setup  ## every node killed or frozen, two robots in real time: 13 minutes; JSON in the last line
 	$(BIN)/python benchmarks/faults.py
 
+bench-train: setup  ## samples/s of both stages against bare torch loops of the same network; JSON in the last line
+	$(BIN)/python benchmarks/training.py
+
 bench-inference: setup  ## torch, onnxruntime, LeRobot's ACT and the node, from picture to action; JSON in the last line
 	@test $(VENV)/act -nt requirements/act.txt || { rm -rf $(VENV)/act; \
 		$(PIP) --no-deps --target $(VENV)/act -r requirements/act.txt && touch $(VENV)/act; } || \

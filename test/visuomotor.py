@@ -73,6 +73,9 @@ class GraspWorld:
     def state(self) -> MeasuredState:
         return MeasuredState(JOINTS, np.array([*self.hand, self.gripper]))
 
+    def terminated(self) -> bool:
+        return False
+
     def success(self) -> bool:
         return self.gripper > 0 and bool(np.linalg.norm(self.block - self.hand) < REACH)
 

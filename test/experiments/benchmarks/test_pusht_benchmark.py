@@ -26,7 +26,7 @@ def easy(tmp_path):
     """Return an embodiment file for a task that succeeds when the T touches its outline."""
     plain = yaml.safe_load((ROOT / 'config' / 'embodiments' / 'pusht.yaml').read_text())
     plain['gymnasium']['success_at'] = 0.15
-    plain['episode']['max_steps'] = 30
+    plain['task']['max_steps'] = 30
     path = tmp_path / 'easy.yaml'
     path.write_text(yaml.safe_dump(plain))
     return path

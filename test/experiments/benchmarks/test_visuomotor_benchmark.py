@@ -3,7 +3,7 @@ from pathlib import Path
 
 from efm_model.torch_runtime import single_threaded
 
-BENCHMARK = Path(__file__).resolve().parents[3] / 'benchmarks' / 'visuomotor.py'
+BENCHMARK = Path(__file__).resolve().parents[3] / 'benchmarks' / 'visuomotor_cost.py'
 
 
 def test_each_size_is_exported_and_measured(tmp_path):

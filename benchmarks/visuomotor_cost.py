@@ -3,7 +3,7 @@ Cost of the visuomotor model with two cameras: a decision in onnxruntime, a step
 
 All sizes take turns in one run, with random weights and one thread. Wall-clock times depend on the
 load of the machine; processor times are those of the process. The last line is one JSON object.
-Run it with ``python benchmarks/visuomotor.py``.
+Run it with ``python benchmarks/visuomotor_cost.py``.
 """
 
 from __future__ import annotations

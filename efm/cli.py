@@ -58,6 +58,7 @@ def main(words: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the command line: one command each, with the fields of its configurations."""
+    from efm.fine_tunings import FineTuningChoice
     from efm.model_choice import ModelChoice
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest='name', required=True, metavar='COMMAND')
     graph = (GraphConfig, ProcessConfig)
     add_verb(verbs, RECORD, graph_command, graph)
-    train = add_verb(verbs, 'train', train_command, (RunConfig, ModelChoice))
+    train = add_verb(verbs, 'train', train_command, (RunConfig, FineTuningChoice, ModelChoice))
     for kind in (SftConfig, VlmConfig):
         add_arguments(train, kind, given_only=True)
     add_verb(verbs, PRACTICE, graph_command, graph)
@@ -115,6 +116,7 @@ def graph_command(arguments: argparse.Namespace, console: Console) -> int:
 
 def train_command(arguments: argparse.Namespace, console: Console) -> int:
     """Fine-tune a model on the demonstrations of a run; one with an export gets release 1."""
+    from efm.fine_tunings import FineTuningChoice, open_fine_tuning
     from efm.model_choice import choose_model
     from efm.pretrain import ENCODER_FILE
     from efm.train import train, train_vlm
@@ -125,6 +127,10 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
     run = from_arguments(RunConfig, arguments)
     folder = Path(run.run)
     embodiment = open_run(run.run, run.embodiment)
+    name = from_arguments(FineTuningChoice, arguments).fine_tuning
+    if name:
+        folder = open_fine_tuning(folder, name)
+        console.print(f'fine-tuning: a run of its own, {folder}', soft_wrap=True)
     chosen = choose_model(
         arguments.model,
         load_embodiment(embodiment),

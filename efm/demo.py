@@ -71,7 +71,9 @@ class DemoStage:
         )
         results.read()
         remaining = self.episodes - results.counted
-        return [*self.arguments, '--episodes', str(remaining)] if remaining > 0 else []
+        counts_itself = self.arguments[0] == 'evaluate'  # those of a named evaluation
+        number = self.episodes if counts_itself else remaining
+        return [*self.arguments, '--episodes', str(number)] if remaining > 0 else []
 
 
 def plan_stages(config: DemoConfig) -> dict[str, DemoStage]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from efm_bringup.config import GraphConfig
-from efm_bringup.graph import bags_path, make_graph, MODES, RECORD, results_path
+from efm_bringup.graph import bags_path, make_graph, MODES, NodeSpec, RECORD, results_path
 from efm_bringup.processes import INTERRUPTED, ProcessConfig, run_nodes
 from efm_bringup.progress import watching
 from efm_bringup.run import open_run
 from efm_core.config import expect
+from efm_supervisor.config import FleetConfig
+from efm_supervisor.results import ResultsFile
 from rich.console import Console
 
 TITLES = {'record': 'demonstrations', 'practice': 'practice', 'evaluate': 'evaluation'}
@@ -53,6 +55,7 @@ def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: 
     :param mode: ``record``, ``practice`` or ``evaluate``.
     :param console: shows the progress.
     :raises RuntimeError: when a node fails, with its last log lines.
+    :raises ValueError: when the evaluation of that name has another release or other scenes.
     """
     config = replace(config, embodiment=str(open_run(config.run, config.embodiment)))
     if mode != RECORD and not config.text_encoder:
@@ -63,11 +66,29 @@ def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: 
     results = results_path(config, mode)
     results.parent.mkdir(parents=True, exist_ok=True)
     logs = Path(config.run) / 'logs' / (config.episodes_subdir or mode)
-    with watching(TITLES[mode], results, config.episodes, mode == RECORD, console):
+    missing = config.episodes - count_finished(nodes)
+    if missing < config.episodes:
+        text = f'{missing} of {config.episodes} episodes are missing in {results}'
+        console.print(f'{TITLES[mode]}: {text}', soft_wrap=True)
+    if not missing:
+        return 0
+    with watching(TITLES[mode], results, missing, mode == RECORD, console):
         code = run_nodes(nodes, logs, config.log_level, in_domain(processes, config.world))
     if mode == RECORD:
         report_recorded(results)
     return code
+
+
+def count_finished(nodes: list[NodeSpec]) -> int:
+    """
+    Return how many of the requested episodes an interrupted evaluation has finished.
+
+    :raises ValueError: when the results file has episodes of another release or other scenes.
+    """
+    given = next(node.parameters for node in nodes if node.name == 'fleet')
+    own = {field.name for field in fields(FleetConfig)}
+    fleet = FleetConfig(**{name: value for name, value in given.items() if name in own})
+    return len(ResultsFile(fleet.results).finished(fleet)) if fleet.resume else 0
 
 
 def report_recorded(results: Path) -> None:

@@ -37,7 +37,7 @@ def train_vlm(
     """
     if (run / 'sft').is_dir():
         raise FileExistsError(
-            f'run: expected one before stage 1, got {run / "sft"}; use a new --run'
+            f'run: expected one before stage 1, got {run / "sft"}; use a new --fine-tuning'
         )
     try:
         from efm_model.vlm.network import new_vlm
@@ -71,7 +71,7 @@ def train(
     """
     if (run / 'releases').is_dir():
         raise FileExistsError(
-            f'run: expected one before stage 1, got {run / "releases"}; use a new --run'
+            f'run: expected one before stage 1, got {run / "releases"}; use a new --fine-tuning'
         )
     from efm_model.text import ensure_text_encoder, TextEncoder
     from efm_model.torch_runtime import single_threaded

@@ -45,7 +45,7 @@ class GraphConfig(RunConfig):
     seed: int = copy_field(EpisodesConfig, 'seed')
     max_steps: int = copy_field(EpisodesConfig, 'max_steps')
     episodes_subdir: str = parameter(
-        '', 'Folder of the bags inside the run; empty: named for the kind of episode'
+        '', 'Folder of the bags inside the run, name of an evaluation; empty: the kind of episode'
     )
     policy_version: int = copy_field(EpisodesConfig, 'policy_version')
     preset: str = copy_field(PresetConfig, 'preset')

@@ -288,6 +288,7 @@ def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
     top = config.namespace.strip('/')
     robots = (f'{top}/robot_{index}'.strip('/') for index in range(config.num_robots))
     has_operator = not config.autostart or (mode == RECORD and config.demonstrator != SCRIPTED)
+    is_resumed = mode == EVALUATE and bool(config.episodes_subdir)
     return {
         'robots': ','.join(robots),
         'kind': KINDS[mode],
@@ -296,10 +297,18 @@ def _fleet(mode: str, config: GraphConfig) -> dict[str, Any]:
         'max_steps': config.max_steps,
         'only_successes': mode == RECORD,
         'seed': config.seed,
-        'policy_version': config.policy_version,
+        'policy_version': _deployed_version(config) if is_resumed else config.policy_version,
+        'resume': is_resumed,
         'wait_for_trainer': mode == PRACTICE,
         **(OPERATOR_TIMEOUTS if has_operator else {}),
     }
+
+
+def _deployed_version(config: GraphConfig) -> int:
+    """Return the release that acts; a policy server chooses its own, unless one is asked for."""
+    if config.server:
+        return config.policy_version
+    return int(find_release_directory(config.run, config.policy_version).name)
 
 
 PARAMETERS: dict[str, Callable[[str, GraphConfig], dict[str, Any]]] = {

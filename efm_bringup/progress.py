@@ -104,6 +104,7 @@ class ResultsTail:
     :param is_new: whether to skip the lines that the file already has.
     :ivar episodes: episodes that count; of the void ones, ``faults`` counts those with a fault.
     :ivar counted: episodes that count towards the requested number.
+    :ivar reached: episodes that reached their goal by simulator truth, of the ``known`` ones.
     :ivar version: newest policy version of an episode.
     """
 
@@ -112,6 +113,7 @@ class ResultsTail:
         self._only_successes = only_successes
         self._offset = path.stat().st_size if is_new and path.is_file() else 0
         self.episodes = self.successes = self.faults = self.counted = 0
+        self.reached = self.known = 0
         self.version = 0
 
     def read(self) -> None:
@@ -133,18 +135,31 @@ class ResultsTail:
         success = line['outcome'] == 'success'
         self.episodes += 1
         self.successes += success
+        truth = line.get('reached')
+        self.known += truth is not None
+        self.reached += truth is True
         self.counted += success or not self._only_successes
         self.version = max(self.version, line['policy_version'])
 
     @property
     def note(self) -> str:
-        """Share of labelled successes, policy version and number of faults, in a few words."""
+        """
+        Shares of labelled successes and of reached episodes, policy version, number of faults.
+
+        The label is the detector's or the demonstrator's; reached is simulator truth, left out
+        where it is unknown.
+        """
         faults = f'faults: {self.faults}' if self.faults else ''
         if not self.episodes:
             return faults or 'starting'
-        share = f'{100 * self.successes / self.episodes:.0f} % labelled success'
+        label = f'labelled success {_percent(self.successes, self.episodes)}'
+        truth = f'reached {_percent(self.reached, self.known)}' if self.known else ''
         version = f'policy {self.version}' if self.version else ''
-        return ', '.join(part for part in (share, version, faults) if part)
+        return ', '.join(part for part in (label, truth, version, faults) if part)
+
+
+def _percent(count: int, total: int) -> str:
+    return f'{100 * count / total:.0f} %'
 
 
 @contextmanager

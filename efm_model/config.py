@@ -144,7 +144,7 @@ class LabelledConfig:
     )
     weight_decay: float = parameter(1e-2, 'Weight decay of AdamW', '', 0.0, 1.0)
     validation_fraction: float = parameter(
-        0.1, 'Fraction of the images held out for validation', '', 0.01, 0.5
+        0.1, 'Fraction of the different images held out for validation', '', 0.01, 0.5
     )
     validate_every: int = parameter(500, 'Gradient steps between two validations', '', 1, 10**6)
     seed: int = parameter(0, 'Seed of initial weights, split and batches', '', 0, 2**31 - 1)

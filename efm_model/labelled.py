@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, KW_ONLY
+import hashlib
 from pathlib import Path
 import zipfile
 import zlib
@@ -58,6 +59,13 @@ class LabelledImages:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """Number of each image, ``(N,)`` int64; equal for the same picture with two sentences."""
+        numbers: dict[bytes, int] = {}
+        digests = (hashlib.sha256(image.tobytes()).digest() for image in self.images)
+        return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
 
     def subset(self, indices: np.ndarray) -> LabelledImages:
         """Return the images at ``indices``, ``(B,)`` int64."""
@@ -109,12 +117,15 @@ def load_labelled(path: str | Path, embodiment: Embodiment) -> LabelledImages:
         sentence,
     )
     camera = embodiment.cameras[0]
-    return LabelledImages(
+    labelled = LabelledImages(
         np.stack([preprocess(image, camera, embodiment.image_sizes[0]) for image in images]),
         to_image_coordinates(points, camera),
         sentences=tuple(map(str, sentences)),
         sentence=sentence.astype(np.int64),
     )
+    different = len(set(labelled.pictures))
+    expect(different >= MIN_IMAGES, f'{path}: images', f'{MIN_IMAGES} different images', different)
+    return labelled
 
 
 def crop_of(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
@@ -230,12 +241,28 @@ def _split(
     labelled: LabelledImages, text_encoder: InstructionEncoder, config: LabelledConfig
 ) -> tuple[LocalisationObjective, LocalisationObjective]:
     """Return the objectives on held-out images and on those for training."""
-    order = np.random.default_rng([config.seed, 1]).permutation(len(labelled))
-    count = max(1, round(config.validation_fraction * len(labelled)))
+    held_out, training = (labelled.subset(part) for part in split_by_picture(labelled, config))
     return (
-        LocalisationObjective(labelled.subset(order[:count]), text_encoder),
-        LocalisationObjective(labelled.subset(order[count:]), text_encoder),
+        LocalisationObjective(held_out, text_encoder),
+        LocalisationObjective(training, text_encoder),
     )
+
+
+def split_by_picture(
+    labelled: LabelledImages, config: LabelledConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the indices of the images that are held out, and of those for training.
+
+    A picture with several sentences is in one part only. Else the held-out errors would be those
+    of pictures that were trained on.
+    """
+    pictures = labelled.pictures
+    order = np.random.default_rng([config.seed, 1]).permutation(pictures.max() + 1)
+    count = max(1, round(config.validation_fraction * len(order)))
+    rank = np.argsort(order)[pictures]  # place of each image's picture in that order
+    by_rank = np.argsort(rank, kind='stable')
+    return by_rank[: (rank < count).sum()], by_rank[(rank < count).sum() :]
 
 
 def summarise(errors: np.ndarray) -> dict[str, float]:

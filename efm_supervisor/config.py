@@ -84,6 +84,9 @@ class FleetConfig(EpisodesConfig):
         'practice', 'Kind of the episodes', choices=('demonstration', 'practice', 'evaluation')
     )
     results: str = parameter('', 'File that gets one JSON line per episode; empty: none')
+    resume: bool = parameter(
+        False, 'Count the finished episodes of the results file; run only the missing ones'
+    )
     only_successes: bool = parameter(False, 'Count only episodes with the outcome success')
     episodes_per_rollout: int = parameter(
         8, 'Episodes between two waits for the trainer, in practice', 'episodes', 1, 10000

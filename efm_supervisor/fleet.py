@@ -36,24 +36,31 @@ class Fleet:
     Assigns goals to robots and counts their results.
 
     :param first_index: index of the first episode; earlier runs used the ones below.
+    :param finished: requested episodes that an interrupted run has finished, if it is resumed:
+        the other ones below ``first_index`` are run first. None: all requested episodes are new.
     :ivar finished: episodes that ended without a fault.
     :ivar counted: finished episodes that count towards ``config.episodes``.
     :ivar faults_in_a_row: faults since the last finished episode.
     """
 
-    def __init__(self, config: FleetConfig, first_index: int = 0):
+    def __init__(
+        self, config: FleetConfig, first_index: int = 0, *, finished: set[int] | None = None
+    ):
         self._config = config
         self._next_index = first_index
         self._rollout_end = first_index
         self._running: set[str] = set()
         self._retries: list[int] = []
-        self._tries: dict[int, int] = {}
+        if finished is not None:
+            below = range(min(first_index, config.episodes))
+            self._retries = [index for index in below if index not in finished]
+        self._tries = dict.fromkeys(self._retries, 1)
         self._faults: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         self._trainer: TrainerProgress | None = None
         self._expected_episodes = 0
         self.finished = 0
-        self.counted = 0
+        self.counted = len(finished or ())
         self.faults_in_a_row = 0
 
     @property

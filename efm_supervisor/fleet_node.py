@@ -17,6 +17,7 @@ from efm_interfaces.msg import TrainerStatus
 from efm_supervisor.config import FleetConfig
 from efm_supervisor.fleet import Fleet, TrainerProgress
 from efm_supervisor.results import ResultsFile
+from efm_supervisor.ros_reached import ReachedSubscriber
 from efm_supervisor.ros_robot_client import RobotClient
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -28,9 +29,10 @@ class FleetNode(Node):
     """
     Assigns episodes to a fleet of robots until all requested episodes are finished; then it exits.
 
-    Calls ``run_episode`` of each robot; subscribes ``trainer_status``; appends one JSON line per
-    episode to the results file. The exit code is 1 after too many faults in a row, or when nothing
-    makes progress.
+    Calls ``run_episode`` of each robot; subscribes ``trainer_status``, and ``world_state`` and
+    ``episode_event`` of each robot; appends one JSON line per episode to the results file.
+    Simulator truth goes to that file only. The exit code is 1 after too many faults in a row, or
+    when nothing makes progress.
 
     :ivar is_done: the process may exit.
     """
@@ -39,9 +41,11 @@ class FleetNode(Node):
         super().__init__('fleet')
         self.config = declare(self, FleetConfig)
         self._results = ResultsFile(self.config.results)
-        self._fleet = Fleet(self.config, self._results.next_index)
+        finished = self._results.finished(self.config) if self.config.resume else None
+        self._fleet = Fleet(self.config, self._results.next_index, finished=finished)
         robots = [name.strip('/ ') for name in self.config.robots.split(',')]
         self._clients_of = {robot: self._make_client(robot) for robot in robots}
+        self._truth_of = {robot: ReachedSubscriber(self, robot) for robot in robots}
         self._progressed_at = time.monotonic()
         self._are_robots_ready = False
         self.is_done = False
@@ -97,7 +101,9 @@ class FleetNode(Node):
         self.is_done = self.is_done or self._fleet.is_done
 
     def _on_result(self, robot: str, goal: EpisodeGoal, result: RunEpisode.Result) -> None:
-        self._count(robot, goal.index, to_fields(result.outcome), result.recording)
+        reached = self._truth_of[robot].reached(result.outcome)
+        fields = {**to_fields(result.outcome), 'reached': reached}
+        self._count(robot, goal, fields, result.recording)
         self._assign()
 
     def _on_refusal(self, robot: str, goal: EpisodeGoal) -> None:
@@ -108,23 +114,27 @@ class FleetNode(Node):
 
     def _on_loss(self, robot: str, goal: EpisodeGoal, reason: str) -> None:
         ending = EpisodeEnding(Outcome.UNLABELLED, Termination.FAULT, detail=reason)
-        self._count(robot, goal.index, to_fields(from_outcome(goal, ending)), '')
+        fields = {**to_fields(from_outcome(goal, ending)), 'reached': None}
+        self._count(robot, goal, fields, '')
         self._assign()
 
-    def _count(self, robot: str, index: int, outcome: dict[str, Any], recording: str) -> None:
+    def _count(
+        self, robot: str, goal: EpisodeGoal, outcome: dict[str, Any], recording: str
+    ) -> None:
         self._progressed_at = time.monotonic()
         termination = outcome['termination']
         self._fleet.on_result(
             robot,
-            index,
+            goal.index,
             outcome=outcome['outcome'],
             termination=termination,
             recorded=bool(recording),
             now=self._progressed_at,
         )
         if termination == Termination.FAULT.value:
-            self.get_logger().warning(f'{robot}: fault in episode {index}: {outcome["detail"]}')
-        self._results.append(robot, index, outcome, recording)
+            text = f'{robot}: fault in episode {goal.index}: {outcome["detail"]}'
+            self.get_logger().warning(text)
+        self._results.append(robot, goal.index, {**outcome, 'seed': goal.seed}, recording)
 
     def _give_up(self, reason: str) -> None:
         self.get_logger().fatal(reason)

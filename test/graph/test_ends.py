@@ -44,6 +44,26 @@ def test_a_run_that_is_asked_to_stop_ends_with_all_nodes_within_5_s(lab, send, n
     assert 'Traceback' not in (lab.run / 'said.txt').read_text()
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['ctrl_c', 'sigterm'])
+def test_an_evaluation_that_was_interrupted_goes_on_with_the_missing_episodes(lab, send, number):
+    words = ('--fleet', 2, '--body', 'tool', '--max-steps', 10, '--seed', 1000, '--episodes', 60)
+    words += ('--episodes-subdir', 'evaluation')
+
+    def finished():
+        lines = map(json.loads, lab.results('evaluate'))
+        return [line['index'] for line in lines if line['termination'] == 'timeout']
+
+    with lab.started('evaluate', *words) as process:
+        assert not send(process, number, PROMISE_S)
+    before = finished()
+    assert 0 < len(before) < 60
+    said = lab.efm('evaluate', *words)
+    assert f'{60 - len(before)} of 60 episodes are missing' in ' '.join(said.split())
+    assert sorted(finished()) == list(range(60))
+    assert '0 of 60 episodes are missing' in ' '.join(lab.efm('evaluate', *words).split())
+    assert len(finished()) == 60
+
+
 def test_nodes_whose_launcher_was_killed_end_by_themselves(lab, send):
     with lab.started('evaluate', *FOREVER) as process:
         assert nodes_of(process)

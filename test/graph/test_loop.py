@@ -82,6 +82,7 @@ def test_every_episode_has_one_line_of_results(practised):
             line = lines[episode.index]
             assert (line['episode_id'], line['steps']) == (episode.episode_id, len(episode))
             assert line['outcome'] == episode.outcome.value
+            assert line['reached'] is bool(episode.true_success_per_step.any())
             assert line['policy_version'] == episode.policy_version
             assert line['steps_to_go'] == pytest.approx(episode.steps_to_go[-1])
 

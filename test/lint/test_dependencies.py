@@ -56,6 +56,16 @@ ROOMS = {
 }
 # Rooms that only the files named may import, whatever ROOMS says.
 ONLY_FOR = {'efm': ('efm/',), 'efm_experiments': ('efm/cli.py', 'efm_experiments/')}
+# The files that name the topic of simulator truth; none is of the supervisor or the trainer.
+NAME_THE_TRUTH = {
+    'efm_core/topics.py',
+    'efm_data/bag_reader.py',
+    'efm_data/completeness.py',
+    'efm_data/episodes.py',
+    'efm_sim/demonstrator_node.py',
+    'efm_sim/ros_publisher.py',
+    'efm_supervisor/ros_reached.py',
+}
 PACKAGES = {room.split('/')[0] for room in ROOMS} | {'efm_interfaces'}
 LEARNING = re.compile(r'(torch|transformers)(\.|$)')
 ROBOT_SIDE = (
@@ -170,6 +180,15 @@ def test_the_table_forbids(file, imported):
     assert (ROOT / file).is_file()
     assert (ROOT / imported).is_file()
     assert forbidden_imports(file, {imported}) == [imported]
+
+
+def test_only_the_files_that_are_listed_name_the_topic_of_simulator_truth():
+    files = [path for path in python_files() if room_of(name(path))]
+    naming = {name(path) for path in files if 'WORLD_STATE' in path.read_text()}
+    assert naming == NAME_THE_TRUTH
+    truth = 'efm_supervisor/ros_reached.py'
+    readers = {name(path) for path in files if truth in first_party_imports(path)}
+    assert readers == {'efm_supervisor/fleet_node.py'}  # which passes it to the results file only
 
 
 def test_ros_is_imported_at_the_edge_only():

@@ -10,16 +10,22 @@ from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import pytest
 from trainer_fakes import demonstrations
 
+WORDS = ('--model', 'visuomotor', '--iterations', '2', '--batch-size', '6')
 
-def test_efm_train_makes_a_release_of_the_visuomotor_model(tmp_path, capsys):
-    run = tmp_path / 'run'
-    folder = run / 'episodes' / 'demonstration'
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run with three demonstrations."""
+    folder = tmp_path / 'run' / 'episodes' / 'demonstration'
     folder.mkdir(parents=True)
     for index, episode in enumerate(demonstrations(table_arm(), 3)):
         write_bag(episode, folder / f'{index:06d}')
-    words = ['--model', 'visuomotor', '--iterations', '2', '--batch-size', '6']
+    return tmp_path / 'run'
+
+
+def test_efm_train_makes_a_release_of_the_visuomotor_model(run, capsys):
     with pytest.raises(SystemExit) as done:
-        main(['train', '--run', str(run), *words])
+        main(['train', '--run', str(run), *WORDS])
     said = capsys.readouterr()
     assert done.value.code == 0, said.err
     assert 'model: visuomotor; it was named' in said.out
@@ -33,3 +39,20 @@ def test_efm_train_makes_a_release_of_the_visuomotor_model(tmp_path, capsys):
     seen = Observation.of(frames(1)[0])
     assert policy.act(seen).values.shape == (2,)
     assert reward_model.predict(seen).probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_one_run_holds_several_fine_tunings_each_with_its_own_release(run, capsys):
+    for name, seed in (('first', '0'), ('second', '1')):
+        with pytest.raises(SystemExit) as done:
+            main(['train', '--run', str(run), '--fine-tuning', name, '--seed', seed, *WORDS])
+        assert done.value.code == 0, capsys.readouterr().err
+    assert not (run / 'releases').exists()
+    actions = []
+    for name in ('first', 'second'):
+        policy, _ = efm.load_release(run / 'fine_tunings' / name, text_encoder=FakeTextEncoder())
+        policy.begin(SENTENCE, 0)
+        actions.append(policy.act(Observation.of(frames(1)[0])).log_probability)
+    assert actions[0] != actions[1]
+    with pytest.raises(SystemExit):
+        main(['train', '--run', str(run), '--fine-tuning', 'first', *WORDS])
+    assert 'use a new --fine-tuning' in capsys.readouterr().err

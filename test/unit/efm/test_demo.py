@@ -13,7 +13,9 @@ from rich.console import Console
 
 
 def config(tmp_path, **fields) -> DemoConfig:
-    return DemoConfig(run=str(tmp_path / 'a run'), demonstrations=3, evaluations=4, **fields)
+    return DemoConfig(
+        run=str(tmp_path / 'a run'), demonstrations=3, evaluations=4, practice=40, **fields
+    )
 
 
 def note(run, folder: str, *outcomes: str) -> None:
@@ -39,8 +41,16 @@ def test_each_stage_is_a_command_of_efm(tmp_path):
 
 def test_a_stage_runs_only_the_remaining_episodes(tmp_path):
     plan = plan_stages(config(tmp_path))
+    note(tmp_path, 'practice', *['failure'] * 38, 'fault', 'success')
+    assert plan['practise'].remaining_command(tmp_path)[-2:] == ['--episodes', '1']
+    note(tmp_path, 'practice', 'failure')
+    assert plan['practise'].remaining_command(tmp_path) == []
+
+
+def test_an_evaluation_finds_its_missing_episodes_itself(tmp_path):
+    plan = plan_stages(config(tmp_path))
     note(tmp_path, 'evaluation_before', 'failure', 'fault', 'success')
-    assert plan['evaluate_before'].remaining_command(tmp_path)[-2:] == ['--episodes', '2']
+    assert plan['evaluate_before'].remaining_command(tmp_path)[-2:] == ['--episodes', '4']
     note(tmp_path, 'evaluation_before', 'failure', 'failure')
     assert plan['evaluate_before'].remaining_command(tmp_path) == []
 

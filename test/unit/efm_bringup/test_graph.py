@@ -118,6 +118,21 @@ def test_a_bag_needs_the_truth_where_a_simulator_says_it(make, world):
     assert recorder.parameters['require_world_state'] == (world != 'real')
 
 
+@pytest.mark.parametrize(
+    ('mode', 'words', 'expected'),
+    [
+        (EVALUATE, {'episodes_subdir': 'before'}, (True, 1)),  # the newest release, by its number
+        (EVALUATE, {'episodes_subdir': 'before', 'server': 'host:1'}, (True, 0)),
+        (EVALUATE, {}, (False, 0)),
+        (RECORD, {'episodes_subdir': 'more'}, (False, 0)),
+        (PRACTICE, {}, (False, 0)),
+    ],
+)
+def test_an_evaluation_with_a_name_is_resumed(make, mode, words, expected):
+    found = make_node('fleet', mode, make(**words)).parameters
+    assert (found['resume'], found['policy_version']) == expected
+
+
 def test_the_fleet_has_patience_with_people(make):
     def patience(**words):
         return make_node('fleet', RECORD, make(**words)).parameters.get('stall_timeout_s')

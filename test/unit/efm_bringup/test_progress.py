@@ -44,9 +44,11 @@ def results(tmp_path, *lines):
     """Return the tail of a results file with these outcomes; 'fault' is a termination."""
     tail = ResultsTail(tmp_path / 'results.jsonl', only_successes=True)
     with open(tmp_path / 'results.jsonl', 'a') as file:
-        for outcome, version in lines:
+        for outcome, version, *reached in lines:
             termination = 'fault' if outcome == 'fault' else 'timeout'
             plain = {'outcome': outcome, 'termination': termination, 'policy_version': version}
+            if reached:
+                plain['reached'] = reached[0]
             file.write(json.dumps(plain) + '\n')
     tail.read()
     return tail
@@ -55,13 +57,32 @@ def results(tmp_path, *lines):
 def test_faults_count_apart_from_failures(tmp_path):
     tail = results(tmp_path, ('success', 2), ('failure', 3), ('fault', 3))
     assert (tail.episodes, tail.successes, tail.faults, tail.counted) == (2, 1, 1, 1)
-    assert tail.note == '50 % labelled success, policy 3, faults: 1'
+    assert tail.note == 'labelled success 50 %, policy 3, faults: 1'
+
+
+def test_truth_stands_beside_the_label_where_a_simulator_knows_it(tmp_path):
+    tail = results(
+        tmp_path,
+        ('success', 2, True),
+        ('failure', 2, True),
+        ('failure', 2, True),
+        ('failure', 2, False),
+        ('fault', 2, True),
+    )
+    assert tail.note == 'labelled success 25 %, reached 75 %, policy 2, faults: 1'
+
+
+def test_an_episode_of_unknown_truth_counts_for_the_label_only(tmp_path):
+    tail = results(tmp_path, ('success', 0, None), ('success', 0, False), ('failure', 0, None))
+    assert tail.note == 'labelled success 67 %, reached 0 %'
+    tail = results(tmp_path, ('success', 0, None))
+    assert tail.note == 'labelled success 100 %'
 
 
 def test_only_lines_after_the_start_are_read(tmp_path):
     results(tmp_path, ('success', 0))
     tail = results(tmp_path, ('failure', 0))
-    assert (tail.episodes, tail.note) == (1, '0 % labelled success')
+    assert (tail.episodes, tail.note) == (1, 'labelled success 0 %')
 
 
 def test_a_line_that_is_still_written_waits_for_its_end(tmp_path):

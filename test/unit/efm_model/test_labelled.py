@@ -10,6 +10,7 @@ from efm_model.labelled import (
     LabelledImages,
     load_labelled,
     pretrain_on_labels,
+    split_by_picture,
     summarise,
     to_image_coordinates,
 )
@@ -69,6 +70,24 @@ def test_the_encoder_learns_to_find_all_three_points_in_held_out_images():
     assert all(measured[f'{name}_median'] < 3 for name in ('effector', 'source', 'target'))
 
 
+@pytest.mark.parametrize('seed', range(5))
+def test_a_picture_with_two_sentences_is_in_one_part_only(seed):
+    made = paint(20)
+    twice = made.subset(np.random.default_rng(seed).permutation(np.repeat(np.arange(20), 2)))
+    config = LabelledConfig(validation_fraction=0.25, seed=seed)
+    held_out, training = split_by_picture(twice, config)
+    assert sorted([*held_out, *training]) == list(range(40))
+    assert len(held_out) == 10  # a quarter of the pictures, each with both of its rows
+    trained = {image.tobytes() for image in twice.images[training]}
+    assert not any(image.tobytes() in trained for image in twice.images[held_out])
+
+
+def test_the_split_follows_the_seed():
+    parts = [split_by_picture(paint(40), LabelledConfig(seed=seed))[0] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(parts[0], parts[1])
+    assert set(parts[0]) != set(parts[2])
+
+
 def test_the_same_seed_gives_the_same_encoder():
     config = LabelledConfig(iterations=3, batch_size=4)
     torch.manual_seed(5)
@@ -120,6 +139,7 @@ def test_image_coordinates_are_relative_to_the_crop_of_the_camera():
             r'\(20, 3, 2\) finite numbers \[px\], got \(20, 2, 2\)',
         ),
         ({'points': np.full((20, 3, 2), np.nan)}, 'finite numbers'),
+        ({'images': paint(20).images[np.arange(20) // 2]}, '20 different images, got 10'),
         ({'sentence': np.full(20, 2)}, '20 indices of the 2 sentences'),
         ({'images': np.zeros((20, 32, 64, 3), np.uint8)}, '64, 64'),
     ],

@@ -30,6 +30,33 @@ def test_index_of_an_episode_gives_its_name_and_seed():
     assert (goal.kind, goal.policy_version) == ('evaluation', 3)
 
 
+def test_a_resumed_evaluation_runs_what_is_missing_and_no_more():
+    it = Fleet(FleetConfig(kind='evaluation', seed=1000, episodes=5), 4, finished={0, 2})
+    first = it.next_goal('a', 0.0)
+    second = it.next_goal('b', 0.0)
+    assert [(goal.index, goal.seed) for goal in (first, second)] == [(1, 1001), (3, 1003)]
+    # A bag with the name of the first try may exist.
+    assert (first.episode_id, second.episode_id) == ('evaluation-000001-2', 'evaluation-000003-2')
+    done(it, 'a', 1)
+    assert indices(it, 'a', 'a') == [4, None]
+    done(it, 'a', 4)
+    assert not it.is_done
+    done(it, 'b', 3)
+    assert indices(it, 'a', 'b') == [None, None]
+    assert it.is_done
+
+
+def test_a_resumed_evaluation_that_is_complete_runs_nothing():
+    it = Fleet(FleetConfig(kind='evaluation', episodes=3), 7, finished={0, 1, 2})
+    assert indices(it, 'a') == [None]
+    assert it.is_done
+
+
+def test_an_evaluation_that_is_resumed_with_more_episodes_goes_on_after_the_last():
+    it = Fleet(FleetConfig(kind='evaluation', episodes=5), 3, finished={0, 1, 2})
+    assert indices(it, 'a', 'b', 'c') == [3, 4, None]
+
+
 def test_every_episode_is_run_once_by_a_free_robot():
     it = fleet(episodes=3)
     assert indices(it, 'a', 'b', 'a') == [0, 1, None]

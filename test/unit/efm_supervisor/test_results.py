@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 
+from efm_supervisor.config import FleetConfig
 from efm_supervisor.results import ResultsFile
+import pytest
 
 
 def test_the_next_run_continues_after_the_last_index(tmp_path):
@@ -37,3 +39,43 @@ def test_without_a_file_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ResultsFile('').append('robot_0', 0, {}, '')
     assert (ResultsFile('').next_index, list(tmp_path.iterdir())) == (0, [])
+
+
+def write(path, *lines):
+    """Return the file of an evaluation; each line: index, outcome, termination, release, seed."""
+    made = ResultsFile(str(path))
+    for index, outcome, termination, version, seed in lines:
+        fields = {'outcome': outcome, 'termination': termination, 'policy_version': version}
+        made.append('robot_0', index, {**fields, 'seed': seed}, '')
+    return made
+
+
+def test_a_requested_episode_is_finished_unless_it_is_void(tmp_path):
+    made = write(
+        tmp_path / 'evaluation_after.jsonl',
+        (0, 'failure', 'timeout', 3, 1000),
+        (1, 'unlabelled', 'fault', 0, 1001),
+        (2, 'unlabelled', 'stopped', 3, 1002),
+        (3, 'unlabelled', 'fault', 3, 1003),
+        (3, 'success', 'timeout', 3, 1003),
+        (4, 'success', 'timeout', 3, 1004),
+        (9, 'success', 'timeout', 3, 1009),
+    )
+    with open(tmp_path / 'evaluation_after.jsonl', 'a') as file:
+        file.write('{"index": 5, "outc')
+    asked = {'kind': 'evaluation', 'seed': 1000, 'policy_version': 3}
+    assert made.finished(FleetConfig(**asked, episodes=6)) == {0, 3, 4}
+    assert made.finished(FleetConfig(**asked, episodes=20)) == {0, 3, 4, 9}
+
+
+@pytest.mark.parametrize('asked', [{'seed': 0}, {'policy_version': 4}])
+def test_an_evaluation_is_not_resumed_with_another_release_or_other_scenes(tmp_path, asked):
+    made = write(tmp_path / 'evaluation_after.jsonl', (2, 'success', 'timeout', 3, 1002))
+    match = 'episodes_subdir: expected a new one, .* release 3 and seed 1000, got release'
+    with pytest.raises(ValueError, match=match):
+        made.finished(FleetConfig(**{'seed': 1000, 'policy_version': 3, **asked}))
+
+
+def test_a_policy_server_may_choose_the_release(tmp_path):
+    made = write(tmp_path / 'evaluation_after.jsonl', (2, 'success', 'timeout', 3, 1002))
+    assert made.finished(FleetConfig(seed=1000, policy_version=0)) == {2}

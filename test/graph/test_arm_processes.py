@@ -56,7 +56,7 @@ class Person(Node):
             self._executor.spin_once(timeout_sec=0.02)
 
     def move(self, ready=lambda: True):
-        """Publish permits and actions until the arm moves and ``ready()`` holds."""
+        """Publish permits and actions until the arm moves, as the commands say, and ``ready()``."""
 
         def moving():
             now = self.get_clock().now().nanoseconds
@@ -64,7 +64,7 @@ class Person(Node):
             self.permits.publish(stamped(permit, 1))
             about = {'episode_id': 'first', 'embodiment_hash': self.robot.hash}
             self.actions.publish(from_action((1,), np.array([0.02, 0.0]), 0.0, now, **about))
-            return self.is_moving() and ready()
+            return self.is_moving() and bool(self.commands) and ready()
 
         self.spin_until(lambda: self.joints, 'the driver')
         self.spin_until(moving, 'motion')

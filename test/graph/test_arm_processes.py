@@ -56,7 +56,7 @@ class Person(Node):
             self._executor.spin_once(timeout_sec=0.02)
 
     def move(self, ready=lambda: True):
-        """Publish permits and actions until the arm moves, as the commands say, and ``ready()``."""
+        """Publish permits and actions until the arm moves, is commanded to, and ``ready()``."""
 
         def moving():
             now = self.get_clock().now().nanoseconds

@@ -140,11 +140,7 @@ def source_of(message: Any) -> tuple[Any, ...]:
 
 
 def streams(embodiment: Embodiment) -> list[Topic]:
-    """
-    Return the topics of the robot whose messages the suite reads.
-
-    :raises ValueError: for a robot with several cameras or with proprioception.
-    """
+    """Return the topics of the robot whose messages the suite reads."""
     command = embodiment.command
     found = [topics.camera_topic(camera) for camera in embodiment.cameras]
     if command.joints or embodiment.sees_joints:

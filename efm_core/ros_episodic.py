@@ -41,7 +41,6 @@ class EpisodicNode(ManagedNode):
         answered, with chunks one a chunk. In lockstep the world renders one image a period.
 
         :param every: answer one image a control period, with chunks too.
-        :raises ValueError: for a robot with several cameras or with proprioception.
         """
         self.embodiment = embodiment
         decision_ns = embodiment.period_ns if every else embodiment.decision_ns

@@ -183,11 +183,7 @@ class RecorderNode(ManagedNode):
 
 
 def requirements(config: RecorderConfig, robot: Embodiment | None) -> Requirements:
-    """
-    Return the messages of a whole episode of this robot; None stands for the table's.
-
-    :raises ValueError: for a robot with several cameras or with proprioception.
-    """
+    """Return the messages of a whole episode of this robot; None stands for the table's."""
     command = topics.command_topic(robot.command) if robot else topics.COMMAND
     sent = topics.executed_topic(robot.command) if robot else topics.COMMAND
     camera = robot.cameras[0].topic if robot else topics.IMAGE.name

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_file, write_whole
-from efm_model.config import ModelConfig
+from efm_model.config import ModelConfig, VisuomotorConfig
 from efm_model.grounding import EFFECTOR, GroundingEncoder, NEVER, sample_around, SOURCE, TARGET
 from efm_model.protocol import Inputs
 from safetensors import SafetensorError
@@ -176,9 +176,48 @@ class InstructionHead(nn.Module):
         return self.out(torch.relu(self.mix(before) + scenes[:, None]))
 
 
-class GroundingModel(nn.Module):
+class TrunkAndHeads(nn.Module):
     """
-    The default model: a grounding encoder and heads for action, steps-to-go and instruction.
+    What the grounding and the visuomotor model do with features: a trunk and three heads.
+
+    :ivar trunk: from features to the state that all heads share.
+    """
+
+    config: ModelConfig | VisuomotorConfig
+    trunk: nn.Sequential
+    policy: PolicyHead
+    steps_to_go: nn.Linear
+    instruction: InstructionHead
+
+    def policy_logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits of each token given the tokens before it; see ``Model``."""
+        return self.policy(self.trunk(features), tokens)
+
+    def sample(
+        self, features: torch.Tensor, gumbel: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return sampled tokens, their log-probability and their logits; see ``Model``."""
+        tokens, logits = self.policy.sample(self.trunk(features), gumbel)
+        return tokens, log_probability(logits, tokens), logits
+
+    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the steps-to-go bins, ``(B, bins)`` float32."""
+        return self.steps_to_go(self.trunk(features))
+
+    def instruction_logits(
+        self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the logits of the next word piece; see ``InstructionHead.forward``."""
+        return self.instruction(first, last, pieces)
+
+    def encode_pieces(self, pieces: list[str]) -> list[int]:
+        """Return the ids of an instruction's word pieces, from ``BEGIN`` to ``END``."""
+        return to_piece_ids(pieces, self.config.pieces)
+
+
+class GroundingModel(TrunkAndHeads):
+    """
+    A grounding encoder and heads for action, steps-to-go and instruction.
 
     It provides ``efm_model.protocol.Model`` and ``FrameEncoder``.
 
@@ -186,6 +225,7 @@ class GroundingModel(nn.Module):
     :ivar grounding: the ``GroundingEncoder``.
     """
 
+    config: ModelConfig
     family = 'grounding'
     max_batch_size = 0  # no limit
 
@@ -290,31 +330,6 @@ class GroundingModel(nn.Module):
         maps = torch.cat([keys, occupancy[:, None]], dim=1)
         maps = maps.unflatten(2, (self.grounding.image.rows, self.grounding.image.columns))
         return nn.functional.adaptive_avg_pool2d(maps, SCENE_GRID).flatten(1)
-
-    def policy_logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the logits of each token given the tokens before it; see ``Model``."""
-        return self.policy(self.trunk(features), tokens)
-
-    def sample(
-        self, features: torch.Tensor, gumbel: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return sampled tokens, their log-probability and their logits; see ``Model``."""
-        tokens, logits = self.policy.sample(self.trunk(features), gumbel)
-        return tokens, log_probability(logits, tokens), logits
-
-    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the steps-to-go bins, ``(B, bins)`` float32."""
-        return self.steps_to_go(self.trunk(features))
-
-    def instruction_logits(
-        self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the logits of the next word piece; see ``InstructionHead.forward``."""
-        return self.instruction(first, last, pieces)
-
-    def encode_pieces(self, pieces: list[str]) -> list[int]:
-        """Return the ids of an instruction's word pieces, from ``BEGIN`` to ``END``."""
-        return to_piece_ids(pieces, self.config.pieces)
 
 
 def to_piece_ids(pieces: list[str], known: tuple[str, ...]) -> list[int]:

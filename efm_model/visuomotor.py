@@ -18,7 +18,7 @@ from typing import Any
 from efm_core.embodiment import Embodiment
 from efm_model.config import VisuomotorConfig
 from efm_model.grounding import cell_centres, NEVER
-from efm_model.network import InstructionHead, log_probability, PolicyHead, to_piece_ids
+from efm_model.network import InstructionHead, PolicyHead, TrunkAndHeads
 from efm_model.protocol import Inputs
 from efm_model.runtime import image_input, PROPRIOCEPTION
 from efm_model.text import STATE_SIZE
@@ -200,7 +200,7 @@ class ObservationEncoder(nn.Module):
         return self.cameras[self.names[0]](torch.stack([frames, frames], dim=1), None)
 
 
-class VisuomotorModel(nn.Module):
+class VisuomotorModel(TrunkAndHeads):
     """
     A model that learns end to end from demonstrations, for any cameras and proprioception.
 
@@ -210,6 +210,7 @@ class VisuomotorModel(nn.Module):
     :ivar encoder: computes the features.
     """
 
+    config: VisuomotorConfig
     family = 'visuomotor'
     max_batch_size = 256  # bounds the memory of a pass
 
@@ -252,31 +253,6 @@ class VisuomotorModel(nn.Module):
     def scene_features(self, frames: torch.Tensor) -> torch.Tensor:
         """Return features of single frames without an instruction; see ``Model``."""
         return self.encoder.scene(frames)
-
-    def policy_logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the logits of each token given the tokens before it; see ``Model``."""
-        return self.policy(self.trunk(features), tokens)
-
-    def sample(
-        self, features: torch.Tensor, gumbel: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return sampled tokens, their log-probability and their logits; see ``Model``."""
-        tokens, logits = self.policy.sample(self.trunk(features), gumbel)
-        return tokens, log_probability(logits, tokens), logits
-
-    def steps_to_go_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the steps-to-go bins, ``(B, bins)`` float32."""
-        return self.steps_to_go(self.trunk(features))
-
-    def instruction_logits(
-        self, first: torch.Tensor, last: torch.Tensor, pieces: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the logits of the next word piece; see ``InstructionHead.forward``."""
-        return self.instruction(first, last, pieces)
-
-    def encode_pieces(self, pieces: list[str]) -> list[int]:
-        """Return the ids of an instruction's word pieces, with a mark before and after them."""
-        return to_piece_ids(pieces, self.config.pieces)
 
 
 def pool_matrix(length: int, most: int) -> torch.Tensor:

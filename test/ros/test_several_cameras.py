@@ -1,4 +1,4 @@
-"""Robots with a second camera and a measured state: what acts, what is recorded and missing."""
+"""Nodes of a robot that has a second camera and shows the policy its joint positions."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 PREFIX := $(CURDIR)/$(VENV)
 PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constraints.txt
+# A test that has not ended after 15 minutes hangs: its stacks are printed, and its level ends as failed.
+LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 PYTEST := $(BIN)/python -m pytest -q
 # The levels whose tests share nothing: they run on every core.
 PARALLEL := lint unit experiments vlm fuzz
@@ -107,7 +109,7 @@ fuzz: setup  ## mutated bags, releases and messages, ten times as many as in `ma
 
 run-%:
 	@test -n "$$(find test/$* -name 'test_*.py' 2>/dev/null)" || { echo 'no tests'; exit 0; }; \
-	$(BIN)/python $(if $(filter $*,$(COVER)),-m coverage run) -m pytest -q $(if $(filter $*,$(PARALLEL)),-n auto --dist worksteal) test/$*
+	$(BIN)/python $(if $(filter $*,$(COVER)),-m coverage run) -m pytest -q $(LIMIT) $(if $(filter $*,$(PARALLEL)),-n auto --dist worksteal) test/$*
 
 bench-graph: setup  ## steps/s of the node graph against the same loop in one process; JSON in the last line
 	$(BIN)/python benchmarks/graph.py

@@ -130,10 +130,18 @@ class Stage:
 
 @pytest.fixture(scope='module')
 def context() -> Iterator[Context]:
-    """Return a context for the tests of one file."""
+    """
+    Return a context for the tests of one file, with one DDS participant from first to last.
+
+    A participant lives as long as a node of its context. A node that outlives the tests spares
+    the middleware one participant a test: Fast DDS can deadlock where endpoints are destroyed
+    (eProsima/Fast-DDS#6193). One for all files grows slower with each test.
+    """
     context = Context()
     rclpy.init(context=context)
+    keeper = Node('keeper', context=context, start_parameter_services=False)
     yield context
+    keeper.destroy_node()
     context.try_shutdown()
 
 

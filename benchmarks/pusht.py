@@ -1,8 +1,9 @@
 """
 Both stages on gym-pusht in one process and one thread: pretrain, demonstrate, fine-tune, practise.
 
-The shipped encoder is trained for the suite's table only. The benchmark therefore first pretrains
-an encoder on labelled images of PushT. The last line is one JSON object.
+The shipped encoder is trained for the suite's table only. For the grounding model the benchmark
+first pretrains an encoder on labelled images of PushT. The visuomotor model needs none. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 import json
 from pathlib import Path
 import tempfile
@@ -28,7 +30,8 @@ from efm_experiments.plots import axes_of, band, COLOURS
 from efm_model.checkpoint import load_checkpoint
 from efm_model.config import LabelledConfig
 from efm_model.labelled import LabelledImages, pretrain_on_labels
-from efm_model.network import GroundingModel, save_encoder
+from efm_model.network import save_encoder
+from efm_model.protocol import Model
 from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
@@ -39,7 +42,7 @@ from efm_sim.gym.pusht_pictures import draw_pictures
 from efm_sim.gym.world import GymnasiumWorld, load_world
 from efm_sim.rollout import rollout, Runner, RunningEpisode
 from efm_sim.scene import Scene
-from efm_trainer.config import PracticeConfig, SftConfig
+from efm_trainer.config import PracticeConfig, STAGE_ONE
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
 import numpy as np
@@ -47,6 +50,8 @@ import torch
 
 PUSHT = Path(__file__).resolve().parents[1] / 'config' / 'embodiments' / 'pusht.yaml'
 WORLDS = 8
+GROUNDING = 'grounding'
+ENCODER = 'encoder.safetensors'
 Figures = dict[str, Any]
 T = TypeVar('T')
 # The first scene of seed 0 for each purpose.
@@ -87,7 +92,7 @@ def main(arguments: list[str] | None = None) -> Figures:
         ('images', 20000, 'labelled images for the encoder'),
         ('encoder-iterations', 3000, 'optimiser steps of the encoder'),
         ('demonstrations', 2000, 'episodes of the demonstrator, failures included'),
-        ('iterations', 12000, 'optimiser steps of stage 1'),
+        ('iterations', 0, "optimiser steps of stage 1; 0: the model's own number"),
         ('hidden-size', 256, 'width of the heads'),
         ('practice', 800, 'practice episodes'),
         ('evaluations', 200, 'evaluation episodes before and after practice'),
@@ -96,6 +101,8 @@ def main(arguments: list[str] | None = None) -> Figures:
     ):
         help_text = f'{text} (default {default})'
         parser.add_argument(f'--{name}', type=int, default=default, help=help_text)
+    text = 'family of the model (default grounding)'
+    parser.add_argument('--model', choices=(GROUNDING, 'visuomotor'), default=GROUNDING, help=text)
     text = 'learning rate of stage 2 (default 5e-4, because of the wide heads)'
     parser.add_argument('--practice-rate', type=float, default=5e-4, help=text)
     parser.add_argument('--embodiment', type=Path, default=PUSHT, help='embodiment file')
@@ -109,8 +116,9 @@ def main(arguments: list[str] | None = None) -> Figures:
     worlds = [load_world(options.embodiment) for _ in range(WORLDS)]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     with tempfile.TemporaryDirectory() as folder:
-        grounding = pretrain(options, robot, Path(folder))
-        figures = [run(options, robot, worlds, seed, grounding) for seed in seeds]
+        if options.model == GROUNDING:
+            pretrain(options, robot, Path(folder))
+        figures = [run(options, robot, worlds, seed, Path(folder)) for seed in seeds]
     for world in worlds:
         world.close()
     found = {'options': {**vars(options), 'embodiment': options.embodiment.name}, 'seeds': figures}
@@ -118,8 +126,8 @@ def main(arguments: list[str] | None = None) -> Figures:
     return found
 
 
-def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Path:
-    """Return the file of an encoder that locates pusher and T; all seeds share it."""
+def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> None:
+    """Write an encoder that locates pusher and T; all seeds share it."""
     timer = PartTimer()
     camera = robot.cameras[0]
     images, points = draw_pictures(options.images, 0, (camera.height, camera.width))
@@ -129,10 +137,8 @@ def pretrain(options: argparse.Namespace, robot: Embodiment, folder: Path) -> Pa
     labelled = LabelledImages(seen, points, sentences=(simulation.instruction,), sentence=sentence)
     config = LabelledConfig(iterations=options.encoder_iterations)
     grounding, errors = pretrain_on_labels(labelled, text_encoder(), config)
-    path = folder / 'encoder.safetensors'
     timer.note('pretraining', errors)
-    save_encoder(grounding, path, errors)
-    return path
+    save_encoder(grounding, folder / ENCODER, errors)
 
 
 def run(
@@ -140,14 +146,14 @@ def run(
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     seed: int,
-    grounding: Path,
+    folder: Path,
 ) -> Figures:
     """Return the figures of one seed, with the processor time of each part [s]."""
     timer = PartTimer()
     figures: Figures = {'seed': seed}
     made = demonstrate(robot, worlds, scenes(DEMONSTRATION_SCENES, seed, options.demonstrations))
     figures['demonstrator'] = timer.note('demonstrations', rate(made))
-    policy, reward, figures['held_out'] = learn(made, robot, options, seed, grounding)
+    policy, reward, figures['held_out'] = learn(made, robot, options, seed, folder)
     timer.note('fine_tuning', figures['held_out'])
     evaluation = list(scenes(EVALUATION_SCENES, seed, options.evaluations))
     before = evaluate(policy, reward, robot, worlds, evaluation)
@@ -225,23 +231,22 @@ def learn(
     robot: Embodiment,
     options: argparse.Namespace,
     seed: int,
-    grounding: Path,
-) -> tuple[GroundingModel, GroundingModel, dict[str, float]]:
+    folder: Path,
+) -> tuple[Model, Model, dict[str, float]]:
     """Return policy and reward model of stage 1, and the last losses on held-out episodes."""
-    every = max(1, options.iterations // 20)
-    config = SftConfig(
-        iterations=options.iterations,
-        validate_every=every,
-        encoder_weights=str(grounding),
+    default = STAGE_ONE[options.model]
+    iterations = options.iterations or default.iterations
+    config = replace(
+        default,
+        iterations=iterations,
+        validate_every=max(1, iterations // 20),
+        encoder_weights=str(folder / ENCODER) if options.model == GROUNDING else '',
         hidden_size=options.hidden_size,
         seed=seed,
     )
-    folder = grounding.parent / f'sft_{seed}'
-    found = fine_tune(episodes, robot, text_encoder(), config, folder)
-    policy, reward = (
-        cast(GroundingModel, load_checkpoint(path, robot)[0])
-        for path in (found.policy, found.reward)
-    )
+    checkpoints = folder / f'sft_{seed}'
+    found = fine_tune(episodes, robot, text_encoder(), config, checkpoints, family=options.model)
+    policy, reward = (load_checkpoint(path, robot)[0] for path in (found.policy, found.reward))
     held_out = {
         name.removeprefix('validation/'): round(value, 4)
         for name, value in found.curve[-1].items()
@@ -251,7 +256,7 @@ def learn(
 
 
 def make_policy_and_reward(
-    policy: GroundingModel, reward: GroundingModel, robot: Embodiment, version: int
+    policy: Model, reward: Model, robot: Embodiment, version: int
 ) -> tuple[Policy, RewardModel]:
     """Return policy and reward model that use the current weights and share an encoder."""
     encoder = text_encoder()
@@ -263,8 +268,8 @@ def make_policy_and_reward(
 
 
 def evaluate(
-    policy: GroundingModel,
-    reward: GroundingModel,
+    policy: Model,
+    reward: Model,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     seeds: Iterable[int],
@@ -275,13 +280,13 @@ def evaluate(
 
 
 def practise(
-    policy: GroundingModel,
-    reward: GroundingModel,
+    policy: Model,
+    reward: Model,
     robot: Embodiment,
     worlds: list[GymnasiumWorld],
     options: argparse.Namespace,
     seed: int,
-) -> tuple[GroundingModel, list[Figures]]:
+) -> tuple[Model, list[Figures]]:
     """Return the policy after stage 2, and a log entry for each update."""
     policy = deepcopy(policy)
     config = PracticeConfig(seed=seed, learning_rate=options.practice_rate)

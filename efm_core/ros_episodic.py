@@ -20,6 +20,8 @@ from efm_interfaces.msg import EpisodeEvent
 import numpy as np
 from rclpy.publisher import Publisher
 
+TOOL_POSE = 'tool_pose'  # key of the report that says why there is no pose
+
 
 class EpisodicNode(ManagedNode):
     """
@@ -70,7 +72,7 @@ class EpisodicNode(ManagedNode):
         if robot.sees_joints:
             ros_topics.subscription(self, topics.JOINT_STATES, self._on_joints, lockstep)
         if robot.sees_tool_pose:
-            subscribe_tool_pose(self, robot.command, self._on_pose, lambda problem: None)
+            subscribe_tool_pose(self, robot.command, self._on_pose, self._on_pose_problem)
 
     def on_episode_start(self, event: EpisodeEvent) -> bool:
         """
@@ -158,7 +160,11 @@ class EpisodicNode(ManagedNode):
         self._assembler.add_state(to_stamp(message), to_measured_state(message))
         self._on_part()
 
+    def _on_pose_problem(self, problem: str) -> None:
+        self.diagnostics.values[TOOL_POSE] = problem
+
     def _on_pose(self, stamp: int, pose: np.ndarray) -> None:
+        self.diagnostics.values.pop(TOOL_POSE, None)
         self._assembler.add_state(stamp, MeasuredState(tool_pose=pose))
         self._on_part()
 

@@ -28,6 +28,7 @@ WELD_SIZE = 11  # numbers of a weld constraint
 NO_LIMIT = 10**9  # steps; the embodiment's rules end an episode
 # What a camera must not see of the robot: it hides nothing, and costs time.
 HIDDEN = ('base', 'controller_box', 'pedestal_feet', 'pedestal', 'torso', 'head', 'screen')
+BURST_DECISIONS = (2, 4)
 HIDDEN_GROUP = 5  # of geoms; MuJoCo draws groups 0 to 2
 
 
@@ -177,20 +178,31 @@ def free_camera() -> mujoco.MjvCamera:
 
 @config
 class MetaWorldConfig:
-    """Noise and speed of the scripted demonstrator."""
+    """Speed and noise of the scripted demonstrator."""
 
+    slowest: float = parameter(0.6, 'Lowest speed of an episode, as a fraction', '', 0.1, 1)
     noise: float = parameter(
-        0.25,
+        0.08,
         'Standard deviation of the noise on x, y and z, as a fraction of full speed',
         '',
         0,
         2,
     )
-    slowest: float = parameter(0.6, 'Lowest speed of an episode, as a fraction', '', 0.1, 1)
+    burst_noise: float = parameter(
+        0.7, 'Standard deviation of the noise in a burst, as a fraction of full speed', '', 0, 2
+    )
+    burst_probability: float = parameter(
+        0.06, 'Probability that a burst begins at a decision', '', 0, 1
+    )
 
 
 class MetaWorldDemonstrator:
-    """Acts as the package's scripted policy of the task, with noise."""
+    """
+    Acts as the package's scripted policy of the task, with bursts of noise.
+
+    A burst lasts two to four decisions. What follows it shows how to recover, by actions that are
+    almost free of noise.
+    """
 
     exact: ClassVar[bool] = True
 
@@ -202,14 +214,23 @@ class MetaWorldDemonstrator:
         """Start an episode. Its speed and its noise depend on ``seed`` only."""
         self._rng = np.random.default_rng([seed, 2])
         self._speed = self._rng.uniform(self.config.slowest, 1.0)
+        self._burst = 0
         self._policies: dict[str, Any] = {}
 
     def act(self, scene: Scene) -> np.ndarray:
         """Return x, y, z and the gripper's effort, ``(4,)`` float32; see `MetaWorld`."""
         wanted = self._wanted(scene.info)
-        noise = self._rng.normal(0, self.config.noise, 3)
-        moved = self._speed * wanted[:3] + noise
+        moved = self._speed * wanted[:3] + self._rng.normal(0, self._next_deviation(), 3)
         return np.clip([*moved, wanted[3]], -1, 1).astype(np.float32)
+
+    def _next_deviation(self) -> float:
+        """Return the standard deviation of this decision's noise."""
+        if not self._burst and self._rng.random() < self.config.burst_probability:
+            self._burst = int(self._rng.integers(*BURST_DECISIONS, endpoint=True))
+        if not self._burst:
+            return self.config.noise
+        self._burst -= 1
+        return self.config.burst_noise
 
     def _wanted(self, info: Mapping[str, Any]) -> np.ndarray:
         """Return the action of the scripted policy, ``(4,)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from arms import make_arm
 from efm_core import topics
 from efm_core.action import PolicyAction
 from efm_core.embodiment import load_embodiment, Proprioception
@@ -22,10 +23,11 @@ from efm_core.ros_messages import (
 from efm_data.episodes import read_episode
 from efm_data.recorder_node import RecorderNode
 from efm_interfaces.msg import EpisodeEvent, EpisodeOutcome
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from models import frames, table_arm
 import numpy as np
 import pytest
+from std_msgs.msg import Header
 
 T0 = 500_000_000  # [ns]
 PERIOD = 100_000_000  # [ns]
@@ -146,6 +148,18 @@ def test_without_a_part_the_robot_does_not_act_and_says_which_is_missing(scene):
     assert not it.actions
     it.show_wrist(1, T0 + PERIOD - LAG)
     assert to_stamp(it.stage.hear(it.actions)[0]) == T0 + PERIOD
+
+
+def test_a_pose_that_cannot_be_used_is_named_in_the_diagnostics(stage, yaml_of):
+    arm = make_arm('cartesian_pose_controller', pose_topic='tool_pose')
+    body = replace(arm, proprioception=(Proprioception('tool_pose'),))
+    node = stage.start(Actor, embodiment=yaml_of(body), lockstep=False)
+    poses = stage.speak(topics.pose_topic(body.command))
+    poses.publish(PoseStamped(header=Header(frame_id='elsewhere')))
+    reports = node.diagnostics.values
+    stage.spin_until(lambda: 'elsewhere' in reports.get('tool_pose', ''), 'a problem')
+    poses.publish(PoseStamped(header=Header(frame_id=body.command.frame)))
+    stage.spin_until(lambda: 'tool_pose' not in reports, 'a pose')
 
 
 def test_a_bag_has_every_part_of_the_observations(stage, make_event, yaml_of, tmp_path):

@@ -32,11 +32,11 @@ def easy(tmp_path):
     return path
 
 
-def test_both_stages_run_and_every_figure_has_its_episodes(benchmark, easy):
-    words = (
-        '--images 40 --encoder-iterations 2 --demonstrations 6 --iterations 4 --practice 8 '
-        '--evaluations 3'
-    )
+@pytest.mark.parametrize(
+    'model', ['--model grounding --images 40 --encoder-iterations 2', '--model visuomotor']
+)
+def test_both_stages_run_and_every_figure_has_its_episodes(benchmark, easy, model):
+    words = f'{model} --demonstrations 6 --iterations 4 --practice 8 --evaluations 3'
     found = benchmark.main([*words.split(), '--first-seed', '3', '--embodiment', str(easy)])
     (figures,) = found['seeds']
     assert figures['seed'] == 3

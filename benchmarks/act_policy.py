@@ -8,6 +8,7 @@ imports for data sets and training. The files of the policy itself run unchanged
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import sys
@@ -30,11 +31,15 @@ PACKAGES = Path(os.environ.get('EFM_ACT', Path(sys.prefix) / 'act'))
 REGISTERED: list[Any] = []  # libraries of operators; a deleted library removes its operators
 
 
-def make(height: int, width: int, threads: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def make(
+    sizes: Sequence[tuple[int, int]], state: int, actions: int, *, threads: int
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """
-    Return the policy, an input for one camera, and facts about both.
+    Return the policy, an input, and facts about both.
 
-    :param height: of the camera image [pixels]; ``width`` likewise.
+    :param sizes: height and width of each camera's image [px].
+    :param state: numbers of the robot's state.
+    :param actions: dimensions of an action.
     :param threads: threads of torch.
     :raises ImportError: when LeRobot is not installed.
     """
@@ -53,13 +58,12 @@ def make(height: int, width: int, threads: int) -> tuple[Any, dict[str, Any], di
     import torch
 
     torch.set_num_threads(threads)
-    camera = 'observation.images.table'
+    cameras = {f'observation.images.camera_{i}': (3, *size) for i, size in enumerate(sizes)}
+    images = {name: PolicyFeature(FeatureType.VISUAL, shape) for name, shape in cameras.items()}
+    measured = {'observation.state': PolicyFeature(FeatureType.STATE, (state,))}
     config = ACTConfig(
-        input_features={
-            camera: PolicyFeature(FeatureType.VISUAL, (3, height, width)),
-            'observation.state': PolicyFeature(FeatureType.STATE, (2,)),
-        },
-        output_features={'action': PolicyFeature(FeatureType.ACTION, (2,))},
+        input_features={**images, **measured},
+        output_features={'action': PolicyFeature(FeatureType.ACTION, (actions,))},
         pretrained_backbone_weights=None,
         device='cpu',
     )
@@ -70,7 +74,8 @@ def make(height: int, width: int, threads: int) -> tuple[Any, dict[str, Any], di
         'parameters': sum(value.numel() for value in policy.parameters()),
         'chunk': config.n_action_steps,
     }
-    batch = {camera: torch.rand(1, 3, height, width), 'observation.state': torch.rand(1, 2)}
+    batch = {name: torch.rand(1, *shape) for name, shape in cameras.items()}
+    batch['observation.state'] = torch.rand(1, state)
     return policy, batch, facts
 
 

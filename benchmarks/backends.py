@@ -77,13 +77,16 @@ def claim_stdout() -> TextIO:
     return output
 
 
-def onnxruntime_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
-    """Return a call that runs the exported policy on prepared inputs, and facts."""
+def onnxruntime_session(
+    folder: Path, threads: int, name: str = 'policy'
+) -> tuple[Call, dict[str, Any]]:
+    """Return a call that runs an exported policy on prepared inputs, and facts."""
     from efm_model.config import SessionConfig
     from efm_model.providers import OnnxSession
 
-    session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
-    inputs = dict(np.load(folder / 'inputs.npz'))
+    path = folder / f'{name}.onnx'
+    session = OnnxSession(path, 'policy', config=SessionConfig(threads=threads))
+    inputs = dict(np.load(folder / f'{name}.npz'))
     return functools.partial(session.run, inputs), {'provider': session.provider}
 
 
@@ -97,7 +100,7 @@ def image_session(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
 
     robot = load_embodiment(folder / 'embodiment.yaml')
     session = OnnxSession(folder / 'policy.onnx', 'policy', config=SessionConfig(threads=threads))
-    inputs = dict(np.load(folder / 'inputs.npz'))
+    inputs = dict(np.load(folder / 'policy.npz'))
     history = ObservationHistory(inputs['text'][0])
     image = inputs['observations'][0, 1]
 
@@ -120,7 +123,7 @@ def torch_graph(folder: Path, threads: int, compiled: bool = False) -> tuple[Cal
     torch.set_num_threads(threads)
     robot = load_embodiment(folder / 'embodiment.yaml')
     graph = PolicyGraph(load_checkpoint(folder / 'policy', robot)[0]).eval()
-    inputs = [torch.from_numpy(value) for value in np.load(folder / 'inputs.npz').values()]
+    inputs = [torch.from_numpy(value) for value in np.load(folder / 'policy.npz').values()]
     run = torch.compile(graph) if compiled else graph
     return functools.partial(torch.inference_mode()(run), *inputs), {}
 
@@ -129,8 +132,8 @@ def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, di
     """Return a call of LeRobot's ACT: one action of a new chunk, or all actions of a chunk."""
     import act_policy
 
-    height, width = np.load(folder / 'inputs.npz')['observations'].shape[2:4]
-    policy, batch, facts = act_policy.make(height, width, threads)
+    size = np.load(folder / 'policy.npz')['observations'].shape[2:4]
+    policy, batch, facts = act_policy.make([size], 2, 2, threads=threads)
     actions = policy.config.n_action_steps if whole_chunk else 1
 
     def call() -> None:
@@ -141,12 +144,30 @@ def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, di
     return call, {**facts, 'actions': actions}
 
 
+def act_of_an_arm(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
+    """Return a call of ACT with the cameras, the state and the actions of the visuomotor model."""
+    import act_policy
+    from efm_core.embodiment import load_embodiment
+
+    robot = load_embodiment(folder / 'visuomotor.yaml')
+    shape = robot.image_sizes, len(robot.proprioception_names), len(robot.action.names)
+    policy, batch, facts = act_policy.make(*shape, threads=threads)
+
+    def call() -> None:
+        policy.reset()
+        policy.select_action(batch)
+
+    return call, facts
+
+
 BACKENDS: dict[str, Callable[[Path, int], tuple[Call, dict[str, Any]]]] = {
     'torch eager': torch_graph,
     'torch.compile': functools.partial(torch_graph, compiled=True),
     'onnxruntime': onnxruntime_session,
     'image': image_session,
     'ACT': act,
+    'visuomotor': functools.partial(onnxruntime_session, name='visuomotor'),
+    'ACT, two cameras': act_of_an_arm,
     'ACT chunk': functools.partial(act, whole_chunk=True),
 }
 

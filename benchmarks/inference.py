@@ -31,12 +31,22 @@ import numpy as np
 
 HERE = Path(__file__).parent
 PAUSE_S = 0.01  # between two images, so that the node finishes its other work
-COMPARED = ('torch eager', 'torch.compile', 'onnxruntime', 'ACT', 'ACT chunk')
+COMPARED = (
+    'torch eager',
+    'torch.compile',
+    'onnxruntime',
+    'ACT',
+    'ACT chunk',
+    'visuomotor',
+    'ACT, two cameras',
+)
+ARM_IMAGE = 128  # [px], of both cameras of the visuomotor model
 REQUIRED = (
     'torch_eager_over_onnxruntime',
     'node_over_onnxruntime_p50',
     'node_over_onnxruntime_p99',
     'act_over_compact',
+    'act_over_visuomotor',
 )
 Figures = dict[str, Any]
 Workers = dict[Any, 'Worker']
@@ -172,7 +182,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[st
         [one for episode in some for one in inputs(episode, encoder, robot)]
         for some in (learning[:8], others)
     )
-    np.savez(folder / 'inputs.npz', **cast(dict[str, Any], parity[0]))
+    export_visuomotor(folder)
+    np.savez(folder / 'policy.npz', **cast(dict[str, Any], parity[0]))
     np.save(folder / 'frames.npy', others[0].observations.images[0])
     (folder / 'instruction.txt').write_text(others[0].instruction)
     return {'calibration': calibration[::4], 'parity': parity}
@@ -212,6 +223,20 @@ def publish(
         embodiment=robot,
         parity=tuple(reports),
     )
+
+
+def export_visuomotor(folder: Path) -> None:
+    """Write a visuomotor policy of an arm with two cameras, with random weights, and an input."""
+    from efm_core.embodiment_files import save_embodiment
+    from efm_model.export import example_inputs, export_policy
+    from efm_model.visuomotor import new_visuomotor
+    from visuomotor_cost import two_cameras
+
+    robot = two_cameras(ARM_IMAGE)
+    model = new_visuomotor(robot)
+    export_policy(model, folder / 'visuomotor.onnx', robot, 1)
+    save_embodiment(robot, folder / 'visuomotor.yaml')
+    np.savez(folder / 'visuomotor.npz', **cast(dict[str, Any], example_inputs(model, 'policy', 1)))
 
 
 def inputs(
@@ -343,6 +368,9 @@ def summarise(compared: Workers, node: Workers, threads: int) -> Figures:
         'torch_eager_over_onnxruntime': over(compared, ('torch eager', threads), fast),
         'torch_compile_over_onnxruntime': over(compared, ('torch.compile', threads), fast),
         'act_over_compact': over(compared, ('ACT', threads), fast),
+        'act_over_visuomotor': over(
+            compared, ('ACT, two cameras', threads), ('visuomotor', threads)
+        ),
         'act_over_compact_processor': over(compared, ('ACT', threads), fast, what='processor'),
         'node_over_onnxruntime_p50': over(node, 'camera', 'image'),
         'node_over_onnxruntime_p99': over(node, 'camera', 'image', 99),

@@ -31,6 +31,7 @@ from efm_sim.gym.world import GymnasiumWorld
 from efm_sim.rollout import demonstrate, rollout
 from efm_sim.worlds import GYM, make_world
 from efm_trainer.config import PracticeConfig, STAGE_ONE
+from efm_trainer.detector import propose
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
 from matplotlib.figure import Figure
@@ -42,11 +43,12 @@ LIMITS = (0.6, 0.8, 1.0)  # of the embodiment's time limit
 WORLDS = 10  # environments at the same time; their number does not change a result
 ABOUT = """
 One `visuomotor` policy for each task, from the demonstrations of a scripted policy alone: images
-of two cameras, the place of the hand and the opening of the gripper. No position of an object and
-no label is used. The detector's threshold is that of the embodiment, chosen before. *Reached* is
-the simulator's success at any observation within the limit. *Self-stopped* is its success at the
-observation at which the robot's own detector ends the episode; a time-out counts as a failure.
-Intervals are Wilson's over the evaluation scenes of all seeds.
+of 64 px of two cameras, the place of the hand and the opening of the gripper. No position of an
+object and no label is used. The detector's threshold s is the one that stage 1 proposes, from
+held-out demonstrations alone, before any attempt of the robot. *Reached* is the simulator's
+success at any observation within the limit. *Self-stopped* is its success at the observation at
+which the robot's own detector ends the episode; a time-out counts as a failure. Intervals are
+Wilson's over the evaluation scenes of all seeds.
 
 Practice is run on every task, also where the detector after stage 1 is wrong half of the time. The
 paper's method would be run only where it is right.
@@ -59,13 +61,15 @@ class ManipulationCell:
     One task.
 
     :param task: last part of the embodiment's name.
-    :param iterations: optimiser steps of stage 1; 0 for the default.
+    :param image_size: height and width of each camera's image as the policy sees it [px].
+    :param iterations: optimiser steps of stage 1.
     """
 
     task: str
     demonstrations: int = 100
     _: KW_ONLY
-    iterations: int = 0
+    image_size: int = 64
+    iterations: int = 2000
     practice: int = 200
     evaluations: int = 100
 
@@ -73,6 +77,11 @@ class ManipulationCell:
     def robot(self) -> str:
         """The name of the embodiment."""
         return f'metaworld_{self.task}'
+
+    def load(self) -> Embodiment:
+        """Return the embodiment with the image size of this cell."""
+        size = (self.image_size, self.image_size)
+        return replace(load_embodiment(find_embodiment(self.robot)), observation_size=size)
 
 
 @dataclass(frozen=True)
@@ -85,10 +94,16 @@ class ManipulationConfig:
 
 @dataclass(frozen=True)
 class Pair:
-    """Policy and reward model of one task."""
+    """
+    Policy and reward model of one task.
+
+    :param threshold: s that stage 1 proposes [steps].
+    """
 
     policy: Model
     reward: Model
+    _: KW_ONLY
+    threshold: float
 
 
 def cells(config: ManipulationConfig) -> dict[str, ManipulationCell]:
@@ -99,12 +114,13 @@ def cells(config: ManipulationConfig) -> dict[str, ManipulationCell]:
 def run_cell(cell: ManipulationCell, seed: int) -> dict[str, Any]:
     """Return where each evaluation episode reached its goal and where the detector fired."""
     seconds: dict[str, float] = {}
-    robot = load_embodiment(find_embodiment(cell.robot))
+    robot = cell.load()
     worlds = make_worlds(cell.robot, min(WORLDS, cell.evaluations))
     with timed(seconds, 'demonstrations'):
         episodes = collect(cell, worlds, robot, seed)
     with timed(seconds, 'fine_tuning'):
         models = stage_one(cell, episodes, robot, seed)
+    robot = replace(robot, episode=replace(robot.episode, success_threshold=models.threshold))
     with timed(seconds, 'evaluation'):
         values = evaluate(cell, worlds, robot, models, seed, 'before')
     with timed(seconds, 'practice'):
@@ -112,8 +128,8 @@ def run_cell(cell: ManipulationCell, seed: int) -> dict[str, Any]:
     values |= evaluate(cell, worlds, robot, models, seed, 'after')
     for world in worlds:
         world.close()
-    limit = {'max_steps': robot.episode.max_steps}
-    return {**values, **log, **limit, **{f'seconds_{k}': round(v, 1) for k, v in seconds.items()}}
+    rules = {'max_steps': robot.episode.max_steps, 'threshold': models.threshold}
+    return {**values, **log, **rules, **{f'seconds_{k}': round(v, 1) for k, v in seconds.items()}}
 
 
 def make_worlds(robot: str, count: int) -> list[GymnasiumWorld]:
@@ -151,15 +167,13 @@ def stage_one(
     cell: ManipulationCell, episodes: list[Episode], robot: Embodiment, seed: int
 ) -> Pair:
     """Return policy and reward model after stage 1."""
-    config = replace(STAGE_ONE['visuomotor'], seed=seed)
-    if cell.iterations:
-        config = replace(config, iterations=cell.iterations)
+    config = replace(STAGE_ONE['visuomotor'], iterations=cell.iterations, seed=seed)
     with tempfile.TemporaryDirectory() as name:
-        fine_tune(episodes, robot, text_encoder(), config, name, family='visuomotor')
+        found = fine_tune(episodes, robot, text_encoder(), config, name, family='visuomotor')
         policy, reward = (
             load_checkpoint(Path(name) / kind, robot)[0] for kind in ('policy', 'reward')
         )
-    return Pair(policy, reward)
+    return Pair(policy, reward, threshold=propose(found.detector).threshold)
 
 
 def acting(models: Pair, robot: Embodiment, version: int) -> tuple[Policy, RewardModel]:
@@ -227,7 +241,7 @@ def practise(
     log: dict[str, list[float]] = {'practice_fired': [], 'practice_true': []}
     for done in range(0, cell.practice, config.episodes_per_update):
         count = min(config.episodes_per_update, cell.practice - done)
-        deployed = Pair(learner.deployed, models.reward)
+        deployed = replace(models, policy=learner.deployed)
         policy, reward_model = acting(deployed, robot, 1 + done // config.episodes_per_update)
         scenes = range(first + done, first + done + count)
         episodes = rollout(worlds, policy, reward_model, scenes, robot, first_index=done)
@@ -270,19 +284,20 @@ def summarise(results: Results) -> list[ResultTable]:
         ResultTable('Success', ('task', 'practice', *limits, 'self-stopped [%]'), rows=success),
         ResultTable(
             'Success detector',
-            ('task', 'practice', 'fired [%]', 'precision [%]', 'recall [%]'),
+            ('task', 'practice', 's [steps]', 'fired [%]', 'precision [%]', 'recall [%]'),
             rows=detector,
         ),
     ]
 
 
 def detector_cells(results: Results, cell: str, phase: str) -> list[str]:
-    """Return how often the detector fired, its precision and its recall, as text."""
+    """Return s, how often the detector fired, its precision and its recall, as text."""
     fired = np.concatenate(results.values(cell, f'fired_{phase}')) != NEVER
     right = np.concatenate(results.values(cell, f'right_{phase}')).astype(bool)
     reached = np.concatenate(results.values(cell, f'reached_{phase}')) != NEVER
+    chosen = ', '.join(f'{s:g}' for s in sorted(set(results.values(cell, 'threshold'))))
     rates = (over_episodes(fired), over_episodes(right[fired]), over_episodes(right[reached]))
-    return [rate.text(100) if rate.count else '-' for rate in rates]
+    return [chosen, *(rate.text(100) if rate.count else '-' for rate in rates)]
 
 
 def plot(results: Results) -> dict[str, Figure]:

@@ -35,7 +35,7 @@ def folder(load, tmp_path):
 
     shutil.copy(exported('policy'), tmp_path / 'policy.onnx')
     model = new_model(table_arm(), pretrained='none')
-    np.savez(tmp_path / 'inputs.npz', **example_inputs(model, 'policy', 1))
+    np.savez(tmp_path / 'policy.npz', **example_inputs(model, 'policy', 1))
     return tmp_path
 
 
@@ -98,10 +98,12 @@ def test_a_small_run_measures_everything(load, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'figures', load('figures'))
     words = (
         '--demonstrations 5 --iterations 2 --rounds 1 --calls 3 --seconds 0.04 --threads 1 '
-        '--backends onnxruntime --quick'
+        '--backends onnxruntime visuomotor --quick'
     )
     inference.main(words.split())
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert any(line.startswith('| visuomotor | 1 |') for line in lines)
+    last = json.loads(last)
     assert set(inference.REQUIRED) <= set(last)
     assert last['precision']['float32']['same_tokens'] == 1.0
     assert last['precision']['float16']['same_tokens'] > 0.9

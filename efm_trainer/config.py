@@ -70,6 +70,15 @@ class SftConfig:
         "File of the initial grounding encoder; empty: the run's own from `efm pretrain`, "
         'else the shipped one',
     )
+    vision_backbone: str = parameter(
+        '',
+        'Folder of a pretrained vision backbone in the format of transformers (DINOv2, SigLIP, '
+        'ResNet), or efficientnet-lite0; it takes the place of the first layers of the '
+        'visuomotor model; empty: layers that start at random',
+    )
+    backbone_learning_rate: float = parameter(
+        1e-4, 'Peak learning rate of the vision backbone; 0: frozen', '', 0.0, 1.0
+    )
     hidden_size: int = copy_field(ModelConfig, 'hidden_size')
     seed: int = copy_field(LabelledConfig, 'seed')
 

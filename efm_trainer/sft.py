@@ -17,6 +17,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, KW_ONLY
 import json
 from pathlib import Path
+from typing import Any
 
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
@@ -201,7 +202,11 @@ def _new_visuomotor(
 ) -> Model:
     """Return a new visuomotor model that standardises proprioception as in the training data."""
     pieces = _pieces_of(training, text_encoder)
-    model = new_visuomotor(embodiment, config.seed, pieces, hidden_size=config.hidden_size)
+    model = new_visuomotor(
+        embodiment, config.seed, pieces, config.vision_backbone, hidden_size=config.hidden_size
+    )
+    if model.encoder.backbone is not None and config.backbone_learning_rate == 0:
+        model.encoder.backbone.requires_grad_(False)
     values = []
     changes = []
     for episode in training:
@@ -230,13 +235,10 @@ def _train(
     progress: Progress,
 ) -> tuple[dict[str, Snapshot], list[dict[str, float]]]:
     """Train; return the snapshots for policy and reward model, and the curve of losses."""
-    optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    groups = parameter_groups(model, config)
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.iterations
+        optimiser, [group['lr'] for group in groups], total_steps=config.iterations
     )
     chosen: dict[str, Snapshot] = {}
     curve = []
@@ -254,6 +256,23 @@ def _train(
                 progress(iteration, config.iterations, curve[-1])
     model.eval()
     return chosen, curve
+
+
+def parameter_groups(model: Model, config: SftConfig) -> list[dict[str, Any]]:
+    """
+    Return the weights that stage 1 trains, in groups with their peak learning rates.
+
+    A vision backbone is a group of its own.
+    """
+    backbone = getattr(model.encoder, 'backbone', None)
+    pretrained = set(backbone.parameters()) if backbone is not None else set()
+    groups: dict[float, list[torch.Tensor]] = {}
+    for weight in model.parameters():
+        if weight.requires_grad:
+            own = weight in pretrained
+            rate = config.backbone_learning_rate if own else config.learning_rate
+            groups.setdefault(rate, []).append(weight)
+    return [{'params': weights, 'lr': rate} for rate, weights in groups.items()]
 
 
 def objective_counts(config: SftConfig) -> dict[str, int]:

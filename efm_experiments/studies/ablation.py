@@ -11,7 +11,6 @@ from typing import Any
 from efm_core.config import config, parameter
 from efm_evaluation.intervals import over_seeds
 from efm_experiments.config import ExperimentConfig, TINY
-from efm_experiments.encoders.imagenet import is_installed, MISSING
 from efm_experiments.encoders.training import EndToEndConfig, EndToEndRecipe, train_end_to_end
 from efm_experiments.encoders.unimodal import USUAL, VisionConfig
 from efm_experiments.experiment import Experiment, Results, ResultTable
@@ -31,6 +30,7 @@ from efm_experiments.table.report import (
     time_table,
 )
 from efm_experiments.table.sft_cache import load_or_train, ModelPair, sft_recipe, timed
+from efm_model.efficientnet import is_installed, MISSING
 from efm_model.network import GroundingModel
 from matplotlib.figure import Figure
 import numpy as np

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efm_experiments.config import table_robot
-from efm_experiments.encoders import imagenet, training
-from efm_experiments.encoders.imagenet import first_blocks, ImageNetEncoder, is_installed
+from efm_experiments.encoders import training
+from efm_experiments.encoders.imagenet import first_blocks, ImageNetEncoder
 from efm_experiments.encoders.models import (
     ENCODERS,
     make_end_to_end,
@@ -15,6 +15,8 @@ from efm_experiments.encoders.training import EndToEndRecipe, train_end_to_end
 from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
+from efm_model import efficientnet
+from efm_model.efficientnet import is_installed
 from efm_model.grounding import EFFECTOR
 from efm_model.network import ENCODER_WEIGHTS, FEATURES
 from models import FakeTextEncoder, frames, table_arm
@@ -23,7 +25,7 @@ from safetensors.torch import load_file
 import torch
 
 SIZE = (64, 64)
-needs_imagenet = pytest.mark.skipif(not is_installed(), reason=imagenet.MISSING)
+needs_imagenet = pytest.mark.skipif(not is_installed(), reason=efficientnet.MISSING)
 EVERY_ENCODER = [
     pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in ENCODERS
 ]
@@ -110,7 +112,7 @@ def test_the_imagenet_encoder_starts_with_its_weights_and_keeps_its_statistics()
 
 def test_the_imagenet_cells_are_left_out_without_their_packages(monkeypatch, capsys):
     monkeypatch.setattr(ablation, 'is_installed', lambda: False)
-    monkeypatch.setattr(imagenet, 'is_installed', lambda: False)
+    monkeypatch.setattr(efficientnet, 'is_installed', lambda: False)
     ablation.available_encoders.cache_clear()
     names = list(cells(AblationConfig()))
     ablation.available_encoders.cache_clear()

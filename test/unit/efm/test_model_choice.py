@@ -35,6 +35,25 @@ def test_an_option_of_the_pretrained_encoder_chooses_its_model():
     assert choose(gripper_arm(), options={'seed'}) == 'visuomotor'
 
 
+def test_an_option_of_the_vision_backbone_chooses_its_model():
+    assert choose(table_arm(), options={'vision_backbone'}) == 'visuomotor'
+    assert choose(table_arm(), 'visuomotor', options={'vision_backbone'}) == 'visuomotor'
+
+
+@pytest.mark.parametrize(
+    ('family', 'options'),
+    [
+        ('grounding', ['vision_backbone']),
+        ('vlm', ['backbone_learning_rate']),
+        ('visuomotor', ['pretrained']),
+        (AUTO, ['pretrained', 'vision_backbone']),
+    ],
+)
+def test_an_option_of_another_model_is_refused(family, options):
+    with pytest.raises(ValueError, match=f'{options[-1]}: expected --model .*, got'):
+        choose(table_arm(), family, options=options)
+
+
 @pytest.mark.parametrize('family', ['grounding', 'visuomotor', 'vlm'])
 def test_a_named_family_is_taken(family):
     assert choose(table_arm(), family, own_encoder=True) == family

@@ -14,8 +14,7 @@ from typing import Any
 from efm_core.episode_rules import EpisodeRules, first_detection
 import numpy as np
 
-THRESHOLDS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # [steps]
-EARLY = 1.0  # [steps]; a detector that fires at most so long before the goal is right
+THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)  # [steps]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class DetectorFigures:
 
     :param threshold: s [steps].
     :param fired: number of demonstrations in which it fired.
-    :param right: number of them in which it fired at most ``EARLY`` before the goal.
+    :param right: number of them in which it fired at the goal, as *self-stopped* success
+        asks for; one step before is wrong.
     """
 
     threshold: float
@@ -89,5 +89,5 @@ def _figures(demonstrations: Sequence[HeldOut], rules: EpisodeRules) -> Detector
         rules.success_threshold,
         demonstrations=len(demonstrations),
         fired=len(left),
-        right=sum(steps <= EARLY for steps in left),
+        right=sum(steps <= 0 for steps in left),
     )

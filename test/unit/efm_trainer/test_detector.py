@@ -18,6 +18,7 @@ def held_out(*steps_to_go):
 RIGHT = held_out(5, 4, 3, 2, 0.9, 0.2)
 LATE = held_out(5, 4, 3, 3, 2, 1.4)
 EARLY = held_out(0.8, 0.7, 3, 2, 1, 0)
+ONE_STEP_EARLY = held_out(5, 4, 3, 0.9, 0.8, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ EARLY = held_out(0.8, 0.7, 3, 2, 1, 0)
         ([RIGHT], 1, 1),
         ([LATE], 0, 0),
         ([EARLY], 1, 0),
+        ([ONE_STEP_EARLY], 1, 0),
         ([RIGHT, LATE, EARLY, RIGHT], 3, 2),
     ],
 )
@@ -38,7 +40,7 @@ def test_a_detection_is_right_at_the_goal_and_wrong_before(demonstrations, fired
 
 
 def test_a_larger_threshold_fires_earlier():
-    found = {one.threshold: one for one in examine([RIGHT, LATE], RULES, (2.0, 4.0))}
+    found = {one.threshold: one for one in examine([RIGHT, LATE, LATE], RULES, (2.0, 4.0))}
     assert list(found) == [1.0, 2.0, 4.0]
     assert [found[s].right for s in found] == [1, 2, 0]
     assert propose(found.values()).threshold == 2.0

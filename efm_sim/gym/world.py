@@ -14,12 +14,14 @@ from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.observation import MeasuredState
 from efm_core.specs import ArraySpec, image_spec
 from efm_sim.gym.config import EnvironmentConfig
+from efm_sim.gym.proxy import EnvironmentProxy
 import gymnasium
 from gymnasium.spaces import Box
 import numpy as np
 
 # The embodiment's rules end an episode, and the checks below replace those of Gymnasium.
-MAKE_ARGUMENTS = {'max_episode_steps': -1, 'disable_env_checker': True}
+# Gymnasium before 1.0 does not know that -1 steps mean no limit.
+MAKE_ARGUMENTS = {'max_episode_steps': 10**9, 'disable_env_checker': True}
 RENDER = 'render'
 LARGEST_INFO = 1000  # numbers in an array; larger ones are images, which demonstrators get too
 
@@ -58,8 +60,11 @@ class GymnasiumWorld:
         with self._named('make'):
             renders = any(view.place == RENDER for view in self._views)
             mode = {'render_mode': 'rgb_array'} if renders else {}
-            self._environment = gymnasium.make(
-                config.id, **{**MAKE_ARGUMENTS, **mode, **config.kwargs}
+            arguments = {**MAKE_ARGUMENTS, **mode, **config.kwargs}
+            self._environment = (
+                EnvironmentProxy(config, arguments)
+                if config.python
+                else gymnasium.make(config.id, **arguments)
             )
         try:
             self._actions = ActionMap(config, embodiment, space=self._environment.action_space)

@@ -24,8 +24,9 @@ class EnvironmentConfig:
     :param joint_velocities: the same names, each with the place of its velocity; none: unknown.
 
     :param kwargs: further arguments of ``gymnasium.make``.
-    :param positions: names, each with the place of one to three numbers. They are published as
-        the positions of ``world_state``, for a demonstrator.
+    :param positions: names, each with the place of one to three numbers, or with a list of one to
+        three places of one number. They are published as the positions of ``world_state``, for a
+        demonstrator.
     """
 
     id: str = parameter('', 'Name for `gymnasium.make`; `module:name` imports the module first')

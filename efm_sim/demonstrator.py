@@ -45,7 +45,8 @@ def load_demonstrator(name: str, config: DemonstratorConfig | None = None) -> De
         return cast(Demonstrator, getattr(importlib.import_module(module), class_name)())
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(
-            f'demonstrator: expected `module:class` that can be constructed, got {name!r}: {error}'
+            'demonstrator: expected `module:class` on PYTHONPATH that can be constructed, '
+            f'got {name!r}: {error}'
         ) from error
 
 

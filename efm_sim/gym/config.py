@@ -24,8 +24,9 @@ class EnvironmentConfig:
     :param joint_velocities: the same names, each with the place of its velocity; none: unknown.
 
     :param kwargs: further arguments of ``gymnasium.make``.
-    :param positions: names, each with the place of one to three numbers. They are published as
-        the positions of ``world_state``, for a demonstrator.
+    :param positions: names, each with the place of one to three numbers, or with a list of one to
+        three places of one number. They are published as the positions of ``world_state``, for a
+        demonstrator.
     """
 
     id: str = parameter('', 'Name for `gymnasium.make`; `module:name` imports the module first')
@@ -49,6 +50,13 @@ class EnvironmentConfig:
     relative_to: str = parameter(
         '', 'Place of a position to which each action is added; empty: none'
     )
+    python: str = parameter(
+        '', 'Python interpreter that runs the environment, in a process of its own; empty: ours'
+    )
+    python_path: str = parameter('', 'Folder of further modules for `python`; empty: none')
+    python_timeout_s: float = parameter(
+        60.0, 'Longest wait for an answer of `python`', 's', 0.1, 3600
+    )
     repeat: int = parameter(1, 'Environment steps per control step', 'steps', 1, 10000)
     positions: dict[str, Any] = field(default_factory=dict)
     demonstrator: str = parameter(
@@ -59,8 +67,8 @@ class EnvironmentConfig:
         """
         Check that the environment, the source of the sentence and all velocities are given.
 
-        :raises ValueError: without an id, with no or two sources of the sentence, and with
-            velocities of other joints.
+        :raises ValueError: without an id, with no or two sources of the sentence, with velocities
+            of other joints, and with a folder for an interpreter that is not named.
         """
         if not self.id:
             raise ValueError('id: expected a name for gymnasium.make, got nothing')
@@ -71,4 +79,6 @@ class EnvironmentConfig:
             )
         names = list(self.joints)
         known = list(self.joint_velocities)
+        lonely = self.python_path and not self.python
+        expect(not lonely, 'python_path', 'none without `python`', self.python_path)
         expect(known in ([], names), 'joint_velocities', f'none, or the joints {names}', known)

@@ -14,13 +14,16 @@ from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.observation import MeasuredState
 from efm_core.specs import ArraySpec, image_spec
 from efm_sim.gym.config import EnvironmentConfig
+from efm_sim.gym.proxy import EnvironmentProxy
 import gymnasium
 from gymnasium.spaces import Box
 import numpy as np
 
 # The embodiment's rules end an episode, and the checks below replace those of Gymnasium.
-MAKE_ARGUMENTS = {'max_episode_steps': -1, 'disable_env_checker': True}
+# Gymnasium before 1.0 does not know that -1 steps mean no limit.
+MAKE_ARGUMENTS = {'max_episode_steps': 10**9, 'disable_env_checker': True}
 RENDER = 'render'
+TRIAL_STEPS = 5
 LARGEST_INFO = 1000  # numbers in an array; larger ones are images, which demonstrators get too
 
 
@@ -46,7 +49,7 @@ class GymnasiumWorld:
 
     def __init__(self, config: EnvironmentConfig, embodiment: Embodiment):
         """
-        Create the environment and check it with two steps, so that errors appear now.
+        Create the environment and check it with some steps, so that errors appear now.
 
         :param config: section ``gymnasium`` of the embodiment's file.
         :raises ValueError: when the environment does not fit the file or the embodiment, or makes
@@ -58,12 +61,15 @@ class GymnasiumWorld:
         with self._named('make'):
             renders = any(view.place == RENDER for view in self._views)
             mode = {'render_mode': 'rgb_array'} if renders else {}
-            self._environment = gymnasium.make(
-                config.id, **{**MAKE_ARGUMENTS, **mode, **config.kwargs}
+            arguments = {**MAKE_ARGUMENTS, **mode, **config.kwargs}
+            self._environment = (
+                EnvironmentProxy(config, arguments)
+                if config.python
+                else gymnasium.make(config.id, **arguments)
             )
         try:
             self._actions = ActionMap(config, embodiment, space=self._environment.action_space)
-            self._check(np.mean([embodiment.action.low, embodiment.action.high], axis=0))
+            self._check(np.array(embodiment.action.high))
         except BaseException:
             self.close()
             raise
@@ -160,8 +166,13 @@ class GymnasiumWorld:
         """
         return {name: self._position(place) for name, place in self._config.positions.items()}
 
-    def _position(self, place: str) -> np.ndarray:
-        value = np.atleast_1d(np.asarray(look_up(place, self._time_step)))
+    def _position(self, place: str | list[str]) -> np.ndarray:
+        found: Any
+        if isinstance(place, list):
+            found = [self._number(each) for each in place]
+        else:
+            found = look_up(place, self._time_step)
+        value = np.atleast_1d(np.asarray(found))
         if value.ndim != 1 or not 1 <= len(value) <= 3 or value.dtype.kind not in 'iuf':
             raise ValueError(f'{place}: expected one to three numbers, got {value!r}')
         return np.pad(value.astype(np.float64), (0, 3 - len(value)))
@@ -199,16 +210,16 @@ class GymnasiumWorld:
 
     def _check(self, action: np.ndarray) -> None:
         """
-        Read all that the file names, after a reset and after a step, and compare two resets.
+        Read all that the file names, after a reset and after steps, and compare two resets.
 
+        :param action: largest values, so that the robot moves and something may be left of it.
         :raises ValueError: when a value is missing, or the second scene differs from the first.
         """
         self.reset(0)
-        self.step(action)
-        self._contents()
-        self.reset(0)
         first = self._contents()
-        self.step(action)
+        for _ in range(TRIAL_STEPS):
+            self.step(action)
+            self._contents()
         self.reset(0)
         again = self._contents()
         differs = [name for name in first if not _is_same(first[name], again[name])]

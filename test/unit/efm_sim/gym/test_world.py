@@ -144,11 +144,23 @@ def test_positions_are_those_in_the_file():
     np.testing.assert_array_equal(found['worth'], [world._time_step.reward, 0, 0])
 
 
+def test_a_position_may_be_numbers_of_several_places():
+    world = line(positions={'walker': ['reward', 'info.place.0']})
+    world.reset(4)
+    walk(world, 1.0)
+    expected = [world._time_step.reward, world.information['place'][0], 0]
+    np.testing.assert_array_equal(world.positions()['walker'], expected)
+
+
 @pytest.mark.parametrize(
     ('place', 'match'),
     [
         ('info.nowhere', 'nowhere'),
         ('observation', 'expected one to three numbers'),
+        (['info.place.0', 'info.nowhere'], 'nowhere'),
+        (['info.place.0', 'info.place'], 'info.place: expected one number'),
+        (['info.place.0'] * 4, 'expected one to three numbers'),
+        ([], 'expected one to three numbers'),
     ],
 )
 def test_a_missing_position_is_an_error_at_construction(place, match):
@@ -219,7 +231,8 @@ def test_the_instruction_can_come_from_the_environment():
         ({'success': 'info.word'}, ['info.word', "'far'"]),
         ({'success': 'luck'}, ['luck', 'observation, info, reward or terminated']),
         ({'pixels': 'observation.pixels'}, ["'pixels'", 'ndarray']),
-        ({'pixels': 'info.share'}, ['info.share', 'uint8', 'float64']),
+        ({'pixels': 'info.share'}, ["expected 'share', got keys place, asked"]),
+        ({'pixels': 'reward'}, ['reward', 'uint8', 'float64']),
         ({'instruction': '', 'instruction_from': 'info.place'}, ['info.place', 'a sentence']),
         ({'relative_to': 'info.home'}, ["'home'", 'place']),
     ],
@@ -265,6 +278,25 @@ def test_an_error_about_different_actions_has_both(low, high, words):
 def test_actions_that_cannot_be_mapped_are_refused(space, action, words):
     with pytest.raises(ValueError, match=words):
         line(action=action, kwargs={'action_space': space})
+
+
+class Worn(Line):
+    """A line whose dot starts where the last scene has left it."""
+
+    def reset(self, *, seed=None, options=None):
+        left = getattr(self, 'place', 1.0)
+        _, info = super().reset(seed=seed)
+        self.place = left
+        return self._observe(), info
+
+
+def test_a_scene_that_depends_on_the_one_before_is_refused():
+    gymnasium.register('efm_test/Worn-v0', entry_point=Worn)
+    try:
+        with pytest.raises(ValueError, match=r'the same scene .* got another .*image of eye'):
+            line(id='efm_test/Worn-v0')
+    finally:
+        del gymnasium.registry['efm_test/Worn-v0']
 
 
 def test_an_error_in_the_environment_names_it():

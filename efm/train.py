@@ -152,6 +152,10 @@ def _fine_tune(
         console.print(f'warning: {doubt}', soft_wrap=True)
 
 
+# Where the detector fires in failures, practice makes the policy fail in that way.
+UNSEEN = 'These demonstrations succeeded: how it acts in attempts that fail is not measured'
+
+
 def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) -> str:
     """Return what the detector does on held-out demonstrations, and a better threshold."""
     from efm_trainer.detector import propose
@@ -163,13 +167,13 @@ def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) ->
         f'success detector on {mine.demonstrations} held-out demonstrations, s = {threshold:g}: '
         f'precision {mine.precision:.2f}, recall {mine.recall:.2f}'
     )
-    if best.f1 <= mine.f1:
-        return text
-    return (
-        f'{text}; s = {best.threshold:g}: {best.precision:.2f}, {best.recall:.2f}. Set '
-        'task.success_threshold in the embodiment and name the file with --embodiment: no new '
-        'bags are needed'
-    )
+    if best.f1 > mine.f1:
+        text += (
+            f'; s = {best.threshold:g}: {best.precision:.2f}, {best.recall:.2f}. Set '
+            'task.success_threshold in the embodiment and name the file with --embodiment: no new '
+            'bags are needed'
+        )
+    return f'{text}. {UNSEEN}'
 
 
 def describe_losses(losses: dict[str, float]) -> str:

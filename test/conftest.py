@@ -6,10 +6,13 @@ import gc
 import importlib.util
 import os
 from pathlib import Path
+import signal
 
 from efm_core.embodiment import Embodiment, load_embodiment
 import pytest
 
+# Whoever starts the tests may ignore it, as nohup does; the tests of stop signals need it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # This host only, and a domain of the run's own: two runs never meet.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)

@@ -73,8 +73,13 @@ def to_image(message: Any) -> np.ndarray:
 
 
 def to_chunk_steps(message: Any) -> int:
-    """Return the number of control steps of an ``Action``; older bags have no such field: 1."""
-    return max(1, getattr(message, 'chunk_steps', 1))
+    """
+    Return the number of control steps of an ``Action``; older bags have no such field: 1.
+
+    A step has a token or a value. So a malformed number of billions costs no more than the data.
+    """
+    steps: int = getattr(message, 'chunk_steps', 1)
+    return max(1, min(steps, max(len(message.tokens), len(message.values))))
 
 
 def to_period(message: Any) -> int:

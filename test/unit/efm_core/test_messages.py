@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import cv2
 from efm_core.images import encode_png
 from efm_core.messages import (
+    to_chunk_steps,
     to_displacement,
+    to_due_stamps,
     to_image,
     to_ns,
     to_pose_in,
@@ -166,3 +168,24 @@ def test_a_pose_in_another_frame_is_refused():
     assert to_pose_in(message, 'base').tolist() == [1, 2, 3, 0, 0, 0, 1]
     with pytest.raises(ValueError, match="pose: expected frame tool, got 'base'"):
         to_pose_in(message, 'tool')
+
+
+def action_message(chunk_steps: int) -> SimpleNamespace:
+    """Return an action of two dimensions with three control steps."""
+    return SimpleNamespace(
+        header=SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=5)),
+        period=SimpleNamespace(sec=0, nanosec=10),
+        chunk_steps=chunk_steps,
+        tokens=[0] * 6,
+        values=[0.0] * 6,
+    )
+
+
+def test_the_control_steps_of_an_action_are_due_one_period_after_the_other():
+    assert to_due_stamps(action_message(3)) == (5, 15, 25)
+    assert to_due_stamps(action_message(0)) == (5,)
+
+
+def test_an_action_has_no_more_control_steps_than_numbers():
+    assert to_chunk_steps(action_message(4_000_000_000)) == 6
+    assert len(to_due_stamps(action_message(4_000_000_000))) == 6

@@ -128,12 +128,23 @@ def torch_graph(folder: Path, threads: int, compiled: bool = False) -> tuple[Cal
     return functools.partial(torch.inference_mode()(run), *inputs), {}
 
 
-def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, dict[str, Any]]:
-    """Return a call of LeRobot's ACT: one action of a new chunk, or all actions of a chunk."""
-    import act_policy
+def act(
+    folder: Path, threads: int, *, of_an_arm: bool = False, whole_chunk: bool = False
+) -> tuple[Call, dict[str, Any]]:
+    """
+    Return a call of LeRobot's ACT: one action of a new chunk, or all actions of a chunk.
 
-    size = np.load(folder / 'policy.npz')['observations'].shape[2:4]
-    policy, batch, facts = act_policy.make([size], 2, 2, threads=threads)
+    :param of_an_arm: whether it has the cameras, state and actions of the visuomotor model; else
+        the camera of the grounding model.
+    """
+    import act_policy
+    from efm_core.embodiment import load_embodiment
+
+    name = 'visuomotor' if of_an_arm else 'embodiment'
+    robot = load_embodiment(folder / f'{name}.yaml')
+    dimensions = len(robot.action.names)
+    state = len(robot.proprioception_names) or dimensions
+    policy, batch, facts = act_policy.make(robot.image_sizes, state, dimensions, threads=threads)
     actions = policy.config.n_action_steps if whole_chunk else 1
 
     def call() -> None:
@@ -144,22 +155,6 @@ def act(folder: Path, threads: int, whole_chunk: bool = False) -> tuple[Call, di
     return call, {**facts, 'actions': actions}
 
 
-def act_of_an_arm(folder: Path, threads: int) -> tuple[Call, dict[str, Any]]:
-    """Return a call of ACT with the cameras, the state and the actions of the visuomotor model."""
-    import act_policy
-    from efm_core.embodiment import load_embodiment
-
-    robot = load_embodiment(folder / 'visuomotor.yaml')
-    shape = robot.image_sizes, len(robot.proprioception_names), len(robot.action.names)
-    policy, batch, facts = act_policy.make(*shape, threads=threads)
-
-    def call() -> None:
-        policy.reset()
-        policy.select_action(batch)
-
-    return call, facts
-
-
 BACKENDS: dict[str, Callable[[Path, int], tuple[Call, dict[str, Any]]]] = {
     'torch eager': torch_graph,
     'torch.compile': functools.partial(torch_graph, compiled=True),
@@ -167,7 +162,7 @@ BACKENDS: dict[str, Callable[[Path, int], tuple[Call, dict[str, Any]]]] = {
     'image': image_session,
     'ACT': act,
     'visuomotor': functools.partial(onnxruntime_session, name='visuomotor'),
-    'ACT, two cameras': act_of_an_arm,
+    'ACT, two cameras': functools.partial(act, of_an_arm=True),
     'ACT chunk': functools.partial(act, whole_chunk=True),
 }
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from efm_model.text import InstructionEncoder
     from efm_trainer.detector import DetectorFigures
 
+NO_FAILURES = (
+    'All of them succeeded, so they do not show what the detector does in attempts that fail'
+)
+
 
 def train_vlm(
     run: Path, embodiment_path: Path, config: SftConfig, options: VlmConfig, console: Console
@@ -152,10 +156,6 @@ def _fine_tune(
         console.print(f'warning: {doubt}', soft_wrap=True)
 
 
-# Where the detector fires in failures, practice makes the policy fail in that way.
-UNSEEN = 'These demonstrations succeeded: how it acts in attempts that fail is not measured'
-
-
 def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) -> str:
     """Return what the detector does on held-out demonstrations, and a better threshold."""
     from efm_trainer.detector import propose
@@ -173,7 +173,7 @@ def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) ->
             'task.success_threshold in the embodiment and name the file with --embodiment: no new '
             'bags are needed'
         )
-    return f'{text}. {UNSEEN}'
+    return f'{text}. {NO_FAILURES}'
 
 
 def describe_losses(losses: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ import signal
 from efm_core.embodiment import Embodiment, load_embodiment
 import pytest
 
-# Whoever starts the tests may ignore it, as nohup does; the tests of stop signals need it.
+# nohup makes its processes ignore SIGHUP. The tests of stop signals need the default.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # This host only, and a domain of the run's own: two runs never meet.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -7,15 +7,27 @@ from pathlib import Path
 import shutil
 import tempfile
 
+import efm
 from efm_core.embodiment import Embodiment
+from efm_core.observation import Observation
 from efm_model.export import export_policy, export_reward, ParityReport
 from efm_model.network import new_model
 from efm_release.publish import publish
 from efm_release.release import Release
-from models import relabelled
+from models import FakeTextEncoder, frames, relabelled, SENTENCE
 import numpy as np
 
 SIGNS = np.array([-1, 1], np.float32)
+
+
+def assert_release_acts(run: Path) -> None:
+    """Fail unless the release of a table's run gives an action and a distribution."""
+    policy, reward_model = efm.load_release(run, text_encoder=FakeTextEncoder())
+    policy.begin(SENTENCE, 0)
+    reward_model.begin(SENTENCE)
+    seen = Observation.of(frames(1)[0])
+    assert policy.act(seen).values.shape == (2,)
+    assert abs(reward_model.predict(seen).probabilities.sum() - 1) < 1e-5
 
 
 def publish_untrained(folder: Path, version: int, embodiment: Embodiment) -> Release:

@@ -50,8 +50,8 @@ success at any observation within the limit. *Self-stopped* is its success at th
 which the robot's own detector ends the episode; a time-out counts as a failure. Intervals are
 Wilson's over the evaluation scenes of all seeds.
 
-Practice is run on every task, also where the detector after stage 1 is wrong half of the time. The
-paper's method would be run only where it is right.
+Practice runs on every task, also where the detector is often wrong after stage 1. This shows what
+practice does there.
 """
 
 

@@ -10,9 +10,7 @@ import shutil
 import tempfile
 
 from bags import write_bag
-import efm
 from efm.cli import main
-from efm_core.observation import Observation
 from efm_model import backbone, efficientnet
 from efm_model.backbone import Backbone, read_backbone
 from efm_model.checkpoint import load_checkpoint, save_checkpoint
@@ -22,8 +20,10 @@ from efm_model.visuomotor import CAMERA_FEATURES, new_visuomotor
 from efm_trainer.config import PRESETS, STAGE_ONE
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
-from models import frames, SENTENCE, table_arm
+from models import table_arm
+from optional import needs_efficientnet
 import pytest
+from releases import assert_release_acts
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder
 import transformers
@@ -55,7 +55,6 @@ TINY = {
     ),
 }
 CHANNELS = 16
-needs_lite = pytest.mark.skipif(not efficientnet.is_installed(), reason=efficientnet.MISSING)
 
 
 @functools.cache
@@ -72,7 +71,7 @@ def source_of(name: str) -> str:
     return name if name == efficientnet.NAME else str(saved(name))
 
 
-@pytest.fixture(params=[*TINY, pytest.param(efficientnet.NAME, marks=needs_lite)])
+@pytest.fixture(params=[*TINY, pytest.param(efficientnet.NAME, marks=needs_efficientnet)])
 def source(request):
     return source_of(request.param)
 
@@ -105,7 +104,7 @@ def episodes(robot=ROBOT):
         ('siglip', (24, 40), (3, 5)),
         ('siglip', (3, 3), (1, 1)),
         ('resnet', (24, 40), (2, 3)),  # 16 px a cell
-        pytest.param(efficientnet.NAME, (24, 40), (2, 2), marks=needs_lite),  # 32 x 32 px
+        pytest.param(efficientnet.NAME, (24, 40), (2, 2), marks=needs_efficientnet),  # 32 x 32 px
     ],
 )
 def test_a_map_has_a_cell_for_each_patch(name, size, expected):
@@ -427,12 +426,7 @@ def train(run, *words):
 def test_efm_train_makes_a_release_that_acts_with_the_backbone(run, capsys):
     assert train(run, '--vision-backbone', source_of('resnet')) == 0, capsys.readouterr().err
     assert 'visuomotor; only this model has the option vision_backbone' in capsys.readouterr().out
-    policy, reward_model = efm.load_release(run, text_encoder=FakeTextEncoder())
-    policy.begin(SENTENCE, 0)
-    reward_model.begin(SENTENCE)
-    seen = Observation.of(frames(1)[0])
-    assert policy.act(seen).values.shape == (2,)
-    assert reward_model.predict(seen).probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert_release_acts(run)
 
 
 def test_efm_train_reports_a_missing_backbone_and_leaves_no_checkpoint(run, capsys):

@@ -29,6 +29,7 @@ def load(monkeypatch):
 @pytest.fixture
 def folder(load, tmp_path):
     """Return what a worker needs: the policy and one observation."""
+    from efm_core.embodiment_files import save_embodiment
     from efm_model.export import example_inputs
     from efm_model.network import new_model
     from models import table_arm
@@ -36,6 +37,7 @@ def folder(load, tmp_path):
     shutil.copy(exported('policy'), tmp_path / 'policy.onnx')
     model = new_model(table_arm(), pretrained='none')
     np.savez(tmp_path / 'policy.npz', **example_inputs(model, 'policy', 1))
+    save_embodiment(table_arm(), tmp_path / 'embodiment.yaml')
     return tmp_path
 
 

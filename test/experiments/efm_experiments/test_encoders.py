@@ -16,18 +16,17 @@ from efm_experiments.encoders.unimodal import pretrained_vision
 from efm_experiments.studies import ablation
 from efm_experiments.studies.ablation import AblationConfig, cells, SMOKE
 from efm_model import efficientnet
-from efm_model.efficientnet import is_installed
 from efm_model.grounding import EFFECTOR
 from efm_model.network import ENCODER_WEIGHTS, FEATURES
 from models import FakeTextEncoder, frames, table_arm
+from optional import needs_efficientnet
 import pytest
 from safetensors.torch import load_file
 import torch
 
 SIZE = (64, 64)
-needs_imagenet = pytest.mark.skipif(not is_installed(), reason=efficientnet.MISSING)
 EVERY_ENCODER = [
-    pytest.param(t, marks=needs_imagenet if t == 'imagenet' else ()) for t in ENCODERS
+    pytest.param(t, marks=needs_efficientnet if t == 'imagenet' else ()) for t in ENCODERS
 ]
 
 
@@ -99,7 +98,7 @@ def test_the_tuned_encoder_starts_with_the_shipped_weights():
     assert len(pretrained) == len(list(model.grounding.parameters()))
 
 
-@needs_imagenet
+@needs_efficientnet
 def test_the_imagenet_encoder_starts_with_its_weights_and_keeps_its_statistics():
     encoder = ImageNetEncoder(SIZE).train()
     before = {name: value.clone() for name, value in encoder.pretrained.state_dict().items()}

@@ -8,6 +8,7 @@ from efm.cli import main
 from efm_core.observation import Observation
 from models import FakeTextEncoder, frames, SENTENCE, table_arm
 import pytest
+from releases import assert_release_acts
 from trainer_fakes import demonstrations
 
 WORDS = ('--model', 'visuomotor', '--iterations', '2', '--batch-size', '6')
@@ -33,12 +34,7 @@ def test_efm_train_makes_a_release_of_the_visuomotor_model(run, capsys):
     card = json.loads((run / 'sft' / 'policy' / 'config.json').read_text())
     assert (card['family'], card['sft']['augmentation']) == ('visuomotor', True)
     assert (card['sft']['batch_size'], card['sft']['label_smoothing_bins']) == (6, 1.0)
-    policy, reward_model = efm.load_release(run, text_encoder=FakeTextEncoder())
-    policy.begin(SENTENCE, 0)
-    reward_model.begin(SENTENCE)
-    seen = Observation.of(frames(1)[0])
-    assert policy.act(seen).values.shape == (2,)
-    assert reward_model.predict(seen).probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert_release_acts(run)
 
 
 def test_one_run_holds_several_fine_tunings_each_with_its_own_release(run, capsys):

@@ -17,7 +17,7 @@ def figures(threshold, fired, right):
     ('threshold', 'expected'),
     [
         (1.0, 's = 1: precision 1.00, recall 0.50; s = 1.5: 0.90, 0.90. Set task.success_thres'),
-        (1.5, 's = 1.5: precision 0.90, recall 0.90. These demonstrations succeeded'),
+        (1.5, 's = 1.5: precision 0.90, recall 0.90. All of them succeeded'),
     ],
 )
 def test_a_better_threshold_is_named_and_what_was_not_measured(embodiment, threshold, expected):
@@ -25,4 +25,4 @@ def test_a_better_threshold_is_named_and_what_was_not_measured(embodiment, thres
     robot = replace(embodiment, episode=rules)
     said = describe_detector([figures(1.0, 5, 5), figures(1.5, 10, 9)], robot)
     assert expected in said
-    assert said.endswith('how it acts in attempts that fail is not measured')
+    assert said.endswith('what the detector does in attempts that fail')

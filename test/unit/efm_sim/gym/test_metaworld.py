@@ -8,6 +8,7 @@ from efm_core.embodiment import load_embodiment
 from efm_core.episode import Outcome
 from efm_core.preprocessing import observe
 from efm_sim.rollout import demonstrate
+from efm_sim.scene import Scene
 from efm_sim.worlds import make_world
 import numpy as np
 import pytest
@@ -72,6 +73,41 @@ def test_a_hand_that_gets_no_action_stands_still_and_holds_its_gripper(world):
     for _ in range(3):
         world.step(np.float32([0, 0, 0, -1]))
     np.testing.assert_allclose(world.state().positions, before, atol=0.01)
+
+
+def noise_of(world, seed, **config):
+    """Return what noise adds to 200 demonstrator actions of a still scene, ``(200, 3)``."""
+    from efm_sim.gym.metaworld import MetaWorldConfig, MetaWorldDemonstrator
+
+    world.reset(seed)
+    scene = Scene({}, info=world.info())
+    still = {'slowest': 1.0, 'noise': 0.0, 'burst_noise': 0.0}
+    actions = []
+    for found in ({**still, **config}, still):
+        demonstrator = MetaWorldDemonstrator(MetaWorldConfig(**found))
+        demonstrator.begin(seed)
+        actions.append([demonstrator.act(scene)[:3] for _ in range(200)])
+    return np.subtract(*actions)
+
+
+def test_the_demonstrator_has_bursts_of_noise_that_last_two_to_four_decisions(world):
+    moved = noise_of(world, 1, burst_noise=0.7, burst_probability=0.06)
+    is_burst = np.abs(moved).max(axis=1) > 0
+    edges = np.flatnonzero(np.diff(np.r_[0, is_burst, 0]))
+    lengths = edges[1::2] - edges[::2]
+    assert len(lengths) > 4
+    assert lengths.min() >= 2  # one after the other makes a longer one
+    assert np.median(lengths) <= 4
+    assert 0.05 < is_burst.mean() < 0.4
+    np.testing.assert_array_equal(
+        moved, noise_of(world, 1, burst_noise=0.7, burst_probability=0.06)
+    )
+
+
+def test_without_bursts_the_noise_is_that_of_each_decision(world):
+    assert np.abs(noise_of(world, 2, burst_noise=0.7, burst_probability=0.0)).max() == 0
+    spread = noise_of(world, 2, noise=0.05, burst_probability=0.0).std()
+    assert 0.02 < spread < 0.06
 
 
 def test_the_demonstrator_presses_the_button():

@@ -1,0 +1,178 @@
+"""Demonstrations and stage 1 on Meta-World, once for each seed, cached on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, KW_ONLY, replace
+import json
+from pathlib import Path
+
+from efm_core.embodiment import Embodiment
+from efm_core.episode import Episode, Outcome
+from efm_core.files import whole_directory
+from efm_experiments.caches import cache, fingerprint, name_of
+from efm_experiments.config import DEMONSTRATION_SCENES, text_encoder
+from efm_experiments.episode_files import load_demonstrations, save_demonstrations
+from efm_experiments.metaworld.config import (
+    load_robot,
+    make_worlds,
+    scenes_of,
+    SOURCES,
+    StageOne,
+    WORLDS,
+)
+from efm_experiments.progress import report
+from efm_experiments.table.sft_cache import timed
+from efm_model.checkpoint import load_checkpoint
+from efm_model.protocol import Model
+from efm_sim.rollout import demonstrate
+from efm_trainer.config import SftConfig, STAGE_ONE
+from efm_trainer.detector import propose
+from efm_trainer.sft import fine_tune
+from filelock import FileLock
+
+CHUNK = 25  # demonstrations of a file
+SCENES_PER_CHUNK = 10_000
+NOTES = 'stage_one.json'
+VALIDATE_EVERY = 500  # optimiser steps; a validation takes as long as twenty of them
+
+
+@dataclass(frozen=True)
+class Models:
+    """
+    Policy and reward model after stage 1, and the robot with the threshold that stage 1 proposes.
+
+    :param seconds: processor time of each part [s].
+    """
+
+    policy: Model
+    reward: Model
+    _: KW_ONLY
+    robot: Embodiment
+    seconds: dict[str, float]
+
+    def copy(self) -> Models:
+        """Return models of which practice may change the policy."""
+        return replace(self, policy=deepcopy(self.policy))
+
+
+def load_or_train(recipe: StageOne, seed: int) -> Models:
+    """Return the models of stage 1, from disk if they are there."""
+    folder = stage_one_folder(recipe, seed)
+    with locked(folder):
+        if not folder.is_dir():
+            train(recipe, seed, folder)
+    robot = load_robot()
+    policy, reward = (load_checkpoint(folder / kind, robot)[0] for kind in ('policy', 'reward'))
+    notes = json.loads((folder / NOTES).read_text())
+    rules = replace(robot.episode, success_threshold=notes['threshold'])
+    return Models(
+        policy, reward, robot=replace(robot, episode=rules), seconds=notes['seconds']
+    )
+
+
+def stage_one_folder(recipe: StageOne, seed: int) -> Path:
+    """Return the folder of stage 1; its name has all that the result depends on."""
+    name = name_of(recipe, load_robot(), seed, fingerprint(*SOURCES))
+    return cache() / 'metaworld' / 'stage_one' / name
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make a file or folder of the cache."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f'{path.name}.lock')):
+        yield
+
+
+def train(recipe: StageOne, seed: int, folder: Path) -> None:
+    """Collect demonstrations, fine-tune, and write the result into ``folder``."""
+    seconds: dict[str, float] = {}
+    model = load_or_train(recipe.start, seed).policy if recipe.start else None
+    with whole_directory(folder) as unfinished:
+        with timed(seconds, 'demonstrations'):
+            episodes = demonstrations(recipe, seed)
+        with timed(seconds, 'fine_tuning'):
+            found = fine_tune(
+                episodes,
+                load_robot(),
+                text_encoder(),
+                sft_config(recipe, seed),
+                unfinished,
+                progress=report_fine_tuning,
+                model=model,
+                family='visuomotor',
+            )
+        notes = {'threshold': propose(found.detector).threshold, 'seconds': seconds}
+        (unfinished / NOTES).write_text(json.dumps(notes))
+
+
+def sft_config(recipe: StageOne, seed: int) -> SftConfig:
+    """Return the parameters of stage 1."""
+    return replace(
+        STAGE_ONE['visuomotor'],
+        iterations=recipe.iterations,
+        validate_every=VALIDATE_EVERY,
+        seed=seed,
+    )
+
+
+def report_fine_tuning(iteration: int, total: int, losses: dict[str, float]) -> None:
+    """Report the progress of stage 1."""
+    loss = losses['validation/action']
+    report(f'stage 1, step {iteration} of {total}, held-out action loss {loss:.2f} nats')
+
+
+def demonstrations(recipe: StageOne, seed: int) -> list[Episode]:
+    """Return the first successful demonstrations of each task; files are shared by all sizes."""
+    chunks = range(-(-recipe.demonstrations // CHUNK))
+    size = min(CHUNK, recipe.demonstrations)
+    found = []
+    for index, task in enumerate(recipe.tasks):
+        report(f'demonstrations, {task}')
+        shown = [one for k in chunks for one in load_or_collect(recipe, index, seed, k, size)]
+        found += shown[: recipe.demonstrations]
+    return found
+
+
+def load_or_collect(
+    recipe: StageOne, index: int, seed: int, chunk: int, size: int
+) -> list[Episode]:
+    """
+    Return ``size`` demonstrations of one task, from disk if they are there.
+
+    :param index: of the task among those of the recipe.
+    """
+    sources = fingerprint('efm_core', 'efm_sim')
+    name = name_of(load_robot(), recipe.tasks[index], len(recipe.tasks), sources, seed, chunk, size)
+    path = cache() / 'metaworld' / 'demonstrations' / f'{name}.npz'
+    with locked(path):
+        if not path.is_file():
+            save_demonstrations(path, collect(recipe.tasks, index, seed, chunk, size))
+        return load_demonstrations(path, load_robot())
+
+
+def collect(
+    tasks: tuple[str, ...], index: int, seed: int, chunk: int, size: int
+) -> list[Episode]:
+    """Return the first ``size`` successes of the scripted demonstrator in a task."""
+    robot = load_robot()
+    scenes = scenes_of(
+        DEMONSTRATION_SCENES + chunk * SCENES_PER_CHUNK, seed, tasks, SCENES_PER_CHUNK
+    )
+    waiting = iter(scenes[index :: len(tasks)])
+    worlds = make_worlds(tasks, WORLDS)
+    found: list[Episode] = []
+    while len(found) < size:
+        batch = [next(waiting) for _ in range(max(4, size - len(found)))]
+        made = demonstrate(
+            worlds,
+            batch,
+            robot,
+            max_steps=robot.steps_to_go.max_steps,
+            demonstrator=worlds[0].demonstrator,
+        )
+        found += [episode for episode in made if episode.outcome is Outcome.SUCCESS]
+    return found[:size]

@@ -242,6 +242,7 @@ def learn(
         validate_every=max(1, iterations // 20),
         encoder_weights=str(folder / ENCODER) if options.model == GROUNDING else '',
         hidden_size=options.hidden_size,
+        reward_network='shared',
         seed=seed,
     )
     checkpoints = folder / f'sft_{seed}'

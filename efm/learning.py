@@ -18,6 +18,7 @@ from efm.rollouts import as_list
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind
 from efm_core.files import whole_directory
+from efm_data.labels import LabelledAttempt
 from efm_model.checkpoint import load_checkpoint
 from efm_model.protocol import Model
 from efm_model.text import ensure_text_encoder, InstructionEncoder, TextEncoder
@@ -42,6 +43,7 @@ def fine_tune(
     text_encoder: InstructionEncoder | None = None,
     on_validation: OnValidation | None = None,
     model: str = AUTO,
+    attempts: Sequence[LabelledAttempt] = (),
     **options: Any,
 ) -> tuple[Policy, RewardModel]:
     """
@@ -54,6 +56,7 @@ def fine_tune(
     :param text_encoder: as in ``load_release``.
     :param on_validation: receives iteration, number of iterations and losses at each validation.
     :param model: ``grounding``, ``visuomotor`` or ``auto``, as in ``efm train --model``.
+    :param attempts: labelled attempts of the robot, from which a separate reward network learns.
     :param options: fields of ``efm_trainer.config.SftConfig``, such as ``iterations``, ``seed`` or
         ``pretrained``; the others have the model's defaults.
     :return: policy and reward model in torch, which ``practise`` accepts.
@@ -71,7 +74,16 @@ def fine_tune(
     progress = on_validation or (lambda iteration, total, losses: None)
     threads = single_threaded() if family == 'grounding' else nullcontext()
     with _checkpoint_folder(run) as folder, threads:
-        sft.fine_tune(episodes, embodiment, encoder, config, folder, progress, family=family)
+        sft.fine_tune(
+            episodes,
+            embodiment,
+            encoder,
+            config,
+            folder,
+            progress,
+            family=family,
+            attempts=attempts,
+        )
         found = _load_pair(folder, embodiment, encoder)
     if run:
         keep_embodiment(Path(run), embodiment)

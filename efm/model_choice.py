@@ -17,6 +17,7 @@ ONLY_FOR = {
     'encoder_weights': 'grounding',
     'vision_backbone': 'visuomotor',
     'backbone_learning_rate': 'visuomotor',
+    'reward_proprioception': 'visuomotor',
 }
 
 

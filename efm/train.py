@@ -11,6 +11,7 @@ from efm.model_choice import is_simulated_table
 from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
 from efm_core.embodiment import Embodiment, load_embodiment
+from efm_core.episode_rules import EpisodeRules
 from efm_core.files import whole_directory
 from efm_model.vlm.config import VlmConfig
 from efm_release.release import find_release_directory
@@ -21,10 +22,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from efm_model.protocol import Model
     from efm_model.text import InstructionEncoder
-    from efm_trainer.detector import DetectorFigures
+    from efm_trainer.detector import DetectorReport
 
 NO_FAILURES = (
-    'All of them succeeded, so they do not show what the detector does in attempts that fail'
+    'All of them succeeded, so they do not show what the detector does in attempts that fail: '
+    'label attempts, see docs/detector.md'
 )
 
 
@@ -126,8 +128,9 @@ def _fine_tune(
     """Write both checkpoints of a run, or none; ``model`` and ``family`` as in ``fine_tune``."""
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.fit import find_doubts
-    from efm_trainer.sft import fine_tune
+    from efm_trainer.sft import fine_tune, network_count
 
+    steps = network_count(config) * config.iterations
     folder = run / 'episodes' / 'demonstration'
     with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 
@@ -137,7 +140,7 @@ def _fine_tune(
         episodes = list(read_episodes(folder, embodiment, count))
     with (
         whole_directory(run / 'sft') as unfinished,
-        Display('fine-tuning', config.iterations, unit='steps', console=console) as display,
+        Display('fine-tuning', steps, unit='steps', console=console) as display,
     ):
 
         def show(iteration: int, total: int, losses: dict[str, float]) -> None:
@@ -156,24 +159,34 @@ def _fine_tune(
         console.print(f'warning: {doubt}', soft_wrap=True)
 
 
-def describe_detector(figures: list[DetectorFigures], embodiment: Embodiment) -> str:
-    """Return what the detector does on held-out demonstrations, and a better threshold."""
-    from efm_trainer.detector import propose
+def describe_detector(found: DetectorReport, embodiment: Embodiment) -> str:
+    """Return what the detector does on held-out episodes, and a better threshold and dwell."""
+    from efm_trainer.detector import measure
 
-    threshold = embodiment.episode.success_threshold
-    mine = next(found for found in figures if found.threshold == threshold)
-    best = propose(figures)
-    text = (
-        f'success detector on {mine.demonstrations} held-out demonstrations, s = {threshold:g}: '
-        f'precision {mine.precision:.2f}, recall {mine.recall:.2f}'
-    )
-    if best.f1 > mine.f1:
+    kind = 'attempts' if found.attempts else 'demonstrations'
+    episodes = found.attempts or found.demonstrations
+    rules = embodiment.episode
+    better = found.proposed.rules(rules)
+    mine = measure(episodes, rules)
+    text = f'success detector on held-out {kind}, {describe_rules(rules)}: {mine.describe()}'
+    if better != rules:
         text += (
-            f'; s = {best.threshold:g}: {best.precision:.2f}, {best.recall:.2f}. Set '
-            'task.success_threshold in the embodiment and name the file with --embodiment: no new '
-            'bags are needed'
+            f'; {describe_rules(better)}: {measure(episodes, better).describe()}. Set '
+            'task.success_threshold and task.success_dwell in the embodiment and name the file '
+            'with --embodiment: no new bags are needed'
         )
-    return f'{text}. {NO_FAILURES}'
+    if not found.attempts:
+        return f'{text}. {NO_FAILURES}'
+    bound = found.proposed.false_success_bound
+    return (
+        f'{text}. At most {bound:.0%} of the failed attempts would count as successes, at a level '
+        'of 95 %'
+    )
+
+
+def describe_rules(rules: EpisodeRules) -> str:
+    """Return threshold and dwell in words."""
+    return f's = {rules.success_threshold:g}, dwell {rules.success_dwell}'
 
 
 def describe_losses(losses: dict[str, float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efm_core.embodiment import Embodiment
-from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode import Episode, Kind, Outcome, perturbations, Termination
 from efm_core.files import whole_file
 from efm_core.observation import Observation
 import numpy as np
@@ -25,6 +25,7 @@ def save_demonstrations(path: Path, episodes: list[Episode]) -> None:
             stamps=np.concatenate([episode.stamps for episode in episodes]),
             tokens=np.concatenate([episode.tokens for episode in episodes]),
             actions=np.concatenate([episode.actions for episode in episodes]),
+            perturbed=np.concatenate([_marks(episode) for episode in episodes]),
             true_success_per_step=np.concatenate([e.true_success_per_step for e in episodes]),
         )
 
@@ -40,6 +41,11 @@ def load_demonstrations(path: Path, embodiment: Embodiment) -> list[Episode]:
         _restore(arrays, number, action_rows, frame_rows, embodiment)
         for number, (action_rows, frame_rows) in enumerate(zip(actions, frames, strict=True))
     ]
+
+
+def _marks(episode: Episode) -> np.ndarray:
+    """Return which actions are deliberate mistakes, ``(T,)`` bool."""
+    return np.zeros(len(episode), bool) if episode.perturbed is None else episode.perturbed
 
 
 def _restore(
@@ -75,4 +81,5 @@ def _restore(
         embodiment_hash=embodiment.hash,
         true_success=bool(arrays['true_success_per_step'][frame_rows][-1]),
         true_success_per_step=arrays['true_success_per_step'][frame_rows],
+        perturbed=perturbations(arrays['perturbed'][action_rows]),
     )

@@ -118,12 +118,19 @@ class VisuomotorConfig:
     dropout: float = copy_field(ModelConfig, 'dropout')
 
     @classmethod
-    def for_embodiment(cls, embodiment: Embodiment, **changes: Any) -> VisuomotorConfig:
-        """Return the config with the embodiment's observations, action tokens and bins."""
+    def for_embodiment(
+        cls, embodiment: Embodiment, proprioception: bool = True, **changes: Any
+    ) -> VisuomotorConfig:
+        """
+        Return the config with the embodiment's observations, action tokens and bins.
+
+        :param proprioception: whether the model uses the proprioception of the embodiment.
+        """
+        numbers = len(embodiment.proprioception_names)
         return cls(
             image_sizes=embodiment.image_sizes,
             camera_roles=tuple(camera.role for camera in embodiment.cameras),
-            proprioception_size=len(embodiment.proprioception_names),
+            proprioception_size=numbers if proprioception else 0,
             vocabulary=ActionTokeniser(embodiment.action).vocabulary,
             steps_to_go_bins=embodiment.steps_to_go.bins,
             chunk=embodiment.action.chunk,

@@ -311,6 +311,7 @@ def new_visuomotor(
     seed: int = 0,
     pieces: tuple[str, ...] = (),
     vision_backbone: str = '',
+    proprioception: bool = True,
     **changes: Any,
 ) -> VisuomotorModel:
     """
@@ -320,6 +321,7 @@ def new_visuomotor(
     :param pieces: word pieces that the instruction head knows; empty for no such head.
     :param vision_backbone: a source of ``read_backbone``, whose weights are not random; empty for
         the small network.
+    :param proprioception: whether the model uses the proprioception of the embodiment.
     :param changes: other fields of ``VisuomotorConfig``, such as ``hidden_size``.
     :raises FileNotFoundError: when a file of the backbone is missing.
     :raises ValueError: when the backbone is damaged or of another class.
@@ -329,7 +331,11 @@ def new_visuomotor(
         backbone, weights = read_backbone(vision_backbone) if vision_backbone else (None, {})
         model = VisuomotorModel(
             VisuomotorConfig.for_embodiment(
-                embodiment, pieces=tuple(pieces), backbone=backbone, **changes
+                embodiment,
+                proprioception,
+                pieces=tuple(pieces),
+                backbone=backbone,
+                **changes,
             )
         )
     if model.encoder.backbone is not None:

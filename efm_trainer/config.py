@@ -64,6 +64,25 @@ class SftConfig:
         'at most s steps away; loss: the lowest validation loss',
         choices=('detector', 'loss', 'last'),
     )
+    reward_network: str = parameter(
+        'shared',
+        'Network of the reward model; shared: the one of the policy, at another optimiser step; '
+        'separate: one of its own, which also learns from labelled attempts',
+        choices=('shared', 'separate'),
+    )
+    reward_proprioception: bool = parameter(
+        False,
+        'Whether a separate reward network of the visuomotor model uses the proprioception; a '
+        'shared one has the inputs of the policy',
+    )
+    attempt_validation_fraction: float = parameter(
+        0.5,
+        'Fraction of the labelled attempts that measures the detector and does not train the '
+        'reward model; at least one attempt of each outcome on each side, where there are two',
+        '',
+        0.1,
+        0.9,
+    )
     pretrained: str = copy_field(ModelConfig, 'pretrained')
     encoder_weights: str = parameter(
         '',
@@ -159,6 +178,7 @@ STAGE_ONE = {
         label_smoothing_bins=1.0,
         shared_samples=True,
         augmentation=True,
+        reward_network='separate',
         hidden_size=256,
     ),
     'vlm': SftConfig(

@@ -10,7 +10,7 @@ observation among the ``N``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, KW_ONLY
+from dataclasses import dataclass, KW_ONLY, replace
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode, Outcome
@@ -128,6 +128,26 @@ def to_batch(
         text=text,
         mask=mask,
         sentences=sentences,
+    )
+
+
+def mark_never(
+    batch: EpisodeBatch, never: torch.Tensor, steps_to_go: StepsToGoRange
+) -> EpisodeBatch:
+    """
+    Return a batch in which some episodes never reached their goal.
+
+    Each of their observations has the last bin as its target. This bin means: at least that many
+    steps, or never.
+
+    :param never: whether an episode never reached its goal, ``(E,)`` bool.
+    """
+    mine = never[batch.episode]
+    last = float(steps_to_go.max_steps)
+    return replace(
+        batch,
+        steps_to_go=torch.where(mine, last, batch.steps_to_go),
+        has_goal=batch.has_goal | mine,
     )
 
 

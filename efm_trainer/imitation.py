@@ -6,7 +6,7 @@ Letters as in ``dataset.py``; ``P`` word pieces of the longest instruction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 import logging
 
@@ -24,6 +24,7 @@ from efm_trainer.dataset import (
     feature_lookup,
     FeatureLookup,
     InputChange,
+    mark_never,
     microbatches,
     scene_lookup,
     to_batch,
@@ -57,6 +58,7 @@ class Imitation:
         embodiment: Embodiment,
         config: SftConfig,
         change: InputChange | None = None,
+        never: torch.Tensor | None = None,
     ):
         """
         Compute the features of a frozen encoder.
@@ -64,7 +66,11 @@ class Imitation:
         :param pieces: ids of each episode's instruction, padded with ``NO_PIECE``,
             ``(E, P + 1)`` int64.
         :param change: as in ``feature_lookup``.
+        :param never: whether an episode never reached its goal, ``(E,)`` bool; None: all did that
+            have the outcome success. Their frames do not train the instruction.
         """
+        if never is not None:
+            batch = mark_never(batch, never, embodiment.steps_to_go)
         self._model = model
         self._batch = batch
         self._pieces = pieces
@@ -78,7 +84,9 @@ class Imitation:
         self.indices = {
             'action': batch.has_action.nonzero()[:, 0],
             'steps_to_go': batch.has_goal.nonzero()[:, 0],
-            'instruction': torch.arange(len(batch.first)),
+            'instruction': torch.arange(len(batch.first))
+            if never is None
+            else (~never).nonzero()[:, 0],
         }
 
     def losses(self, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -143,14 +151,14 @@ class Imitation:
         return {name: indices for name, indices in samples.items() if len(indices)}
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, objectives: Iterable[str] = OBJECTIVES) -> dict[str, float]:
         """
-        Return the mean loss of each objective on all demonstrations, and ``detector_f1``.
+        Return the mean loss of some objectives on all demonstrations, and ``detector_f1``.
 
         The model is in evaluation mode during the call and in training mode after it.
         """
         self._model.eval()
-        values = {name: self._mean_loss(name) for name in OBJECTIVES}
+        values = {name: self._mean_loss(name) for name in objectives}
         values['detector_f1'] = self.detector_f1()
         self._model.train()
         return values
@@ -179,7 +187,7 @@ class Imitation:
     @torch.no_grad()
     def predictions(self) -> list[HeldOut]:
         """
-        Return d and the true steps-to-go of each demonstration, at the decisions of a policy.
+        Return d of each demonstration at the decisions of a policy; the last one is the goal.
 
         The model is in evaluation mode during the call and in training mode after it.
         """
@@ -194,7 +202,7 @@ class Imitation:
         for first, last in zip(self._batch.first, self._batch.last, strict=True):
             # A robot with chunks observes only where a chunk begins; the last one is the goal.
             at = torch.arange(int(last), int(first) - 1, -self._stride).flip(0)
-            found.append(HeldOut(d[at].numpy(), self._batch.steps_to_go[at].numpy()))
+            found.append(HeldOut(d[at].numpy(), len(at) - 1))
         return found
 
 
@@ -266,14 +274,19 @@ def make_objectives(
     text_encoder: InstructionEncoder,
     config: SftConfig,
     change: InputChange | None = None,
+    failures: Iterable[Episode] = (),
 ) -> Imitation:
     """
     Return the objectives of a model on demonstrations.
 
     :param change: as in ``feature_lookup``.
+    :param failures: further episodes, which never reached their goal.
     :raises ValueError: when no episode has an action, or one has chunks of another length.
     """
-    episodes = [with_chunks(episode, embodiment) for episode in episodes]
+    failures = [episode for episode in failures if len(episode)]
+    episodes = [episode for episode in episodes if len(episode)]
+    never = torch.tensor([False] * len(episodes) + [True] * len(failures))
+    episodes = [with_chunks(episode, embodiment) for episode in (*episodes, *failures)]
     batch = to_batch(episodes, text_encoder, ActionTokeniser(embodiment.action))
     pieces = torch.nn.utils.rnn.pad_sequence(
         [
@@ -290,4 +303,5 @@ def make_objectives(
         embodiment=embodiment,
         config=config,
         change=change,
+        never=never if failures else None,
     )

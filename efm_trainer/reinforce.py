@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, KW_ONLY
-from typing import Any
 
 from efm_core.embodiment import StepsToGoRange
 from efm_core.episode import Episode
@@ -33,6 +32,7 @@ from efm_reward.reward import returns, rewards
 from efm_trainer.config import PracticeConfig
 from efm_trainer.dataset import compute_all_features, EpisodeBatch, microbatches, to_batch
 from efm_trainer.losses import clipped_loss, entropy, linear_baseline, reinforce_loss
+from efm_trainer.prediction import predict_steps_to_go
 import numpy as np
 import torch
 
@@ -61,40 +61,6 @@ class UpdateBatch:
     log_probs: torch.Tensor
     steps_to_go: torch.Tensor
     features: torch.Tensor | None
-
-
-@torch.no_grad()
-def expected_steps_to_go(
-    reward_model: Model, features: Any, scale: StepsToGoRange
-) -> torch.Tensor:
-    """
-    Return d(o, g), the mean of the predicted distribution, ``(N,)`` float32 [steps].
-
-    :param features: of ``N`` observations, from the reward model's own encoder.
-    """
-    logits = reward_model.steps_to_go_logits(features)
-    return torch.softmax(logits, dim=-1) @ torch.from_numpy(scale.values)
-
-
-def predict_steps_to_go(
-    reward_model: Model, batch: EpisodeBatch, scale: StepsToGoRange
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """
-    Return d of every observation, and its features if those are frozen.
-
-    :return: ``(N,)`` float32 [steps]; ``(N, F)`` float32 or None.
-    """
-    if reward_model.features_are_frozen:
-        features = compute_all_features(reward_model, batch)
-        return expected_steps_to_go(reward_model, features, scale), features
-    parts = microbatches(torch.arange(len(batch.frames)), reward_model.max_batch_size)
-    predictions = [
-        expected_steps_to_go(
-            reward_model, reward_model.features(batch.model_inputs(indices)), scale
-        )
-        for indices in parts
-    ]
-    return torch.cat(predictions), None
 
 
 def is_enough(episodes: list[Episode], config: PracticeConfig) -> bool:

@@ -7,14 +7,16 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 1::
     L_stg = -E[log p(t' - t | o_t, g_t')]
 
 One model learns three objectives: action, steps-to-go and instruction. Its weights at one
-iteration become the policy, those at another iteration the reward model.
+iteration become the policy, those at another iteration the reward model. With ``reward_network:
+separate`` the reward model is a network of its own. It learns steps-to-go and instruction from the
+demonstrations and from labelled attempts of the robot. The policy is the same in both cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, KW_ONLY
+from dataclasses import asdict, dataclass, KW_ONLY, replace
 import json
 from pathlib import Path
 from typing import Any
@@ -22,25 +24,31 @@ from typing import Any
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
+from efm_data.labels import LabelledAttempt
 from efm_model.checkpoint import save_checkpoint
 from efm_model.network import ENCODER_WEIGHTS, new_model
 from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
 from efm_model.visuomotor import new_visuomotor
+from efm_trainer.attempts import AttemptSplit, split_attempts
 from efm_trainer.augmentation import Augmentation
 from efm_trainer.config import SftConfig
-from efm_trainer.detector import DetectorFigures, examine
+from efm_trainer.detector import DetectorReport, HeldOut, report
 from efm_trainer.imitation import (
     check_ranges,
     Imitation,
     make_objectives,
-    OBJECTIVES,
     with_chunks,
 )
+from efm_trainer.prediction import predict_each
 import torch
 
 Progress = Callable[[int, int, dict[str, float]], None]
 KINDS = ('policy', 'reward')
+# Added to the seed of the policy: the seeds of networks that are reward models alone.
+REWARD_SEED = 1_000_000
+SECOND_SEED = 2_000_000
+MOST_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class SftResult:
     :param policy_iteration: iteration of the policy's weights.
     :param reward_iteration: iteration of the reward model's weights.
     :param demonstrations: number of training demonstrations.
+    :param detector: what the success detector does on held-out episodes.
     """
 
     policy: Path
@@ -63,7 +72,7 @@ class SftResult:
     policy_iteration: int
     reward_iteration: int
     demonstrations: int
-    detector: list[DetectorFigures]
+    detector: DetectorReport
 
 
 def fine_tune(
@@ -75,12 +84,13 @@ def fine_tune(
     progress: Progress = lambda iteration, total, losses: None,
     model: Model | None = None,
     family: str = 'grounding',
+    attempts: Sequence[LabelledAttempt] = (),
 ) -> SftResult:
     """
-    Train on demonstrations; write the checkpoints ``policy`` and ``reward``, and two JSON files.
+    Train on demonstrations; write the checkpoints ``policy`` and ``reward``, and JSON files.
 
     ``curve.json`` has the losses, ``detector.json`` what the success detector does on held-out
-    demonstrations.
+    demonstrations and attempts. A separate reward network has ``reward_curve.json``.
 
     :param episodes: demonstrations; failed ones are not used.
     :param text_encoder: of the model.
@@ -88,53 +98,184 @@ def fine_tune(
     :param progress: called after each validation with iteration, number of iterations and losses.
     :param model: the model to train; None for a new one.
     :param family: of a new model, a key of ``NEW_MODELS``.
-    :raises ValueError: when fewer than two demonstrations succeeded, or too many actions exceed
-        their range.
+    :param attempts: labelled attempts of the robot; only a separate reward network learns from
+        them.
+    :raises ValueError: when fewer than two demonstrations succeeded, too many actions exceed their
+        range, or a shared reward network has attempts.
     :raises FileExistsError: when the directory has checkpoints.
     """
     known = ' or '.join(NEW_MODELS)
     expect(model is not None or family in NEW_MODELS, 'model', known, family)
-    training, held_out = split_demonstrations(episodes, config)
-    check_ranges(training + held_out, embodiment)
-    model = model or NEW_MODELS[family](training, embodiment, text_encoder, config)
+    is_separate = config.reward_network == 'separate'
+    named = 'reward_network'
+    expect(is_separate or not attempts, named, 'separate, to learn from attempts', 'shared')
+    expect(model is None or not is_separate, named, 'shared, for a given model', 'separate')
+    data = _split(episodes, attempts, embodiment, text_encoder, config)
+    model = model or NEW_MODELS[family](data.training, embodiment, text_encoder, config)
     augment = Augmentation(config.seed) if config.augmentation else None
-    unseen = make_objectives(model, held_out, embodiment, text_encoder, config)
+    unseen = make_objectives(model, data.held_out, embodiment, text_encoder, config)
+    total = network_count(config) * config.iterations
     chosen, curve = _train(
         model,
-        make_objectives(model, training, embodiment, text_encoder, config, augment),
+        make_objectives(model, data.training, embodiment, text_encoder, config, augment),
         unseen,
         config,
-        progress,
+        lambda iteration, _, losses: progress(iteration, total, losses),
     )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    for kind in KINDS:
-        model.load_state_dict(chosen[kind].weights)
-        save_checkpoint(
-            directory / kind,
-            model,
-            embodiment,
-            kind,
-            1,
-            iteration=chosen[kind].iteration,
-            sft=asdict(config),
-            demonstrations=len(training),
-        )
+    for kind in KINDS[:1] if is_separate else KINDS:
+        _save(model, directory / kind, chosen[kind], data, kind)
     (directory / 'curve.json').write_text(json.dumps(curve, indent=1))
-    # The model has the weights of the reward model now.
-    detector = examine(unseen.predictions(), embodiment.episode)
-    plain = [figures.to_plain() for figures in detector]
-    (directory / 'detector.json').write_text(json.dumps(plain, indent=1))
+    if is_separate:
+        reward_iteration, detector = _add_reward_models(
+            data,
+            directory,
+            family,
+            lambda iteration, losses: progress(config.iterations + iteration, total, losses),
+        )
+    else:
+        # The model has the weights of the reward model now.
+        reward_iteration = chosen['reward'].iteration
+        detector = report(unseen.predictions(), (), embodiment.episode)
+        detector.write(directory)
     model.eval()
     return SftResult(
         directory / 'policy',
         directory / 'reward',
         curve=curve,
         policy_iteration=chosen['policy'].iteration,
-        reward_iteration=chosen['reward'].iteration,
-        demonstrations=len(training),
+        reward_iteration=reward_iteration,
+        demonstrations=len(data.training),
         detector=detector,
     )
+
+
+def network_count(config: SftConfig) -> int:
+    """Return how many networks stage 1 trains, each for ``config.iterations``."""
+    return 2 if config.reward_network == 'separate' else 1
+
+
+@dataclass(frozen=True)
+class _Data:
+    """
+    The data of stage 1, split by episode.
+
+    :param training: demonstrations.
+    :param held_out: demonstrations that succeeded.
+    """
+
+    training: list[Episode]
+    held_out: list[Episode]
+    _: KW_ONLY
+    attempts: AttemptSplit
+    embodiment: Embodiment
+    text_encoder: InstructionEncoder
+    config: SftConfig
+
+
+def _split(
+    episodes: Iterable[Episode],
+    attempts: Sequence[LabelledAttempt],
+    embodiment: Embodiment,
+    text_encoder: InstructionEncoder,
+    config: SftConfig,
+) -> _Data:
+    """Return the data of stage 1; errors as ``fine_tune``."""
+    training, held_out = split_demonstrations(episodes, config)
+    check_ranges(training + held_out, embodiment)
+    return _Data(
+        training,
+        held_out,
+        attempts=split_attempts(attempts, config.attempt_validation_fraction, config.seed),
+        embodiment=embodiment,
+        text_encoder=text_encoder,
+        config=config,
+    )
+
+
+def _save(model: Model, directory: Path, chosen: Snapshot, data: _Data, kind: str) -> None:
+    """Load the weights of a snapshot into a model, and write them as a checkpoint."""
+    model.load_state_dict(chosen.weights)
+    save_checkpoint(
+        directory,
+        model,
+        data.embodiment,
+        kind,
+        1,
+        iteration=chosen.iteration,
+        sft=asdict(data.config),
+        demonstrations=len(data.training),
+        attempts=len(data.attempts.training),
+    )
+
+
+def _add_reward_models(
+    data: _Data,
+    directory: Path,
+    family: str,
+    progress: Callable[[int, dict[str, float]], None],
+) -> tuple[int, DetectorReport]:
+    """
+    Train the separate reward model; write its checkpoint and the figures of its detector.
+
+    :param progress: called after each validation with iteration and losses.
+    :return: the iteration of its weights, and the figures.
+    """
+    model, chosen, curve = _train_reward(data, family, REWARD_SEED, progress)
+    _save(model, directory / 'reward', chosen, data, 'reward')
+    (directory / 'reward_curve.json').write_text(json.dumps(curve, indent=1))
+    detector = _examine(model, data)
+    detector.write(directory)
+    return chosen.iteration, detector
+
+
+def _train_reward(
+    data: _Data, family: str, seed: int, progress: Callable[[int, dict[str, float]], None]
+) -> tuple[Model, Snapshot, list[dict[str, float]]]:
+    """
+    Train a network on steps-to-go and instruction alone.
+
+    :param seed: added to the seed of the policy.
+    :return: the model, its best weights, and the curve of losses.
+    """
+    config = replace(
+        data.config, seed=(data.config.seed + seed) % MOST_SEEDS, shared_samples=False
+    )
+    robot = data.embodiment
+    encoder = data.text_encoder
+    model = NEW_MODELS[family](
+        data.training, robot, encoder, config, proprioception=config.reward_proprioception
+    )
+    augment = Augmentation(config.seed) if config.augmentation else None
+    episodes = [*data.training, *data.attempts.successes]
+    failures = data.attempts.failures
+    chosen, curve = _train(
+        model,
+        make_objectives(model, episodes, robot, encoder, config, augment, failures),
+        make_objectives(model, data.held_out, robot, encoder, config),
+        config,
+        lambda iteration, _, losses: progress(iteration, losses),
+        kinds=KINDS[1:],
+    )
+    return model, chosen['reward'], curve
+
+
+def _examine(model: Model, data: _Data) -> DetectorReport:
+    """Return the figures of the detector of a reward model."""
+    robot = data.embodiment
+    encoder = data.text_encoder
+    demonstrations = make_objectives(model, data.held_out, robot, encoder, data.config)
+    episodes = [attempt.episode for attempt in data.attempts.held_out]
+    model.eval()
+    d = predict_each(model, episodes, encoder, robot.steps_to_go)
+    attempts = [
+        HeldOut(part, attempt.success_at)
+        for part, attempt in zip(d, data.attempts.held_out, strict=True)
+    ]
+    found = report(demonstrations.predictions(), attempts, robot.episode)
+    model.eval()
+    return found
 
 
 def split_demonstrations(
@@ -182,8 +323,13 @@ def _new_grounding(
     embodiment: Embodiment,
     text_encoder: InstructionEncoder,
     config: SftConfig,
+    proprioception: bool = True,
 ) -> Model:
-    """Return a new grounding model whose instruction head knows all training instructions."""
+    """
+    Return a new grounding model whose instruction head knows all training instructions.
+
+    :param proprioception: not used: this model has none.
+    """
     return new_model(
         embodiment,
         config.seed,
@@ -199,14 +345,26 @@ def _new_visuomotor(
     embodiment: Embodiment,
     text_encoder: InstructionEncoder,
     config: SftConfig,
+    proprioception: bool = True,
 ) -> Model:
-    """Return a new visuomotor model that standardises proprioception as in the training data."""
+    """
+    Return a new visuomotor model that standardises proprioception as in the training data.
+
+    :param proprioception: whether the model uses it.
+    """
     pieces = _pieces_of(training, text_encoder)
     model = new_visuomotor(
-        embodiment, config.seed, pieces, config.vision_backbone, hidden_size=config.hidden_size
+        embodiment,
+        config.seed,
+        pieces,
+        config.vision_backbone,
+        proprioception,
+        hidden_size=config.hidden_size,
     )
     if model.encoder.backbone is not None and config.backbone_learning_rate == 0:
         model.encoder.backbone.requires_grad_(False)
+    if not proprioception:
+        return model
     values = []
     changes = []
     for episode in training:
@@ -233,8 +391,14 @@ def _train(
     held_out: Imitation,
     config: SftConfig,
     progress: Progress,
+    kinds: Sequence[str] = KINDS,
 ) -> tuple[dict[str, Snapshot], list[dict[str, float]]]:
-    """Train; return the snapshots for policy and reward model, and the curve of losses."""
+    """
+    Train; return the snapshots for policy and reward model, and the curve of losses.
+
+    :param kinds: which of the two the model becomes; a reward model learns no actions.
+    """
+    counts = objective_counts(config, has_policy='policy' in kinds)
     groups = parameter_groups(model, config)
     optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -247,12 +411,13 @@ def _train(
         generator = torch.Generator().manual_seed(config.seed)
         model.train()
         for iteration in range(1, config.iterations + 1):
-            losses = _step(model, training, optimiser, config, generator)
+            losses = _step(model, training, optimiser, config, counts, generator)
             schedule.step()
             if iteration % config.validate_every == 0 or iteration == config.iterations:
-                scores = held_out.evaluate()
+                scores = held_out.evaluate(counts)
                 curve.append(_curve_point(iteration, losses, scores))
-                _keep_best(chosen, model, iteration, scores, config)
+                for kind in kinds:
+                    _keep_best(chosen, model, iteration, scores, config, kind)
                 progress(iteration, config.iterations, curve[-1])
     model.eval()
     return chosen, curve
@@ -275,11 +440,17 @@ def parameter_groups(model: Model, config: SftConfig) -> list[dict[str, Any]]:
     return [{'params': weights, 'lr': rate} for rate, weights in groups.items()]
 
 
-def objective_counts(config: SftConfig) -> dict[str, int]:
-    """Return the number of samples of each objective in one batch."""
+def objective_counts(config: SftConfig, has_policy: bool = True) -> dict[str, int]:
+    """
+    Return the number of samples of each objective in one batch.
+
+    :param has_policy: whether the network learns actions; if not, steps-to-go has their samples.
+    """
     instruction = min(
         max(1, round(config.instruction_fraction * config.batch_size)), config.batch_size - 2
     )
+    if not has_policy:
+        return {'steps_to_go': config.batch_size - instruction, 'instruction': instruction}
     action = (config.batch_size - instruction + 1) // 2
     return {
         'action': action,
@@ -293,11 +464,12 @@ def _step(
     imitation: Imitation,
     optimiser: torch.optim.Optimizer,
     config: SftConfig,
+    counts: Mapping[str, int],
     generator: torch.Generator,
 ) -> dict[str, float]:
     """Take one optimiser step on a batch of all objectives; return their losses."""
-    batch = imitation.draw(objective_counts(config), generator)
-    losses = dict.fromkeys(OBJECTIVES, 0.0)
+    batch = imitation.draw(counts, generator)
+    losses = dict.fromkeys(counts, 0.0)
     optimiser.zero_grad()
     for part in objective_microbatches(batch, model.max_batch_size):
         found = {
@@ -348,22 +520,23 @@ def _keep_best(
     iteration: int,
     scores: dict[str, float],
     config: SftConfig,
+    kind: str,
 ) -> None:
     """
-    Store the weights of this iteration for each kind for which they are the best so far.
+    Store the weights of this iteration if they are the best so far for a kind.
 
     The success of the policy still rises long after its best validation loss. The detector of the
     reward model still improves near the goal, where samples are few, after the best loss of
     steps-to-go.
     """
-    for kind, objective, criterion in (
-        ('policy', 'action', config.policy_checkpoint),
-        ('reward', 'steps_to_go', config.reward_checkpoint),
-    ):
-        score = {
-            'last': iteration,
-            'loss': -scores[objective],
-            'detector': scores['detector_f1'],
-        }[criterion]
-        if kind not in chosen or score >= chosen[kind].score:
-            chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), score=score)
+    objective, criterion = {
+        'policy': ('action', config.policy_checkpoint),
+        'reward': ('steps_to_go', config.reward_checkpoint),
+    }[kind]
+    score = {
+        'last': iteration,
+        'loss': -scores[objective],
+        'detector': scores['detector_f1'],
+    }[criterion]
+    if kind not in chosen or score >= chosen[kind].score:
+        chosen[kind] = Snapshot(iteration, deepcopy(model.state_dict()), score=score)

@@ -10,7 +10,7 @@ from efm_core.episode_rules import EpisodeRules, first_detection
 from efm_experiments.learners.failure_aware import LabelledFeatures, without_motion
 from efm_model.network import GroundingModel
 from efm_trainer.dataset import EpisodeBatch
-from efm_trainer.reinforce import expected_steps_to_go
+from efm_trainer.prediction import expected_steps_to_go
 import numpy as np
 import torch
 

@@ -29,7 +29,6 @@ from efm_model.checkpoint import load_checkpoint
 from efm_model.protocol import Model
 from efm_sim.rollout import demonstrate
 from efm_trainer.config import SftConfig, STAGE_ONE
-from efm_trainer.detector import propose
 from efm_trainer.sft import fine_tune
 from filelock import FileLock
 
@@ -105,7 +104,7 @@ def train(recipe: StageOne, seed: int, folder: Path) -> None:
                 model=model,
                 family='visuomotor',
             )
-        notes = {'threshold': propose(found.detector).threshold, 'seconds': seconds}
+        notes = {'threshold': found.detector.proposed.threshold, 'seconds': seconds}
         (unfinished / NOTES).write_text(json.dumps(notes))
 
 
@@ -115,6 +114,7 @@ def sft_config(recipe: StageOne, seed: int) -> SftConfig:
         STAGE_ONE['visuomotor'],
         iterations=recipe.iterations,
         validate_every=VALIDATE_EVERY,
+        reward_network='shared',
         seed=seed,
     )
 

@@ -61,7 +61,7 @@ from efm_experiments.table.sft_cache import make_model_pair, ModelPair
 from efm_model.network import GroundingModel
 from efm_reward.reward import returns, rewards
 from efm_trainer.dataset import compute_all_features, to_batch
-from efm_trainer.reinforce import expected_steps_to_go
+from efm_trainer.prediction import expected_steps_to_go
 import numpy as np
 import torch
 

@@ -31,7 +31,6 @@ from efm_sim.gym.world import GymnasiumWorld
 from efm_sim.rollout import demonstrate, rollout
 from efm_sim.worlds import GYM, make_world
 from efm_trainer.config import PracticeConfig, STAGE_ONE
-from efm_trainer.detector import propose
 from efm_trainer.reinforce import Reinforce
 from efm_trainer.sft import fine_tune
 from matplotlib.figure import Figure
@@ -167,13 +166,15 @@ def stage_one(
     cell: ManipulationCell, episodes: list[Episode], robot: Embodiment, seed: int
 ) -> Pair:
     """Return policy and reward model after stage 1."""
-    config = replace(STAGE_ONE['visuomotor'], iterations=cell.iterations, seed=seed)
+    config = replace(
+        STAGE_ONE['visuomotor'], iterations=cell.iterations, seed=seed, reward_network='shared'
+    )
     with tempfile.TemporaryDirectory() as name:
         found = fine_tune(episodes, robot, text_encoder(), config, name, family='visuomotor')
         policy, reward = (
             load_checkpoint(Path(name) / kind, robot)[0] for kind in ('policy', 'reward')
         )
-    return Pair(policy, reward, threshold=propose(found.detector).threshold)
+    return Pair(policy, reward, threshold=found.detector.proposed.threshold)
 
 
 def acting(models: Pair, robot: Embodiment, version: int) -> tuple[Policy, RewardModel]:

@@ -29,7 +29,7 @@ from efm_experiments.studies import failure_aware
 from efm_experiments.studies.failure_aware import failed_returns
 from efm_model.network import new_model
 from efm_trainer.dataset import compute_all_features, to_batch
-from efm_trainer.reinforce import expected_steps_to_go
+from efm_trainer.prediction import expected_steps_to_go
 from models import FakeTextEncoder, observations, table_arm
 import numpy as np
 import pytest

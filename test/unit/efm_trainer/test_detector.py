@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from efm_core.episode_rules import EpisodeRules
-from efm_trainer.detector import examine, HeldOut, propose
+from efm_trainer.detector import examine, HeldOut, Proposal, propose
 import numpy as np
 import pytest
 
-LEFT = np.arange(5.0, -1, -1)  # six observations before the goal, which is the last
 RULES = EpisodeRules(success_threshold=1.0, success_dwell=2)
 
 
 def held_out(*steps_to_go):
-    return HeldOut(np.array(steps_to_go), LEFT)
+    return HeldOut(np.array(steps_to_go), 5)  # of six observations, the last is the goal
 
 
 RIGHT = held_out(5, 4, 3, 2, 0.9, 0.2)
@@ -33,17 +32,17 @@ ONE_STEP_EARLY = held_out(5, 4, 3, 0.9, 0.8, 0.1)
 )
 def test_a_detection_is_right_at_the_goal_and_wrong_before(demonstrations, fired, right):
     (found,) = examine(demonstrations, RULES, ())
-    assert (found.threshold, found.demonstrations) == (1.0, len(demonstrations))
+    assert (found.threshold, found.reached) == (1.0, len(demonstrations))
     assert (found.fired, found.right) == (fired, right)
     assert found.recall == right / len(demonstrations)
-    assert found.precision == (right / fired if fired else 1.0)
+    assert found.precision == pytest.approx(right / fired if fired else np.nan, nan_ok=True)
 
 
 def test_a_larger_threshold_fires_earlier():
     found = {one.threshold: one for one in examine([RIGHT, LATE, LATE], RULES, (2.0, 4.0))}
     assert list(found) == [1.0, 2.0, 4.0]
     assert [found[s].right for s in found] == [1, 2, 0]
-    assert propose(found.values()).threshold == 2.0
+    assert propose(found.values()) == Proposal(2.0, dwell=2)
 
 
 def test_of_equal_thresholds_the_smallest_is_proposed():

@@ -4,7 +4,8 @@ from bags import make_episode
 from efm_model.network import new_model
 from efm_trainer.config import ONCE, PRESETS
 from efm_trainer.dataset import compute_all_features, to_batch
-from efm_trainer.reinforce import expected_steps_to_go, Reinforce
+from efm_trainer.prediction import expected_steps_to_go
+from efm_trainer.reinforce import Reinforce
 import numpy as np
 import pytest
 import torch

@@ -20,7 +20,12 @@ from visuomotor import gripper_arm, noise_episode
 
 ROBOT = gripper_arm()
 CONFIG = replace(
-    STAGE_ONE['visuomotor'], iterations=4, batch_size=12, validate_every=2, hidden_size=16
+    STAGE_ONE['visuomotor'],
+    iterations=4,
+    batch_size=12,
+    validate_every=2,
+    hidden_size=16,
+    reward_network='shared',
 )
 ENCODER = FakeTextEncoder()
 FIRST = torch.arange(6)

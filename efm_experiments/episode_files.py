@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, perturbations, Termination
@@ -14,13 +15,14 @@ import numpy as np
 def save_demonstrations(path: Path, episodes: list[Episode]) -> None:
     """Write demonstrations."""
     seen = Observation.concatenate([episode.observations for episode in episodes])
+    arrays: dict[str, Any] = {f'images_{k}': images for k, images in enumerate(seen.images)}
     with whole_file(path) as unfinished:
         np.savez_compressed(
             unfinished,
             lengths=[len(episode) for episode in episodes],
             seeds=[episode.seed for episode in episodes],
             instructions=np.array([episode.instruction for episode in episodes]),
-            **{f'images_{camera}': images for camera, images in enumerate(seen.images)},
+            **arrays,
             proprioception=seen.proprioception,
             stamps=np.concatenate([episode.stamps for episode in episodes]),
             tokens=np.concatenate([episode.tokens for episode in episodes]),

@@ -310,7 +310,12 @@ class Runner:
         """
         limits = self._max_steps
         if isinstance(limits, Mapping):
-            expect(instruction in limits, 'max_steps', f'a limit of each of {list(limits)}', instruction)
+            expect(
+                instruction in limits,
+                'max_steps',
+                f'a limit of each of {list(limits)}',
+                instruction,
+            )
             limits = limits[instruction]
         return replace(self._rules, max_steps=self._embodiment.episode.step_limit(limits))
 

@@ -40,7 +40,9 @@ class MixedCloning(Reinforce):
 
     def update(self, episodes: list[Episode]) -> dict[str, float]:
         """Train the policy on demonstrations and successes; return statistics."""
-        successes = [e for e in episodes if len(e) and e.termination is Termination.SUCCESS_DETECTED]
+        successes = [
+            e for e in episodes if len(e) and e.termination is Termination.SUCCESS_DETECTED
+        ]
         if successes:
             new = self._samples(successes)
             self._succeeded = tuple(map(torch.cat, zip(self._succeeded, new, strict=True)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, KW_ONLY, replace
+from dataclasses import dataclass, field, KW_ONLY, replace
 import functools
 
 from efm_core.embodiment import Embodiment, load_embodiment, load_simulation
 from efm_core.embodiment_files import find_embodiment
-from efm_experiments.config import SCENES_PER_SEED
+from efm_experiments.config import EVALUATION_SCENES, SCENES_PER_SEED
 from efm_sim.gym.config import EnvironmentConfig
 from efm_sim.gym.world import GymnasiumWorld
 
@@ -30,6 +30,7 @@ LIMITS = {
     NEW_TASK: 37,
 }
 TEN = tuple(task for task in LIMITS if task != NEW_TASK)
+LABELLED_SCENES = EVALUATION_SCENES + 1_000_000_000
 WORLDS = 10  # at the same time; their number does not change a result
 OWN_REWARD = 'own reward'
 TRUE_REWARD = 'true sparse reward'
@@ -58,6 +59,8 @@ class StageOne:
     :param demonstrations: successful demonstrations of each task.
     :param iterations: optimiser steps.
     :param start: stage 1 whose policy this one begins with; None for random weights.
+    :param labels: labelled attempts of each task. With any, the reward model is a network of its
+        own without proprioception, and the policy is that of the same stage 1 without labels.
     """
 
     tasks: tuple[str, ...] = TEN
@@ -65,6 +68,7 @@ class StageOne:
     _: KW_ONLY
     iterations: int = 4000
     start: StageOne | None = None
+    labels: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class MetaWorldCell:
     :param episodes_per_update: practice episodes of one update, of all tasks together.
     """
 
-    stage_one: StageOne = StageOne()
+    stage_one: StageOne = field(default_factory=StageOne)
     method: str = OWN_REWARD
     _: KW_ONLY
     practice: int = 100
@@ -105,14 +109,14 @@ def limits_of(tasks: tuple[str, ...]) -> dict[str, int]:
 
 def make_worlds(tasks: tuple[str, ...], count: int) -> list[GymnasiumWorld]:
     """
-    Return ``count`` worlds of some tasks, ``WORLDS`` at most.
+    Return ``count`` worlds of some tasks, but ``WORLDS`` at most.
 
     A process creates each world once and uses it again.
     """
     worlds = _cached_worlds(tasks)
+    wanted = min(count, WORLDS)
     config = load_simulation(find_embodiment(ROBOT), EnvironmentConfig)
     config = replace(config, kwargs={'tasks': sentences_of(tasks)})
-    wanted = min(count, WORLDS)
     worlds += [GymnasiumWorld(config, load_robot()) for _ in range(len(worlds), wanted)]
     return worlds[:wanted]
 

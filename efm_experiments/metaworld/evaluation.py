@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
-from typing import Any
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import first_detection
 from efm_core.files import write_whole
 from efm_experiments.caches import cache, fingerprint, name_of
-from efm_experiments.config import EVALUATION_SCENES, text_encoder
+from efm_experiments.config import EVALUATION_SCENES
 from efm_experiments.metaworld.config import (
     limits_of,
     make_worlds,
     MetaWorldCell,
     scenes_of,
     SOURCES,
-    WORLDS,
 )
-from efm_experiments.metaworld.stage_one import locked, Models
+from efm_experiments.metaworld.stage_one import acting, locked, Models
 from efm_experiments.progress import report
-from efm_model.torch_runtime import make_runtimes
 from efm_policy.policy import Policy, PolicyEpisode
-from efm_reward.model import RewardModel
 from efm_sim.rollout import PolicyActor, Runner, RunningEpisode
 import numpy as np
 
@@ -50,17 +46,6 @@ class UntilKnown(Runner):
         if found is None and episode.detected and any(episode.truth):
             return Outcome.SUCCESS, Termination.STOPPED
         return found
-
-
-def acting(
-    models: Models, version: int, policy_class: type[Policy] = Policy
-) -> tuple[Policy, RewardModel]:
-    """Return policy and reward model that run the present weights of ``models``."""
-    policy, reward = make_runtimes(models.policy, models.reward, version=version)
-    return (
-        policy_class(policy, text_encoder(), embodiment=models.robot),
-        RewardModel(reward, text_encoder(), embodiment=models.robot),
-    )
 
 
 def evaluate_before(cell: MetaWorldCell, models: Models, seed: int) -> dict[str, list[int]]:
@@ -104,7 +89,7 @@ def evaluate(
         detector_ends_episode=False,
     )
     scenes = scenes_of(EVALUATION_SCENES, seed, tasks, cell.evaluations)
-    episodes = runner.run(make_worlds(tasks, WORLDS), scenes, 0)
+    episodes = runner.run(make_worlds(tasks, len(scenes)), scenes, 0)
     found: dict[str, list[int]] = {}
     for index, task in enumerate(tasks):
         own = episodes[index :: len(tasks)]
@@ -129,9 +114,3 @@ def describe(episodes: Sequence[Episode], total: int) -> str:
     fired = np.mean([episode.outcome is Outcome.SUCCESS for episode in episodes])
     reached = np.mean([bool(np.any(e.true_success_per_step)) for e in episodes])
     return f'{len(episodes)} of {total} episodes, fired {fired:.0%}, reached {reached:.0%}'
-
-
-def shares(values: dict[str, Any], name: str, phase: str, tasks: Sequence[str]) -> list[float]:
-    """Return the share of scenes of each task with an event: not NEVER and not 0 of ``right``."""
-    least = 1 if name == 'right' else 0
-    return [float(np.mean(np.array(values[f'{name}_{phase}_{t}']) >= least)) for t in tasks]

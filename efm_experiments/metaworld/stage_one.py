@@ -12,25 +12,31 @@ from pathlib import Path
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Outcome
 from efm_core.files import whole_directory
+from efm_data.labels import LabelledAttempt
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION_SCENES, text_encoder
 from efm_experiments.episode_files import load_demonstrations, save_demonstrations
 from efm_experiments.metaworld.config import (
+    LABELLED_SCENES,
+    limits_of,
     load_robot,
     make_worlds,
     scenes_of,
     SOURCES,
     StageOne,
-    WORLDS,
 )
 from efm_experiments.progress import report
 from efm_experiments.table.sft_cache import timed
 from efm_model.checkpoint import load_checkpoint
 from efm_model.protocol import Model
-from efm_sim.rollout import demonstrate
+from efm_model.torch_runtime import make_runtimes
+from efm_policy.policy import Policy
+from efm_reward.model import RewardModel
+from efm_sim.rollout import demonstrate, rollout
 from efm_trainer.config import SftConfig, STAGE_ONE
 from efm_trainer.sft import fine_tune
 from filelock import FileLock
+import numpy as np
 
 CHUNK = 25  # demonstrations of a file
 SCENES_PER_CHUNK = 10_000
@@ -66,10 +72,10 @@ def load_or_train(recipe: StageOne, seed: int) -> Models:
     robot = load_robot()
     policy, reward = (load_checkpoint(folder / kind, robot)[0] for kind in ('policy', 'reward'))
     notes = json.loads((folder / NOTES).read_text())
-    rules = replace(robot.episode, success_threshold=notes['threshold'])
-    return Models(
-        policy, reward, robot=replace(robot, episode=rules), seconds=notes['seconds']
+    rules = replace(
+        robot.episode, success_threshold=notes['threshold'], success_dwell=notes['dwell']
     )
+    return Models(policy, reward, robot=replace(robot, episode=rules), seconds=notes['seconds'])
 
 
 def stage_one_folder(recipe: StageOne, seed: int) -> Path:
@@ -90,6 +96,7 @@ def train(recipe: StageOne, seed: int, folder: Path) -> None:
     """Collect demonstrations, fine-tune, and write the result into ``folder``."""
     seconds: dict[str, float] = {}
     model = load_or_train(recipe.start, seed).policy if recipe.start else None
+    attempts = labelled_attempts(recipe, seed) if recipe.labels else []
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             episodes = demonstrations(recipe, seed)
@@ -103,9 +110,50 @@ def train(recipe: StageOne, seed: int, folder: Path) -> None:
                 progress=report_fine_tuning,
                 model=model,
                 family='visuomotor',
+                attempts=attempts,
             )
-        notes = {'threshold': found.detector.proposed.threshold, 'seconds': seconds}
+        proposed = found.detector.proposed
+        notes = {'threshold': proposed.threshold, 'dwell': proposed.dwell, 'seconds': seconds}
         (unfinished / NOTES).write_text(json.dumps(notes))
+
+
+def labelled_attempts(recipe: StageOne, seed: int) -> list[LabelledAttempt]:
+    """
+    Return attempts of the policy of stage 1 until the time limit, with labels.
+
+    The simulator stands for the person who marks the observation at which the goal is reached.
+    """
+    report('labelled attempts')
+    models = load_or_train(replace(recipe, labels=0), seed)
+    policy, reward_model = acting(models, 1)
+    scenes = scenes_of(LABELLED_SCENES, seed, recipe.tasks, recipe.labels)
+    episodes = rollout(
+        make_worlds(recipe.tasks, len(scenes)),
+        policy,
+        reward_model,
+        scenes,
+        models.robot,
+        max_steps=limits_of(recipe.tasks),
+        detector_ends_episode=False,
+    )
+    return [label(episode) for episode in episodes]
+
+
+def label(episode: Episode) -> LabelledAttempt:
+    """Return an episode with its first observation at the goal, by the simulator."""
+    truth = np.asarray(episode.true_success_per_step, bool)
+    return LabelledAttempt(episode, int(truth.argmax()) if truth.any() else None)
+
+
+def acting(
+    models: Models, version: int, policy_class: type[Policy] = Policy
+) -> tuple[Policy, RewardModel]:
+    """Return policy and reward model that run the present weights of ``models``."""
+    policy, reward = make_runtimes(models.policy, models.reward, version=version)
+    return (
+        policy_class(policy, text_encoder(), embodiment=models.robot),
+        RewardModel(reward, text_encoder(), embodiment=models.robot),
+    )
 
 
 def sft_config(recipe: StageOne, seed: int) -> SftConfig:
@@ -114,15 +162,15 @@ def sft_config(recipe: StageOne, seed: int) -> SftConfig:
         STAGE_ONE['visuomotor'],
         iterations=recipe.iterations,
         validate_every=VALIDATE_EVERY,
-        reward_network='shared',
+        reward_network='separate' if recipe.labels else 'shared',
         seed=seed,
     )
 
 
 def report_fine_tuning(iteration: int, total: int, losses: dict[str, float]) -> None:
     """Report the progress of stage 1."""
-    loss = losses['validation/action']
-    report(f'stage 1, step {iteration} of {total}, held-out action loss {loss:.2f} nats')
+    loss = losses['validation/steps_to_go']
+    report(f'stage 1, step {iteration} of {total}, held-out loss of steps-to-go {loss:.2f} nats')
 
 
 def demonstrations(recipe: StageOne, seed: int) -> list[Episode]:
@@ -146,7 +194,9 @@ def load_or_collect(
     :param index: of the task among those of the recipe.
     """
     sources = fingerprint('efm_core', 'efm_sim')
-    name = name_of(load_robot(), recipe.tasks[index], len(recipe.tasks), sources, seed, chunk, size)
+    name = name_of(
+        load_robot(), recipe.tasks[index], len(recipe.tasks), sources, seed, chunk, size
+    )
     path = cache() / 'metaworld' / 'demonstrations' / f'{name}.npz'
     with locked(path):
         if not path.is_file():
@@ -154,16 +204,14 @@ def load_or_collect(
         return load_demonstrations(path, load_robot())
 
 
-def collect(
-    tasks: tuple[str, ...], index: int, seed: int, chunk: int, size: int
-) -> list[Episode]:
+def collect(tasks: tuple[str, ...], index: int, seed: int, chunk: int, size: int) -> list[Episode]:
     """Return the first ``size`` successes of the scripted demonstrator in a task."""
     robot = load_robot()
     scenes = scenes_of(
         DEMONSTRATION_SCENES + chunk * SCENES_PER_CHUNK, seed, tasks, SCENES_PER_CHUNK
     )
     waiting = iter(scenes[index :: len(tasks)])
-    worlds = make_worlds(tasks, WORLDS)
+    worlds = make_worlds(tasks, size)
     found: list[Episode] = []
     while len(found) < size:
         batch = [next(waiting) for _ in range(max(4, size - len(found)))]

@@ -185,8 +185,8 @@ class MetaWorldTasks(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Execute an action, ``(4,)``; as `MetaWorld.step`."""
-        *values, info = self._present.step(action)
-        return (*values, self._with_sentence(info))
+        observation, reward, _, _, info = self._present.step(action)
+        return observation, reward, False, False, self._with_sentence(info)
 
     def render(self, camera: str = SCENE_CAMERA, size: int = 96) -> np.ndarray:
         """Return an image, ``(size, size, 3)`` uint8 RGB; as `MetaWorld.render`."""

@@ -132,9 +132,7 @@ def plot_learning(practice: list[Episode]) -> Figure | None:
     _curve(upper, numbers, 100 * moving_average(detected), DETECTED, 'detected by the robot')
     stopped = [
         None if truth is None else is_self_stopped(truth, len(truth) - 1 if stops else None)
-        for stops, truth in zip(
-            detected, (e.true_success_per_step for e in practice), strict=True
-        )
+        for stops, truth in zip(detected, (e.true_success_per_step for e in practice), strict=True)
     ]
     _known_curve(upper, stopped, AFTER, 'self-stopped (simulator truth)')
     _known_curve(upper, [reached(e) for e in practice], BEFORE, 'reached (simulator truth)')

@@ -199,16 +199,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def find_commit() -> str:
-    """Return the commit of the source tree, with a plus sign if tracked files differ from it."""
+def find_commit(*but: str) -> str:
+    """
+    Return the commit of the source tree, with a plus sign if tracked files differ from it.
+
+    :param but: paths in the tree whose changes do not count.
+    """
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         command = ['git', '-C', str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    paths = ['.', *(f':(exclude){path}' for path in but)]
     try:
-        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+        changed = git('status', '--porcelain', '-uno', '--', *paths)
+        return git('rev-parse', 'HEAD') + ('+' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
 

@@ -34,7 +34,7 @@ from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import demonstrate, rollout
 from efm_trainer.config import SftConfig, STAGE_ONE
-from efm_trainer.sft import fine_tune
+from efm_trainer.sft import fine_tune, retrain_reward
 from filelock import FileLock
 import numpy as np
 
@@ -95,26 +95,57 @@ def locked(path: Path) -> Iterator[None]:
 def train(recipe: StageOne, seed: int, folder: Path) -> None:
     """Collect demonstrations, fine-tune, and write the result into ``folder``."""
     seconds: dict[str, float] = {}
-    model = load_or_train(recipe.start, seed).policy if recipe.start else None
-    attempts = labelled_attempts(recipe, seed) if recipe.labels else []
+    start = load_or_train(recipe.start, seed).policy if recipe.start else None
+    if recipe.labels:  # before the folder is made: it trains the stage 1 without labels
+        attempts = labelled_attempts(recipe, seed)
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             episodes = demonstrations(recipe, seed)
+        common = episodes, load_robot(), text_encoder(), sft_config(recipe, seed), unfinished
         with timed(seconds, 'fine_tuning'):
-            found = fine_tune(
-                episodes,
-                load_robot(),
-                text_encoder(),
-                sft_config(recipe, seed),
-                unfinished,
-                progress=report_fine_tuning,
-                model=model,
-                family='visuomotor',
-                attempts=attempts,
-            )
-        proposed = found.detector.proposed
+            if recipe.labels:
+                policy = stage_one_folder(replace(recipe, labels=0), seed) / 'policy'
+                detector = retrain_reward(
+                    policy, *common, progress=report_fine_tuning, attempts=attempts
+                )
+            else:
+                found = fine_tune(
+                    *common, progress=report_fine_tuning, model=start, family='visuomotor'
+                )
+                detector = found.detector
+        proposed = detector.proposed
         notes = {'threshold': proposed.threshold, 'dwell': proposed.dwell, 'seconds': seconds}
         (unfinished / NOTES).write_text(json.dumps(notes))
+
+
+def sft_config(recipe: StageOne, seed: int) -> SftConfig:
+    """Return the parameters of stage 1."""
+    return replace(
+        STAGE_ONE['visuomotor'],
+        iterations=recipe.iterations,
+        validate_every=VALIDATE_EVERY,
+        reward_network='shared',
+        second_reward=False,
+        seed=seed,
+    )
+
+
+def report_fine_tuning(iteration: int, total: int, losses: dict[str, float]) -> None:
+    """Report the progress of stage 1."""
+    loss = losses['validation/steps_to_go']
+    report(f'stage 1, step {iteration} of {total}, held-out loss of steps-to-go {loss:.2f} nats')
+
+
+def demonstrations(recipe: StageOne, seed: int) -> list[Episode]:
+    """Return the first successful demonstrations of each task; files are shared by all sizes."""
+    chunks = range(-(-recipe.demonstrations // CHUNK))
+    size = min(CHUNK, recipe.demonstrations)
+    found = []
+    for index, task in enumerate(recipe.tasks):
+        report(f'demonstrations, {task}')
+        shown = [one for k in chunks for one in load_or_collect(recipe, index, seed, k, size)]
+        found += shown[: recipe.demonstrations]
+    return found
 
 
 def labelled_attempts(recipe: StageOne, seed: int) -> list[LabelledAttempt]:
@@ -154,35 +185,6 @@ def acting(
         policy_class(policy, text_encoder(), embodiment=models.robot),
         RewardModel(reward, text_encoder(), embodiment=models.robot),
     )
-
-
-def sft_config(recipe: StageOne, seed: int) -> SftConfig:
-    """Return the parameters of stage 1."""
-    return replace(
-        STAGE_ONE['visuomotor'],
-        iterations=recipe.iterations,
-        validate_every=VALIDATE_EVERY,
-        reward_network='separate' if recipe.labels else 'shared',
-        seed=seed,
-    )
-
-
-def report_fine_tuning(iteration: int, total: int, losses: dict[str, float]) -> None:
-    """Report the progress of stage 1."""
-    loss = losses['validation/steps_to_go']
-    report(f'stage 1, step {iteration} of {total}, held-out loss of steps-to-go {loss:.2f} nats')
-
-
-def demonstrations(recipe: StageOne, seed: int) -> list[Episode]:
-    """Return the first successful demonstrations of each task; files are shared by all sizes."""
-    chunks = range(-(-recipe.demonstrations // CHUNK))
-    size = min(CHUNK, recipe.demonstrations)
-    found = []
-    for index, task in enumerate(recipe.tasks):
-        report(f'demonstrations, {task}')
-        shown = [one for k in chunks for one in load_or_collect(recipe, index, seed, k, size)]
-        found += shown[: recipe.demonstrations]
-    return found
 
 
 def load_or_collect(

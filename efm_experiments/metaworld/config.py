@@ -37,9 +37,11 @@ TRUE_REWARD = 'true sparse reward'
 CLONING = 'filtered cloning with demonstrations'
 NONE = 'none'
 METHODS = (OWN_REWARD, TRUE_REWARD, CLONING, NONE)
-# Folders that the values depend on. Changes of other experiments leave finished cells valid.
+# Code that the values depend on. Changes of other experiments leave finished cells valid.
 SOURCES = (
     'efm_core',
+    'efm_experiments/config.py',
+    'efm_experiments/episode_files.py',
     'efm_experiments/learners',
     'efm_experiments/metaworld',
     'efm_model',

@@ -34,6 +34,7 @@ from efm_policy.policy import Policy
 from efm_reward.model import RewardModel
 from efm_sim.rollout import demonstrate, rollout
 from efm_trainer.config import SftConfig, STAGE_ONE
+from efm_trainer.detector import DetectorReport
 from efm_trainer.sft import fine_tune, retrain_reward
 from filelock import FileLock
 import numpy as np
@@ -95,27 +96,48 @@ def locked(path: Path) -> Iterator[None]:
 def train(recipe: StageOne, seed: int, folder: Path) -> None:
     """Collect demonstrations, fine-tune, and write the result into ``folder``."""
     seconds: dict[str, float] = {}
-    start = load_or_train(recipe.start, seed).policy if recipe.start else None
-    if recipe.labels:  # before the folder is made: it trains the stage 1 without labels
-        attempts = labelled_attempts(recipe, seed)
+    needed = (recipe.start, replace(recipe, labels=0) if recipe.labels else None)
+    for other in filter(None, needed):
+        load_or_train(other, seed)
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             episodes = demonstrations(recipe, seed)
-        common = episodes, load_robot(), text_encoder(), sft_config(recipe, seed), unfinished
         with timed(seconds, 'fine_tuning'):
-            if recipe.labels:
-                policy = stage_one_folder(replace(recipe, labels=0), seed) / 'policy'
-                detector = retrain_reward(
-                    policy, *common, progress=report_fine_tuning, attempts=attempts
-                )
-            else:
-                found = fine_tune(
-                    *common, progress=report_fine_tuning, model=start, family='visuomotor'
-                )
-                detector = found.detector
-        proposed = detector.proposed
+            fit = fit_reward if recipe.labels else fit_both
+            proposed = fit(recipe, seed, episodes, unfinished).proposed
         notes = {'threshold': proposed.threshold, 'dwell': proposed.dwell, 'seconds': seconds}
         (unfinished / NOTES).write_text(json.dumps(notes))
+
+
+def fit_both(recipe: StageOne, seed: int, episodes: list[Episode], folder: Path) -> DetectorReport:
+    """Train policy and reward model into ``folder``; return the figures of the detector."""
+    found = fine_tune(
+        episodes,
+        load_robot(),
+        text_encoder(),
+        sft_config(recipe, seed),
+        folder,
+        report_fine_tuning,
+        load_or_train(recipe.start, seed).policy if recipe.start else None,
+        'visuomotor',
+    )
+    return found.detector
+
+
+def fit_reward(
+    recipe: StageOne, seed: int, episodes: list[Episode], folder: Path
+) -> DetectorReport:
+    """Train a reward model with labels for the policy without; otherwise as ``fit_both``."""
+    return retrain_reward(
+        stage_one_folder(replace(recipe, labels=0), seed) / 'policy',
+        episodes,
+        load_robot(),
+        text_encoder(),
+        sft_config(recipe, seed),
+        folder,
+        report_fine_tuning,
+        attempts=labelled_attempts(recipe, seed),
+    )
 
 
 def sft_config(recipe: StageOne, seed: int) -> SftConfig:

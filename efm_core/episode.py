@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, KW_ONLY
 from enum import Enum
 import math
@@ -81,6 +82,12 @@ class EpisodeEnding:
     reward_version: int = 0
 
 
+def perturbations(marks: Iterable[bool]) -> np.ndarray | None:
+    """Return the field ``perturbed`` of an episode from the mark of each action."""
+    found = np.array(list(marks), bool)
+    return found if found.any() else None
+
+
 @dataclass(frozen=True)
 class Episode:
     """
@@ -114,6 +121,8 @@ class Episode:
         unknown.
     :param stride: observations from one decision to the next: 1, or H if each control step was
         observed and has the chunk that begins there.
+    :param perturbed: ``(T,)`` bool, actions that are a demonstrator's deliberate mistakes, which
+        behaviour cloning leaves out; None: no action is.
     """
 
     episode_id: str
@@ -136,6 +145,7 @@ class Episode:
     true_success: bool | None = None
     true_success_per_step: np.ndarray | None = None
     stride: int = 1
+    perturbed: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of actions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from efm_core import ros_topics, topics
-from efm_core.action import PolicyAction
+from efm_core.action import PERTURBATION, PolicyAction
 from efm_core.embodiment import Embodiment
 from efm_core.observation import Observation
 from efm_core.ros_episodic import EpisodicNode
@@ -27,7 +27,7 @@ class ActingNode(EpisodicNode):
     Policies, demonstrators and teleoperation derive from it. A derived class calls `connect` and
     `offer_actions` from `build`.
 
-    :cvar source: field ``source`` of the actions.
+    :cvar source: field ``source`` of the actions, except of perturbations.
     """
 
     source: ClassVar[str]
@@ -89,7 +89,7 @@ class ActingNode(EpisodicNode):
             deadline=from_ns(self.deadline(stamp)),
             episode_id=self.matcher.event.episode_id,
             step=self.matcher.count(stamp),
-            source=self.source,
+            source=PERTURBATION if action.is_perturbation else self.source,
             policy_version=policy_version,
             embodiment_hash=self.embodiment.hash,
             period=from_period(self.embodiment.period_ns if is_chunk else 0),

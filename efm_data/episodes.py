@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from efm_core import topics
+from efm_core.action import PERTURBATION
 from efm_core.config import expect
 from efm_core.embodiment import Embodiment
-from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode import Episode, Kind, Outcome, perturbations, Termination
 from efm_core.executed import executed_stamps
 from efm_core.messages import (
     to_chunk_steps,
@@ -194,6 +195,7 @@ def _assemble(
         embodiment_hash=start.embodiment_hash,
         true_success=None if truth is None else bool(truth[-1]),
         true_success_per_step=truth,
+        perturbed=perturbations(m.source == PERTURBATION for m in actions),
     )
 
 

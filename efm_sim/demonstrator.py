@@ -17,8 +17,9 @@ class Demonstrator(Protocol):
     """
     Shows a task with simulator truth, such as `TableDemonstrator`.
 
-    A class with the attribute ``exact = True`` acts in finer values than the policy's levels; see
-    `action_of`.
+    A class with the attribute ``exact = True`` acts in finer values than the policy's levels. One
+    whose attribute ``is_perturbed`` is true after ``act`` has made a deliberate mistake, which
+    behaviour cloning does not imitate. See `action_of`.
     """
 
     def begin(self, seed: int, /) -> None:
@@ -62,4 +63,13 @@ def action_of(
     values = np.asarray(demonstrator.act(scene), np.float32)
     tokens = tokeniser.encode(values)
     is_exact = getattr(demonstrator, 'exact', False)
-    return PolicyAction(tokens, values if is_exact else tokeniser.decode(tokens))
+    return PolicyAction(
+        tokens,
+        values if is_exact else tokeniser.decode(tokens),
+        is_perturbation=is_perturbed(demonstrator),
+    )
+
+
+def is_perturbed(demonstrator: Demonstrator) -> bool:
+    """Return whether the newest action of a demonstrator is a deliberate mistake."""
+    return bool(getattr(demonstrator, 'is_perturbed', False))

@@ -13,12 +13,12 @@ from typing import Any, cast, Protocol
 
 from efm_core.action import PolicyAction
 from efm_core.embodiment import Embodiment
-from efm_core.episode import Episode, Kind, Outcome, Termination
+from efm_core.episode import Episode, Kind, Outcome, perturbations, Termination
 from efm_core.episode_rules import EndingRules
 from efm_core.observation import Observation
 from efm_core.preprocessing import observe
 from efm_core.tokeniser import ActionTokeniser
-from efm_sim.demonstrator import Demonstrator, load_demonstrator
+from efm_sim.demonstrator import Demonstrator, is_perturbed, load_demonstrator
 from efm_sim.scene import Scene
 from efm_sim.table.config import DemonstratorConfig
 from efm_sim.world import PublishedWorld, World
@@ -233,12 +233,13 @@ class ScriptedActor:
 
     def act(self, episodes: list[RunningEpisode]) -> list[PolicyAction]:
         """Return the next action of each episode; its world must be a `PublishedWorld`."""
-        worlds = [cast(PublishedWorld, episode.world) for episode in episodes]
-        values = [
-            episode.policy_episode.act(scene_of(world, episode.observations[-1]))
-            for episode, world in zip(episodes, worlds, strict=True)
-        ]
-        return [PolicyAction(self._tokeniser.encode(value), value) for value in values]
+        return [self._act(episode.policy_episode, episode) for episode in episodes]
+
+    def _act(self, demonstrator: Demonstrator, episode: RunningEpisode) -> PolicyAction:
+        world = cast(PublishedWorld, episode.world)
+        values = demonstrator.act(scene_of(world, episode.observations[-1]))
+        tokens = self._tokeniser.encode(values)
+        return PolicyAction(tokens, values, is_perturbation=is_perturbed(demonstrator))
 
 
 class Runner:
@@ -371,6 +372,7 @@ class Runner:
             embodiment_hash=self._embodiment.hash,
             true_success=running.truth[-1],
             true_success_per_step=np.array(running.truth),
+            perturbed=perturbations(action.is_perturbation for action in actions),
         )
         self._on_episode(episode)
         return episode

@@ -37,8 +37,9 @@ class EpisodeBatch:
     :param proprioception: ``(N, P)`` float32.
     :param previous: index of the previous observation in the policy's input, ``(N,)`` int64; a
         first observation is its own previous one.
-    :param tokens: executed actions, ``(N, K)`` int64; zeros where ``has_action`` is false.
-    :param has_action: false at the last observation of each episode, ``(N,)`` bool.
+    :param tokens: executed actions, ``(N, K)`` int64; zeros at the last observation.
+    :param has_action: false at the last observation of each episode and at a perturbation,
+        ``(N,)`` bool.
     :param steps_to_go: number of decisions until the last observation, t' - t, ``(N,)`` float32
         [steps]; the last chunk counts as one decision, even if it is not complete.
     :param has_goal: whether the episode reached its goal at its last observation, ``(N,)`` bool;
@@ -117,7 +118,7 @@ def to_batch(
         torch.from_numpy(seen.proprioception),
         previous=torch.from_numpy(np.where(previous >= first[owner], previous, index)),
         tokens=torch.from_numpy(np.concatenate([_tokens(e, tokeniser) for e in episodes])),
-        has_action=torch.from_numpy(index != last[owner]),
+        has_action=torch.from_numpy(np.concatenate([_has_action(e) for e in episodes])),
         steps_to_go=torch.from_numpy(np.ceil((last[owner] - index) / stride).astype(np.float32)),
         has_goal=torch.tensor([e.outcome is Outcome.SUCCESS for e in episodes])[owner],
         episode=torch.from_numpy(owner),
@@ -128,6 +129,13 @@ def to_batch(
         mask=mask,
         sentences=sentences,
     )
+
+
+def _has_action(episode: Episode) -> np.ndarray:
+    """Return at which observations an action is to be learned from, ``(T + 1,)`` bool."""
+    perturbed = episode.perturbed
+    kept = np.ones(len(episode), bool) if perturbed is None else ~perturbed
+    return np.append(kept, False)
 
 
 def _tokens(episode: Episode, tokeniser: ActionTokeniser | None) -> np.ndarray:

@@ -31,6 +31,7 @@ from efm_trainer.dataset import (
 )
 from efm_trainer.detector import HeldOut
 from efm_trainer.losses import action_loss, instruction_loss, NO_PIECE, steps_to_go_loss
+import numpy as np
 import torch
 
 # Larger fractions of actions outside of their range say that the embodiment is wrong.
@@ -218,7 +219,19 @@ def with_chunks(episode: Episode, embodiment: Embodiment) -> Episode:
     expect(steps in (1, chunk), where, f'1 or {chunk}', steps)
     if steps == chunk:
         return episode
-    return replace(episode, actions=to_chunks(actions, embodiment), stride=chunk)
+    return replace(
+        episode,
+        actions=to_chunks(actions, embodiment),
+        stride=chunk,
+        perturbed=in_chunks(episode.perturbed, chunk),
+    )
+
+
+def in_chunks(perturbed: np.ndarray | None, chunk: int) -> np.ndarray | None:
+    """Return whether the chunk that begins at each control step has a perturbation, ``(T,)``."""
+    if perturbed is None:
+        return None
+    return np.array([perturbed[t : t + chunk].any() for t in range(len(perturbed))], bool)
 
 
 def check_ranges(episodes: list[Episode], embodiment: Embodiment) -> None:

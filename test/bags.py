@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from unittest.mock import patch
 
+from efm_core.action import PERTURBATION
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.images import encode_png
@@ -231,7 +232,7 @@ def _write_step(write: Any, episode: Episode, t: int, stamp: int, raw: bool) -> 
     write(
         'action',
         stamp,
-        source='policy',
+        source='policy' if episode.perturbed is None or not episode.perturbed[k] else PERTURBATION,
         policy_version=episode.policy_version,
         embodiment_hash=episode.embodiment_hash,
         tokens=episode.tokens[k],

@@ -201,7 +201,9 @@ class MetaWorldDemonstrator:
     Acts as the package's scripted policy of the task, with bursts of noise.
 
     A burst lasts two to four decisions. What follows it shows how to recover, by actions that are
-    almost free of noise.
+    almost free of noise. The actions of a burst are marked, so that no policy imitates them.
+
+    :ivar is_perturbed: whether the newest action is of a burst.
     """
 
     exact: ClassVar[bool] = True
@@ -215,6 +217,7 @@ class MetaWorldDemonstrator:
         self._rng = np.random.default_rng([seed, 2])
         self._speed = self._rng.uniform(self.config.slowest, 1.0)
         self._burst = 0
+        self.is_perturbed = False
         self._policies: dict[str, Any] = {}
 
     def act(self, scene: Scene) -> np.ndarray:
@@ -227,7 +230,8 @@ class MetaWorldDemonstrator:
         """Return the standard deviation of this decision's noise."""
         if not self._burst and self._rng.random() < self.config.burst_probability:
             self._burst = int(self._rng.integers(*BURST_DECISIONS, endpoint=True))
-        if not self._burst:
+        self.is_perturbed = self._burst > 0
+        if not self.is_perturbed:
             return self.config.noise
         self._burst -= 1
         return self.config.burst_noise

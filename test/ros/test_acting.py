@@ -30,6 +30,7 @@ class ActorConfig:
     lockstep: bool = False
     steps: int = 1
     offers: bool = True
+    is_perturbation: bool = False
     last: int = 1
 
 
@@ -48,7 +49,11 @@ class Actor(ActingNode):
         if config.offers:
             self.offer_actions()
         shape = (config.steps, 2) if config.steps > 1 else (2,)
-        self.action = PolicyAction(np.arange(2 * config.steps), np.zeros(shape, np.float32))
+        self.action = PolicyAction(
+            np.arange(2 * config.steps),
+            np.zeros(shape, np.float32),
+            is_perturbation=config.is_perturbation,
+        )
 
     def on_observation(self, stamp, observation):
         if self.matcher.step >= self.config.last:
@@ -86,6 +91,11 @@ def test_an_action_names_episode_step_source_version_and_embodiment(act, embodim
     assert [to_stamp(message) for message in (action, *observations)] == [T0, T0, T0 + PERIOD]
     for message, picture in zip(observations, PICTURES, strict=True):
         np.testing.assert_array_equal(to_image(message), picture)
+
+
+def test_the_source_says_that_an_action_is_a_deliberate_mistake(act):
+    (action,), _ = act(lockstep=True, is_perturbation=True)
+    assert action.source == 'perturbation'
 
 
 @pytest.mark.parametrize(('lockstep', 'deadline'), [(True, 0), (False, T0 + LIFETIME)])

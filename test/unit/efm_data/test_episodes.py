@@ -42,6 +42,11 @@ def test_an_episode_comes_back_from_its_bag_as_it_was(tmp_path, plugin, namespac
     )
 
 
+def test_a_bag_says_which_actions_were_deliberate_mistakes(tmp_path):
+    episode = make_episode(EMBODIMENT, steps=3, perturbed=np.array([False, True, False]))
+    assert_same(read_episode(write_bag(episode, tmp_path / 'bag'), EMBODIMENT), episode)
+
+
 def test_raw_pictures_serve_where_no_observation_was_recorded(tmp_path):
     episode = make_episode(EMBODIMENT)
     bag = write_bag(episode, tmp_path / 'bag', without=('observation',))

@@ -48,6 +48,11 @@ def samples_of(*episodes, robot=CHUNKED):
     return to_batch(episodes, FakeTextEncoder(), ActionTokeniser(robot.action))
 
 
+def test_no_chunk_with_a_deliberate_mistake_is_imitated():
+    batch = samples_of(shown(CHUNKED, steps=6, perturbed=np.arange(6) == 3))
+    assert batch.has_action.tolist() == [True, False, False, False, True, True, False]
+
+
 def test_each_control_step_of_a_demonstration_gets_the_chunk_that_starts_there():
     episode = shown(CHUNKED, steps=4)
     tokens = samples_of(episode).tokens

@@ -40,6 +40,14 @@ def test_steps_to_go_count_down_to_the_last_observation_which_has_no_action():
     assert batch.last.tolist() == [2, 6]
 
 
+def test_a_deliberate_mistake_is_no_action_to_imitate_but_counts_as_a_step():
+    episode = make_episode(EMBODIMENT, 0, 3, perturbed=np.array([False, True, False]))
+    batch = to_batch([episode], FakeTextEncoder())
+    assert batch.has_action.tolist() == [True, False, True, False]
+    assert batch.steps_to_go.tolist() == [3, 2, 1, 0]
+    assert batch.has_goal.all()
+
+
 def test_only_successful_episodes_have_a_goal():
     batch = to_batch(two_episodes(), FakeTextEncoder())
     assert batch.has_goal.tolist() == [True] * 3 + [False] * 4

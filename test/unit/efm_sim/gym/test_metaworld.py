@@ -104,6 +104,24 @@ def test_the_demonstrator_has_bursts_of_noise_that_last_two_to_four_decisions(wo
     )
 
 
+def test_the_actions_of_a_burst_are_marked(world):
+    from efm_sim.gym.metaworld import MetaWorldConfig, MetaWorldDemonstrator
+
+    demonstrator = MetaWorldDemonstrator(MetaWorldConfig(noise=0.0, burst_probability=0.1))
+    twin = MetaWorldDemonstrator(MetaWorldConfig(noise=0.0, burst_probability=0.0))
+    world.reset(1)
+    scene = Scene({}, info=world.info())
+    for one in (demonstrator, twin):
+        one.begin(1)
+    marks = []
+    for _ in range(100):
+        moved = not np.array_equal(demonstrator.act(scene), twin.act(scene))
+        assert demonstrator.is_perturbed == moved
+        assert not twin.is_perturbed
+        marks.append(moved)
+    assert 5 < sum(marks) < 95
+
+
 def test_without_bursts_the_noise_is_that_of_each_decision(world):
     assert np.abs(noise_of(world, 2, burst_noise=0.7, burst_probability=0.0)).max() == 0
     spread = noise_of(world, 2, noise=0.05, burst_probability=0.0).std()

@@ -10,6 +10,7 @@ import sys
 from efm.check import add_verb as add_check_verb
 from efm.demo import DemoConfig, run_demo
 from efm.graphs import run_mode
+from efm.label import add_verb as add_label_verb
 from efm.pretrain import add_verb as add_pretrain_verb
 from efm.serve import add_verb as add_serve_verb
 from efm_bringup.config import GraphConfig
@@ -78,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_verb(verbs, 'report', report_command, (RunConfig,))
     add_verb(verbs, 'demo', demo_command, (DemoConfig,))
     add_pretrain_verb(verbs)
+    add_label_verb(verbs)
     add_check_verb(verbs)
     add_serve_verb(verbs)
     add_experiment_verb(verbs)

@@ -49,6 +49,7 @@ setup(
     packages=find_packages(include=['efm', 'efm_*'], exclude=['efm_interfaces*']),
     package_data={
         'efm': ['py.typed'],
+        'efm_data': ['label_page.html'],
         'efm_model': ['weights/*'],
         'efm_policy.serving': ['serving.proto', 'serving.desc'],
     },

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from efm_core.embodiment import Embodiment
     from efm_core.episode import Episode
     from efm_data.episodes import read_episodes
+    from efm_data.labels import LabelledAttempt, read_labelled_attempts
     from efm_evaluation.metrics import evaluate
     from efm_policy.policy import Policy
     from efm_reward.model import RewardModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     'Embodiment',
     'Episode',
+    'LabelledAttempt',
     'Policy',
     'RewardModel',
     'demonstrate',
@@ -40,6 +42,7 @@ __all__ = [
     'practise',
     'publish_release',
     'read_episodes',
+    'read_labelled_attempts',
     'rollout',
     'run_graph',
 ]
@@ -47,6 +50,7 @@ __all__ = [
 _MODULES = {
     'Embodiment': 'efm_core.embodiment',
     'Episode': 'efm_core.episode',
+    'LabelledAttempt': 'efm_data.labels',
     'Policy': 'efm_policy.policy',
     'RewardModel': 'efm_reward.model',
     'demonstrate': 'efm.rollouts',
@@ -59,6 +63,7 @@ _MODULES = {
     'practise': 'efm.learning',
     'publish_release': 'efm.releases',
     'read_episodes': 'efm_data.episodes',
+    'read_labelled_attempts': 'efm_data.labels',
     'rollout': 'efm.rollouts',
     'run_graph': 'efm.graphs',
 }

@@ -10,6 +10,7 @@ import sys
 from efm.check import add_verb as add_check_verb
 from efm.demo import DemoConfig, run_demo
 from efm.graphs import run_mode
+from efm.label import add_verb as add_label_verb
 from efm.pretrain import add_verb as add_pretrain_verb
 from efm.serve import add_verb as add_serve_verb
 from efm_bringup.config import GraphConfig
@@ -78,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_verb(verbs, 'report', report_command, (RunConfig,))
     add_verb(verbs, 'demo', demo_command, (DemoConfig,))
     add_pretrain_verb(verbs)
+    add_label_verb(verbs)
     add_check_verb(verbs)
     add_serve_verb(verbs)
     add_experiment_verb(verbs)
@@ -119,7 +121,7 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
     from efm.fine_tunings import FineTuningChoice, open_fine_tuning
     from efm.model_choice import choose_model
     from efm.pretrain import ENCODER_FILE
-    from efm.train import train, train_vlm
+    from efm.train import find_policy, train, train_vlm
     from efm_core.embodiment import load_embodiment
     from efm_model.vlm.config import VlmConfig
     from efm_trainer.config import SftConfig, STAGE_ONE
@@ -127,12 +129,13 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
     run = from_arguments(RunConfig, arguments)
     folder = Path(run.run)
     embodiment = open_run(run.run, run.embodiment)
-    name = from_arguments(FineTuningChoice, arguments).fine_tuning
-    if name:
-        folder = open_fine_tuning(folder, name)
+    choice = from_arguments(FineTuningChoice, arguments)
+    policy = find_policy(folder) if choice.reward_only else None
+    if choice.fine_tuning:
+        folder = open_fine_tuning(folder, choice.fine_tuning)
         console.print(f'fine-tuning: a run of its own, {folder}', soft_wrap=True)
     chosen = choose_model(
-        arguments.model,
+        policy.family if policy else arguments.model,
         load_embodiment(embodiment),
         own_encoder=(folder / ENCODER_FILE).is_file(),
         options=vars(arguments),
@@ -143,7 +146,8 @@ def train_command(arguments: argparse.Namespace, console: Console) -> int:
         options = from_arguments(VlmConfig, arguments, VlmConfig())
         train_vlm(folder, embodiment, config, options, console)
     else:
-        train(folder, embodiment, config, console, chosen.family)
+        labelled = Path(run.run)
+        train(folder, embodiment, config, console, chosen.family, labelled, policy)
     return 0
 
 

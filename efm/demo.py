@@ -42,6 +42,7 @@ class DemoConfig:
     )
     body: str = copy_field(GraphConfig, 'body')
     preset: str = copy_field(GraphConfig, 'preset')
+    min_precision: float = copy_field(GraphConfig, 'min_precision')
     seed: int = parameter(0, 'Seed of all stages', '', 0, 1000000)
 
 
@@ -101,7 +102,11 @@ def plan_stages(config: DemoConfig) -> dict[str, DemoStage]:
             subdir=before,
         ),
         'practise': DemoStage(
-            shlex.split(f'{practice} --preset {config.preset}'), config.practice, subdir='practice'
+            shlex.split(
+                f'{practice} --preset {config.preset} --min-precision {config.min_precision}'
+            ),
+            config.practice,
+            subdir='practice',
         ),
         'evaluate_after': DemoStage(
             shlex.split(f'{evaluate} --episodes-subdir {after}'), config.evaluations, subdir=after

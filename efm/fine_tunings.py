@@ -27,6 +27,20 @@ class FineTuningChoice:
     fine_tuning: str = parameter(
         '', f'Name of a further fine-tuning: a run in {FOLDER}/ of the run; empty: the run itself'
     )
+    reward_only: bool = parameter(
+        False,
+        'Keep the policy of stage 1 of the run, and train its reward model again with the labels '
+        'of the run; needs --fine-tuning',
+    )
+
+    def validate(self) -> None:
+        """
+        Check that a new reward model has a place.
+
+        :raises ValueError: when the fine-tuning has no name.
+        """
+        needed = 'a name, because --reward-only keeps the reward model of the run'
+        expect(bool(self.fine_tuning) or not self.reward_only, 'fine_tuning', needed, 'none')
 
 
 def open_fine_tuning(run: Path, name: str) -> Path:

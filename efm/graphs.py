@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from efm_bringup.config import GraphConfig
-from efm_bringup.graph import bags_path, make_graph, MODES, NodeSpec, RECORD, results_path
+from efm_bringup.graph import (
+    bags_path,
+    make_graph,
+    MODES,
+    NodeSpec,
+    PRACTICE,
+    RECORD,
+    results_path,
+)
 from efm_bringup.processes import INTERRUPTED, ProcessConfig, run_nodes
 from efm_bringup.progress import watching
 from efm_bringup.run import open_run
 from efm_core.config import expect
+from efm_core.embodiment import load_embodiment
 from efm_supervisor.config import FleetConfig
 from efm_supervisor.results import ResultsFile
 from rich.console import Console
@@ -62,6 +71,8 @@ def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: 
         from efm_model.text import ensure_text_encoder
 
         config = replace(config, text_encoder=str(ensure_text_encoder()))
+    if mode == PRACTICE:
+        report_detector(config, console)
     nodes = make_graph(mode, config)
     results = results_path(config, mode)
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -72,11 +83,28 @@ def run_mode(mode: str, config: GraphConfig, processes: ProcessConfig, console: 
         console.print(f'{TITLES[mode]}: {text}', soft_wrap=True)
     if not missing:
         return 0
-    with watching(TITLES[mode], results, missing, mode == RECORD, console):
+    alarm = Path(config.run) / 'trainer' / 'alarm.txt' if mode == PRACTICE else None
+    with watching(TITLES[mode], results, missing, mode == RECORD, console, alarm):
         code = run_nodes(nodes, logs, config.log_level, in_domain(processes, config.world))
     if mode == RECORD:
         report_recorded(results)
+    if alarm and alarm.is_file():
+        console.print(f'warning: {alarm.read_text().strip()}', soft_wrap=True, markup=False)
     return code
+
+
+def report_detector(config: GraphConfig, console: Console) -> None:
+    """
+    Print what was measured of the success detector of a run.
+
+    :raises ValueError: when it is too often wrong for practice.
+    """
+    from efm_trainer.detector import check_detector, read_report
+
+    rules = load_embodiment(config.embodiment).episode
+    found = read_report(Path(config.run) / 'sft')
+    for line in check_detector(found, rules, config.min_precision):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def count_finished(nodes: list[NodeSpec]) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efm.model_choice import is_simulated_table
 from efm.pretrain import ENCODER_FILE
 from efm_bringup.progress import Display
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment, load_embodiment
 from efm_core.episode_rules import EpisodeRules
 from efm_core.files import whole_directory
+from efm_data.labels import LabelledAttempt, read_labelled_attempts
 from efm_model.vlm.config import VlmConfig
 from efm_release.release import find_release_directory
 from efm_trainer.config import SftConfig
@@ -63,6 +67,8 @@ def train(
     config: SftConfig,
     console: Console,
     family: str = 'grounding',
+    labelled: Path | None = None,
+    policy: StageOnePolicy | None = None,
 ) -> None:
     """
     Fine-tune a new model on the demonstrations of a run; write checkpoints and release 1.
@@ -72,6 +78,8 @@ def train(
     `efm pretrain` if the run has one.
 
     :param family: a key of ``efm_trainer.sft.NEW_MODELS``.
+    :param labelled: run whose labelled attempts a separate reward network learns from; None: this.
+    :param policy: keep this one, and train only the reward model; None: train both.
     :raises FileExistsError: when the run has releases.
     :raises ValueError: when there are too few demonstrations or a bag is damaged.
     """
@@ -90,11 +98,67 @@ def train(
         if not (run / 'sft').is_dir():
             if family == 'grounding':
                 config = choose_encoder_weights(run, embodiment, config, console)
-            _fine_tune(run, embodiment, text_encoder, config, console, family=family)
+            if policy:
+                config = replace(config, reward_network='separate')
+            attempts = read_attempts(labelled or run, embodiment, config, console)
+            _fine_tune(
+                run,
+                embodiment,
+                text_encoder,
+                config,
+                console,
+                family=family,
+                attempts=attempts,
+                policy=policy,
+            )
         trainer = Trainer(run, embodiment, text_encoder=text_encoder)
         trainer.close()
     release = find_release_directory(run, trainer.version)
     console.print(f'release {trainer.version}: {release}', soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class StageOnePolicy:
+    """
+    The policy of stage 1 of a run.
+
+    :param path: of the checkpoint.
+    :param family: of the model.
+    """
+
+    path: Path
+    family: str
+
+
+def find_policy(run: Path) -> StageOnePolicy:
+    """
+    Return the policy of stage 1 of a run.
+
+    :raises FileNotFoundError: when the run has none.
+    :raises ValueError: when its model has no separate reward network.
+    """
+    from efm_model.checkpoint import CARD
+    from efm_trainer.sft import NEW_MODELS
+
+    path = run / 'sft' / 'policy'
+    if not (path / CARD).is_file():
+        raise FileNotFoundError(f'run: expected one after stage 1, got no {path / CARD}')
+    family = json.loads((path / CARD).read_text())['family']
+    expect(family in NEW_MODELS, 'policy', f'a model {" or ".join(NEW_MODELS)}', family)
+    return StageOnePolicy(path, family)
+
+
+def read_attempts(
+    run: Path, embodiment: Embodiment, config: SftConfig, console: Console
+) -> list[LabelledAttempt]:
+    """Return the labelled attempts of a run, if the reward network learns from them."""
+    if config.reward_network == 'shared':
+        return []
+    found = read_labelled_attempts(run, embodiment)
+    reached = sum(attempt.success_at is not None for attempt in found)
+    text = f'labelled attempts: {reached} reached the goal, {len(found) - reached} did not'
+    console.print(text, soft_wrap=True)
+    return found
 
 
 def choose_encoder_weights(
@@ -124,13 +188,19 @@ def _fine_tune(
     console: Console,
     model: Model | None = None,
     family: str = 'grounding',
+    attempts: Sequence[LabelledAttempt] = (),
+    policy: StageOnePolicy | None = None,
 ) -> None:
-    """Write both checkpoints of a run, or none; ``model`` and ``family`` as in ``fine_tune``."""
+    """
+    Write the checkpoints of a run, or none.
+
+    ``model``, ``family`` and ``attempts`` as in ``fine_tune``; ``policy`` as in ``train``.
+    """
     from efm_data.episodes import find_bags, read_episodes
     from efm_trainer.fit import find_doubts
-    from efm_trainer.sft import fine_tune, network_count
+    from efm_trainer.sft import fine_tune, network_count, retrain_reward
 
-    steps = network_count(config) * config.iterations
+    steps = (network_count(config) - bool(policy)) * config.iterations
     folder = run / 'episodes' / 'demonstration'
     with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 
@@ -146,15 +216,20 @@ def _fine_tune(
         def show(iteration: int, total: int, losses: dict[str, float]) -> None:
             display.update(iteration, describe_losses(losses))
 
-        result = fine_tune(
-            episodes, embodiment, text_encoder, config, unfinished, show, model, family
-        )
+        given = (episodes, embodiment, text_encoder, config, unfinished, show)
+        if policy:
+            found = retrain_reward(policy.path, *given, family, attempts)
+        else:
+            result = fine_tune(*given, model, family, attempts)
+            found = result.detector
+    console.print(describe_detector(found, embodiment), soft_wrap=True)
+    if policy:
+        return
     console.print(
         f'{len(episodes)} episodes; policy from step {result.policy_iteration}, '
         f'reward model from step {result.reward_iteration}; {describe_losses(result.curve[-1])}',
         soft_wrap=True,
     )
-    console.print(describe_detector(result.detector, embodiment), soft_wrap=True)
     for doubt in find_doubts(result.curve, result.demonstrations):
         console.print(f'warning: {doubt}', soft_wrap=True)
 

@@ -6,6 +6,7 @@ import re
 
 from efm_core.config import config, copy_field, expect, parameter
 from efm_core.shared_config import (
+    DetectorGateConfig,
     EpisodesConfig,
     PolicyServerConfig,
     PresetConfig,
@@ -49,6 +50,8 @@ class GraphConfig(RunConfig):
     )
     policy_version: int = copy_field(EpisodesConfig, 'policy_version')
     preset: str = copy_field(PresetConfig, 'preset')
+    min_precision: float = copy_field(DetectorGateConfig, 'min_precision')
+    on_alarm: str = copy_field(DetectorGateConfig, 'on_alarm')
     text_encoder: str = copy_field(TextEncoderConfig, 'text_encoder')
     server: str = parameter(
         '', 'host:port of the policy server; empty: each robot runs its own policy'

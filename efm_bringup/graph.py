@@ -281,6 +281,8 @@ def _trainer(mode: str, config: GraphConfig) -> dict[str, Any]:
         'run': str(Path(config.run).absolute()),
         'text_encoder': config.text_encoder,
         'preset': config.preset,
+        'min_precision': config.min_precision,
+        'on_alarm': config.on_alarm,
     }
 
 

@@ -168,17 +168,31 @@ def _percent(count: int, total: int) -> str:
 
 @contextmanager
 def watching(
-    title: str, path: Path, total: int, only_successes: bool, console: Console
+    title: str,
+    path: Path,
+    total: int,
+    only_successes: bool,
+    console: Console,
+    alarm: Path | None = None,
 ) -> Iterator[ResultsTail]:
-    """Show progress towards ``total`` episodes while the body runs."""
+    """
+    Show progress towards ``total`` episodes while the body runs.
+
+    :param path: of the results.
+    :param alarm: file that exists while the trainer has an alarm; None: there is no trainer.
+    """
     results = ResultsTail(path, only_successes)
     over = threading.Event()
     with Display(title, total, unit='episodes', console=console) as display:
 
+        def show() -> None:
+            results.read()
+            has_alarm = alarm is not None and alarm.is_file()
+            display.update(results.counted, results.note + (', ALARM' if has_alarm else ''))
+
         def watch() -> None:
             while not over.wait(PERIOD_S):
-                results.read()
-                display.update(results.counted, results.note)
+                show()
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -187,5 +201,4 @@ def watching(
         finally:
             over.set()
             thread.join()
-            results.read()
-            display.update(results.counted, results.note)
+            show()

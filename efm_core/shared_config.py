@@ -64,6 +64,26 @@ class PresetConfig:
 
 
 @config
+class DetectorGateConfig:
+    """When practice may begin, and when it stops."""
+
+    min_precision: float = parameter(
+        0.9,
+        'Smallest precision of the success detector on held-out episodes with which practice '
+        'begins; 0: any',
+        '',
+        0.0,
+        1.0,
+    )
+    on_alarm: str = parameter(
+        'stop',
+        'What practice does when the detector fires more often and the second reward model '
+        'agrees less; stop: it ends with an error',
+        choices=('stop', 'continue'),
+    )
+
+
+@config
 class TextEncoderConfig:
     """The sentence encoder."""
 

@@ -64,7 +64,7 @@ CAPTIONS = {
     ),
     'learning': (
         'Learning curve',
-        "Practice has no labels: the robot's own steps-to-go prediction ends the episodes and "
+        "Practice needs no person: the robot's own steps-to-go prediction ends the episodes and "
         'gives the reward. Simulator truth is shown here only.',
     ),
     'traces': (
@@ -111,9 +111,11 @@ def duration(seconds: float) -> str:
 def _title(summary: dict[str, Any]) -> str:
     before = summary['success_before']['self_stopped']['rate']
     after = summary['success_after']['self_stopped']['rate']
+    labels = summary['labels']['labelled']
+    practice = f'practice with {labels} labels' if labels else 'practice without labels'
     if before is None or after is None:
-        return 'Practice without labels'
-    return f'Self-stopped success: {percent(before)} before, {percent(after)} after practice'
+        return practice.capitalize()
+    return f'Self-stopped success: {percent(before)} before, {percent(after)} after {practice}'
 
 
 def _cards(summary: dict[str, Any]) -> list[str]:
@@ -204,6 +206,11 @@ def _detector(detector: dict[str, Any]) -> str:
     return _section('The success detector', caption, _table(head, rows))
 
 
+def _labels(labels: dict[str, Any]) -> str:
+    successes = f'{labels["labelled"]} ({labels["successes"]} success)'
+    return f'{successes}, {labels["minutes"]:.1f} minutes'
+
+
 def _origin(summary: dict[str, Any]) -> str:
     """Return the table of what a repetition needs."""
     versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items())
@@ -211,6 +218,7 @@ def _origin(summary: dict[str, Any]) -> str:
     rows = [
         ['embodiment', f'{embodiment["name"]} ({embodiment["hash"]})'],
         ['commit', summary['commit']],
+        ['attempts that a person labelled', _labels(summary['labels'])],
         ['steps practised', summary['steps_practised']],
         ['policy versions in practice', summary['policy_versions']],
         ['episodes that a fault or a person ended', summary['void_episodes']],

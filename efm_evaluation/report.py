@@ -22,6 +22,7 @@ from efm_core.episode_rules import is_void
 from efm_core.files import write_whole
 from efm_core.observation import Observation
 from efm_data.episodes import find_bags, read_all
+from efm_data.labels import LabelFile, operator_label, summarise_labels
 from efm_evaluation.metrics import (
     detect_per_episode,
     detect_per_frame,
@@ -130,6 +131,7 @@ def summarise(
         'policy_versions': len({episode.policy_version for episode in practice}),
         'void_episodes': sum(stage.void for stage in stages.values()),
         'unreadable_bags': sum(stage.unreadable for stage in stages.values()),
+        'labels': _summarise_labels(run, stages),
         'detector': _summarise_detector(practice, after, embodiment),
         'wall_clock_s': read_json(run / 'stages.json'),
         'embodiment': {'name': embodiment.name, 'hash': embodiment.hash},
@@ -186,6 +188,20 @@ def _summarise_detector(
         },
         'threshold_steps': rules.success_threshold,
         'dwell': rules.success_dwell,
+    }
+
+
+def _summarise_labels(run: Path, stages: dict[str, StageEpisodes]) -> dict[str, Any]:
+    """Return the counts of a person's labels of attempts, and the minutes that they took."""
+    by_operator = [
+        operator_label(name, episode) for name in stages for episode in stages[name].episodes
+    ]
+    summary = summarise_labels(LabelFile(run).read(), filter(None, by_operator))
+    return {
+        'labelled': summary.labelled,
+        'successes': summary.successes,
+        'by_operator': summary.by_operator,
+        'minutes': summary.seconds / 60,
     }
 
 

@@ -80,6 +80,7 @@ def until(episode: Episode, last: int) -> Episode:
         log_probs=episode.log_probs[:last],
         steps_to_go=episode.steps_to_go[: last + 1],
         outcome=Outcome.SUCCESS,
+        perturbed=None,
         true_success=None,
         true_success_per_step=None,
     )

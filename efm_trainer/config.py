@@ -75,6 +75,11 @@ class SftConfig:
         'Whether a separate reward network of the visuomotor model uses the proprioception; a '
         'shared one has the inputs of the policy',
     )
+    second_reward: bool = parameter(
+        True,
+        'Whether a second reward model of another seed is trained beside a separate reward '
+        'network; it raises the alarm of practice and is not part of a release',
+    )
     attempt_validation_fraction: float = parameter(
         0.5,
         'Fraction of the labelled attempts that measures the detector and does not train the '

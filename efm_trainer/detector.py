@@ -26,6 +26,10 @@ DWELLS = (2, 3, 4)  # [observations]
 LEVEL = 0.95  # of all intervals and bounds
 MAX_FALSE_SUCCESS = 0.1  # fraction of the failed attempts that may count as successes
 FILE = 'detector.json'
+LABEL = (
+    'Run attempts with `efm evaluate`, label them with `efm label` and train the reward model '
+    'again with `efm train --fine-tuning NAME --reward-only`'
+)
 
 
 @dataclass(frozen=True)
@@ -194,15 +198,22 @@ def read_report(folder: Path) -> DetectorReport | None:
 
 
 def report(
-    demonstrations: Sequence[HeldOut], attempts: Sequence[HeldOut], rules: EpisodeRules
+    demonstrations: Sequence[HeldOut],
+    attempts: Sequence[HeldOut],
+    rules: EpisodeRules,
+    dwells: Iterable[int] = DWELLS,
 ) -> DetectorReport:
-    """Return the figures on both kinds of episodes and the proposed threshold and dwell."""
+    """
+    Return the figures on both kinds of episodes and the proposed threshold and dwell.
+
+    :param dwells: that may be proposed beside the dwell of ``rules``, if there are attempts.
+    """
     figures = {'demonstrations': examine(demonstrations, rules)}
     if not attempts:
         return DetectorReport(
             demonstrations, proposed=propose(figures['demonstrations']), figures=figures
         )
-    figures['attempts'] = examine(attempts, rules, ATTEMPT_THRESHOLDS, DWELLS)
+    figures['attempts'] = examine(attempts, rules, ATTEMPT_THRESHOLDS, dwells)
     return DetectorReport(
         demonstrations,
         attempts,
@@ -229,6 +240,41 @@ def propose(figures: Iterable[DetectorFigures]) -> Proposal:
     """Return what has the largest F1; of equal ones the smallest threshold."""
     best = max(figures, key=lambda found: (found.f1, -found.threshold))
     return Proposal(best.threshold, dwell=best.dwell)
+
+
+def check_detector(
+    found: DetectorReport | None, rules: EpisodeRules, min_precision: float
+) -> list[str]:
+    """
+    Return what was measured of a detector before practice, in words.
+
+    Labelled attempts count where there are any, else held-out demonstrations. Demonstrations have
+    no failures, and their end is the first observation at the goal. So a detection up to s steps
+    before it, which is what d <= s says, is right there.
+
+    :param min_precision: smallest precision with which practice may begin; 0 for any.
+    :raises ValueError: when the precision is smaller.
+    """
+    if found is None:
+        return ['warning: the success detector was not measured: stage 1 of an earlier version']
+    lines = []
+    figures = measure(found.attempts, rules)
+    if not found.attempts:
+        lines = [f'warning: the success detector was not measured on failures. {LABEL}']
+        figures = measure(found.demonstrations, rules, rules.success_threshold)
+    kind = 'attempts' if found.attempts else 'demonstrations'
+    text = (
+        f'success detector on held-out {kind}, s = {rules.success_threshold:g}, dwell '
+        f'{rules.success_dwell}: {figures.describe()}'
+    )
+    if figures.fired and figures.precision < min_precision:
+        other = found.proposed
+        raise ValueError(
+            f'{text}; expected a precision of at least {min_precision:g} before practice, because '
+            f'practice makes a wrong detector worse. Stage 1 proposes s = {other.threshold:g}, '
+            f'dwell {other.dwell}. {LABEL}. --min-precision 0 practises all the same'
+        )
+    return [*lines, text]
 
 
 def choose(

@@ -14,7 +14,12 @@ from efm_core.ros_diagnostics import Diagnostics
 from efm_core.ros_lifecycle import ManagedNode, run
 from efm_core.ros_messages import from_release
 from efm_core.ros_params import declare
-from efm_core.shared_config import EmbodimentConfig, PresetConfig, TextEncoderConfig
+from efm_core.shared_config import (
+    DetectorGateConfig,
+    EmbodimentConfig,
+    PresetConfig,
+    TextEncoderConfig,
+)
 from efm_interfaces.msg import TrainerStatus
 from efm_release.release import Release
 from efm_trainer.config import PracticeConfig, PRESETS
@@ -29,7 +34,7 @@ COUNTS = ('version', 'updates', 'episodes', 'stale', 'quarantined')  # fields of
 
 
 @config
-class TrainerNodeConfig(PresetConfig, TextEncoderConfig, EmbodimentConfig):
+class TrainerNodeConfig(PresetConfig, DetectorGateConfig, TextEncoderConfig, EmbodimentConfig):
     """How the trainer node runs; ``PracticeConfig`` has the learning parameters."""
 
     run: str = parameter('', 'Directory of the run: episodes in, releases out')
@@ -56,18 +61,25 @@ class TrainerNode(ManagedNode):
         self._trainer: Trainer | None = None
         self._published: dict[str, int] = {}
         self._said_at = 0.0
+        self.is_done = False
+        self.exit_code = 0
 
     def build(self) -> None:
         """Load the checkpoints or the last state of the run; create the publishers."""
         from efm_model.text import ensure_text_encoder, TextEncoder
+        from efm_trainer.detector import check_detector, read_report
         from efm_trainer.trainer import Trainer
         import torch
 
         config = self.config
+        robot = load_embodiment(config.embodiment)
+        found = read_report(Path(config.run) / 'sft')
+        for line in check_detector(found, robot.episode, config.min_precision):
+            self.get_logger().info(line)
         torch.set_num_threads(config.threads)
         self._trainer = Trainer(
             Path(config.run),
-            load_embodiment(config.embodiment),
+            robot,
             text_encoder=TextEncoder(config.text_encoder or ensure_text_encoder()),
             config=declare(self, PracticeConfig, PRESETS[config.preset]),
         )
@@ -85,6 +97,7 @@ class TrainerNode(ManagedNode):
         """Publish the newest release and start to read the inbox."""
         self._publish_release(self._current.release)
         self._publish_status()
+        self._heed_alarm()
         self._timer = self.create_timer(
             self.config.poll_period_s,
             self._on_timer,
@@ -119,10 +132,22 @@ class TrainerNode(ManagedNode):
                 self._publish_release(release)
             self._diagnostics.fault = ''
             self._publish_status()
+            if release is not None:
+                self._heed_alarm()
         except OSError as error:
             self._diagnostics.count_dropped(describe(error))
             self._diagnostics.fault = describe(error)
             self._repeat_status()
+
+    def _heed_alarm(self) -> None:
+        """Log the alarm of the newest update; end the process if practice must stop."""
+        alarm = self._current.alarm
+        if not alarm:
+            return
+        self.get_logger().error(alarm)
+        if self.config.on_alarm == 'stop':
+            self.is_done = True
+            self.exit_code = 1
 
     def _publish_release(self, release: Release) -> None:
         self._releases.publish(from_release(release))

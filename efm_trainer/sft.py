@@ -19,6 +19,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, KW_ONLY, replace
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 from efm_core.config import expect
@@ -45,6 +46,7 @@ import torch
 
 Progress = Callable[[int, int, dict[str, float]], None]
 KINDS = ('policy', 'reward')
+SECOND = 'second'  # checkpoint of the second reward model
 # Added to the seed of the policy: the seeds of networks that are reward models alone.
 REWARD_SEED = 1_000_000
 SECOND_SEED = 2_000_000
@@ -153,7 +155,46 @@ def fine_tune(
 
 def network_count(config: SftConfig) -> int:
     """Return how many networks stage 1 trains, each for ``config.iterations``."""
-    return 2 if config.reward_network == 'separate' else 1
+    return 1 + _reward_count(config) if config.reward_network == 'separate' else 1
+
+
+def _reward_count(config: SftConfig) -> int:
+    """Return how many separate reward networks stage 1 trains."""
+    return 2 if config.second_reward else 1
+
+
+def retrain_reward(
+    policy: Path,
+    episodes: Iterable[Episode],
+    embodiment: Embodiment,
+    text_encoder: InstructionEncoder,
+    config: SftConfig,
+    directory: str | Path,
+    progress: Progress = lambda iteration, total, losses: None,
+    family: str = 'visuomotor',
+    attempts: Sequence[LabelledAttempt] = (),
+) -> DetectorReport:
+    """
+    Train only the reward models, for a policy that stays; write all checkpoints.
+
+    Arguments and errors as ``fine_tune``. The reward network is a separate one.
+
+    :param policy: checkpoint of the policy; it is copied.
+    :return: what the success detector does on held-out episodes.
+    :raises FileNotFoundError: when there is no such checkpoint.
+    """
+    if not policy.is_dir():
+        raise FileNotFoundError(f'policy: expected the checkpoint of stage 1, got no {policy}')
+    config = replace(config, reward_network='separate')
+    data = _split(episodes, attempts, embodiment, text_encoder, config)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(policy, directory / 'policy')
+    total = _reward_count(config) * config.iterations
+    _, detector = _add_reward_models(
+        data, directory, family, lambda iteration, losses: progress(iteration, total, losses)
+    )
+    return detector
 
 
 @dataclass(frozen=True)
@@ -217,26 +258,46 @@ def _add_reward_models(
     progress: Callable[[int, dict[str, float]], None],
 ) -> tuple[int, DetectorReport]:
     """
-    Train the separate reward model; write its checkpoint and the figures of its detector.
+    Train the separate reward models; write their checkpoints and the figures of the detector.
+
+    The second one has another seed and never sees the proprioception.
 
     :param progress: called after each validation with iteration and losses.
     :return: the iteration of its weights, and the figures.
     """
-    model, chosen, curve = _train_reward(data, family, REWARD_SEED, progress)
+    config = data.config
+    model, chosen, curve = _train_reward(
+        data, family, REWARD_SEED, progress, config.reward_proprioception
+    )
     _save(model, directory / 'reward', chosen, data, 'reward')
     (directory / 'reward_curve.json').write_text(json.dumps(curve, indent=1))
-    detector = _examine(model, data)
+    detector = report(*_held_out(model, data), data.embodiment.episode)
+    if config.second_reward:
+        second, best, _ = _train_reward(
+            data,
+            family,
+            SECOND_SEED,
+            lambda iteration, losses: progress(config.iterations + iteration, losses),
+        )
+        _save(second, directory / SECOND, best, data, 'reward')
+        found = report(*_held_out(second, data), data.embodiment.episode, dwells=())
+        detector = replace(detector, second=found.proposed)
     detector.write(directory)
     return chosen.iteration, detector
 
 
 def _train_reward(
-    data: _Data, family: str, seed: int, progress: Callable[[int, dict[str, float]], None]
+    data: _Data,
+    family: str,
+    seed: int,
+    progress: Callable[[int, dict[str, float]], None],
+    proprioception: bool = False,
 ) -> tuple[Model, Snapshot, list[dict[str, float]]]:
     """
     Train a network on steps-to-go and instruction alone.
 
     :param seed: added to the seed of the policy.
+    :param proprioception: whether the network uses it.
     :return: the model, its best weights, and the curve of losses.
     """
     config = replace(
@@ -245,7 +306,7 @@ def _train_reward(
     robot = data.embodiment
     encoder = data.text_encoder
     model = NEW_MODELS[family](
-        data.training, robot, encoder, config, proprioception=config.reward_proprioception
+        data.training, robot, encoder, config, proprioception=proprioception
     )
     augment = Augmentation(config.seed) if config.augmentation else None
     episodes = [*data.training, *data.attempts.successes]
@@ -261,8 +322,8 @@ def _train_reward(
     return model, chosen['reward'], curve
 
 
-def _examine(model: Model, data: _Data) -> DetectorReport:
-    """Return the figures of the detector of a reward model."""
+def _held_out(model: Model, data: _Data) -> tuple[list[HeldOut], list[HeldOut]]:
+    """Return what a reward model predicts for held-out demonstrations and attempts."""
     robot = data.embodiment
     encoder = data.text_encoder
     demonstrations = make_objectives(model, data.held_out, robot, encoder, data.config)
@@ -273,9 +334,9 @@ def _examine(model: Model, data: _Data) -> DetectorReport:
         HeldOut(part, attempt.success_at)
         for part, attempt in zip(d, data.attempts.held_out, strict=True)
     ]
-    found = report(demonstrations.predictions(), attempts, robot.episode)
+    found = demonstrations.predictions()
     model.eval()
-    return found
+    return found, attempts
 
 
 def split_demonstrations(

@@ -4,8 +4,8 @@ Stage 2 as a process: it reads practice episodes, trains the policy and publishe
 This module has no ROS. A run directory holds::
 
     episodes/practice/   the inbox: finished bags, one folder each
-    sft/                 checkpoints ``policy`` and ``reward`` of stage 1
-    trainer/             state.safetensors, metrics.jsonl
+    sft/                 checkpoints ``policy``, ``reward`` and perhaps ``second`` of stage 1
+    trainer/             state.safetensors, metrics.jsonl; alarm.txt after an alarm
     releases/000001/     what robots load; version 1 is the policy of stage 1
     quarantine/          bags that cannot be used, with the reasons
 """
@@ -28,10 +28,14 @@ from efm_model.protocol import Model
 from efm_model.text import InstructionEncoder
 from efm_release.publish import find_release, publish
 from efm_release.release import hash_file, Release
+from efm_trainer.alarm import find_alarm
 from efm_trainer.config import PracticeConfig
 from efm_trainer.reinforce import is_enough, Reinforce
+from efm_trainer.second_opinion import SecondOpinion
 from efm_trainer.state import read_metadata, restore, write_state
 import numpy as np
+
+ALARM = 'alarm.txt'
 
 
 class Trainer:
@@ -42,6 +46,7 @@ class Trainer:
     the last state; it uses no episode twice and loses none.
 
     :ivar version: version of the newest policy.
+    :ivar alarm: why practice should stop, of ``find_alarm``; '' if it need not.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Trainer:
         self._pending: dict[str, list[Episode]] = {}  # by name of the bag
         self._log = IngestLog()
         self.version = 1
+        self.alarm = ''
         self._release: Release | None = None
         self._lock = _lock(self._run)
         try:
@@ -160,6 +166,7 @@ class Trainer:
             scale=self._embodiment.steps_to_go,
             config=self._config,
         )
+        self._second = SecondOpinion.load(checkpoints, self._embodiment, text_encoder)
         self._inbox = Inbox(
             self._run / 'episodes' / 'practice',
             self._run / 'quarantine',
@@ -185,6 +192,7 @@ class Trainer:
         self._log = IngestLog.from_plain(metadata['ingest_log'])
         self._release = find_release(self._run / 'releases', self.version)
         _drop_metrics_after(self._metrics, self.version)
+        self._look_for_alarm()
 
     def _accept(self, episode: Episode) -> bool:
         """Return whether an update may use an episode; count it as settled if not."""
@@ -234,11 +242,23 @@ class Trainer:
             'episodes_total': self._log.episodes,
             'stale_total': self._log.stale,
             **summarise(episodes),
+            **(self._second.examine(episodes) if self._second else {}),
             **statistics,
             'seconds': time.perf_counter() - began,
         }
         with open(self._metrics, 'a') as file:
             file.write(json.dumps(line) + '\n')
+        self._look_for_alarm()
+
+    def _look_for_alarm(self) -> None:
+        """Find the alarm in the metrics; the file ``alarm.txt`` exists while there is one."""
+        lines = self._metrics.read_text().splitlines() if self._metrics.is_file() else []
+        self.alarm = find_alarm([json.loads(line) for line in lines])
+        path = self._directory / ALARM
+        if self.alarm:
+            write_whole(path, self.alarm + '\n')
+        else:
+            path.unlink(missing_ok=True)
 
     def _set_culprits_aside(self) -> bool:
         """Set the bags aside from which alone the learner cannot learn; return whether any is."""

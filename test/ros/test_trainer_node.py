@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from bags import make_episode, write_bag
 from efm_core import topics
 from efm_model import text
 from efm_release.release import load_release
+from efm_trainer.detector import HeldOut, report
 from efm_trainer.node import TrainerNode
+import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from trainer_fakes import add_bags, FakeTextEncoder, make_run, small_embodiment
@@ -129,3 +133,32 @@ def test_a_full_disk_is_reported_and_the_update_is_repeated(
         stage.spin_until(lambda: len(statuses) > told, 'a sign of life')
         assert {status.version for status in statuses} == {1}  # no release that does not exist
     stage.spin_until(lambda: releases and releases[-1].version == 2, 'a release')
+
+
+def with_alarm(run):
+    """Write metrics of updates in which the second reward model agrees less and less."""
+    agrees = [{'fired': 5, 'second_agrees': 5}] * 6 + [{'fired': 10, 'second_agrees': 1}] * 3
+    lines = [json.dumps({'version': 2, 'episodes': 10, **line}) + '\n' for line in agrees]
+    (run / 'trainer' / 'metrics.jsonl').write_text(''.join(lines))
+
+
+@pytest.mark.parametrize(('on_alarm', 'stops'), [('stop', True), ('continue', False)])
+def test_an_alarm_stops_practice_or_is_only_logged(stage, parameters, run, on_alarm, stops, capfd):
+    first = stage.start(TrainerNode, **parameters)
+    add_bags(run, ROBOT, range(2))
+    stage.spin_until(lambda: first._trainer.version == 2, 'an update')
+    first.trigger_shutdown()
+    assert (first.is_done, first.exit_code) == (False, 0)
+    with_alarm(run)
+    node = stage.start(TrainerNode, **parameters, on_alarm=on_alarm)
+    assert (node.is_done, node.exit_code) == (stops, int(stops))
+    assert 'now it fired in 30 of 30 episodes' in capfd.readouterr().err
+
+
+def test_a_detector_that_is_too_often_wrong_is_refused(stage, parameters, run, capfd):
+    wrong = [HeldOut(np.array([9.0, 0.0, 0.0]), None)]
+    report([HeldOut(np.array([9.0, 0.0, 0.0]), 2)], wrong, ROBOT.episode).write(run / 'sft')
+    node = stage.make(TrainerNode, **parameters)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert 'expected a precision of at least 0.9 before practice' in capfd.readouterr().err
+    stage.start(TrainerNode, **parameters, min_precision=0.0)

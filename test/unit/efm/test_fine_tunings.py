@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efm.fine_tunings import open_fine_tuning
+from efm.fine_tunings import FineTuningChoice, open_fine_tuning
 from efm_bringup.run import open_run
 import pytest
 
@@ -62,3 +62,9 @@ def test_a_name_that_is_no_plain_folder_is_refused(run, name):
     with pytest.raises(ValueError, match='fine_tuning: expected letters, digits, _ and -, got'):
         open_fine_tuning(run, name)
     assert not (run / 'fine_tunings').exists()
+
+
+def test_a_new_reward_model_needs_a_name_because_the_run_keeps_its_own():
+    with pytest.raises(ValueError, match='fine_tuning: expected a name, because --reward-only'):
+        FineTuningChoice(reward_only=True)
+    assert FineTuningChoice(reward_only=True, fine_tuning='labelled').reward_only

@@ -7,7 +7,10 @@ import io
 from efm import graphs
 from efm_bringup.config import GraphConfig
 from efm_bringup.processes import ProcessConfig
+from efm_core.episode_rules import EpisodeRules
 from efm_supervisor.results import ResultsFile
+from efm_trainer.detector import HeldOut, report
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -29,12 +32,12 @@ class Command:
         self.started += [node.parameters for node in nodes if node.name == 'fleet']
         return 0
 
-    def __call__(self, **words):
+    def __call__(self, mode='evaluate', **words):
         """Run the command; return what it prints."""
         said = io.StringIO()
         config = GraphConfig(run=str(self.run), seed=1000, text_encoder='none', **words)
         console = Console(file=said, width=500)
-        assert graphs.run_mode('evaluate', config, ProcessConfig(), console) == 0
+        assert graphs.run_mode(mode, config, ProcessConfig(), console) == 0
         return said.getvalue()
 
     def note(self, name, *indices):
@@ -71,3 +74,38 @@ def test_an_evaluation_without_a_name_adds_episodes(evaluate):
     evaluate.note('evaluation', 0, 1, 2)
     assert 'missing' not in evaluate(episodes=3)
     assert [fleet['resume'] for fleet in evaluate.started] == [False]
+
+
+def write_figures(run, *steps_to_go):
+    """Write what stage 1 measured on labelled attempts that all failed, but the first one."""
+    rules = EpisodeRules(success_threshold=1.0, success_dwell=2)
+    attempts = [HeldOut(np.array(d), None if i else 0) for i, d in enumerate(steps_to_go)]
+    (run / 'sft').mkdir()
+    report([HeldOut(np.array([9.0, 0.0, 0.0]), 2)], attempts, rules).write(run / 'sft')
+
+
+def test_practice_prints_the_figures_of_the_detector_first(evaluate):
+    write_figures(evaluate.run, [0.0, 0.0], [9.0, 9.0])
+    said = evaluate('practice', episodes=5)
+    assert 'success detector on held-out attempts' in said
+    assert 'precision 1.00' in said
+    assert len(evaluate.started) == 1
+
+
+def test_practice_does_not_start_with_a_detector_that_is_wrong_too_often(evaluate):
+    write_figures(evaluate.run, [0.0, 0.0], [0.0, 0.0])
+    with pytest.raises(ValueError, match=r'precision 0\.50 .* at least 0\.9 before practice'):
+        evaluate('practice', episodes=5)
+    assert not evaluate.started
+    evaluate('evaluate', episodes=5)
+    evaluate('practice', episodes=5, min_precision=0.5)
+    assert len(evaluate.started) == 2
+
+
+def test_practice_ends_with_the_alarm_of_the_trainer(evaluate):
+    (evaluate.run / 'trainer').mkdir()
+    (evaluate.run / 'trainer' / 'alarm.txt').write_text('detector: it agrees less\n')
+    said = evaluate('practice', episodes=5)
+    assert 'ALARM' in said
+    assert said.endswith('warning: detector: it agrees less\n')
+    assert 'ALARM' not in evaluate('evaluate', episodes=5)

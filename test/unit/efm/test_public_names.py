@@ -13,6 +13,7 @@ from sources import ROOT
 NAMES = [
     'Embodiment',
     'Episode',
+    'LabelledAttempt',
     'Policy',
     'RewardModel',
     'demonstrate',
@@ -25,6 +26,7 @@ NAMES = [
     'practise',
     'publish_release',
     'read_episodes',
+    'read_labelled_attempts',
     'rollout',
     'run_graph',
 ]

@@ -4,6 +4,7 @@ import json
 from bags import make_episode, write_bag
 import cv2
 from efm_core.episode import Kind, Outcome, Termination
+from efm_data.labels import Label, LabelFile
 from efm_evaluation.metrics import Proportion
 from efm_evaluation.page import duration, percent
 from efm_evaluation.plots import moving_average
@@ -149,6 +150,21 @@ def test_intervals_are_disjoint_only_upwards():
 
 def test_the_moving_average_starts_with_fewer_values():
     assert moving_average([1, 3, 5, 7], window=2).tolist() == [1, 2, 4, 6]
+
+
+def test_labels_and_their_minutes_are_reported(tmp_path):
+    put(tmp_path, 'evaluation_before', Kind.EVALUATION, 1, 1)
+    stopped = {'outcome': Outcome.FAILURE, 'termination': Termination.STOPPED}
+    ended = make_episode(EMBODIMENT, 7, 8, kind=Kind.EVALUATION, **stopped)
+    write_bag(ended, tmp_path / 'episodes' / 'evaluation_before' / '000007')
+    for index, at in enumerate((8, None)):
+        label = Label('evaluation_before', f'episode-{index}', success_at=at, seconds=15)
+        LabelFile(tmp_path).append(label)
+    page = write_report(tmp_path, EMBODIMENT).read_text()
+    labels = json.loads((tmp_path / 'summary.json').read_text())['labels']
+    assert labels == {'labelled': 3, 'successes': 1, 'by_operator': 1, 'minutes': 0.5}
+    assert '<td>3 (1 success), 0.5 minutes</td>' in page
+    assert '<h1>Practice with 3 labels</h1>' in page
 
 
 def test_figures_are_written_for_people():

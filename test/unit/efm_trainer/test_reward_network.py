@@ -16,7 +16,7 @@ from efm_trainer.config import PRESETS, STAGE_ONE
 from efm_trainer.detector import read_report
 from efm_trainer.imitation import make_objectives
 from efm_trainer.reinforce import Reinforce
-from efm_trainer.sft import fine_tune
+from efm_trainer.sft import fine_tune, retrain_reward
 import pytest
 import torch
 from trainer_fakes import demonstrations, FakeTextEncoder, small_embodiment
@@ -178,4 +178,42 @@ def test_each_network_reports_its_progress(tmp_path):
         family='visuomotor',
         progress=lambda iteration, total, losses: seen.append((iteration, total)),
     )
-    assert seen == [(2, 8), (4, 8), (6, 8), (8, 8)]
+    assert seen == [(iteration, 12) for iteration in (2, 4, 6, 8, 10, 12)]  # three networks
+
+
+def test_the_second_reward_model_is_another_one_without_proprioception(labelled, tmp_path):
+    folder = labelled.reward.parent
+    second, card = load_checkpoint(folder / 'second', ROBOT)
+    assert second.config.proprioception_size == 0
+    assert card['kind'] == 'reward'
+    assert not same(second.state_dict(), weights(labelled.reward))
+    assert read_report(folder).second.dwell == ROBOT.episode.success_dwell
+    train(tmp_path, reward_proprioception=True)
+    assert load_checkpoint(tmp_path / 'second', ROBOT)[0].config.proprioception_size == 0
+
+
+def test_without_the_second_reward_model_the_first_is_the_same(separate, tmp_path):
+    alone = train(tmp_path, second_reward=False)
+    assert not (tmp_path / 'second').exists()
+    assert read_report(tmp_path).second is None
+    assert same(weights(alone.reward), weights(separate.reward))
+
+
+def test_a_shared_network_has_no_second_reward_model(shared):
+    assert not (shared.reward.parent / 'second').exists()
+
+
+def test_a_reward_model_that_is_trained_again_has_the_labels_and_the_same_policy(
+    separate, labelled, tmp_path
+):
+    found = retrain_reward(
+        separate.policy, EPISODES, ROBOT, ENCODER, CONFIG, tmp_path, attempts=ATTEMPTS
+    )
+    for kind in ('policy', 'reward', 'second'):
+        assert same(weights(tmp_path / kind), weights(labelled.policy.parent / kind))
+    assert len(found.attempts) == 4
+
+
+def test_a_reward_model_needs_the_policy_of_stage_1(tmp_path):
+    with pytest.raises(FileNotFoundError, match='policy: expected the checkpoint of stage 1'):
+        retrain_reward(tmp_path / 'no', EPISODES, ROBOT, ENCODER, CONFIG, tmp_path / 'sft')

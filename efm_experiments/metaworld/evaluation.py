@@ -99,7 +99,9 @@ def evaluate(
 
 def columns(episodes: Sequence[Episode], models: Models) -> list[tuple[str, list[int]]]:
     """Return step of the goal, step of the detection and truth there, by name."""
-    reached, fired, right = [], [], []
+    reached = []
+    fired = []
+    right = []
     for episode in episodes:
         truth = np.asarray(episode.true_success_per_step, bool)
         at = first_detection(episode.steps_to_go, models.robot.episode)

@@ -205,7 +205,7 @@ FREE: dict[str, list[MetaWorld]] = {}  # tasks that no environment uses now, by 
 
 def lend(task: str) -> MetaWorld:
     """
-    Return an environment of a task that nobody else uses.
+    Return an environment of a task that has no other user now.
 
     A task takes 20 MB. Ten worlds of ten tasks need a hundred of them at most, but hardly more
     than twenty at the same time. So the process keeps those that are free, and lends them.

@@ -213,8 +213,8 @@ def test_each_instruction_has_its_own_time_limit():
         max_steps=limits,
     )
     assert [len(episode) for episode in episodes] == [3, 5, 3]
-    timeout, success = Termination.TIMEOUT, Termination.SUCCESS_DETECTED
-    assert [episode.termination for episode in episodes] == [timeout, timeout, success]
+    endings = [episode.termination for episode in episodes]
+    assert endings == [Termination.TIMEOUT] * 2 + [Termination.SUCCESS_DETECTED]
 
 
 def test_an_instruction_without_a_time_limit_is_refused():

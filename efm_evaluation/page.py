@@ -112,10 +112,9 @@ def _title(summary: dict[str, Any]) -> str:
     before = summary['success_before']['self_stopped']['rate']
     after = summary['success_after']['self_stopped']['rate']
     labels = summary['labels']['labelled']
-    practice = f'practice with {labels} labels' if labels else 'practice without labels'
     if before is None or after is None:
-        return practice.capitalize()
-    return f'Self-stopped success: {percent(before)} before, {percent(after)} after {practice}'
+        return f'Practice with {labels} labels' if labels else 'Practice without labels'
+    return f'Self-stopped success: {percent(before)} before, {percent(after)} after practice'
 
 
 def _cards(summary: dict[str, Any]) -> list[str]:

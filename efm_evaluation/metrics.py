@@ -1,10 +1,10 @@
 """
 Success of a policy and of its success detector, measured by the simulator's truth.
 
-For reports only: nothing in this file may reach the learner. *Reached* success counts an episode
-whose goal was reached at some observation. *Self-stopped* success counts an episode whose goal is
-reached at the observation where the robot's own success detector stops it; where the detector
-never fires, the last observation decides.
+For reports only: nothing in this file may reach the learner. *Self-stopped* success counts an
+episode whose goal is reached at the observation where the robot's own success detector fires; an
+episode without a detection is a failure (``is_self_stopped``). *Reached* success counts an
+episode whose goal was reached at some observation.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class Evaluation:
     """
     Success of episodes, by the simulator's truth. Episodes of unknown truth do not count.
 
+    :param self_stopped: the goal is reached at the observation where the robot's own success
+        detector fires; an episode without a detection is a failure.
     :param reached: the goal was reached at some observation.
-    :param self_stopped: the goal is reached where the robot's own success detector stops the
-        episode; where it never fires, at the last observation.
     :param mean_steps: mean steps to the goal, or of the whole episode where it was never reached;
         NaN without episodes.
     """
 
-    reached: Proportion
     self_stopped: Proportion
+    reached: Proportion
     _: KW_ONLY
     mean_steps: float
 
@@ -83,8 +83,8 @@ def evaluate(episodes: Iterable[Episode], embodiment: Embodiment) -> Evaluation:
     episodes = [e for e in episodes if not is_void(e.outcome, e.termination)]
     steps = [steps_to_goal(episode) for episode in episodes]
     return Evaluation(
-        reached=success_rate(episodes),
         self_stopped=self_stopped(episodes, embodiment.episode),
+        reached=success_rate(episodes),
         mean_steps=float(np.mean(steps)) if steps else float('nan'),
     )
 
@@ -101,15 +101,26 @@ def success_rate(episodes: Iterable[Episode]) -> Proportion:
     return Proportion(sum(known), len(known))
 
 
+def is_self_stopped(truth: np.ndarray, detection: int | None) -> bool:
+    """
+    Return whether the goal is reached at the observation where the success detector fires.
+
+    Every figure of self-stopped success comes from this function.
+
+    :param truth: the simulator's success at each observation, ``(T + 1,)`` bool.
+    :param detection: index of the first detection; None without any: a time-out or an ended scene
+        is a failure, wherever the robot stands.
+    """
+    return detection is not None and bool(truth[detection])
+
+
 def self_stopped(episodes: Iterable[Episode], rules: EpisodeRules) -> Proportion:
     """
-    Return how many episodes are at their goal where the success detector stops them.
+    Return how many episodes the success detector stops at their goal.
 
     Only episodes with truth and steps-to-go at each observation count.
     """
-    hits = [
-        bool(truth[-1 if at is None else at]) for _, truth, at in _with_detections(episodes, rules)
-    ]
+    hits = [is_self_stopped(truth, at) for _, truth, at in _with_detections(episodes, rules)]
     return Proportion(sum(hits), len(hits))
 
 

@@ -57,10 +57,10 @@ $sections
 CAPTIONS = {
     'success': (
         'Success before and after practice',
-        'Reached: the goal was reached at some observation within the time limit. Self-stopped: '
-        "the goal is reached where the robot's own success detector stops the episode, or at the "
-        'last observation. Both use simulator truth, on scenes of neither demonstrations nor '
-        'practice. The lines are 95 % Wilson intervals.',
+        "Self-stopped: the goal is reached at the observation where the robot's own success "
+        'detector fires; an episode without a detection is a failure. Reached: the goal was '
+        'reached at some observation within the time limit. Both use simulator truth, on scenes '
+        'of neither demonstrations nor practice. The lines are 95 % Wilson intervals.',
     ),
     'learning': (
         'Learning curve',
@@ -109,13 +109,12 @@ def duration(seconds: float) -> str:
 
 
 def _title(summary: dict[str, Any]) -> str:
-    before = summary['success_before']['reached']['rate']
-    after = summary['success_after']['reached']['rate']
+    before = summary['success_before']['self_stopped']['rate']
+    after = summary['success_after']['self_stopped']['rate']
     labels = summary['labels']['labelled']
-    practice = f'practice with {labels} labels' if labels else 'practice without labels'
     if before is None or after is None:
-        return practice.capitalize()
-    return f'From {percent(before)} to {percent(after)} by {practice}'
+        return f'Practice with {labels} labels' if labels else 'Practice without labels'
+    return f'Self-stopped success: {percent(before)} before, {percent(after)} after practice'
 
 
 def _cards(summary: dict[str, Any]) -> list[str]:
@@ -128,13 +127,13 @@ def _cards(summary: dict[str, Any]) -> list[str]:
     disjoint = 'do not overlap' if summary['intervals_are_disjoint'] else 'overlap'
     return [
         _card(
-            _change(before['reached'], after['reached']),
-            f'reached success before and after practice; the 95 % intervals {disjoint}',
+            _change(before['self_stopped'], after['self_stopped']),
+            f'self-stopped success before and after practice; the 95 % intervals {disjoint}',
             'lead',
         ),
         _card(
-            _change(before['self_stopped'], after['self_stopped']),
-            'self-stopped success before and after practice',
+            _change(before['reached'], after['reached']),
+            'reached success before and after practice',
         ),
         _card(
             str(summary['episodes_practised']),

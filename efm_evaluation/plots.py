@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efm_core.episode import Episode, Termination
-from efm_evaluation.metrics import reached
+from efm_evaluation.metrics import is_self_stopped, reached
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ BAD = '#b91c1c'
 WINDOW = 30  # episodes in a moving average
 FEWEST = 8  # a mean of fewer is not drawn
 FRAMES = 9  # of a film strip
-MEASURES = {'reached': 'reached', 'self_stopped': 'self-stopped'}  # key, label
+MEASURES = {'self_stopped': 'self-stopped', 'reached': 'reached'}  # key, label
 STYLE = {
     'font.size': 10.5,
     'text.color': INK,
@@ -122,19 +122,20 @@ def _bar(axes: Axes, x: float, width: float, rate: dict[str, Any], colour: str) 
 
 
 def plot_learning(practice: list[Episode]) -> Figure | None:
-    """Draw success, by truth and by detection, and steps over the practice episodes."""
+    """Draw detected, self-stopped and reached success, and steps over the practice episodes."""
     if len(practice) < 2:
         return None
     figure = Figure(figsize=(9.2, 5.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
     numbers = np.arange(1, len(practice) + 1)
-    true = [reached(episode) for episode in practice]
-    known = np.array([success is not None for success in true])
-    if known.any():
-        average = moving_average([success for success in true if success is not None])
-        _curve(upper, numbers[known], 100 * average, AFTER, 'goal reached (simulator truth)')
-    detected = moving_average([e.termination is Termination.SUCCESS_DETECTED for e in practice])
-    _curve(upper, numbers, 100 * detected, DETECTED, 'success detected by the robot')
+    detected = [e.termination is Termination.SUCCESS_DETECTED for e in practice]
+    _curve(upper, numbers, 100 * moving_average(detected), DETECTED, 'detected by the robot')
+    stopped = [
+        None if truth is None else is_self_stopped(truth, len(truth) - 1 if stops else None)
+        for stops, truth in zip(detected, (e.true_success_per_step for e in practice), strict=True)
+    ]
+    _known_curve(upper, stopped, AFTER, 'self-stopped (simulator truth)')
+    _known_curve(upper, [reached(e) for e in practice], BEFORE, 'reached (simulator truth)')
     upper.set(ylim=(0, 105), yticks=range(0, 101, 20), ylabel='success [%]')
     upper.set_title(f'Practice, mean of the last {WINDOW} episodes')
     upper.legend(loc='lower right')
@@ -181,6 +182,14 @@ def plot_wall_clock(seconds: dict[str, float]) -> Figure | None:
     axes.spines['bottom'].set_visible(False)
     axes.tick_params(axis='y', length=0, labelcolor=INK)
     return figure
+
+
+def _known_curve(axes: Axes, hits: list[bool | None], colour: str, label: str) -> None:
+    """Draw the moving average of the episodes whose truth is known."""
+    numbers = np.array([n for n, hit in enumerate(hits, 1) if hit is not None])
+    if len(numbers):
+        average = moving_average([hit for hit in hits if hit is not None])
+        _curve(axes, numbers, 100 * average, colour, label)
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:

@@ -122,7 +122,9 @@ def summarise(
         'run': run.resolve().name,
         'success_before': _to_plain(success_before, before),
         'success_after': _to_plain(success_after, after),
-        'intervals_are_disjoint': are_disjoint(success_before.reached, success_after.reached),
+        'intervals_are_disjoint': are_disjoint(
+            success_before.self_stopped, success_after.self_stopped
+        ),
         'episodes_demonstrated': _count_demonstrations(run),
         'episodes_practised': len(practice),
         'steps_practised': sum(len(episode) for episode in practice),
@@ -145,8 +147,8 @@ def _to_plain(success: Evaluation, episodes: list[Episode]) -> dict[str, Any]:
     ``at_last_observation`` counts episodes whose goal is reached at their last observation.
     """
     return {
-        'reached': success.reached.to_plain(),
         'self_stopped': success.self_stopped.to_plain(),
+        'reached': success.reached.to_plain(),
         'at_last_observation': sum(bool(episode.true_success) for episode in episodes),
         'mean_steps': success.mean_steps if episodes else None,
     }
@@ -155,8 +157,8 @@ def _to_plain(success: Evaluation, episodes: list[Episode]) -> dict[str, Any]:
 def describe_success(summary: dict[str, Any]) -> list[str]:
     """Return one line for each evaluation that a summary has."""
     return [
-        f'{word} practice: reached {_to_text(success["reached"])}, '
-        f'self-stopped {_to_text(success["self_stopped"])}, {success["mean_steps"]:.1f} steps'
+        f'{word} practice: self-stopped {_to_text(success["self_stopped"])}, '
+        f'reached {_to_text(success["reached"])}, {success["mean_steps"]:.1f} steps'
         for word in ('before', 'after')
         if (success := summary[f'success_{word}'])['reached']['episodes']
     ]
@@ -213,16 +215,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def find_commit() -> str:
-    """Return the commit of the source tree, with a plus sign if tracked files differ from it."""
+def find_commit(*but: str) -> str:
+    """
+    Return the commit of the source tree, with a plus sign if tracked files differ from it.
+
+    :param but: paths in the tree whose changes do not count.
+    """
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         command = ['git', '-C', str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    paths = ['.', *(f':(exclude){path}' for path in but)]
     try:
-        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+        changed = git('status', '--porcelain', '-uno', '--', *paths)
+        return git('rev-parse', 'HEAD') + ('+' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
 

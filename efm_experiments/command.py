@@ -35,6 +35,11 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help='folder for results.md and results/, such as docs (default: beside the cells)',
     )
     parser.add_argument(
+        '--allow-dirty',
+        action='store_true',
+        help='publish results of a tree with uncommitted changes too; for trials only',
+    )
+    parser.add_argument(
         '--remake',
         action='store_true',
         help='run nothing; regenerate figures and page from the results stored in --publish',
@@ -61,15 +66,24 @@ def experiment_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_and_publish(name: str, arguments: argparse.Namespace, console: Console) -> None:
-    """Run the unfinished cells of one experiment and write its part of the results page."""
-    from efm_experiments.publish import publish
-    from efm_experiments.runner import run
+    """
+    Run the unfinished cells of one experiment and write its part of the results page.
 
+    :raises ValueError: when the results are to be published but are not those of a clean tree.
+    """
+    from efm_experiments.publish import check_clean, publish
+    from efm_experiments.runner import describe_commit, run
+
+    is_strict = arguments.publish and not arguments.allow_dirty
+    if is_strict:
+        check_clean([describe_commit()])  # before hours of work
     root = Path(arguments.results)
     root = root / 'smoke' if arguments.smoke else root
     seeds = max(arguments.seeds, 0)
     jobs = max(arguments.jobs, 1)
     results = run(name, root / name, seeds, arguments.smoke, jobs, console)
+    if is_strict:
+        check_clean(record.commit for record in results.records)
     folder = Path(arguments.publish) if arguments.publish else root
     page = publish(name, results, command_line(name, arguments), folder)
     console.print(f'results: {page}')

@@ -6,7 +6,7 @@ from dataclasses import replace
 import functools
 from typing import Any
 
-from efm_core.config import config, parameter
+from efm_core.config import config, copy_field, parameter
 from efm_core.embodiment import Embodiment, load_embodiment, StepsToGoRange
 from efm_core.embodiment_files import find_embodiment
 from efm_model.text import ensure_text_encoder, TextEncoder
@@ -36,6 +36,18 @@ MULTI_EPOCH: dict[str, dict[str, Any]] = {
     'clipped_linear': {**ONCE, 'update_epochs': 4, 'baseline': 'linear'},
     'clipped_linear_ema': {**ONCE, 'update_epochs': 4, 'baseline': 'linear', 'ema_rate': 0.3},
 }
+# The fields of the trainer's own configuration that an experiment sets apart from its learner.
+UPDATE = (
+    'gamma',
+    'return_scale',
+    'learning_rate',
+    'weight_decay',
+    'gradient_clip',
+    'update',
+    'episodes_per_update',
+    'batch_size',
+    'updates',
+)
 TRAIN_DOMAIN = TableConfig()  # the domain of the demonstrations
 SCENES_PER_SEED = 1_000_000
 # The first scene of seed 0 for each purpose; no two purposes share a scene.
@@ -84,6 +96,8 @@ class ExperimentConfig:
     gamma: float = parameter(0.9, 'Discount of the returns', '', 0.0, 1.0)
     return_scale: float = parameter(0.1, 'c, the weight of a return in the loss', '', 0.0, 100.0)
     learning_rate: float = parameter(1e-3, 'Learning rate of stage 2', '', 0.0, 1.0)
+    weight_decay: float = copy_field(PracticeConfig, 'weight_decay')
+    gradient_clip: float = copy_field(PracticeConfig, 'gradient_clip')
     update: str = parameter(
         'episodes', 'Unit of an update, see PracticeConfig', choices=('episodes', 'samples')
     )
@@ -127,8 +141,7 @@ class ExperimentConfig:
     @property
     def practice_config(self) -> PracticeConfig:
         """The configuration of the trainer's own learner."""
-        names = ('gamma', 'return_scale', 'learning_rate', 'update', 'episodes_per_update')
-        values = {name: getattr(self, name) for name in (*names, 'batch_size', 'updates')}
+        values = {name: getattr(self, name) for name in UPDATE}
         return PracticeConfig(**values, **MULTI_EPOCH.get(self.learner, ONCE))
 
 

@@ -37,11 +37,18 @@ def band(
 
 
 def bars(axes: Axes, estimates: dict[str, Estimate], scale: float = 100) -> None:
-    """Draw one horizontal bar for each estimate with its interval, from top to bottom."""
+    """
+    Draw one horizontal bar for each estimate with its interval, from top to bottom.
+
+    An estimate without a mean has no bar but the words ``not stored``.
+    """
     for y, (name, estimate) in enumerate(estimates.items()):
+        axes.text(0, y - 0.33, name, va='bottom', fontsize=8)
+        if np.isnan(estimate.mean):
+            axes.annotate(' not stored', (0, y), va='center', fontsize=8)
+            continue
         mean, low, high = (scale * value for value in estimate.ends)
         error = None if np.isnan(low) else [[mean - low], [high - mean]]
         axes.barh(y, mean, 0.6, xerr=error, color=COLOURS[y % len(COLOURS)], capsize=3)
         axes.annotate(f' {mean:.0f}', (mean if error is None else high, y), va='center')
-        axes.text(0, y - 0.33, name, va='bottom', fontsize=8)
     axes.set(yticks=[], ylim=(len(estimates) - 0.4, -0.7))

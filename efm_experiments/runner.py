@@ -22,6 +22,7 @@ from efm_experiments.experiment import digest, Experiment, Record, Results
 from efm_experiments.store import Store
 from rich.console import Console
 
+PUBLISHED = ('docs', 'README.md')  # no result depends on them
 Job = tuple[str, str, int, bool]  # experiment, cell, seed, smoke
 
 
@@ -174,8 +175,12 @@ def run_job(job: Job) -> Record:
 
 
 def describe_commit() -> str:
-    """Return a short commit hash; a plus sign marks a tree with uncommitted changes."""
-    commit = find_commit()
+    """
+    Return a short commit hash; a plus sign marks a tree with uncommitted changes.
+
+    The files that publishing writes do not count, so that one experiment can follow another.
+    """
+    commit = find_commit(*PUBLISHED)
     return commit[:10] + ('+' if commit.endswith('+') else '')
 
 

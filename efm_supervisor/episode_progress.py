@@ -26,7 +26,7 @@ class EpisodeProgress:
     :param executed: stamps whose action may be executed, in order.
     :param commanded: in real time, stamps of the commands that the guard has sent; None in
         lockstep, where it sends one for each permit.
-    :param has_succeeded: the success detector has fired on some observation.
+    :param success_stamp: first observation on which the success detector fired; None: on none.
     :param ended_stamp: first observation on which the scene has ended; None: it goes on.
     """
 
@@ -46,7 +46,7 @@ class EpisodeProgress:
     executed: list[int] = field(default_factory=list)
     commanded: set[int] | None = None
     success: bool = False
-    has_succeeded: bool = False
+    success_stamp: int | None = None
     steps_to_go: float = math.nan
     ended_stamp: int | None = None
     policy_version: int = 0
@@ -62,6 +62,16 @@ class EpisodeProgress:
     def control_steps(self) -> int:
         """The number of control steps of all actions that may be executed."""
         return sum(self.chunk_steps[stamp] for stamp in self.executed)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the success detector has fired on some observation."""
+        return self.success_stamp is not None
+
+    @property
+    def success_is_complete(self) -> bool:
+        """Whether the observation on which the success detector fired is complete."""
+        return self.success_stamp is not None and self.complete_stamp >= self.success_stamp
 
     @property
     def has_ended(self) -> bool:
@@ -96,7 +106,8 @@ class EpisodeProgress:
         self.prediction_stamp = stamp
         self.steps_to_go = steps_to_go
         self.success = success
-        self.has_succeeded = self.has_succeeded or success
+        if success and self.success_stamp is None:
+            self.success_stamp = stamp
         self.reward_version = reward_version
         self.predicted.add(stamp)
 

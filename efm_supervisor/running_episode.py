@@ -101,7 +101,10 @@ class RunningEpisode:
         is_time_up = self._ending_rules().is_time_up(seconds=now - episode.started_at)
         over = self._ending(False, is_time_up)
         if not over:
-            return GrantPermit(episode.goal.episode_id, episode.newest_stamp)
+            # After a detection the robot waits for the action that completes the observation.
+            awaits_end = bool(self._ending(episode.has_succeeded, False))
+            newest = GrantPermit(episode.goal.episode_id, episode.newest_stamp)
+            return None if awaits_end else newest
         silent = self._watch.fault_at_end(now)
         return EpisodeOver(Outcome.UNLABELLED, Termination.FAULT, silent) if silent else over
 
@@ -131,12 +134,12 @@ class RunningEpisode:
         """
         Return how the episode ends on this observation, or None.
 
-        In lockstep only a complete observation counts, so that the last one is always recorded.
-        In real time success ends the episode at once, and `tick` checks the time limit.
+        Only a complete observation counts, so that the last one is always recorded. In real time
+        `tick` checks the time limit.
         """
         episode = self.progress
         if not self._rules.lockstep:
-            return self._ending(episode.success, False)
+            return self._ending(episode.success_is_complete, False)
         if not is_complete:
             return None
         is_time_up = self._ending_rules().is_time_up(control_steps=episode.control_steps)

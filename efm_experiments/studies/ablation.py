@@ -23,7 +23,7 @@ from efm_experiments.table.evaluation import (
 from efm_experiments.table.practice import practise
 from efm_experiments.table.report import (
     COMMON,
-    difference,
+    difference_table,
     plot_bars,
     plot_curves,
     success_table,
@@ -63,10 +63,12 @@ encoder has the usual stage 1 with cheap and many steps, so that the fair compar
 
 **Result.** By reached success the order of the cells is the paper's. With joint pretraining,
 frozen or fine-tuned, practice reaches the highest success. With separately pretrained halves it
-is lower; the fair difference is `tuned` minus `unimodal`. With ImageNet pretraining or none,
-practice lowers the success of a good policy in the mean over seeds. No policy without joint
-pretraining learns the task from these demonstrations. By self-stopped success after practice the
-`unimodal` reward model is above the joint one, because its detector hardly ever fires.
+is lower; the fair difference, `tuned` minus `unimodal`, is within its interval. With ImageNet
+pretraining or none, practice lowers the success of a good policy in the mean over seeds. No
+policy without joint pretraining learns the task from these demonstrations. The `unimodal`,
+`imagenet` and `scratch` detectors hardly ever fire within six steps after the goal, so that the
+bounds of their self-stopped success are wide. ImageNet pretraining and none are worse than joint
+pretraining at any value within the bounds.
 {COMMON}"""
 FROZEN = 'joint'
 TRAINED = ('tuned', 'unimodal', 'imagenet', 'scratch')
@@ -145,12 +147,8 @@ def run_cell(cell: AblationCell, seed: int) -> dict[str, Any]:
     models = ModelPair(policy.policy, reward.reward, seconds={})
     seconds = dict(reward.seconds)
     values: dict[str, Any] = {}
-    if cell.pretrained == FROZEN:
-        usual = replace(cell, reward_pretrained=FROZEN)
-        pair = ModelPair(policy.policy, policy.reward, seconds={})
-        found = evaluate_before_practice(usual, pair, seed, seconds)
-        # Without the detections: they are those of the frozen reward model, not of the cell's.
-        values['reached_before'] = found['reached_before']
+    if cell.pretrained == cell.reward_pretrained == FROZEN:
+        values |= evaluate_before_practice(cell, models, seed, seconds)
     else:
         with timed(seconds, 'evaluation'):
             values |= success_values(evaluate_policy(cell, models, seed), cell, 'before')
@@ -203,20 +201,16 @@ def summarise(results: Results) -> list[ResultTable]:
     return [
         meanings(results),
         success_table(results, 'Success before and after practice'),
-        difference_table(results),
+        difference_table(results, pairs_of(results), 'paired by seed', 'difference'),
         losses_table(results),
         time_table(results),
     ]
 
 
-def difference_table(results: Results) -> ResultTable:
-    """Return the differences from the joint reward model, and the fair one without freezing."""
+def pairs_of(results: Results) -> list[tuple[str, str]]:
+    """Return the fair pair, without freezing, and each reward model with the joint one."""
     rewards = [c for c in results.cells if c.endswith('reward model') and c != REFERENCE]
-    pairs = [(cell, REFERENCE) for cell in rewards]
-    pairs.append(('tuned reward model', 'unimodal reward model'))
-    rows = [[f'{a} minus {b}', difference(results, a, b).text(100)] for a, b in pairs]
-    caption = 'Reached success within 60 steps after practice, paired by seed'
-    return ResultTable(caption, ('difference', 'points'), rows=rows)
+    return [('tuned reward model', 'unimodal reward model'), *((c, REFERENCE) for c in rewards)]
 
 
 def meanings(results: Results) -> ResultTable:

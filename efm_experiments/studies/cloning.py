@@ -30,7 +30,8 @@ with the time limit, so that the table shows other limits too. The row `demonstr
 scripted demonstrator at the same scenes, failures included. Converged means here: as good as the
 demonstrator by reached success. Four cloning runs on seed 0 chose data, steps and batch.
 
-By self-stopped success more demonstrations help, because they improve the reward model.
+By self-stopped success the bounds of the sizes overlap: whether more demonstrations improve the
+detector is not measured yet.
 {COMMON}"""
 
 

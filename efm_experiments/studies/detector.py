@@ -42,6 +42,9 @@ continues for some steps after its goal, so that the detector may fire early, in
   demonstrations.
 - **Calibration error**: predicted probability of the goal within {HORIZON} steps against its
   frequency, as the expected calibration error over ten bins.
+
+The stored episodes end six steps after the goal. A later detection counts as missed, so that
+recall is a lower bound. New runs go on until 60 steps at least.
 {COMMON}"""
 
 

@@ -8,7 +8,7 @@ from efm_evaluation.intervals import over_seeds, rate_over_seeds
 from efm_experiments.experiment import Results, ResultTable
 from efm_experiments.learners.threshold import DWELLS
 from efm_experiments.plots import axes_of, COLOURS
-from efm_experiments.table.report import difference, LIMIT, success_table
+from efm_experiments.table.report import difference_table, LIMIT, success_table
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -24,22 +24,15 @@ MAX_FALSE = 0.02  # rate of false success at which recalls are compared
 
 def summarise(results: Results) -> list[ResultTable]:
     """Return success, the tradeoff of the detectors, and the rewards of failed episodes."""
+    pairs = [(cell, BASELINE) for cell in results.cells if cell != BASELINE]
     return [
         success_table(results, 'Success before and after practice with each reward model'),
-        gain_table(results),
+        difference_table(results, pairs, 'minus the baseline'),
         chosen_table(results),
         *(tradeoff_table(results, phase) for phase in ('before', 'after')),
         failure_table(results),
         penalty_table(results),
     ]
-
-
-def gain_table(results: Results) -> ResultTable:
-    """Return the differences from the baseline, paired by seed."""
-    cells = [cell for cell in results.cells if cell != BASELINE]
-    rows = [[cell, difference(results, cell, BASELINE).text(100)] for cell in cells]
-    caption = f'Reached success within {LIMIT} steps after practice, minus the baseline'
-    return ResultTable(caption, ('cell', 'points'), rows=rows)
 
 
 def chosen_table(results: Results) -> ResultTable:

@@ -8,7 +8,7 @@ import functools
 import sys
 from typing import Any
 
-from efm_evaluation.intervals import over_episodes, paired_over_seeds, rate_over_seeds
+from efm_evaluation.intervals import over_episodes, rate_over_seeds
 from efm_experiments.config import ExperimentConfig, make_tables, text_encoder, TINY
 from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.language.heldout_sentences import (
@@ -22,7 +22,16 @@ from efm_experiments.language.wordnet import is_installed, MISSING
 from efm_experiments.plots import axes_of, bars
 from efm_experiments.table.evaluation import evaluate_policy, success_values
 from efm_experiments.table.practice import practise
-from efm_experiments.table.report import COMMON, LIMIT, self_stopped_rates, success_rates
+from efm_experiments.table.report import (
+    COMMON,
+    LIMIT,
+    measures_of,
+    rates,
+    reached_rate,
+    shown,
+    shown_difference,
+    stopped_rate,
+)
 from efm_experiments.table.sft_cache import make_model_pair, ModelPair
 from efm_sim.table.language import phrase, Task, tasks
 from efm_sim.table.world import Table
@@ -186,27 +195,30 @@ def summarise(results: Results) -> list[ResultTable]:
     (cell,) = results.cells
     rows = []
     for name, condition in present(results):
-        after = success_rates(results, cell, f'after_{name}')
-        before = success_rates(results, cell, f'before_{name}') if condition.before else []
-        lost = paired_over_seeds(after, success_rates(results, cell, 'after_train'))
+        side = (cell, f'after_{name}')
         together = [
-            0 <= at <= LIMIT for run in results.values(cell, f'reached_after_{name}') for at in run
+            0 <= at <= LIMIT for run in results.values(cell, f'reached_{side[1]}') for at in run
         ]
-        stopped = self_stopped_rates(results, cell, f'after_{name}')
-        shown = (
-            rate_over_seeds(before),
-            rate_over_seeds(after),
-            over_episodes(together),
-            rate_over_seeds(stopped),
-            lost,
+        rows.append(
+            [
+                name,
+                shown(results, *side, stopped_rate),
+                shown(results, *side, reached_rate),
+                over_episodes(together).text(100),
+                shown(results, cell, f'before_{name}', reached_rate) if condition.before else '-',
+                *(
+                    shown_difference(results, side, (cell, 'after_train'), measure)
+                    for measure in (stopped_rate, reached_rate)
+                ),
+            ]
         )
-        rows.append([name, *(estimate.text(100) for estimate in shown)])
     header = (
         'condition',
-        'reached, before practice [%]',
+        'self-stopped, after [%], over seeds',
         'reached, after [%], over seeds',
         'reached, after [%], over episodes',
-        'self-stopped, after [%], over seeds',
+        'reached, before practice [%]',
+        'self-stopped, after, minus train [points]',
         'reached, after, minus train [points]',
     )
     return [
@@ -238,13 +250,16 @@ def share(results: Results, cell: str, name: str) -> str:
 
 
 def plot(results: Results) -> dict[str, Figure]:
-    """Draw reached success after practice in each condition."""
+    """Draw success after practice in each condition."""
     (cell,) = results.cells
     names = [name for name, _ in present(results)]
-    figure, (axes,) = axes_of(1, 6.0)
+    drawn = measures_of(results, [cell], 'after_train')
+    figure, axes = axes_of(len(drawn), 5.0)
     figure.set_figheight(0.8 + 0.42 * len(names))
-    bars(axes, {n: rate_over_seeds(success_rates(results, cell, f'after_{n}')) for n in names})
-    axes.set(xlim=(0, 105), xlabel=f'reached within {LIMIT} steps [%], after practice')
+    for one, (word, measure) in zip(axes, drawn.items(), strict=True):
+        found = {name: rates(results, cell, f'after_{name}', measure) for name in names}
+        bars(one, {name: rate_over_seeds(each) for name, each in found.items()})
+        one.set(xlim=(0, 108), xlabel=f'{word} within {LIMIT} steps [%], after practice')
     return {'splits': figure}
 
 

@@ -12,6 +12,7 @@ from efm_core.embodiment_files import find_embodiment
 from efm_core.episode import Episode, Kind, Outcome
 from efm_core.episode_rules import first_detection
 from efm_evaluation.intervals import Estimate, over_episodes
+from efm_evaluation.metrics import is_self_stopped
 from efm_experiments.config import (
     DEMONSTRATION_SCENES,
     EVALUATION_SCENES,
@@ -218,7 +219,7 @@ def evaluate(
         at = first_detection(episode.steps_to_go, robot.episode)
         reached.append(int(truth.argmax()) if truth.any() else NEVER)
         fired.append(NEVER if at is None else at)
-        right.append(int(at is not None and truth[at]))
+        right.append(int(is_self_stopped(truth, at)))
     return {f'reached_{phase}': reached, f'fired_{phase}': fired, f'right_{phase}': right}
 
 
@@ -278,11 +279,11 @@ def summarise(results: Results) -> list[ResultTable]:
         for phase in ('before', 'after'):
             parts = [reached_within(results, cell, phase, part).text(100) for part in LIMITS]
             stopped = self_stopped(results, cell, phase).text(100)
-            success.append([cell, phase, *parts, stopped])
+            success.append([cell, phase, stopped, *parts])
             detector.append([cell, phase, *detector_cells(results, cell, phase)])
     limits = (f'reached within {part:.0%} of the limit [%]' for part in LIMITS)
     return [
-        ResultTable('Success', ('task', 'practice', *limits, 'self-stopped [%]'), rows=success),
+        ResultTable('Success', ('task', 'practice', 'self-stopped [%]', *limits), rows=success),
         ResultTable(
             'Success detector',
             ('task', 'practice', 's [steps]', 'fired [%]', 'precision [%]', 'recall [%]'),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, KW_ONLY, replace
 from typing import Any
 
-from efm_evaluation.intervals import rate_over_seeds
 from efm_experiments.config import ExperimentConfig, TINY
 from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.table.domain_shift import evaluate_in, plot_worlds, quality_table
@@ -16,8 +15,9 @@ from efm_experiments.table.report import (
     difference,
     gain,
     LIMIT,
+    MEASURES,
     plot_curves,
-    success_rates,
+    shown,
     success_table,
     time_table,
 )
@@ -104,21 +104,22 @@ def run_cell(cell: NewSkillCell, seed: int) -> dict[str, Any]:
 def summarise(results: Results) -> list[ResultTable]:
     """Return success with the bar and with blocks, and the quality of the reward model."""
     return [
-        overview_table(results),
+        *(overview_table(results, word) for word in MEASURES),
         success_table(results, 'Success with the bar before and after practice'),
         quality_table(results),
         time_table(results),
     ]
 
 
-def overview_table(results: Results) -> ResultTable:
-    """Return reached success with the bar and with blocks, and the gain of practice."""
+def overview_table(results: Results, word: str) -> ResultTable:
+    """Return success with the bar and with blocks, and the gain of practice, by one measure."""
+    measure = MEASURES[word]
     rows = []
     for cell in results.cells:
-        rates = [rate_over_seeds(success_rates(results, cell, p)).text(100) for p in PHASES]
+        found = [shown(results, cell, phase, measure) for phase in PHASES]
         practised = cell == PRACTISED_POLICY
-        other = difference(results, cell, STAGE_ONE_POLICY).text(100) if practised else ''
-        rows.append([cell, *rates, gain(results, cell).text(100), other])
+        other = difference(results, cell, STAGE_ONE_POLICY, measure) if practised else ''
+        rows.append([cell, *found, gain(results, cell, measure), other])
     header = (
         'practice starts from',
         'bar, before [%]',
@@ -128,7 +129,8 @@ def overview_table(results: Results) -> ResultTable:
         'gain with the bar [points]',
         'after, minus practice from stage 1 [points]',
     )
-    return ResultTable(f'Reached success within {LIMIT} steps', header, rows=rows)
+    caption = f'{word.capitalize()} success within {LIMIT} steps'
+    return ResultTable(caption, header, rows=rows)
 
 
 def plot(results: Results) -> dict[str, Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, KW_ONLY, replace
 from typing import Any
 
-from efm_evaluation.intervals import paired_over_seeds, rate_over_seeds
+from efm_evaluation.intervals import rate_over_seeds
 from efm_experiments.config import ExperimentConfig, TINY
 from efm_experiments.experiment import Experiment, Results, ResultTable
 from efm_experiments.plots import axes_of, COLOURS
@@ -15,12 +15,18 @@ from efm_experiments.table.report import (
     COMMON,
     gain,
     LIMIT,
-    success_rates,
+    Measure,
+    MEASURES,
+    measures_of,
+    rates,
+    shown,
+    shown_difference,
     success_table,
     time_table,
 )
 from efm_experiments.table.sft_cache import make_model_pair, timed
 from efm_sim.table.config import TableConfig
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -110,23 +116,23 @@ def run_cell(cell: TransferCell, seed: int) -> dict[str, Any]:
 def summarise(results: Results) -> list[ResultTable]:
     """Return the cost of each change, the gain of practice, and the quality of the reward."""
     return [
-        change_table(results),
+        *(change_table(results, word) for word in MEASURES),
         success_table(results, 'Success before and after practice'),
         quality_table(results),
         time_table(results),
     ]
 
 
-def change_table(results: Results) -> ResultTable:
-    """Return reached success in each world: stage 1, and after practice in either world."""
+def change_table(results: Results, word: str) -> ResultTable:
+    """Return success in each world by one measure: stage 1, and after practice in either world."""
+    measure = MEASURES[word]
     home = results.cells[0]
     rows = []
     for cell in results.cells:
-        before, after = (success_rates(results, cell, phase) for phase in ('before', 'after'))
-        elsewhere = success_rates(results, home, visit_phase(cell, home))
-        own = '' if cell == home else paired_over_seeds(after, elsewhere).text(100)
-        values = [rate_over_seeds(one).text(100) for one in (before, elsewhere, after)]
-        rows.append([cell, *values, gain(results, cell).text(100), own])
+        sides = ((cell, 'before'), (home, visit_phase(cell, home)), (cell, 'after'))
+        values = [shown(results, *side, measure) for side in sides]
+        own = '' if cell == home else shown_difference(results, sides[2], sides[1], measure)
+        rows.append([cell, *values, gain(results, cell, measure), own])
     header = (
         'world',
         'stage 1 [%]',
@@ -135,7 +141,8 @@ def change_table(results: Results) -> ResultTable:
         'this world minus stage 1 [points]',
         'this world minus training world [points]',
     )
-    return ResultTable(f'Reached success within {LIMIT} steps', header, rows=rows)
+    caption = f'{word.capitalize()} success within {LIMIT} steps'
+    return ResultTable(caption, header, rows=rows)
 
 
 def visit_phase(cell: str, home: str) -> str:
@@ -149,27 +156,35 @@ def plot(results: Results) -> dict[str, Figure]:
 
 
 def plot_success(results: Results) -> Figure:
-    """Draw reached success in each world: stage 1, and after practice in either world."""
-    figure, (axes,) = axes_of(1, 7.0)
-    home = results.cells[0]
+    """Draw success in each world: stage 1, and after practice in either world."""
+    drawn = measures_of(results, results.cells, 'after')
+    figure, axes = axes_of(len(drawn), 7.0)
+    for one, (word, measure) in zip(axes, drawn.items(), strict=True):
+        plot_measure(one, results, measure)
+        one.set(ylim=(0, 105), ylabel=f'{word} within {LIMIT} steps [%]')
+    axes[-1].legend(fontsize=8)
+    return figure
+
+
+def plot_measure(axes: Axes, results: Results, measure: Measure) -> None:
+    """Draw the bars of one measure of success."""
+    cells = results.cells
+    home = cells[0]
     kinds = (
-        ('stage 1', [success_rates(results, cell, 'before') for cell in results.cells]),
+        ('stage 1', [rates(results, cell, 'before', measure) for cell in cells]),
         (
             'practised in the training world',
-            [success_rates(results, home, visit_phase(cell, home)) for cell in results.cells],
+            [rates(results, home, visit_phase(cell, home), measure) for cell in cells],
         ),
-        ('practised in this world', [success_rates(results, c, 'after') for c in results.cells]),
+        ('practised in this world', [rates(results, cell, 'after', measure) for cell in cells]),
     )
-    for k, (name, rates) in enumerate(kinds):
-        ends = [[100 * value for value in rate_over_seeds(one).ends] for one in rates]
+    for k, (name, found) in enumerate(kinds):
+        ends = [[100 * value for value in rate_over_seeds(one).ends] for one in found]
         mean, low, high = np.array(ends).T
         error = None if np.isnan(low).any() else [mean - low, high - mean]
         where = np.arange(len(mean)) + 0.27 * (k - 1)
         axes.bar(where, mean, 0.25, yerr=error, color=COLOURS[k], capsize=2, label=name)
-    axes.set_xticks(range(len(results.cells)), results.cells)
-    axes.set(ylim=(0, 105), ylabel=f'reached within {LIMIT} steps [%]')
-    axes.legend(fontsize=8)
-    return figure
+    axes.set_xticks(range(len(cells)), cells)
 
 
 EXPERIMENT = Experiment(

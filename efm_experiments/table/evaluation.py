@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, KW_ONLY
 import json
-from typing import Protocol
+from typing import Any, Protocol
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import first_detection
 from efm_core.files import write_whole
+from efm_evaluation.metrics import is_self_stopped
 from efm_experiments.caches import cache, fingerprint
 from efm_experiments.config import (
     EVALUATION_SCENES,
@@ -28,7 +29,7 @@ from efm_sim.world import World
 from filelock import FileLock
 import numpy as np
 
-STEPS_AFTER_GOAL = 6  # observations after the goal was reached, in which the detector may fire
+STEPS_AFTER_GOAL = 6  # observations after a late goal in which the detector may fire
 NEVER = -1
 
 
@@ -66,6 +67,7 @@ class EvaluationRecipe:
     _: KW_ONLY
     body: str
     split: str
+    max_steps: int
     evaluation_max_steps: int
     evaluations: int
 
@@ -78,7 +80,7 @@ def evaluate_before_practice(
 
     :param seconds: receives the processor time of the evaluation [s].
     """
-    names = ('body', 'split', 'evaluation_max_steps', 'evaluations')
+    names = ('body', 'split', 'max_steps', 'evaluation_max_steps', 'evaluations')
     values = {name: getattr(config, name) for name in names}
     recipe = EvaluationRecipe(sft_recipes(config, seed), seed, **values)
     path = cache() / 'evaluations' / f'{digest(recipe)}-{fingerprint(*SOURCES)}.json'
@@ -100,14 +102,24 @@ def evaluate_before_practice(
 
 
 class EvaluationRunner(Runner):
-    """Continues each episode for some steps after its goal, so that the detector may fire."""
+    """Continues each episode after its goal, so that the detector may fire."""
+
+    def __init__(self, least: int, *arguments: Any, **options: Any):
+        """
+        Configure the runner.
+
+        :param least: steps before which no goal ends an episode, so that self-stopped success
+            within this time is complete; all other arguments as ``Runner``.
+        """
+        super().__init__(*arguments, **options)
+        self._least = least
 
     def _ending(
         self, episode: RunningEpisode, success: bool
     ) -> tuple[Outcome, Termination] | None:
         """Return how the episode ends now, or None if it continues."""
         since = len(episode.truth) - episode.truth.index(True) if any(episode.truth) else 0
-        if since > STEPS_AFTER_GOAL:
+        if since > STEPS_AFTER_GOAL and len(episode.actions) >= self._least:
             return Outcome.SUCCESS, Termination.STOPPED
         return super()._ending(episode, success)
 
@@ -122,8 +134,8 @@ def evaluate_policy(
     """
     Return episodes at the evaluation scenes of a seed, which are the same for every cell.
 
-    The simulator's state or the longest time limit ends them. Success within a shorter limit
-    follows from the same episodes.
+    An episode ends some steps after its goal, but not before the time limit of practice, or at
+    the longest time limit. Success within a shorter limit follows from the same episodes.
 
     :param count: episodes; 0 for the configuration's number.
     :param tables: worlds to use instead of the configuration's own.
@@ -131,6 +143,7 @@ def evaluate_policy(
     first = EVALUATION_SCENES + seed * SCENES_PER_SEED
     policy, reward_model = make_policy_and_reward(config, models)
     runner = EvaluationRunner(
+        config.max_steps,
         config.embodiment,
         PolicyActor(policy),
         reward_model=reward_model,
@@ -165,15 +178,23 @@ def success_values(
     episodes: Sequence[Trace], config: ExperimentConfig, phase: str
 ) -> dict[str, list[int]]:
     """
-    Return the steps after which each episode reached its goal and its detector fired; -1: never.
+    Return the steps to the goal and to the detection of each episode, and the truth there.
+
+    ``reached`` and ``fired`` are -1 where there is no goal or no detection; ``right`` is 1 where
+    the goal is reached at the detection.
 
     :param phase: suffix of the value names, such as 'before' or 'after' practice.
     """
     rules = config.embodiment.episode
     fired = [first_detection(episode.steps_to_go, rules) for episode in episodes]
+    right = [
+        is_self_stopped(true_success(episode), at)
+        for episode, at in zip(episodes, fired, strict=True)
+    ]
     return {
         f'reached_{phase}': [reached_at(episode) for episode in episodes],
         f'fired_{phase}': [NEVER if at is None else at for at in fired],
+        f'right_{phase}': [int(hit) for hit in right],
     }
 
 
@@ -210,19 +231,14 @@ def success_rate(reached: Sequence[int], limit: int) -> float:
     return float(np.mean((at != NEVER) & (at <= limit)))
 
 
-def self_stopped_rate(reached: Sequence[int], fired: Sequence[int], limit: int) -> float:
+def self_stopped_rate(fired: Sequence[int], right: Sequence[int], limit: int) -> float:
     """
-    Return the share of episodes whose goal was reached when the robot stopped.
+    Return the share of episodes that the detector stops at their goal within ``limit`` steps.
 
-    The robot stops when its detector fires, or after ``limit`` steps.
-
-    :param reached: of each episode the steps after which it reached the goal, or -1.
-    :param fired: the steps after which the detector fired, or -1.
+    :param fired: of each episode the steps after which its detector fired, or -1.
+    :param right: whether the goal is reached at the detection.
     """
-    at = np.asarray(reached)
-    stop = np.asarray(fired)
-    stop = np.where((stop == NEVER) | (stop > limit), limit, stop)
-    return float(np.mean((at != NEVER) & (at <= stop)))
+    return success_rate(np.where(np.asarray(right, bool), fired, NEVER).tolist(), limit)
 
 
 def mean_steps(reached: Sequence[int], limit: int) -> float:

@@ -20,7 +20,6 @@ from efm_experiments.table.evaluation import (
     evaluate_policy,
     make_policy_and_reward,
     mean_steps,
-    reached_at,
     success_rate,
     success_values,
 )
@@ -166,13 +165,16 @@ def evaluate_checkpoint(
     """
     tables = make_tables(config.num_worlds, config.body, config.split, domain)
     episodes = evaluate_policy(config, models, seed, config.curve_evaluations, tables)
-    found = [reached_at(episode) for episode in episodes]
+    values = success_values(episodes, config, 'curve')
+    found = values['reached_curve']
     return {
         'curve_episodes': done,
         'curve_success': success_rate(found, config.max_steps),
         'curve_halves': [success_rate(found[first::2], config.max_steps) for first in (0, 1)],
         'curve_steps': mean_steps(found, config.max_steps),
         'curve_reached': found,
+        'curve_fired': values['fired_curve'],
+        'curve_right': values['right_curve'],
     }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import itertools
 
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.observation import Observation
@@ -19,7 +20,6 @@ import pytest
 import torch
 
 CONFIG = replace(TINY, max_steps=40)
-SPARSE = ['sparse_oracle', 'sparse_detector', 'filtered_cloning', 'timeout_penalty']
 
 
 @pytest.fixture(autouse=True)
@@ -159,12 +159,43 @@ def test_a_kl_penalty_keeps_the_policy_near_stage_1(models):
     assert increase(100.0) < 0.5 * increase(0.0)
 
 
-@pytest.mark.parametrize('name', SPARSE)
-def test_each_reward_changes_what_one_update_learns(name):
-    def weights(name):
-        made = learner(name, (new_model(table_arm(), seed=1), new_model(table_arm(), seed=2)))
-        made.update([episode(0, 5, True, False), episode(1, 5, False, True, scene=1)])
-        return torch.cat([value.flatten() for value in made.policy.state_dict().values()])
+def deployed_weights(name):
+    """Return the deployed policy after one update from equal weights on equal episodes."""
+    pair = new_model(table_arm(), seed=1), new_model(table_arm(), seed=2)
+    made = learner(name, pair, batch_size=8, kl_weight=1.0)
+    start = flat(pair[0])
+    # Scene 0: right, missed. Scene 1: false, right. GRPO compares the episodes of a scene.
+    made.update(
+        [
+            episode(0, 6, detected=True, true=True, scene=0),
+            episode(1, 6, detected=False, true=True, scene=0),
+            episode(2, 6, detected=False, true=False, scene=1),
+            episode(3, 6, detected=True, true=False, scene=1),
+        ]
+    )
+    return start, flat(made.deployed)
 
-    assert not torch.equal(weights(name), weights('reinforce'))
-    assert torch.equal(weights(name), weights(name))
+
+def flat(model):
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+@pytest.fixture(scope='module')
+def learned():
+    """Return the weights before and after one update of every learner of the registry."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, 'text_encoder', FakeTextEncoder)
+        return {name: deployed_weights(name) for name in LEARNERS}
+
+
+@pytest.mark.parametrize('name', LEARNERS)
+def test_one_update_of_a_learner_changes_the_policy_and_repeats(name, learned):
+    start, end = learned[name]
+    assert not torch.equal(start, end)
+    assert torch.equal(end, deployed_weights(name)[1])
+
+
+@pytest.mark.parametrize(('one', 'other'), list(itertools.combinations(LEARNERS, 2)))
+def test_no_two_learners_learn_the_same(one, other, learned):
+    assert torch.equal(learned[one][0], learned[other][0])
+    assert not torch.equal(learned[one][1], learned[other][1])

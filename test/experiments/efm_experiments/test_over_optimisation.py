@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 from efm_experiments.experiment import Record
-from efm_experiments.studies.over_optimisation import checkpoints, detected_after, peak
+from efm_experiments.studies.over_optimisation import (
+    checkpoints,
+    detected_after,
+    late_mean,
+    peak,
+)
+from efm_experiments.table.report import reached_rate
 import pytest
 
 
@@ -42,5 +48,17 @@ def test_the_own_choice_needs_no_simulator():
         curve_episodes=[8, 16, 24],
         practice_episodes=[8, 88, 96],
         practice_detected=[0.9, 0.2, 0.8],
+        curve_reached=[[50, -1], [50, 50], [-1, -1]],
+        reached_after=[50, -1],
     )
-    assert checkpoints(found) == (0.9, 0.6, 0.6)
+    assert checkpoints(found) == (0.9, (1 + 0 + 0.5) / 3, 0.6)
+
+
+def test_late_success_is_the_mean_of_the_last_three_evaluations():
+    reached = {'curve_reached': [[-1], [9], [9]], 'reached_after': [-1]}
+    fired = {'curve_fired': [[9], [9], [9]], 'fired_after': [9]}
+    right = {'curve_right': [[1], [0], [0]], 'right_after': [1]}
+    found = record(curve_episodes=[8, 16, 24], **reached, **fired, **right)
+    assert late_mean(found, reached_rate) == pytest.approx(2 / 3)
+    assert late_mean(found) == pytest.approx(1 / 3)
+    assert late_mean(record(curve_episodes=[8, 16, 24], **reached)) is None

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+from efm_core.episode import Kind
 from efm_experiments.config import ExperimentConfig, make_tables, TINY
 from efm_experiments.table import demonstrations as made
 from efm_experiments.table.evaluation import (
+    EvaluationRunner,
     mean_steps,
     reached_at,
     self_stopped_rate,
+    StoredTrace,
     success_rate,
+    success_values,
 )
 from efm_experiments.table.practice import RepeatedScenes
+from efm_sim.rollout import RunningEpisode
 import numpy as np
 import pytest
 
@@ -26,11 +32,51 @@ def test_reached_success_counts_goals_within_the_limit():
     assert success_rate(reached, 60) == 0.75
 
 
-def test_self_stopped_success_needs_the_goal_before_the_detection():
-    reached = [10, 20, 30, 50, -1, -1]
-    fired = [12, 15, -1, 70, 5, -1]  # in time, early, never, after the limit, false, never
-    assert self_stopped_rate(reached, fired, 60) == 3 / 6
-    assert self_stopped_rate(reached, fired, 40) == 2 / 6
+def test_self_stopped_success_needs_a_detection_at_the_goal_within_the_limit():
+    fired = [12, 15, -1, 70, 50]  # at the goal, early, never, late, at the goal
+    right = [1, 0, 0, 1, 1]
+    assert self_stopped_rate(fired, right, 60) == 2 / 5
+    assert self_stopped_rate(fired, right, 40) == 1 / 5
+
+
+def test_an_evaluation_goes_on_after_the_goal_until_the_time_limit_of_practice():
+    running = RunningEpisode(SimpleNamespace(terminated=lambda: False), 0, seed=0)
+    evaluation = EvaluationRunner(
+        20,
+        TINY.embodiment,
+        SimpleNamespace(),
+        reward_model=None,
+        kind=Kind.EVALUATION,
+        max_steps=40,
+        on_episode=lambda episode: None,
+        detector_ends_episode=False,
+    )
+
+    def end(goal):
+        """Return the steps after which an episode ends that reaches its goal after ``goal``."""
+        for steps in range(41):
+            running.truth = [False] * goal + [True] * (steps + 1 - goal)
+            running.truth = running.truth[: steps + 1]
+            running.actions = [None] * steps
+            if evaluation._ending(running, False):
+                return steps
+        return None
+
+    assert [end(goal) for goal in (3, 13, 30, 39)] == [20, 20, 36, 40]
+
+
+def test_the_values_of_an_evaluation_hold_the_truth_at_the_detection():
+    robot = TINY.embodiment.episode
+    assert (robot.success_threshold, robot.success_dwell) == (2, 2)
+    truth = [[0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]]
+    d = [[9, 9, 2, 2], [9, 9, 2, 2], [9, 2, 2, 2], [9, 9, 9, 2]]
+    pairs = zip(d, truth, strict=True)
+    traces = [StoredTrace(np.array(steps), np.array(goal, bool)) for steps, goal in pairs]
+    assert success_values(traces, TINY, 'after') == {
+        'reached_after': [2, 1, 3, 2],
+        'fired_after': [3, 3, 2, -1],
+        'right_after': [1, 0, 0, 0],
+    }
 
 
 def test_an_episode_that_misses_its_goal_counts_the_limit_as_its_steps():

@@ -292,8 +292,8 @@ def test_the_evaluation_finds_the_detection_of_the_table_in_a_recorded_episode(c
     assert never_reached.false_positives == (case.detected is not None)
     truth = np.arange(len(episode) + 1) == case.last
     at_the_end = replace(episode, true_success_per_step=truth)
-    ends_there = case.detected in (None, case.last)
-    assert self_stopped([at_the_end], rules_of(case)).successes == ends_there
+    stops_there = case.detected == case.last
+    assert self_stopped([at_the_end], rules_of(case)).successes == stops_there
 
 
 def test_simulator_truth_in_place_of_the_detector_ends_an_episode_as_a_label():

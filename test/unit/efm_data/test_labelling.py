@@ -1,10 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 import json
 
 from bags import make_episode, write_bag
 from efm_core.episode import Kind, Outcome, Termination
 from efm_core.images import decode_image
+from efm_core.observation import Observation
 from efm_data.labelling import choose_attempts, LabellingSession, NotCurrent, withdraw_label
 from efm_data.labels import Label, LabelFile
 import numpy as np
@@ -154,6 +156,23 @@ def test_a_frame_is_the_exact_image_of_the_policy(session):
     index = int(attempt['episode_id'].rpartition('-')[2])
     expected = make_episode(EMBODIMENT, index).observations.images[0][3]
     np.testing.assert_array_equal(decode_image(session.frame(attempt['position'], 0, 3)), expected)
+
+
+def test_each_camera_has_frames_of_its_own_size(tmp_path):
+    camera = EMBODIMENT.cameras[0]
+    wrist = replace(
+        camera, name='wrist', topic='wrist/image', role='wrist', height=8, width=12, size=(8, 12)
+    )
+    robot = replace(EMBODIMENT, cameras=(camera, wrist))
+    images = tuple(np.full((5, *size, 3), 90, np.uint8) for size in robot.image_sizes)
+    seen = Observation(images, np.zeros((5, 0), np.float32))
+    episode = replace(make_episode(robot, kind=Kind.EVALUATION), observations=seen)
+    (tmp_path / 'episodes' / STAGE).mkdir(parents=True)
+    write_bag(episode, tmp_path / 'episodes' / STAGE / 'one', robot=robot)
+    one = LabellingSession(tmp_path, STAGE, embodiment=robot)
+    assert one.state()['attempt']['cameras'] == [camera.name, 'wrist']
+    shapes = [decode_image(one.frame(0, index, 4)).shape for index in range(2)]
+    assert shapes == [(16, 16, 3), (8, 12, 3)]
 
 
 def test_an_index_beyond_the_attempt_is_refused_and_not_written(session, bags):

@@ -6,6 +6,7 @@ import sys
 from bags import make_episode, write_bag
 from efm_core.embodiment_files import save_embodiment
 from efm_core.episode import Kind, Outcome, Termination
+from efm_data import labels
 from efm_data.labels import (
     attempt_stages,
     Label,
@@ -116,6 +117,20 @@ def test_two_processes_append_whole_lines(tmp_path):
     for name in 'ab':
         own = [episode for episode in found if episode.startswith(name)]
         assert own == [f'{name}-{index}' for index in range(50)]
+
+
+def test_the_end_of_the_file_is_read_under_its_lock(tmp_path, monkeypatch):
+    file = LabelFile(tmp_path)
+
+    def lock_after_another_process(_, operation):
+        assert operation == labels.fcntl.LOCK_EX
+        with open(file.path, 'ab') as other:
+            other.write(b'{"stage"')  # cut by a crash
+
+    monkeypatch.setattr(labels.fcntl, 'flock', lock_after_another_process)
+    file.append(label(1))
+    assert file.path.read_text().startswith('{"stage"\n{')
+    assert file.read() == [label(1)]
 
 
 def test_the_newest_label_counts_and_comes_last():

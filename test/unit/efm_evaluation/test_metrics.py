@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from bags import make_episode
 from efm_core.episode import Termination
 from efm_evaluation.metrics import (
@@ -6,6 +8,7 @@ from efm_evaluation.metrics import (
     detect_per_frame,
     evaluate,
     Evaluation,
+    is_self_stopped,
     Proportion,
     reached,
     self_stopped,
@@ -56,9 +59,9 @@ def test_a_goal_that_was_left_again_was_reached():
 
 
 def test_both_measures_of_success_have_their_counts():
-    # Reached: first and third. At the goal where the detector or the time limit stops: first.
+    # At the goal where the detector fires: first. Reached: first and third.
     assert evaluate(EPISODES, EMBODIMENT) == Evaluation(
-        Proportion(2, 4), Proportion(1, 4), mean_steps=(2 + 2 + 1 + 2) / 4
+        self_stopped=Proportion(1, 4), reached=Proportion(2, 4), mean_steps=(2 + 2 + 1 + 2) / 4
     )
 
 
@@ -102,6 +105,24 @@ def test_a_detection_that_did_not_end_the_episode_counts():
     late = episode([0, 0, 1, 1, 0], [9, 3, 2, 2, 9], fired=False)
     assert detect_per_episode([late], EMBODIMENT.episode).true_positives == 1
     assert self_stopped([late], EMBODIMENT.episode) == Proportion(1, 1)
+
+
+@pytest.mark.parametrize('termination', [Termination.TIMEOUT, Termination.TERMINATED])
+def test_an_episode_at_its_goal_without_a_detection_is_no_self_stopped_success(termination):
+    silent = replace(episode([0, 0, 1, 1], [9, 9, 9, 2], fired=False), termination=termination)
+    assert self_stopped([silent], EMBODIMENT.episode) == Proportion(0, 1)
+    assert success_rate([silent]) == Proportion(1, 1)
+
+
+def test_self_stopped_successes_are_the_true_detections():
+    found = detect_per_episode(EPISODES, EMBODIMENT.episode)
+    assert self_stopped(EPISODES, EMBODIMENT.episode).successes == found.true_positives
+
+
+def test_a_goal_that_is_left_before_the_detection_is_no_self_stopped_success():
+    assert is_self_stopped(np.array([False, True, True]), 2)
+    assert not is_self_stopped(np.array([False, True, False]), 2)
+    assert not is_self_stopped(np.array([True, True, True]), None)
 
 
 def test_an_episode_that_the_detector_ends_too_early_is_no_self_stopped_success():

@@ -95,9 +95,9 @@ def test_the_summary_counts_what_the_bags_say(summary):
 
 def test_both_measures_are_printed_for_each_evaluation(summary):
     assert describe_success(summary) == [
-        'before practice: reached 1 of 8 (12 % [2, 47]), self-stopped 1 of 8 (12 % [2, 47]), '
+        'before practice: self-stopped 1 of 8 (12 % [2, 47]), reached 1 of 8 (12 % [2, 47]), '
         '8.0 steps',
-        'after practice: reached 8 of 8 (100 % [68, 100]), self-stopped 8 of 8 (100 % [68, 100]), '
+        'after practice: self-stopped 8 of 8 (100 % [68, 100]), reached 8 of 8 (100 % [68, 100]), '
         '8.0 steps',
     ]
 

@@ -488,6 +488,33 @@ def test_real_time_prediction_may_be_behind_the_actions():
     assert found.stamp == FIRST + 2 * PERIOD
 
 
+def test_real_time_success_waits_for_the_action_that_completes_its_observation():
+    drive = Drive(lockstep=False)
+    drive.execute(0)
+    assert drive.predict(1, 1.0, success=True) == []
+    assert drive.it.tick(0.15) == []  # the permit ends
+    found = ending(drive.action(1))
+    assert how(found) == (Outcome.SUCCESS, Termination.SUCCESS_DETECTED, 1)
+    assert (found.stamp, found.steps_to_go) == (FIRST + PERIOD, 1.0)
+
+
+def test_real_time_success_ends_at_the_next_observation_if_its_own_gets_no_action():
+    drive = Drive(lockstep=False)
+    drive.execute(0)
+    drive.predict(1, 1.0, success=True)
+    drive.predict(2, 1.5)
+    found = ending(drive.action(2))
+    assert how(found)[:2] == (Outcome.SUCCESS, Termination.SUCCESS_DETECTED)
+    assert found.stamp == FIRST + 2 * PERIOD
+
+
+def test_real_time_detection_that_does_not_end_the_episode_keeps_the_permit():
+    drive = Drive(lockstep=False, detector_ends_episode=False)
+    drive.execute(0)
+    drive.predict(1, 1.0, success=True)
+    assert drive.it.tick(0.15) == [permit(1)]
+
+
 def test_real_time_stop_ends_the_permit():
     drive = Drive(lockstep=False)
     drive.it.on_emergency(True)

@@ -252,10 +252,10 @@ def describe_detector(found: DetectorReport, embodiment: Embodiment) -> str:
         )
     if not found.attempts:
         return f'{text}. {NO_FAILURES}'
-    bound = found.proposed.false_success_bound
+    bound = 100 * found.proposed.false_success_bound
     return (
-        f'{text}. At most {bound:.0%} of the failed attempts would count as successes, at a level '
-        'of 95 %'
+        f'{text}. At most {bound:.0f} % of the failed attempts would count as successes, at a '
+        'level of 95 %'
     )
 
 

@@ -8,7 +8,7 @@ model, which gave no reward, does not follow. The simulator's success is never r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, KW_ONLY
 from typing import Any
 
 import scipy  # it loads scipy.stats, which takes a second, at the first use
@@ -33,6 +33,7 @@ class Agreement:
     """
 
     episodes: int = 0
+    _: KW_ONLY
     fired: int = 0
     agreed: int = 0
 
@@ -52,8 +53,8 @@ def gather(updates: Iterable[Mapping[str, Any]]) -> Agreement:
             break
         found = Agreement(
             found.episodes + line['episodes'],
-            found.fired + line['fired'],
-            found.agreed + line['second_agrees'],
+            fired=found.fired + line['fired'],
+            agreed=found.agreed + line['second_agrees'],
         )
     return found
 

@@ -22,7 +22,7 @@ import scipy  # it loads scipy.stats, which takes a second, at the first use
 THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)  # [steps]
 # A small probability of "never" raises d, so that a useful s may be larger.
 ATTEMPT_THRESHOLDS = (*THRESHOLDS, 8.0, 10.0, 12.0, 16.0, 20.0)
-DWELLS = (2, 3, 4)  # [observations]
+DWELLS = (2, 3)  # [observations]
 LEVEL = 0.95  # of all intervals and bounds
 MAX_FALSE_SUCCESS = 0.1  # fraction of the failed attempts that may count as successes
 FILE = 'detector.json'

@@ -6,8 +6,8 @@ import io
 
 from efm import train as module
 from efm.cli import make_parser, train_command
-from efm.releases import save_embodiment
 from efm_core.embodiment import load_embodiment
+from efm_core.embodiment_files import save_embodiment
 from efm_core.episode import Kind
 from efm_data import episodes as bags
 from efm_data.labels import LabelledAttempt

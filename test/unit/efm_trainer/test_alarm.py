@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import json
 
+from bags import make_episode
 from efm_core.episode import Termination
 from efm_core.episode_rules import EpisodeRules
 from efm_model.checkpoint import save_checkpoint
@@ -28,6 +29,7 @@ def line(fired, agreed, episodes=10):
 
 
 START = [line(5, 5)] * 6
+ENDINGS = (Termination.SUCCESS_DETECTED, Termination.TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,7 @@ def test_the_second_model_agrees_where_its_own_d_is_low_at_the_end(monkeypatch, 
         lambda model, episodes, *_: asked.extend(episodes) or [np.array(d)] * len(episodes),
     )
 
-    class Ended:
-        def __init__(self, termination):
-            self.termination = termination
-
-    ended = [Ended(Termination.SUCCESS_DETECTED), Ended(Termination.TIMEOUT)]
+    ended = [make_episode(EMBODIMENT, termination=reason) for reason in ENDINGS]
     assert watch.examine(ended) == {'fired': 1, 'second_agrees': agreed}
     assert asked == ended[:1]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from efm_core.episode import Kind
+from efm_core.episode_rules import EndingRules
 from efm_experiments.config import ExperimentConfig, make_tables, TINY
 from efm_experiments.table import demonstrations as made
 from efm_experiments.table.evaluation import (
@@ -40,7 +41,9 @@ def test_self_stopped_success_needs_a_detection_at_the_goal_within_the_limit():
 
 
 def test_an_evaluation_goes_on_after_the_goal_until_the_time_limit_of_practice():
-    running = RunningEpisode(SimpleNamespace(terminated=lambda: False), 0, seed=0)
+    rules = EndingRules(max_steps=40, detector_ends_episode=False)
+    world = SimpleNamespace(terminated=lambda: False)
+    running = RunningEpisode(world, 0, seed=0, rules=rules)
     evaluation = EvaluationRunner(
         20,
         TINY.embodiment,

@@ -81,6 +81,10 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._printed > PLAIN_PERIOD_S:
             self._print(self._remaining())
 
+    def note(self, note: str) -> None:
+        """Show another note at the present count."""
+        self.update(self._completed, note)
+
     def _print(self, remaining: str) -> None:
         count = f'{self._completed} of {self._total} {self._unit}'
         line = f'{self._title}: {count}, {self._note}{remaining}'

@@ -18,12 +18,12 @@ def cache() -> Path:
 
 
 @functools.cache
-def fingerprint(*folders: str) -> str:
-    """Return an 8-digit hash of the source files and weights in folders of the suite."""
+def fingerprint(*places: str) -> str:
+    """Return an 8-digit hash of source files and weights: files of the suite, whole folders."""
     root = Path(__file__).resolve().parents[1]
     found = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((root / folder).rglob('*')):
+    for place in (root / place for place in places):
+        for path in sorted(place.rglob('*')) if place.is_dir() else [place]:
             if path.suffix in ('.py', '.safetensors') and 'node' not in path.stem:
                 found.update(path.read_bytes())
     return found.hexdigest()[:8]

@@ -22,6 +22,7 @@ CATALOGUE = {
     'transfer': 'practice after a change of camera, colours, friction or latency',
     'new_skill': 'practice with a long bar that no demonstration contains',
     'manipulation': 'Meta-World from pixels: two cameras, a gripper, no labels',
+    'mt10': 'ten tasks of Meta-World with one policy, conditioned on the instruction',
     'sweeps': 'gamma, c, s, batch size, bins and temperature, one at a time',
 }
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 import multiprocessing
+from multiprocessing.queues import SimpleQueue
 import os
 from pathlib import Path
 import platform
@@ -19,6 +20,7 @@ from efm_evaluation.report import find_commit
 from efm_experiments.caches import fingerprint
 from efm_experiments.catalogue import load
 from efm_experiments.experiment import digest, Experiment, Record, Results
+from efm_experiments.progress import ignore, naming, report_to, reporting_to, Sink
 from efm_experiments.store import Store
 from rich.console import Console
 
@@ -43,15 +45,16 @@ def run(
     missing = [job for job in planned if not find(experiment, store, job)]
     failures = []
     with Display(name, len(planned), unit='cells', console=console) as display:
-        display.update(len(planned) - len(missing), 'found')
-        for count, (job, outcome) in enumerate(execute(missing, jobs), start=1):
+        found_before = len(planned) - len(missing)
+        display.update(found_before, 'found')
+        for count, (job, outcome) in enumerate(execute(missing, jobs, display.note), start=1):
             if isinstance(outcome, Exception):
                 failures.append(f'{job[1]}, seed {job[2]}: {outcome}')
             else:
                 store.save(outcome)
             failed = f', {len(failures)} failed' if failures else ''
             note = f'{job[1]}, seed {job[2]}{failed}'
-            display.update(len(planned) - len(missing) + count, note)
+            display.update(found_before + count, note)
     if failures:
         raise RuntimeError(
             f'{len(failures)} of {len(planned)} cells failed; {"; ".join(failures[:3])}'
@@ -85,29 +88,55 @@ def find(experiment: Experiment, store: Store, job: Job) -> Record | None:
     return store.find(cell, seed, digest(experiment.variants(smoke)[cell]), sources)
 
 
-def execute(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | Exception]]:
-    """Yield each job with its record or its error, in the order of completion."""
+def execute(
+    jobs: list[Job], workers: int, on_note: Sink = ignore
+) -> Iterator[tuple[Job, Record | Exception]]:
+    """
+    Yield each job with its record or its error, in the order of completion.
+
+    :param on_note: receives the notes of the running cells.
+    """
     if workers == 1:
-        with one_thread():
+        with one_thread(), reporting_to(on_note):
             yield from ((job, run_or_error(job)) for job in jobs)
         return
-    with one_thread(), pool(workers) as executor:
+    with one_thread(), pool(workers, on_note) as executor:
         futures = {executor.submit(run_or_error, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Give worker processes; an error or Ctrl-C cancels the jobs that have not started."""
+def pool(workers: int, on_note: Sink = ignore) -> Iterator[ProcessPoolExecutor]:
+    """
+    Give worker processes; an error or Ctrl-C cancels the jobs that have not started.
+
+    :param on_note: receives the notes of the workers.
+    """
     context = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(workers, context, initializer=end_with_parent)
+    notes = context.SimpleQueue()
+    executor = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(notes,))
+    thread = threading.Thread(target=pass_on, args=(notes, on_note), daemon=True)
+    thread.start()
     try:
         yield executor
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
     executor.shutdown()
+    notes.put('')
+
+
+def pass_on(notes: SimpleQueue[str], on_note: Sink) -> None:
+    """Pass the notes of all workers on, until an empty one."""
+    for note in iter(notes.get, ''):
+        on_note(note)
+
+
+def start_worker(notes: SimpleQueue[str]) -> None:
+    """Prepare a worker process: it ends with its parent and sends the notes of its cells."""
+    end_with_parent()
+    report_to(notes.put)
 
 
 @contextmanager
@@ -145,7 +174,7 @@ def end_with_parent() -> None:
 def run_or_error(job: Job) -> Record | Exception:
     """Run one job; return an error instead of raising it, so that other jobs continue."""
     try:
-        with one_thread():
+        with one_thread(), naming(f'{job[1]}, seed {job[2]}'):
             return run_job(job)
     except Exception as error:
         return error

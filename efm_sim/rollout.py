@@ -6,12 +6,13 @@ The rules that end an episode are those of a robot. Simulator truth is recorded 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, KW_ONLY
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, KW_ONLY, replace
 import math
 from typing import Any, cast, Protocol
 
 from efm_core.action import PolicyAction
+from efm_core.config import expect
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, perturbations, Termination
 from efm_core.episode_rules import EndingRules
@@ -33,6 +34,7 @@ class RunningEpisode:
     One episode in progress in one world.
 
     :param index: number of the episode among those of the rollout.
+    :param rules: what ends it.
     :param policy_episode: the policy's state of this episode, or its demonstrator.
     :param reward_episode: the reward model's state of this episode; None without a reward model.
     :param observations: so far.
@@ -47,6 +49,7 @@ class RunningEpisode:
     index: int
     _: KW_ONLY
     seed: int
+    rules: EndingRules
     policy_episode: Any = None
     reward_episode: Any = None
     observations: list[Observation] = field(default_factory=list)
@@ -131,7 +134,7 @@ def rollout(
     embodiment: Embodiment,
     kind: Kind = Kind.PRACTICE,
     first_index: int = 0,
-    max_steps: int = 0,
+    max_steps: int | Mapping[str, int] = 0,
     detector_ends_episode: bool = True,
     on_episode: OnEpisode = lambda episode: None,
 ) -> list[Episode]:
@@ -146,7 +149,8 @@ def rollout(
     :param embodiment: the robot; its episode rules apply.
     :param kind: purpose of the episodes.
     :param first_index: index of the first episode.
-    :param max_steps: time limit [steps]; 0 for the embodiment's.
+    :param max_steps: time limit [steps]; 0 for the embodiment's. A mapping has the limit of each
+        instruction.
     :param detector_ends_episode: if false, every episode lasts until its time limit.
     :param on_episode: called with each episode when it ends.
     """
@@ -252,7 +256,7 @@ class Runner:
         *,
         reward_model: BatchRewardModel | None,
         kind: Kind,
-        max_steps: int,
+        max_steps: int | Mapping[str, int],
         on_episode: OnEpisode,
         detector_ends_episode: bool = True,
     ):
@@ -263,8 +267,9 @@ class Runner:
         self._kind = kind
         self._on_episode = on_episode
         detected = Termination.SUCCESS_DETECTED if reward_model else Termination.STOPPED
+        self._max_steps = max_steps
         self._rules = EndingRules(
-            max_steps=embodiment.episode.step_limit(max_steps),
+            max_steps=embodiment.episode.max_steps,
             success_threshold=embodiment.episode.success_threshold,
             detector_ends_episode=detector_ends_episode,
             success_termination=detected,
@@ -290,11 +295,29 @@ class Runner:
 
     def _begin(self, world: World, index: int, seed: int) -> RunningEpisode:
         world.reset(seed)
-        episode = RunningEpisode(world, index, seed=seed)
+        rules = self._rules_of(world.instruction)
+        episode = RunningEpisode(world, index, seed=seed, rules=rules)
         episode.policy_episode = self._actor.start(episode)
         if self._reward_model:
             episode.reward_episode = self._reward_model.start(world.instruction)
         return episode
+
+    def _rules_of(self, instruction: str) -> EndingRules:
+        """
+        Return what ends an episode of an instruction.
+
+        :raises ValueError: when there is no time limit for it.
+        """
+        limits = self._max_steps
+        if isinstance(limits, Mapping):
+            expect(
+                instruction in limits,
+                'max_steps',
+                f'a limit of each of {list(limits)}',
+                instruction,
+            )
+            limits = limits[instruction]
+        return replace(self._rules, max_steps=self._embodiment.episode.step_limit(limits))
 
     def _observe(self, episodes: list[RunningEpisode]) -> None:
         """Add one observation to every episode, and its ending if the observation ends it."""
@@ -325,10 +348,10 @@ class Runner:
     ) -> tuple[Outcome, Termination] | None:
         """Return the ending of an episode after its newest observation; None if it continues."""
         episode.detected = episode.detected or success
-        return self._rules.ending(
+        return episode.rules.ending(
             success=success,
             has_succeeded=episode.detected,
-            is_time_up=self._rules.is_time_up(decisions=len(episode.actions)),
+            is_time_up=episode.rules.is_time_up(decisions=len(episode.actions)),
             has_ended=episode.world.terminated(),
             steps_to_go=episode.steps_to_go[-1] if episode.steps_to_go else math.inf,
         )

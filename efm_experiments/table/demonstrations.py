@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from efm_core.embodiment import Embodiment
 from efm_core.episode import Episode, Kind, Outcome, Termination
-from efm_core.files import whole_file
-from efm_core.observation import Observation
 from efm_core.tokeniser import ActionTokeniser
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import DEMONSTRATION_SCENES, make_tables, SCENES_PER_SEED
+from efm_experiments.episode_files import load_demonstrations, save_demonstrations
 from efm_sim.rollout import Runner, RunningEpisode, ScriptedActor
 from efm_sim.table.config import DemonstratorConfig, TableConfig
 from filelock import FileLock
-import numpy as np
 
 CHUNK = 100  # successful demonstrations in a file
 SCENES_PER_CHUNK = 10_000
@@ -71,8 +68,8 @@ def load_or_collect(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix('.lock')):
         if not path.is_file():
-            save(path, collect(number, seed, body, embodiment, size, hold))
-        return load(path, embodiment)
+            save_demonstrations(path, collect(number, seed, body, embodiment, size, hold))
+        return load_demonstrations(path, embodiment)
 
 
 def collect(
@@ -102,67 +99,3 @@ def collect(
 
 def ignore(episode: Episode) -> None:
     """Do nothing with a finished episode."""
-
-
-def save(path: Path, episodes: list[Episode]) -> None:
-    """Write episodes as NPZ."""
-    with whole_file(path) as unfinished:
-        np.savez_compressed(
-            unfinished,
-            lengths=[len(episode) for episode in episodes],
-            seeds=[episode.seed for episode in episodes],
-            instructions=np.array([episode.instruction for episode in episodes]),
-            observations=np.concatenate([e.observations.images[0] for e in episodes]),
-            stamps=np.concatenate([episode.stamps for episode in episodes]),
-            tokens=np.concatenate([episode.tokens for episode in episodes]),
-            actions=np.concatenate([episode.actions for episode in episodes]),
-            true_success_per_step=np.concatenate([e.true_success_per_step for e in episodes]),
-        )
-
-
-def load(path: Path, embodiment: Embodiment) -> list[Episode]:
-    """Return the episodes that ``save`` wrote, as demonstrations for ``embodiment``."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    lengths = arrays['lengths']
-    actions = np.split(np.arange(lengths.sum()), np.cumsum(lengths)[:-1])
-    frames = np.split(np.arange(lengths.sum() + len(lengths)), np.cumsum(lengths + 1)[:-1])
-    return [
-        restore(arrays, number, action_rows, frame_rows, embodiment)
-        for number, (action_rows, frame_rows) in enumerate(zip(actions, frames, strict=True))
-    ]
-
-
-def restore(
-    arrays: dict[str, np.ndarray],
-    number: int,
-    action_rows: np.ndarray,
-    frame_rows: np.ndarray,
-    embodiment: Embodiment,
-) -> Episode:
-    """
-    Return episode ``number`` of a file.
-
-    :param action_rows: rows of its T actions in ``arrays``, ``(T,)``.
-    :param frame_rows: rows of its observations, ``(T + 1,)``.
-    """
-    return Episode(
-        episode_id=f'demonstration-{arrays["seeds"][number]}',
-        index=number,
-        kind=Kind.DEMONSTRATION,
-        instruction=str(arrays['instructions'][number]),
-        seed=int(arrays['seeds'][number]),
-        observations=Observation.of(arrays['observations'][frame_rows]),
-        stamps=arrays['stamps'][frame_rows],
-        tokens=arrays['tokens'][action_rows],
-        actions=arrays['actions'][action_rows],
-        log_probs=np.zeros(len(action_rows), np.float32),
-        steps_to_go=np.full(len(frame_rows), np.nan, np.float32),
-        outcome=Outcome.SUCCESS,
-        termination=Termination.STOPPED,
-        policy_version=0,
-        reward_version=0,
-        embodiment_hash=embodiment.hash,
-        true_success=bool(arrays['true_success_per_step'][frame_rows][-1]),
-        true_success_per_step=arrays['true_success_per_step'][frame_rows],
-    )

@@ -2,7 +2,8 @@
 Meta-World as Gymnasium environments with cameras, and its scripted policies as a demonstrator.
 
 ``efm/MetaWorld-v0`` is one task of the package ``metaworld``: a hand with a gripper above a table.
-An action has x, y, z, each -1 to 1 for up to 1 cm in each of the environment's own steps, and the
+``efm/MetaWorldTasks-v0`` is several tasks as one robot; the seed of a scene selects the task. An
+action has x, y, z, each -1 to 1 for up to 1 cm in each of the environment's own steps, and the
 effort of the gripper, -1 open to 1 closed.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import math
+import threading
 from typing import Any, ClassVar, NamedTuple
 import warnings
+from weakref import WeakValueDictionary
 
 from efm_core.config import config, expect, parameter
 from efm_sim.graphics import make_renderer, mujoco
@@ -30,6 +33,8 @@ NO_LIMIT = 10**9  # steps; the embodiment's rules end an episode
 HIDDEN = ('base', 'controller_box', 'pedestal_feet', 'pedestal', 'torso', 'head', 'screen')
 BURST_DECISIONS = (2, 4)
 HIDDEN_GROUP = 5  # of geoms; MuJoCo draws groups 0 to 2
+# By task, size and thread. A graphics context takes 70 MB, and serves all environments of a task.
+RENDERERS: WeakValueDictionary[tuple[str, int, int], mujoco.Renderer] = WeakValueDictionary()
 
 
 class Viewpoint(NamedTuple):
@@ -74,12 +79,12 @@ class MetaWorld(gymnasium.Env):
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1, 1, (4,), np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
-        self._name = task
+        self.name = task
         self._steps = steps
         self._spread = start_spread
         self._task = make_task(ALL_V3_ENVIRONMENTS[task])
         self._usual_start = np.array(self._task.hand_init_pos, np.float64)
-        self._renderers: dict[int, mujoco.Renderer] = {}
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         hide(self._task.model)
         self._task.model.vis.global_.fovy = VIEWPOINT.fovy
 
@@ -116,21 +121,103 @@ class MetaWorld(gymnasium.Env):
         task = self._task
         for site in task._target_site_config:  # the simulation moves the marks of the goal
             task._set_pos_site(*site)
-        if size not in self._renderers:
-            self._renderers[size] = make_renderer(task.model, size, size)
-        renderer = self._renderers[size]
+        renderer = self._renderer(size)
         renderer.update_scene(task.data, free_camera() if camera == SCENE_CAMERA else camera)
         return renderer.render()
 
     def close(self) -> None:
-        """Free the graphics memory."""
-        for renderer in self._renderers.values():
-            renderer.close()
+        """Give back the renderers; the last environment of a task frees the graphics memory."""
         self._renderers = {}
         self._task.close()
 
+    def _renderer(self, size: int) -> mujoco.Renderer:
+        """Return the renderer of this task, which all its environments in a thread share."""
+        thread = threading.get_ident()
+        if (size, thread) not in self._renderers:
+            key = (self.name, size, thread)
+            found = RENDERERS.get(key) or make_renderer(self._task.model, size, size)
+            self._renderers[size, thread] = RENDERERS[key] = found
+        return self._renderers[size, thread]
+
     def _info(self, state: np.ndarray) -> dict[str, Any]:
-        return {'task': self._name, 'state': state.copy()}
+        return {'task': self.name, 'state': state.copy()}
+
+
+class MetaWorldTasks(gymnasium.Env):
+    """
+    Several tasks of one robot, each with its sentence; it never terminates.
+
+    The scene of a seed is that of task ``seed % n`` of ``n`` with the seed ``seed // n``.
+    Observation and ``info`` are those of `MetaWorld`; ``info`` has the ``instruction`` too.
+    """
+
+    metadata = MetaWorld.metadata
+
+    def __init__(self, tasks: Mapping[str, str], render_mode: str | None = None) -> None:
+        """
+        Create the first task.
+
+        :param tasks: names in the package, such as ``push-v3``, each with its sentence.
+        :raises ValueError: without a task, and when there is no such task.
+        """
+        expect(bool(tasks), 'tasks', 'at least one, such as {push-v3: push the puck}', tasks)
+        known = [name for name in tasks if name in ALL_V3_ENVIRONMENTS]
+        expect(known == list(tasks), 'tasks', ', '.join(ALL_V3_ENVIRONMENTS), list(tasks))
+        self.render_mode = render_mode
+        self._sentences = dict(tasks)
+        self._names = list(tasks)
+        self._present = lend(self._names[0])
+        self.action_space = self._present.action_space
+        self.observation_space = self._present.observation_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Make the scene of ``seed``: task, object, goal and start of the hand."""
+        super().reset(seed=seed)
+        number = seed if seed is not None else int(self.np_random.integers(2**31))
+        scene, task = divmod(number, len(self._names))
+        if self._names[task] != self._present.name:
+            take_back(self._present)
+            self._present = lend(self._names[task])
+        observation, info = self._present.reset(seed=scene)
+        return observation, self._with_sentence(info)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Execute an action, ``(4,)``; as `MetaWorld.step`."""
+        observation, reward, _, _, info = self._present.step(action)
+        return observation, reward, False, False, self._with_sentence(info)
+
+    def render(self, camera: str = SCENE_CAMERA, size: int = 96) -> np.ndarray:
+        """Return an image, ``(size, size, 3)`` uint8 RGB; as `MetaWorld.render`."""
+        return self._present.render(camera, size)
+
+    def close(self) -> None:
+        """Give back the present task; the process keeps it for the next environment."""
+        take_back(self._present)
+
+    def _with_sentence(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, 'instruction': self._sentences[info['task']]}
+
+
+FREE: dict[str, list[MetaWorld]] = {}  # tasks that no environment uses now, by name
+
+
+def lend(task: str) -> MetaWorld:
+    """
+    Return an environment of a task that has no other user now.
+
+    A task takes 20 MB. Ten worlds of ten tasks need a hundred of them at most, but hardly more
+    than twenty at the same time. So the process keeps those that are free, and lends them.
+    """
+    free = FREE.setdefault(task, [])
+    return free.pop() if free else MetaWorld(task)
+
+
+def take_back(environment: MetaWorld) -> None:
+    """Keep an environment for the next user of its task; again has no effect."""
+    if environment not in FREE[environment.name]:
+        FREE[environment.name].append(environment)
 
 
 def make_task(task_class: type[SawyerXYZEnv]) -> SawyerXYZEnv:
@@ -248,3 +335,4 @@ class MetaWorldDemonstrator:
 
 
 gymnasium.register(id='efm/MetaWorld-v0', entry_point='efm_sim.gym.metaworld:MetaWorld')
+gymnasium.register(id='efm/MetaWorldTasks-v0', entry_point='efm_sim.gym.metaworld:MetaWorldTasks')

@@ -15,6 +15,8 @@ USERS = (
     'encoders.training',
     'learners.baselines',
     'learners.failure_aware',
+    'metaworld.practice',
+    'metaworld.stage_one',
     'studies.detector',
     'studies.failure_aware',
     'studies.language',

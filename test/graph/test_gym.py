@@ -15,6 +15,7 @@ from efm_model.text import ensure_text_encoder, TextEncoder
 from efm_sim.gym.pusht import PushTDemonstrator
 from efm_sim.gym.pusht_pictures import main
 from efm_sim.gym.world import load_world
+from efm_sim.rollout import demonstrate
 from efm_sim.scene import Scene
 from efm_trainer.config import PracticeConfig
 from efm_trainer.trainer import Trainer
@@ -104,3 +105,26 @@ def test_a_tower_of_its_own_is_what_the_robots_see_with(shown):
         assert torch.equal(model.grounding.state_dict()[name], value), name
     found = shown.efm('evaluate', '--world', 'gym', '--episodes', 2, '--max-steps', 5)
     assert '2 of 2' in found
+
+
+def test_the_seed_selects_the_task_and_its_sentence_through_the_graph(new_lab):
+    pytest.importorskip('metaworld', reason='metaworld is not here; `make setup` installs it')
+    lab = new_lab('ten')
+    named = ('--embodiment', 'metaworld_mt10', '--seed', 4, '--episodes', 3)
+    lab.efm('record', '--world', 'gym', *named)
+    robot = load_embodiment(lab.run / 'embodiment.yaml')
+    recorded = list(read_episodes(lab.run / 'episodes' / 'demonstration', robot))[:3]
+    world = load_world(lab.run / 'embodiment.yaml')
+    expected = demonstrate(
+        [world],
+        range(4, 7),
+        robot,
+        max_steps=robot.episode.max_steps,
+        demonstrator=world.demonstrator,
+    )
+    sentences = ['open the drawer', 'close the drawer', 'press the button down']
+    assert [episode.instruction for episode in recorded] == sentences
+    for one, other in zip(recorded, expected, strict=True):
+        assert one.observations.equals(other.observations)
+        np.testing.assert_array_equal(one.actions, other.actions)
+    world.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 import itertools
 
@@ -13,7 +14,10 @@ from efm_experiments.learners.baselines import (
     RewardEnsemble,
     SUCCESS_REWARD,
 )
+from efm_experiments.learners.mixed_cloning import MixedCloning
 from efm_model.network import log_probability, new_model
+from efm_trainer.config import PracticeConfig
+from efm_trainer.dataset import compute_all_features, to_batch
 from models import FakeTextEncoder, observations, table_arm
 import numpy as np
 import pytest
@@ -199,3 +203,48 @@ def test_one_update_of_a_learner_changes_the_policy_and_repeats(name, learned):
 def test_no_two_learners_learn_the_same(one, other, learned):
     assert torch.equal(learned[one][0], learned[other][0])
     assert not torch.equal(learned[one][1], learned[other][1])
+
+
+def likelihood(model, found):
+    """Return the mean log-probability of an episode's actions."""
+    batch = to_batch([found], FakeTextEncoder())
+    with torch.no_grad():
+        features = compute_all_features(model, batch)[batch.has_action]
+        logits = model.policy_logits(features, batch.tokens[batch.has_action])
+        return log_probability(logits, batch.tokens[batch.has_action]).mean().item()
+
+
+def test_mixed_cloning_imitates_demonstrations_and_detected_successes_only(models):
+    shown, success, failure = (episode(k, 6, k == 1, False) for k in range(3))
+    policy = deepcopy(models[0])
+    learner = MixedCloning(
+        policy,
+        models[1],
+        demonstrations=[shown],
+        text_encoder=FakeTextEncoder(),
+        scale=table_arm().steps_to_go,
+        config=PracticeConfig(batch_size=8, ema_rate=1.0),
+    )
+    before = [likelihood(models[0], one) for one in (shown, success, failure)]
+    for _ in range(30):
+        found = learner.update([success, failure])
+    after = [likelihood(learner.deployed, one) for one in (shown, success, failure)]
+    gains = np.subtract(after, before)
+    assert gains[0] > 1
+    assert gains[1] > 1
+    assert gains[2] < 0.5 * gains[1]
+    assert found['samples'] == 12
+
+
+def test_mixed_cloning_without_a_success_imitates_the_demonstrations(models):
+    shown = episode(0, 6, True, False)
+    learner = MixedCloning(
+        deepcopy(models[0]),
+        models[1],
+        demonstrations=[shown],
+        text_encoder=FakeTextEncoder(),
+        scale=table_arm().steps_to_go,
+        config=PracticeConfig(batch_size=8),
+    )
+    learner.update([episode(2, 6, False, False)])
+    assert likelihood(learner.deployed, shown) > likelihood(models[0], shown)

@@ -8,7 +8,9 @@ import sys
 
 from efm_experiments import runner
 from efm_experiments.experiment import digest, Experiment, Record, Results
+from efm_experiments.progress import report
 from efm_experiments.publish import make_page, read, to_csv, to_json
+from efm_experiments.runner import pool
 from efm_experiments.store import Store
 import pytest
 from rich.console import Console
@@ -176,3 +178,11 @@ def test_workers_end_when_the_run_is_killed(tmp_path):
         worker = int(parent.stdout.readline())
         parent.kill()
     wait_for(lambda: not Path(f'/proc/{worker}').exists(), 'the end of the worker', 20)
+
+
+def test_notes_of_workers_reach_the_display():
+    notes = []
+    with pool(2, notes.append) as executor:
+        for word in ('one', 'two'):
+            executor.submit(report, word).result()
+    wait_for(lambda: sorted(notes) == ['one', 'two'], 'both notes', 20)

@@ -35,6 +35,7 @@ def test_the_contracts_are_stable():
         'franka_fr3': 'd8c7bce496cf2fc3',
         'metaworld_button_press_topdown': 'fa2d224287177367',
         'metaworld_drawer_open': '2ab2dda266d6e9e1',
+        'metaworld_mt10': 'e310ae968584a478',
         'metaworld_pick_place': 'aab50af4886b591f',
         'metaworld_push': '6bac2532e2f6be9e',
         'pusht': '0f8900fbde0c238b',

@@ -200,3 +200,30 @@ def test_the_time_limit_counts_chunks():
     (episode,) = rollout([MovingWorld()], ChunkingPolicy(), CountingRewardModel(), [200], robot)
     assert len(episode) == LIMIT
     assert episode.observations.images[0][-1, 0, 0, 1] == 3 * LIMIT  # below 256
+
+
+def test_each_instruction_has_its_own_time_limit():
+    limits = {'do 9 steps': 3, 'do 8 steps': 5, 'do 2 steps': 7}
+    episodes = rollout(
+        [CountingWorld(), CountingWorld()],
+        CountingPolicy(),
+        CountingRewardModel(),
+        [9, 8, 2],
+        EMBODIMENT,
+        max_steps=limits,
+    )
+    assert [len(episode) for episode in episodes] == [3, 5, 3]
+    endings = [episode.termination for episode in episodes]
+    assert endings == [Termination.TIMEOUT] * 2 + [Termination.SUCCESS_DETECTED]
+
+
+def test_an_instruction_without_a_time_limit_is_refused():
+    with pytest.raises(ValueError, match='do 4 steps'):
+        rollout(
+            [CountingWorld()],
+            CountingPolicy(),
+            None,
+            [4],
+            EMBODIMENT,
+            max_steps={'do 3 steps': 9},
+        )

@@ -16,7 +16,8 @@ import pytest
 pytest.importorskip('metaworld', reason='metaworld is not here; `make setup` installs it')
 
 FOLDER = Path(__file__).resolve().parents[4] / 'config' / 'embodiments'
-TASKS = sorted(FOLDER.glob('metaworld_*.yaml'))
+TEN = FOLDER / 'metaworld_mt10.yaml'
+TASKS = sorted(set(FOLDER.glob('metaworld_*.yaml')) - {TEN})
 
 
 @pytest.fixture(scope='module')
@@ -135,3 +136,94 @@ def test_the_demonstrator_presses_the_button():
     assert [episode.outcome for episode in episodes].count(Outcome.SUCCESS) >= 2
     assert {episode.instruction for episode in episodes} == {'press the button down'}
     world.close()
+
+
+@pytest.fixture(scope='module')
+def ten():
+    made = make_world('metaworld_mt10')
+    yield made
+    made.close()
+
+
+def scene_of(world, seed):
+    """Return a scene as a policy sees it, with the task and the sentence."""
+    world.reset(seed)
+    seen = (*world.images(), world.state().positions)
+    return seen, world.info()['task'], world.instruction
+
+
+def test_the_seed_selects_one_of_the_ten_tasks_and_its_scene(ten):
+    import metaworld.env_dict
+
+    found = [scene_of(ten, seed) for seed in range(20)]
+    tasks = [task for _, task, _ in found]
+    assert tasks[:10] == tasks[10:] == list(metaworld.env_dict.MT10_V3)
+    assert len({sentence for _, _, sentence in found}) == 10
+    assert found[4][2] == found[14][2] == 'open the drawer'
+    for (one, *_), (other, *_) in zip(found[:10], found[10:], strict=True):
+        assert any((a != b).any() for a, b in zip(one, other, strict=True))
+
+
+def test_a_scene_does_not_depend_on_what_was_before_it(ten):
+    for seed in range(10):
+        first, task, _ = scene_of(ten, seed)
+        for action in ([1, 0.5, -1, 1], [-1, -1, -0.5, -1], [0.5, 1, -1, 1]) * 8:
+            ten.step(np.float32(action))
+        scene_of(ten, seed + 5)
+        again, *_ = scene_of(ten, seed)
+        for before, after in zip(first, again, strict=True):
+            np.testing.assert_array_equal(before, after, err_msg=task)
+
+
+def test_worlds_of_one_process_share_renderers_and_see_their_own_scenes(ten):
+    from efm_sim.gym.metaworld import MetaWorld, RENDERERS
+
+    other = make_world('metaworld_mt10')
+    for seed in range(10):
+        expected, *_ = scene_of(ten, seed)
+        scene_of(other, seed + 10)
+        seen = (*ten.images(), ten.state().positions)
+        for one, same in zip(expected, seen, strict=True):
+            np.testing.assert_array_equal(one, same)
+        again, *_ = scene_of(other, seed)
+        for one, same in zip(expected, again, strict=True):
+            np.testing.assert_array_equal(one, same)
+    other.close()
+    drawn = [task for task, size, _ in RENDERERS if size == 64]
+    assert len(drawn) == len(set(drawn)) >= 10
+    alone = MetaWorld('reach-v3')
+    alone.reset(seed=0)
+    alone.render(size=48)
+    assert ('reach-v3', 48) in {key[:2] for key in RENDERERS}
+    alone.close()
+    assert ('reach-v3', 48) not in {key[:2] for key in RENDERERS}
+
+
+def test_a_task_is_lent_to_one_user_at_a_time():
+    from efm_sim.gym.metaworld import lend, take_back
+
+    first = lend('reach-v3')
+    assert lend('reach-v3') is not first
+    take_back(first)
+    take_back(first)
+    assert lend('reach-v3') is first
+    assert lend('reach-v3') is not first
+
+
+@pytest.mark.parametrize('tasks', [{}, {'juggle-v3': 'juggle'}])
+def test_tasks_that_do_not_exist_are_refused(tasks):
+    from efm_sim.gym.metaworld import MetaWorldTasks
+
+    with pytest.raises(ValueError, match='tasks'):
+        MetaWorldTasks(tasks)
+
+
+def test_the_demonstrator_shows_tasks_in_turn_with_their_sentences(ten):
+    robot = load_embodiment(TEN)
+    episodes = demonstrate([ten], range(4, 7), robot, demonstrator=ten.demonstrator)
+    assert [episode.outcome for episode in episodes].count(Outcome.SUCCESS) >= 2
+    assert [episode.instruction for episode in episodes] == [
+        'open the drawer',
+        'close the drawer',
+        'press the button down',
+    ]

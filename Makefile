@@ -10,9 +10,9 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constr
 LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 PYTEST := $(BIN)/python -m pytest -q
 # The levels whose tests share nothing: they run on every core.
-PARALLEL := lint unit experiments vlm fuzz
+PARALLEL := lint unit sim experiments vlm fuzz
 # The levels whose coverage `make test` measures: they do not run in real time.
-MEASURED := unit experiments vlm
+MEASURED := unit sim experiments vlm
 INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
 # Message packages that no wheel brings, and the suite's own.
 MESSAGES := requirements/interfaces/tf2_msgs requirements/interfaces/control_msgs efm_interfaces
@@ -22,7 +22,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm fuzz ros graph launch bench-faults bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit sim experiments vlm fuzz ros graph launch bench-faults bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -89,8 +89,8 @@ demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 m
 docs: setup  ## the documentation site in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
-test: setup  ## lint, unit tests, every experiment and benchmark in small, the site, tiny VLMs, mutated input, nodes in process, real processes over DDS
-	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm fuzz ros graph launch; do \
+test: setup  ## lint, unit tests, simulated worlds, every experiment and benchmark in small, the site, tiny VLMs, mutated input, nodes in process, real processes over DDS
+	@rm -rf build/coverage; failed=; for level in lint unit sim experiments docs vlm fuzz ros graph launch; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level COVER='$(MEASURED)' || failed="$$failed $$level"; \
 	done; $(MAKE) --no-print-directory print-coverage; \
 	test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
@@ -102,7 +102,7 @@ format: setup  ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lint unit experiments vlm ros graph launch: %: setup run-%  ## that part of the tests only
+lint unit sim experiments vlm ros graph launch: %: setup run-%  ## that part of the tests only
 
 fuzz: setup  ## mutated bags, releases and messages, ten times as many as in `make test`
 	@EFM_FUZZ=10 $(MAKE) --no-print-directory run-fuzz

@@ -38,8 +38,8 @@ $(STAMPS)/venv:
 $(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/pusht.txt \
 		requirements/metaworld.txt requirements/constraints.txt
 	@echo '--- requirements (minutes)'
-	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt -r requirements/metaworld.txt
+	@tools/aloud.sh requirements $(PIP) $(addprefix -r ,$(REQUIREMENTS))
+	@tools/aloud.sh requirements $(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt -r requirements/metaworld.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
@@ -49,7 +49,7 @@ $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
 		$(WITH_WHEELS) $(BIN)/cmake -S $$source -B $$build --log-level=WARNING \
 			-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
 			-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null; \
-		$(WITH_WHEELS) $(BIN)/cmake --build $$build -j2 --target install >/dev/null; \
+		tools/aloud.sh $$(basename $$source) $(WITH_WHEELS) $(BIN)/cmake --build $$build -j2 --target install >/dev/null; \
 	done
 	@touch $@
 

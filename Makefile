@@ -10,9 +10,9 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c requirements/constr
 LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 PYTEST := $(BIN)/python -m pytest -q
 # The levels whose tests share nothing: they run on every core.
-PARALLEL := lint unit experiments vlm fuzz
+PARALLEL := lint unit sim experiments vlm fuzz
 # The levels whose coverage `make test` measures: they do not run in real time.
-MEASURED := unit experiments vlm
+MEASURED := unit sim experiments vlm
 INTERFACES := $(shell find efm_interfaces requirements/interfaces -type f)
 # Message packages that no wheel brings, and the suite's own.
 MESSAGES := requirements/interfaces/tf2_msgs requirements/interfaces/control_msgs efm_interfaces
@@ -22,7 +22,7 @@ WITH_WHEELS := env CMAKE_PREFIX_PATH=$(PREFIX) AMENT_PREFIX_PATH=$(PREFIX) \
 	LD_LIBRARY_PATH=$(PREFIX)/lib PATH=$(PREFIX)/bin:$$PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit experiments vlm fuzz ros graph launch bench-faults bench-graph bench-inference clean
+.PHONY: help setup graphics imagenet gazebo test-gazebo build colcon demo docs test print-coverage format lint unit sim experiments vlm fuzz ros graph launch bench-faults bench-graph bench-inference clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -38,8 +38,8 @@ $(STAMPS)/venv:
 $(STAMPS)/requirements: $(STAMPS)/venv $(REQUIREMENTS) requirements/text.txt requirements/pusht.txt \
 		requirements/metaworld.txt requirements/constraints.txt
 	@echo '--- requirements (minutes)'
-	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
-	@$(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt -r requirements/metaworld.txt
+	@tools/aloud.sh requirements $(PIP) $(addprefix -r ,$(REQUIREMENTS))
+	@tools/aloud.sh requirements $(PIP) --no-deps -r requirements/text.txt -r requirements/pusht.txt -r requirements/metaworld.txt
 	@touch $@
 
 $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
@@ -49,7 +49,7 @@ $(STAMPS)/interfaces: $(STAMPS)/requirements $(INTERFACES)
 		$(WITH_WHEELS) $(BIN)/cmake -S $$source -B $$build --log-level=WARNING \
 			-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DPython3_EXECUTABLE=$(PREFIX)/bin/python \
 			-DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release >/dev/null; \
-		$(WITH_WHEELS) $(BIN)/cmake --build $$build -j2 --target install >/dev/null; \
+		tools/aloud.sh $$(basename $$source) $(WITH_WHEELS) $(BIN)/cmake --build $$build -j2 --target install >/dev/null; \
 	done
 	@touch $@
 
@@ -89,8 +89,8 @@ demo: setup  ## demonstrate, learn, practise with two robots, report: about 15 m
 docs: setup  ## the documentation site in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
-test: setup  ## lint, unit tests, every experiment and benchmark in small, the site, tiny VLMs, mutated input, nodes in process, real processes over DDS
-	@rm -rf build/coverage; failed=; for level in lint unit experiments docs vlm fuzz ros graph launch; do \
+test: setup  ## lint, unit tests, simulated worlds, every experiment and benchmark in small, the site, tiny VLMs, mutated input, nodes in process, real processes over DDS
+	@rm -rf build/coverage; failed=; for level in lint unit sim experiments docs vlm fuzz ros graph launch; do \
 		echo; echo "=== $$level"; $(MAKE) --no-print-directory run-$$level COVER='$(MEASURED)' || failed="$$failed $$level"; \
 	done; $(MAKE) --no-print-directory print-coverage; \
 	test -z "$$failed" || { echo "=== failed:$$failed" >&2; exit 1; }
@@ -102,7 +102,7 @@ format: setup  ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lint unit experiments vlm ros graph launch: %: setup run-%  ## that part of the tests only
+lint unit sim experiments vlm ros graph launch: %: setup run-%  ## that part of the tests only
 
 fuzz: setup  ## mutated bags, releases and messages, ten times as many as in `make test`
 	@EFM_FUZZ=10 $(MAKE) --no-print-directory run-fuzz

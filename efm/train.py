@@ -156,8 +156,9 @@ def read_attempts(
         return []
     found = read_labelled_attempts(run, embodiment)
     reached = sum(attempt.success_at is not None for attempt in found)
-    text = f'labelled attempts: {reached} reached the goal, {len(found) - reached} did not'
-    console.print(text, soft_wrap=True)
+    if found:
+        text = f'labelled attempts: {reached} reached the goal, {len(found) - reached} did not'
+        console.print(text, soft_wrap=True)
     return found
 
 

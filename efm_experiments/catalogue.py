@@ -23,6 +23,7 @@ CATALOGUE = {
     'new_skill': 'practice with a long bar that no demonstration contains',
     'manipulation': 'Meta-World from pixels: two cameras, a gripper, no labels',
     'mt10': 'ten tasks of Meta-World with one policy, conditioned on the instruction',
+    'labels': 'reward models for manipulation: shared, separate, with labelled attempts',
     'sweeps': 'gamma, c, s, batch size, bins and temperature, one at a time',
 }
 

@@ -36,6 +36,8 @@ OWN_REWARD = 'own reward'
 TRUE_REWARD = 'true sparse reward'
 CLONING = 'filtered cloning with demonstrations'
 NONE = 'none'
+SHARED = 'shared'
+SEPARATE = 'separate'
 METHODS = (OWN_REWARD, TRUE_REWARD, CLONING, NONE)
 # Code that the values depend on. Changes of other experiments leave finished cells valid.
 SOURCES = (
@@ -61,8 +63,9 @@ class StageOne:
     :param demonstrations: successful demonstrations of each task.
     :param iterations: optimiser steps.
     :param start: stage 1 whose policy this one begins with; None for random weights.
-    :param labels: labelled attempts of each task. With any, the reward model is a network of its
-        own without proprioception, and the policy is that of the same stage 1 without labels.
+    :param labels: labelled attempts of each task; they need a separate reward model.
+    :param reward: ``SHARED``, the network of the policy, or ``SEPARATE``, one of its own without
+        proprioception. The policy is the same.
     """
 
     tasks: tuple[str, ...] = TEN
@@ -71,6 +74,12 @@ class StageOne:
     iterations: int = 4000
     start: StageOne | None = None
     labels: int = 0
+    reward: str = SHARED
+
+    @property
+    def of_policy(self) -> StageOne:
+        """The stage 1 whose policy this one has."""
+        return replace(self, labels=0, reward=SHARED)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def run_cell(cell: MetaWorldCell, seed: int) -> dict[str, Any]:
         with timed(seconds, 'evaluation_after'):
             values |= evaluate(cell, models, seed, 'after', noise)
     values |= {f'seconds_{name}': round(value, 1) for name, value in seconds.items()}
-    return {**values, 'threshold': models.robot.episode.success_threshold}
+    rules = models.robot.episode
+    return {**values, 'threshold': rules.success_threshold, 'dwell': rules.success_dwell}
 
 
 def practise(cell: MetaWorldCell, models: Models, seed: int) -> dict[str, list[int]]:

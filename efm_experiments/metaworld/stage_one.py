@@ -22,6 +22,7 @@ from efm_experiments.metaworld.config import (
     load_robot,
     make_worlds,
     scenes_of,
+    SEPARATE,
     SOURCES,
     StageOne,
 )
@@ -96,14 +97,15 @@ def locked(path: Path) -> Iterator[None]:
 def train(recipe: StageOne, seed: int, folder: Path) -> None:
     """Collect demonstrations, fine-tune, and write the result into ``folder``."""
     seconds: dict[str, float] = {}
-    needed = (recipe.start, replace(recipe, labels=0) if recipe.labels else None)
+    is_separate = recipe.reward == SEPARATE
+    needed = (recipe.start, recipe.of_policy if is_separate else None)
     for other in filter(None, needed):
         load_or_train(other, seed)
     with whole_directory(folder) as unfinished:
         with timed(seconds, 'demonstrations'):
             episodes = demonstrations(recipe, seed)
         with timed(seconds, 'fine_tuning'):
-            fit = fit_reward if recipe.labels else fit_both
+            fit = fit_reward if is_separate else fit_both
             proposed = fit(recipe, seed, episodes, unfinished).proposed
         notes = {'threshold': proposed.threshold, 'dwell': proposed.dwell, 'seconds': seconds}
         (unfinished / NOTES).write_text(json.dumps(notes))
@@ -127,9 +129,9 @@ def fit_both(recipe: StageOne, seed: int, episodes: list[Episode], folder: Path)
 def fit_reward(
     recipe: StageOne, seed: int, episodes: list[Episode], folder: Path
 ) -> DetectorReport:
-    """Train a reward model with labels for the policy without; otherwise as ``fit_both``."""
+    """Train a reward model apart from the policy, with labels; otherwise as ``fit_both``."""
     return retrain_reward(
-        stage_one_folder(replace(recipe, labels=0), seed) / 'policy',
+        stage_one_folder(recipe.of_policy, seed) / 'policy',
         episodes,
         load_robot(),
         text_encoder(),
@@ -176,8 +178,10 @@ def labelled_attempts(recipe: StageOne, seed: int) -> list[LabelledAttempt]:
 
     The simulator stands for the person who marks the observation at which the goal is reached.
     """
+    if not recipe.labels:
+        return []
     report('labelled attempts')
-    models = load_or_train(replace(recipe, labels=0), seed)
+    models = load_or_train(recipe.of_policy, seed)
     policy, reward_model = acting(models, 1)
     scenes = scenes_of(LABELLED_SCENES, seed, recipe.tasks, recipe.labels)
     episodes = rollout(

@@ -19,6 +19,7 @@ from efm_experiments.metaworld.config import (
     NEW_TASK,
     NONE,
     OWN_REWARD,
+    SEPARATE,
     SOURCES,
     StageOne,
     TEN,
@@ -97,7 +98,7 @@ class Mt10Config:
 def cells(config: Mt10Config) -> dict[str, MetaWorldCell]:
     """Return all cells by name."""
     base = config.base
-    labelled = replace(base.stage_one, labels=config.labels)
+    labelled = replace(base.stage_one, labels=config.labels, reward=SEPARATE)
     from_ten = replace(config.new.stage_one, start=base.stage_one)
     return {
         OWN_REWARD: base,

@@ -19,6 +19,7 @@ from efm_experiments.metaworld.config import (
     OWN_REWARD,
     scenes_of,
     sentences_of,
+    SEPARATE,
     StageOne,
     TEN,
     TRUE_REWARD,
@@ -103,11 +104,11 @@ def test_demonstrations_from_disk_are_the_collected_ones_of_each_task(monkeypatc
 
 def test_labels_change_the_reward_model_and_leave_the_policy():
     plain = stage_one.load_or_train(TINY, 3)
-    labelled = stage_one.load_or_train(replace(TINY, labels=2), 3)
+    labelled = stage_one.load_or_train(replace(TINY, labels=2, reward=SEPARATE), 3)
     assert torch.equal(weights(plain.policy), weights(labelled.policy))
     assert labelled.reward.config.proprioception_size == 0
     assert plain.reward.config.proprioception_size == 4
-    attempts = stage_one.labelled_attempts(replace(TINY, labels=2), 3)
+    attempts = stage_one.labelled_attempts(replace(TINY, labels=2, reward=SEPARATE), 3)
     assert len(attempts) == 4
     for attempt in attempts:
         truth = attempt.episode.true_success_per_step
@@ -192,5 +193,5 @@ def test_cells_of_a_seed_share_their_stage_one():
     shared = [name for name, cell in cells.items() if cell.stage_one == base]
     assert shared == [OWN_REWARD, TRUE_REWARD, CLONING, mt10.FROZEN, mt10.MORE_PRACTICE]
     assert cells[mt10.NEW_FROM_TEN].stage_one.start == base
-    assert replace(cells[mt10.LABELLED].stage_one, labels=0) == base
+    assert cells[mt10.LABELLED].stage_one.of_policy == base
     assert cells[mt10.MORE_PRACTICE].practice == 140

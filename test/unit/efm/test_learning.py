@@ -131,3 +131,11 @@ def test_episodes_of_the_demonstrator_can_be_learned_from(world):
     assert [episode.kind for episode in made] == [Kind.DEMONSTRATION] * 2
     expected = demonstrate([world], range(2), ROBOT, max_steps=4)
     np.testing.assert_array_equal(made[1].actions, expected[1].actions)
+
+
+def test_labelled_attempts_reach_the_reward_network():
+    attempts = [efm.LabelledAttempt(demonstrations(ROBOT, 1)[0], None)]
+    with pytest.raises(ValueError, match='reward_network: expected separate, to learn from atte'):
+        efm.fine_tune(
+            demonstrations(ROBOT, 3), ROBOT, text_encoder=ENCODER, attempts=attempts, **TINY
+        )

@@ -72,8 +72,11 @@ def test_the_policy_does_not_depend_on_the_reward_network_or_the_labels(
     assert same(policy, weights(labelled.policy))
 
 
-def test_labels_change_the_reward_model(separate, labelled):
-    assert not same(weights(separate.reward), weights(labelled.reward))
+@pytest.mark.parametrize('reached', [True, False])
+def test_successes_and_failures_both_change_the_reward_model(separate, tmp_path, reached):
+    attempts = [a for a in ATTEMPTS if (a.success_at is not None) is reached]
+    found = train(tmp_path, attempts, second_reward=False)
+    assert not same(weights(separate.reward), weights(found.reward))
 
 
 def test_the_separate_network_has_no_proprioception_unless_it_is_asked_for(separate, tmp_path):

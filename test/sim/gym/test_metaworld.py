@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip('metaworld', reason='metaworld is not here; `make setup` installs it')
 
-FOLDER = Path(__file__).resolve().parents[4] / 'config' / 'embodiments'
+FOLDER = Path(__file__).resolve().parents[3] / 'config' / 'embodiments'
 TEN = FOLDER / 'metaworld_mt10.yaml'
 TASKS = sorted(set(FOLDER.glob('metaworld_*.yaml')) - {TEN})
 

@@ -18,7 +18,7 @@ from efm_sim.scene import Scene
 import numpy as np
 import pytest
 
-PATH = Path(__file__).resolve().parents[4] / 'config' / 'embodiments' / 'pusht.yaml'
+PATH = Path(__file__).resolve().parents[3] / 'config' / 'embodiments' / 'pusht.yaml'
 UP = np.pi / 2
 
 

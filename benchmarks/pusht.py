@@ -243,6 +243,7 @@ def learn(
         encoder_weights=str(folder / ENCODER) if options.model == GROUNDING else '',
         hidden_size=options.hidden_size,
         reward_network='shared',
+        second_reward=False,
         seed=seed,
     )
     checkpoints = folder / f'sft_{seed}'

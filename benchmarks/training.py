@@ -117,7 +117,13 @@ def make_episode(robot: Embodiment, index: int) -> Episode:
 def sft_config() -> SftConfig:
     """Return the defaults of stage 1, for three parts; the first one warms up."""
     default = STAGE_ONE['visuomotor']
-    return replace(default, iterations=3 * PART, validate_every=PART, reward_network='shared')
+    return replace(
+        default,
+        iterations=3 * PART,
+        validate_every=PART,
+        reward_network='shared',
+        second_reward=False,
+    )
 
 
 def stage_one(episodes: list[Episode], robot: Embodiment, encoder: TextEncoder) -> float:

@@ -201,7 +201,7 @@ def _fine_tune(
     from efm_trainer.fit import find_doubts
     from efm_trainer.sft import fine_tune, network_count, retrain_reward
 
-    steps = (network_count(config) - bool(policy)) * config.iterations
+    steps = (network_count(config, attempts) - bool(policy)) * config.iterations
     folder = run / 'episodes' / 'demonstration'
     with Display('reading bags', len(find_bags(folder)), unit='bags', console=console) as display:
 

@@ -67,8 +67,9 @@ class SftConfig:
     reward_network: str = parameter(
         'shared',
         'Network of the reward model; shared: the one of the policy, at another optimiser step; '
-        'separate: one of its own, which also learns from labelled attempts',
-        choices=('shared', 'separate'),
+        'separate: one of its own, which also learns from labelled attempts; auto: separate if '
+        'there are any, else shared',
+        choices=('auto', 'shared', 'separate'),
     )
     reward_proprioception: bool = parameter(
         False,
@@ -76,9 +77,9 @@ class SftConfig:
         'shared one has the inputs of the policy',
     )
     second_reward: bool = parameter(
-        True,
-        'Whether a second reward model of another seed is trained beside a separate reward '
-        'network; it raises the alarm of practice and is not part of a release',
+        False,
+        'Whether a second reward model of another seed, with a network of its own, is trained; it '
+        'raises the alarm of practice and is not part of a release',
     )
     attempt_validation_fraction: float = parameter(
         0.5,
@@ -183,7 +184,8 @@ STAGE_ONE = {
         label_smoothing_bins=1.0,
         shared_samples=True,
         augmentation=True,
-        reward_network='separate',
+        reward_network='auto',
+        second_reward=True,
         hidden_size=256,
     ),
     'vlm': SftConfig(

@@ -7,8 +7,8 @@ Source: Ghasemipour et al. 2025 (arXiv:2509.15155), Stage 1::
     L_stg = -E[log p(t' - t | o_t, g_t')]
 
 One model learns three objectives: action, steps-to-go and instruction. Its weights at one
-iteration become the policy, those at another iteration the reward model. With ``reward_network:
-separate`` the reward model is a network of its own. It learns steps-to-go and instruction from the
+iteration become the policy, those at another iteration the reward model. A separate reward model
+is a network of its own. It learns steps-to-go and instruction from the
 demonstrations and from labelled attempts of the robot. The policy is the same in both cases.
 """
 
@@ -108,7 +108,7 @@ def fine_tune(
     """
     known = ' or '.join(NEW_MODELS)
     expect(model is not None or family in NEW_MODELS, 'model', known, family)
-    is_separate = config.reward_network == 'separate'
+    is_separate = has_separate_reward(config, attempts)
     named = 'reward_network'
     expect(is_separate or not attempts, named, 'separate, to learn from attempts', 'shared')
     expect(model is None or not is_separate, named, 'shared, for a given model', 'separate')
@@ -116,7 +116,7 @@ def fine_tune(
     model = model or NEW_MODELS[family](data.training, embodiment, text_encoder, config)
     augment = Augmentation(config.seed) if config.augmentation else None
     unseen = make_objectives(model, data.held_out, embodiment, text_encoder, config)
-    total = network_count(config) * config.iterations
+    total = network_count(config, attempts) * config.iterations
     chosen, curve = _train(
         model,
         make_objectives(model, data.training, embodiment, text_encoder, config, augment),
@@ -129,18 +129,17 @@ def fine_tune(
     for kind in KINDS[:1] if is_separate else KINDS:
         _save(model, directory / kind, chosen[kind], data, kind)
     (directory / 'curve.json').write_text(json.dumps(curve, indent=1))
+
+    def show(iteration: int, losses: dict[str, float]) -> None:
+        progress(config.iterations + iteration, total, losses)
+
     if is_separate:
-        reward_iteration, detector = _add_reward_models(
-            data,
-            directory,
-            family,
-            lambda iteration, losses: progress(config.iterations + iteration, total, losses),
-        )
+        reward_iteration, detector = _add_reward_models(data, directory, family, show)
     else:
         # The model has the weights of the reward model now.
         reward_iteration = chosen['reward'].iteration
-        detector = report(unseen.predictions(), (), embodiment.episode)
-        detector.write(directory)
+        found = report(unseen.predictions(), (), embodiment.episode)
+        detector = _with_second(found, data, directory, family, show)
     model.eval()
     return SftResult(
         directory / 'policy',
@@ -153,14 +152,16 @@ def fine_tune(
     )
 
 
-def network_count(config: SftConfig) -> int:
+def has_separate_reward(config: SftConfig, attempts: Sequence[LabelledAttempt]) -> bool:
+    """Return whether the reward model is a network of its own."""
+    if config.reward_network == 'auto':
+        return bool(attempts)
+    return config.reward_network == 'separate'
+
+
+def network_count(config: SftConfig, attempts: Sequence[LabelledAttempt] = ()) -> int:
     """Return how many networks stage 1 trains, each for ``config.iterations``."""
-    return 1 + _reward_count(config) if config.reward_network == 'separate' else 1
-
-
-def _reward_count(config: SftConfig) -> int:
-    """Return how many separate reward networks stage 1 trains."""
-    return 2 if config.second_reward else 1
+    return 1 + has_separate_reward(config, attempts) + config.second_reward
 
 
 def retrain_reward(
@@ -190,7 +191,7 @@ def retrain_reward(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copytree(policy, directory / 'policy')
-    total = _reward_count(config) * config.iterations
+    total = (network_count(config) - 1) * config.iterations
     _, detector = _add_reward_models(
         data, directory, family, lambda iteration, losses: progress(iteration, total, losses)
     )
@@ -260,8 +261,6 @@ def _add_reward_models(
     """
     Train the separate reward models; write their checkpoints and the figures of the detector.
 
-    The second one has another seed and never sees the proprioception.
-
     :param progress: called after each validation with iteration and losses.
     :return: the iteration of its weights, and the figures.
     """
@@ -271,19 +270,38 @@ def _add_reward_models(
     )
     _save(model, directory / 'reward', chosen, data, 'reward')
     (directory / 'reward_curve.json').write_text(json.dumps(curve, indent=1))
-    detector = report(*_held_out(model, data), data.embodiment.episode)
-    if config.second_reward:
-        second, best, _ = _train_reward(
-            data,
-            family,
-            SECOND_SEED,
-            lambda iteration, losses: progress(config.iterations + iteration, losses),
-        )
+    found = report(*_held_out(model, data), data.embodiment.episode)
+    detector = _with_second(
+        found,
+        data,
+        directory,
+        family,
+        lambda iteration, losses: progress(config.iterations + iteration, losses),
+    )
+    return chosen.iteration, detector
+
+
+def _with_second(
+    detector: DetectorReport,
+    data: _Data,
+    directory: Path,
+    family: str,
+    progress: Callable[[int, dict[str, float]], None],
+) -> DetectorReport:
+    """
+    Train the second reward model if it is wanted; write its checkpoint and all figures.
+
+    It has another seed and never sees the proprioception.
+
+    :param detector: figures of the first one.
+    """
+    if data.config.second_reward:
+        second, best, _ = _train_reward(data, family, SECOND_SEED, progress)
         _save(second, directory / SECOND, best, data, 'reward')
         found = report(*_held_out(second, data), data.embodiment.episode, dwells=())
         detector = replace(detector, second=found.proposed)
     detector.write(directory)
-    return chosen.iteration, detector
+    return detector
 
 
 def _train_reward(

@@ -168,7 +168,11 @@ def stage_one(
 ) -> Pair:
     """Return policy and reward model after stage 1."""
     config = replace(
-        STAGE_ONE['visuomotor'], iterations=cell.iterations, seed=seed, reward_network='shared'
+        STAGE_ONE['visuomotor'],
+        iterations=cell.iterations,
+        seed=seed,
+        reward_network='shared',
+        second_reward=False,
     )
     with tempfile.TemporaryDirectory() as name:
         found = fine_tune(episodes, robot, text_encoder(), config, name, family='visuomotor')

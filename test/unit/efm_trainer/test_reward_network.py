@@ -24,9 +24,10 @@ from visuomotor import gripper_arm, noise_episode
 
 ROBOT = gripper_arm()
 ENCODER = FakeTextEncoder()
-CONFIG = replace(
+AUTO = replace(
     STAGE_ONE['visuomotor'], iterations=4, batch_size=12, validate_every=2, hidden_size=16
 )
+CONFIG = replace(AUTO, reward_network='separate')
 EPISODES = [noise_episode(ROBOT, index, 3 + index) for index in range(4)]
 ATTEMPTS = [
     LabelledAttempt(noise_episode(ROBOT, 10 + i, 6), at)
@@ -123,6 +124,22 @@ def test_held_out_attempts_are_measured_and_do_not_train(labelled):
     assert card['attempts'] == 2
 
 
+def test_without_labels_the_reward_model_shares_the_network_and_a_second_one_watches(
+    shared, separate, tmp_path
+):
+    found = train(tmp_path, reward_network='auto')
+    assert same(weights(found.reward), weights(shared.reward))
+    assert same(
+        weights(found.reward.parent / 'second'), weights(separate.reward.parent / 'second')
+    )
+    assert read_report(tmp_path).second is not None
+
+
+def test_labels_give_the_reward_model_a_network_of_its_own(labelled, tmp_path):
+    found = train(tmp_path, ATTEMPTS, reward_network='auto')
+    assert same(weights(found.reward), weights(labelled.reward))
+
+
 def test_a_shared_network_takes_no_labels(tmp_path):
     with pytest.raises(ValueError, match='reward_network: expected separate, to learn from atte'):
         train(tmp_path, ATTEMPTS, reward_network='shared')
@@ -202,8 +219,11 @@ def test_without_the_second_reward_model_the_first_is_the_same(separate, tmp_pat
     assert same(weights(alone.reward), weights(separate.reward))
 
 
-def test_a_shared_network_has_no_second_reward_model(shared):
-    assert not (shared.reward.parent / 'second').exists()
+def test_the_second_reward_model_can_be_left_out_of_a_shared_network_too(shared, tmp_path):
+    assert (shared.reward.parent / 'second').is_dir()
+    found = train(tmp_path, reward_network='shared', second_reward=False)
+    assert not (tmp_path / 'second').exists()
+    assert same(weights(found.reward), weights(shared.reward))
 
 
 def test_a_reward_model_that_is_trained_again_has_the_labels_and_the_same_policy(

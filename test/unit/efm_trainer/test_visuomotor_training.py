@@ -26,6 +26,7 @@ CONFIG = replace(
     validate_every=2,
     hidden_size=16,
     reward_network='shared',
+    second_reward=False,
 )
 ENCODER = FakeTextEncoder()
 FIRST = torch.arange(6)

@@ -42,6 +42,7 @@ METHODS = (OWN_REWARD, TRUE_REWARD, CLONING, NONE)
 # Code that the values depend on. Changes of other experiments leave finished cells valid.
 SOURCES = (
     'efm_core',
+    'efm_evaluation/metrics.py',
     'efm_experiments/config.py',
     'efm_experiments/episode_files.py',
     'efm_experiments/learners',

@@ -8,6 +8,7 @@ import json
 from efm_core.episode import Episode, Kind, Outcome, Termination
 from efm_core.episode_rules import first_detection
 from efm_core.files import write_whole
+from efm_evaluation.metrics import is_self_stopped
 from efm_experiments.caches import cache, fingerprint, name_of
 from efm_experiments.config import EVALUATION_SCENES
 from efm_experiments.metaworld.config import (
@@ -107,7 +108,7 @@ def columns(episodes: Sequence[Episode], models: Models) -> list[tuple[str, list
         at = first_detection(episode.steps_to_go, models.robot.episode)
         reached.append(int(truth.argmax()) if truth.any() else NEVER)
         fired.append(NEVER if at is None else at)
-        right.append(int(at is not None and truth[at]))
+        right.append(int(is_self_stopped(truth, at)))
     return [('reached', reached), ('fired', fired), ('right', right)]
 
 

@@ -127,13 +127,13 @@ FINDINGS = (
         figure=change('400 demonstrations'),
     ),
     Finding(
-        'From pixels, practice helps where the detector is right.',
+        'From pixels, practice helped a task whose detector was right, in one run.',
         'manipulation',
         cells=('button_press_topdown',),
         figure=task('button_press_topdown'),
     ),
     Finding(
-        'Where the detector is often wrong, practice exploits it.',
+        'Where the detector was often wrong, practice exploited it, in one run.',
         'manipulation',
         cells=('push',),
         figure=task('push'),
